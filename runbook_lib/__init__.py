@@ -1,0 +1,1 @@
+"""The database migration runbook: what its notebooks call."""

@@ -1,0 +1,162 @@
+"""One thing looked at: what was found, what was expected, and whether that is right, wrong or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from runbook_lib.errors import CheckError, DatabaseError, RunbookError, ToolError
+from runbook_lib.redact import redact
+from runbook_lib.table import Table
+
+
+class Status(str, Enum):
+    """How a check ended. `UNKNOWN` (could not check) is never taken for `PASSED`."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNKNOWN = "could not check"
+    NOT_CONFIGURED = "not configured"
+
+    @property
+    def sign(self) -> str:
+        """A sign that is told from the others without colour."""
+        return {"passed": "✔", "failed": "✘", "could not check": "?", "not configured": "–"}[self.value]
+
+    @property
+    def mark(self) -> str:
+        """The row mark of `runbook_lib.table.Table`."""
+        return {"passed": "good", "failed": "bad", "could not check": "unknown", "not configured": ""}[self.value]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at.
+
+    Args:
+        id: stable name of what was looked at, e.g. "backup.space"; evidence and run.json refer to it.
+        title: the same for people, as a statement that holds when the check passed.
+        status: how it ended.
+        found: what was seen, with units. Never a secret or a row of data.
+        expected: what would have passed.
+        remedy: what to do where it did not pass.
+    """
+
+    id: str
+    title: str
+    status: Status
+    found: str
+    expected: str = ""
+    remedy: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", redact(str(self.found)))
+
+    def as_dict(self) -> dict[str, str]:
+        """For evidence files."""
+        return asdict(self) | {"status": self.status.value}
+
+
+def check(id: str, title: str, ok: bool, found: Any, expected: str = "", remedy: str = "") -> Check:
+    """A check that could be made: passed where `ok` holds, else failed."""
+    return Check(id, title, Status.PASSED if ok else Status.FAILED, str(found), expected, remedy)
+
+
+def unknown(id: str, title: str, why: str, expected: str = "", remedy: str = "") -> Check:
+    """A check that could not be made, and why."""
+    return Check(id, title, Status.UNKNOWN, why, expected, remedy)
+
+
+def not_configured(id: str, title: str, key: str) -> Check:
+    """A check that the parameters do not ask for; `key` is what would configure it."""
+    return Check(id, title, Status.NOT_CONFIGURED, f"`{key}` is not set", "", "")
+
+
+def attempt(id: str, title: str, look: Callable[[], Check]) -> Check:
+    """The check that `look` returns, or UNKNOWN where the database, a program or a file kept it from looking.
+
+    Only those are caught: a mistake in the code is no check that could not be made.
+    """
+    try:
+        return look()
+    except (DatabaseError, ToolError, OSError, TimeoutError) as error:
+        message = error.message if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
+        return unknown(id, title, message.splitlines()[0], remedy=getattr(error, "remedy", ""))
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Several checks as one result that shows itself and can be required."""
+
+    title: str
+    items: tuple[Check, ...]
+
+    def __init__(self, title: str, items: Iterable[Check]) -> None:
+        object.__setattr__(self, "title", title)
+        object.__setattr__(self, "items", tuple(items))
+
+    def __iter__(self) -> Iterator[Check]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __add__(self, other: Checks) -> Checks:
+        return Checks(self.title, (*self.items, *other.items))
+
+    def having(self, *statuses: Status) -> tuple[Check, ...]:
+        """Those that ended in one of `statuses`."""
+        return tuple(item for item in self.items if item.status in statuses)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """Those that were made and found wrong."""
+        return self.having(Status.FAILED)
+
+    @property
+    def unknown(self) -> tuple[Check, ...]:
+        """Those that could not be made."""
+        return self.having(Status.UNKNOWN)
+
+    @property
+    def passed(self) -> bool:
+        """Whether none failed and none is unknown."""
+        return not self.failed and not self.unknown
+
+    def require(self, accepted: Iterable[str] = ()) -> Checks:
+        """This object, where no check failed and none is unknown but those that a person `accepted` by id.
+
+        Raises:
+            CheckError: naming each check that failed or could not be made, and its remedy.
+        """
+        unknown = tuple(item for item in self.unknown if item.id not in set(accepted))
+        wrong = self.failed + unknown
+        if not wrong:
+            return self
+        lines = [f"{item.status.sign} {item.title} — {item.status.value}: {item.found}" for item in wrong]
+        remedies = list(dict.fromkeys(item.remedy for item in wrong if item.remedy))
+        count = f"{len(self.failed)} failed, {len(unknown)} could not be made"
+        raise CheckError(
+            "\n".join([f"{self.title}: {count} of {len(self)} checks", *lines]),
+            "\n→ ".join(remedies),
+            failed=tuple(item.id for item in wrong),
+        )
+
+    def table(self) -> Table:
+        """The checks as rows."""
+        rows = [(f"{c.status.sign} {c.status.value}", c.title, c.found, c.expected, c.remedy if c.status.mark != "good" else "")
+                for c in self.items]
+        good = len(self.having(Status.PASSED))
+        title = f"{self.title}: {good} of {len(self) - len(self.having(Status.NOT_CONFIGURED))} passed"
+        return Table(title, ("result", "looked at", "found", "expected", "what to do"), rows,
+                     [c.status.mark for c in self.items])
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__

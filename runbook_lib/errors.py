@@ -1,0 +1,84 @@
+"""What can go wrong, as a tree.
+
+    RunbookError            anything this package raises on purpose
+     ├── UsageError         parameters, files, versions or targets that are refused before anything is touched
+     ├── ToolError          a program (pg_dump, prisma, npm, a configured command) that failed
+     ├── DatabaseError      PostgreSQL refused or could not be reached; carries the SQLSTATE
+     ├── CheckError         checks that failed, or could not be made
+     ├── GateError          a gate that is shut because a condition does not hold
+     │    └── ApprovalNeeded    … because a person has to approve
+     └── Aborted            the run was told to stop
+
+Messages say what happened, to what, and what to do next. They never carry a secret or a row of data: whatever
+comes from a server or a program goes through `runbook_lib.redact` first.
+"""
+
+from __future__ import annotations
+
+
+class RunbookError(Exception):
+    """Anything this package raises on purpose.
+
+    Args:
+        message: what happened, and to what.
+        remedy: what to do next; shown after the message.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{message}\n→ {remedy}" if remedy else message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(RunbookError):
+    """Parameters, files, versions or a target that are refused; nothing was touched."""
+
+
+class ToolError(RunbookError):
+    """A program failed.
+
+    Args:
+        status: its exit status; negative is the signal that ended it, `None` when it could not be started.
+        output: the end of what it printed, redacted.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, status: int | None = None, output: str = "") -> None:
+        super().__init__(message, remedy)
+        self.status = status
+        self.output = output
+
+
+class DatabaseError(RunbookError):
+    """PostgreSQL refused a statement, or could not be reached.
+
+    Args:
+        sqlstate: the five-character code of PostgreSQL's Appendix A; empty when the server did not answer.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, sqlstate: str = "") -> None:
+        super().__init__(message, remedy)
+        self.sqlstate = sqlstate
+
+
+class CheckError(RunbookError):
+    """Checks failed or could not be made; `failed` holds their ids."""
+
+    def __init__(self, message: str, remedy: str = "", *, failed: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy)
+        self.failed = failed
+
+
+class GateError(RunbookError):
+    """A gate is shut: a condition that has to hold does not."""
+
+
+class ApprovalNeeded(GateError):
+    """A gate waits for a person; `gate` names it."""
+
+    def __init__(self, message: str, remedy: str = "", *, gate: str = "") -> None:
+        super().__init__(message, remedy)
+        self.gate = gate
+
+
+class Aborted(RunbookError):
+    """The run was told to stop."""

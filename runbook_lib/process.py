@@ -1,0 +1,117 @@
+"""Runs other programs: their lines as they come, their whole family ended with us, nothing secret in what they say."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_lib.errors import ToolError
+from runbook_lib.redact import redact
+
+GRACE_S = 1.0
+"""Seconds between the polite signal and the final one."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended: `status` 0 is success; `output` is stdout and stderr in order, redacted."""
+
+    command: str
+    status: int
+    output: str
+    seconds: float
+
+
+def run(
+    command: Sequence[str] | str,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+    check: bool = True,
+    remedy: str = "",
+    keep_lines: int = 2000,
+) -> Completed:
+    """Run a program to its end.
+
+    Args:
+        command: a sequence of arguments, or a string for `/bin/sh -c` (commands that an operator configures).
+        cwd: where; default here.
+        env: variables laid over this process's own. Secrets go here, never into `command`.
+        timeout_s: seconds until it is ended; `None` waits for ever.
+        on_line: called with each redacted line as it comes.
+        check: raise where the exit status is not 0.
+        remedy: what to do where it fails; shown with the error.
+        keep_lines: how many of the last lines are kept in the result.
+
+    Raises:
+        ToolError: it could not be started, took too long, or (with `check`) failed.
+    """
+    shown = redact(command if isinstance(command, str) else shlex.join(command))
+    started = time.monotonic()
+    child = _start(command, cwd, env, shown, remedy)
+    lines: deque[str] = deque(maxlen=keep_lines)
+    reader = threading.Thread(target=_read, args=(child, lines, on_line), daemon=True)
+    reader.start()
+    try:
+        status = child.wait(timeout_s)
+        reader.join(GRACE_S)  # a daemon that the program left behind may hold the pipe open
+    except subprocess.TimeoutExpired:
+        end_family(child)
+        raise ToolError(f"`{shown}` was ended after {timeout_s:g} s without a result", remedy,
+                        output="\n".join(lines)) from None
+    except BaseException:
+        end_family(child)
+        raise
+    output = "\n".join(list(lines))
+    if check and status != 0:
+        raise ToolError(f"`{shown}` ended with status {status}: {_last(lines)}", remedy, status=status, output=output)
+    return Completed(shown, status, output, time.monotonic() - started)
+
+
+def end_family(child: subprocess.Popen[str]) -> None:
+    """End the program and every process it started in its session: SIGTERM, and SIGKILL after `GRACE_S` seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            child.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _start(command: Sequence[str] | str, cwd: Path | None, env: Mapping[str, str] | None, shown: str,
+           remedy: str) -> subprocess.Popen[str]:
+    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    try:
+        return subprocess.Popen(
+            argv, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace", start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolError(f"`{shown}` could not be started: {error.strerror or error}", remedy) from None
+
+
+def _read(child: subprocess.Popen[str], lines: deque[str], on_line: Callable[[str], None] | None) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        safe = redact(line.rstrip("\n"))
+        lines.append(safe)
+        if on_line:
+            on_line(safe)
+
+
+def _last(lines: Sequence[str]) -> str:
+    """The last line that says something."""
+    return next((line.strip() for line in reversed(list(lines)) if line.strip()), "it printed nothing")

@@ -1,0 +1,90 @@
+"""One way to show rows: the same facts as HTML in a notebook, as text on a terminal, and as a pandas frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def text(value: Any) -> str:
+    """A cell's value for people: thousands are grouped, nothing is "–", times are UTC and say so."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", " ")
+    if isinstance(value, float):
+        return f"{value:,.2f}".replace(",", " ")
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(text(item) for item in value) or "–"
+    return str(value)
+
+
+def size(count: float | None) -> str:
+    """Bytes for people, in binary units: 1536 → '1.5 KiB'."""
+    if count is None:
+        return "–"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(count) < 1024 or unit == "TiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings.
+
+    Args:
+        title: one line above the rows; says the finding where there is one.
+        columns: the headings, units included.
+        rows: one sequence of values a row, as long as `columns`.
+        marks: for each row "good", "bad", "unknown" or "" — drawn as colour *and* beside a word that the row holds.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    marks: Sequence[str] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def frame(self) -> pandas.DataFrame:
+        """The same rows as a pandas frame."""
+        import pandas
+
+        return pandas.DataFrame([list(row) for row in self.rows], columns=list(self.columns))
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in self.columns)
+        body = "".join(self._row(number, row) for number, row in enumerate(self.rows))
+        empty = f"<tr><td colspan='{len(self.columns)}'>none</td></tr>" if not self.rows else ""
+        return (
+            f"<table class='runbook'><caption>{escape(self.title)}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}{empty}</tbody></table>"
+        )
+
+    def _row(self, number: int, row: Sequence[Any]) -> str:
+        mark = self.marks[number] if number < len(self.marks) else ""
+        cells = "".join(f"<td class='{_kind(value)}'>{escape(text(value))}</td>" for value in row)
+        return f"<tr class='{escape(mark)}'>{cells}</tr>"
+
+    def __str__(self) -> str:
+        cells = [[text(value) for value in row] for row in self.rows]
+        widths = [max([len(name), *(len(row[n]) for row in cells)]) for n, name in enumerate(self.columns)]
+        lines = [self.title, "  ".join(name.ljust(width) for name, width in zip(self.columns, widths))]
+        lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+        return "\n".join(lines if cells else [*lines, "none"])
+
+    __repr__ = __str__
+
+
+def _kind(value: Any) -> str:
+    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else "text"
