@@ -1,0 +1,1 @@
+"""One module per notebook, of the same name: the only place where PostgreSQL, Prisma and the service meet."""

@@ -1,0 +1,1 @@
+"""Asks and moves PostgreSQL; knows no run, no Prisma, no notebook."""

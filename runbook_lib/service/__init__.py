@@ -1,0 +1,1 @@
+"""The application in front of the database: maintenance, deployment, health, log; and telling people."""

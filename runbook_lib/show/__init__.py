@@ -1,0 +1,1 @@
+"""Charts, pages and widgets: they read results and decide nothing."""

@@ -1,0 +1,51 @@
+"""Fixtures for all tests: one real server a session, a fresh database a test, the sample platform installed once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runbook_lib.demo.embedded import Server
+from runbook_lib.postgres.connection import Database, Target, identifier, sql
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real PostgreSQL 18, stopped at the end."""
+    made = Server(tmp_path_factory.mktemp("server"), {"fsync": "off", "full_page_writes": "off"}).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[str]:
+    """The URL of a fresh, empty database, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with Database(Target.parse(server.url())) as db:
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier(name)))
+        yield server.url(name)
+        db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The sample platform with its npm packages installed."""
+    folder = ROOT / "examples" / "unified_healthcare_platform"
+    if not (folder / "node_modules" / ".bin" / "prisma").exists():
+        assert shutil.which("npm"), "Node.js with npm is needed"
+        subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def pytest_report_header() -> str:
+    """The server's version belongs to every report."""
+    from runbook_lib.demo.embedded import BINARIES
+
+    return subprocess.run([BINARIES / "postgres", "--version"], capture_output=True, text=True).stdout.strip()
