@@ -1,0 +1,79 @@
+"""Gates: what must hold before a phase may act, and the person who has to agree.
+
+An approval names run, gate, plan, person, time and reason. It stands only for the plan whose hash it names: change a
+file, and it is void. Which gates need a person is set by `approvals.required`; a check that could not be made needs
+one everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from runbook_lib.check import Checks
+from runbook_lib.errors import ApprovalNeeded, GateError
+from runbook_lib.run import Run, person, stamp
+
+
+def approve(run: Run, gate: str, reason: str, *, refused: bool = False) -> dict[str, Any]:
+    """Record that a person opens a gate (or refuses it) for the plan as it stands now.
+
+    Returns:
+        the record, as it stands in approvals.jsonl.
+    """
+    record = {"run": run.id, "gate": gate, "plan": plan_hash(run), "person": person(), "at": stamp(),
+              "reason": reason, "decision": "refused" if refused else "approved"}
+    run.approve(record)
+    run.journal("gate refused" if refused else "gate approved", gate=gate, reason=reason)
+    return record
+
+
+def plan_hash(run: Run) -> str | None:
+    """The hash of the run's plan, or None before there is one."""
+    return (run.read_evidence("plan") or {}).get("hash")
+
+
+def standing(run: Run, gate: str) -> dict[str, Any] | None:
+    """The newest decision on a gate, where it was made for the plan as it stands."""
+    decisions = [record for record in run.read_approvals() if record["gate"] == gate]
+    return decisions[-1] if decisions and decisions[-1]["plan"] == plan_hash(run) else None
+
+
+def require(run: Run, gate: str, checks: Checks, required: Iterable[str]) -> dict[str, Any] | None:
+    """Pass the gate, or raise.
+
+    Args:
+        checks: what must hold. None may have failed; those that could not be made need an approval.
+        required: the gates that need a person in this environment.
+
+    Returns:
+        the approval it was passed with, where one was needed.
+
+    Raises:
+        CheckError: a check failed.
+        GateError: a person refused.
+        ApprovalNeeded: a person has to approve, or the approval was of another plan.
+    """
+    decision = standing(run, gate)
+    if decision and decision["decision"] == "refused":
+        raise GateError(f"the gate `{gate}` was refused by {decision['person']} at {decision['at']}: {decision['reason']}",
+                        f"settle it with them; then `runbook approve {run.id} {gate}`")
+    checks.require(accepted=[item.id for item in checks.unknown])
+    if gate not in required and not checks.unknown:
+        return decision
+    if decision is None:
+        raise _needed(run, gate, checks)
+    run.journal("gate passed", gate=gate, approved_by=decision["person"], could_not_check=[item.id for item in checks.unknown])
+    return decision
+
+
+def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
+    why = "this environment asks for it"
+    if checks.unknown:
+        why = "could not check: " + "; ".join(f"{item.title} ({item.found})" for item in checks.unknown)
+    old = [record for record in run.read_approvals() if record["gate"] == gate]
+    if old:
+        why += f"; the approval of {old[-1]['person']} was of another plan and is void"
+    return ApprovalNeeded(f"the gate `{gate}` needs a person: {why}",
+                          f"read the evidence above; then `runbook approve {run.id} {gate} --reason …` and `runbook resume {run.id}`",
+                          gate=gate)

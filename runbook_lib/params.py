@@ -1,0 +1,370 @@
+"""One environment, typed and strict.
+
+A parameter file is YAML; each of its top-level keys is a parameter of every notebook, so the same file serves
+`runbook run`, plain papermill (`-f`) and JupyterLab. Unknown keys, wrong types and values out of range are refused
+with the key, the type that was given and the form that is allowed. Secrets are references (`runbook_lib.secret`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from runbook_lib.errors import UsageError
+from runbook_lib.secret import FORMS, HOME, is_reference, resolve
+
+
+def _reference(text: str) -> str:
+    if not is_reference(text):
+        raise ValueError(f"a secret is given by reference: {FORMS}")
+    return text
+
+
+def _no_password(text: str) -> str:
+    if re.search(r"://[^/\s:@]*:[^/\s@]+@", text):
+        raise ValueError(f"a URL with a password in it is refused; give it by reference: {FORMS}")
+    return text
+
+
+def _path(value: Any) -> Any:
+    return HOME / Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _text_keys(value: Any) -> Any:
+    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
+
+
+Secret = Annotated[str, AfterValidator(_reference)]
+"""A reference to a secret."""
+Address = Annotated[str, AfterValidator(_no_password)]
+"""A URL without a password, or a reference to one."""
+Location = Annotated[Path, BeforeValidator(_path)]
+"""A path; relative ones are relative to the checkout."""
+Command = Annotated[str, AfterValidator(_no_password), Field(min_length=1)]
+"""A command for `/bin/sh -c`."""
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+"""Lower-case letters, digits and hyphens."""
+LocalTime = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d \d\d:\d\d$")]
+"""A time of the wall clock, `YYYY-MM-DD HH:MM`."""
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=1, le=1024)]
+
+
+class Section(BaseModel):
+    """A part of the parameters: strict, and frozen."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class Environment(Section):
+    """Which environment this is, and where its record is kept."""
+
+    name: Name
+    production: bool = False
+    archive: Location = HOME / "archive"
+
+
+class DatabaseSection(Section):
+    """The database to migrate, by a *direct* URL: a transaction-mode pooler loses advisory locks and settings."""
+
+    url: Secret
+    tools: Location | None = None
+    """Folder of pg_dump and its kin; default: the best fitting on this machine."""
+
+
+class Prisma(Section):
+    """The Prisma project."""
+
+    project: Location
+    schema_file: Location | None = Field(default=None, alias="schema")
+    migrations: Location | None = None
+    url_variable: str = "DATABASE_URL"
+    engine: Literal["installed", "offline"] = "installed"
+    validate_command: Command | None = None
+    """The project's own check of its data, e.g. `npm run db:validate`."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables for the CLI and the project's commands; values may be references."""
+
+
+class Backup(Section):
+    """Where backups go, and how good one must be."""
+
+    directory: Location
+    jobs: Count | None = None
+    compression: Annotated[str, Field(pattern=r"^(none|gzip|zstd|lz4)(:\d{1,2})?$")] | None = None
+    max_age_minutes: Annotated[float, Field(gt=0)] = 120.0
+    restore_within_minutes: Annotated[float, Field(gt=0)] = 60.0
+    keep_days: Annotated[int, Field(ge=1)] = 30
+    disk_free_percent: Percent = 30.0
+
+
+class Window(Section):
+    """When the migration may run."""
+
+    start: LocalTime
+    end: LocalTime
+    time_zone: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Window:
+        try:
+            start, end = self.bounds()
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"no time zone {self.time_zone!r}, or no such time; use a name such as Europe/Berlin") from None
+        if end <= start:
+            raise ValueError("`end` must be after `start`")
+        return self
+
+    def bounds(self) -> tuple[datetime, datetime]:
+        """Start and end, in the window's own zone."""
+        zone = ZoneInfo(self.time_zone)
+        start, end = (datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=zone) for text in (self.start, self.end))
+        return start, end
+
+
+class Migrate(Section):
+    """The limits of the migration itself."""
+
+    window: Window | None = None
+    lock_timeout_s: Seconds = 5.0
+    statement_timeout_s: Seconds = 600.0
+    deadline_s: Seconds = 3600.0
+
+
+class Write(Section):
+    """A request that writes, used to prove that writes are refused in maintenance mode."""
+
+    path: str
+    method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
+    json_body: dict[str, Any] = Field(default_factory=dict, alias="json")
+
+
+class Endpoint(Section):
+    """One request that must work after the migration."""
+
+    path: str
+    status: int = 200
+    authenticated: bool = True
+    expect: dict[str, Any] = Field(default_factory=dict)
+    max_ms: Annotated[float, Field(gt=0)] = 2000.0
+
+
+class Maintenance(Section):
+    """How maintenance mode is switched, and how it is seen from outside."""
+
+    on: Command
+    off: Command
+    health_key: str = "maintenance"
+    write: Write | None = None
+
+
+class Service(Section):
+    """The application in front of the database."""
+
+    url: Address
+    folder: Location | None = None
+    health: str = "/health"
+    token: Secret | None = None
+    endpoints: list[Endpoint] = Field(default_factory=list)
+    maintenance: Maintenance | None = None
+    stop: Command | None = None
+    start: Command | None = None
+    restart: Command | None = None
+    log: Location | None = None
+    application_names: list[str] = Field(default_factory=list)
+    """What its sessions are called in `pg_stat_activity`."""
+    reach_database: Command | None = None
+    """A command that tests the way to the database from the application's host."""
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Probe(Section):
+    """One question to the monitoring: a URL that answers 200, or a command that ends with status 0."""
+
+    name: str
+    url: Address | None = None
+    command: Command | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Probe:
+        if (self.url is None) == (self.command is None):
+            raise ValueError("give either `url` or `command`")
+        return self
+
+
+class Monitoring(Section):
+    """Probes and limits."""
+
+    probes: list[Probe] = Field(default_factory=list)
+    connections_percent: Percent = 80.0
+    cpu_percent: Percent = 95.0
+    memory_percent: Percent = 95.0
+    error_rate_per_minute: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Invariant(Section):
+    """A query that must return no row; each row is one violation."""
+
+    name: str
+    sql: str
+
+
+class Validate(Section):
+    """What must hold afterwards beyond what is always checked."""
+
+    invariants: list[Invariant] = Field(default_factory=list)
+
+
+class Notify(Section):
+    """Who is told: audiences of apprise URLs."""
+
+    audiences: dict[Name, list[Address]] = Field(default_factory=dict)
+
+
+class Contact(Section):
+    """One person or rotation."""
+
+    role: str
+    name: str
+    contact: str
+    escalation: str
+
+
+class People(Section):
+    """Contacts; the escalation matrix's severities name their roles."""
+
+    contacts: list[Contact] = Field(default_factory=list)
+    severity_audiences: Annotated[dict[Literal["1", "2", "3"], list[Name]], BeforeValidator(_text_keys)] = Field(default_factory=dict)
+    """Which audiences of `notify` hear of a failure of severity 1, 2 or 3."""
+
+
+class Approvals(Section):
+    """Which gates wait for a person."""
+
+    required: list[Literal["plan", "migrate", "rollback"]] = Field(default_factory=list)
+
+
+class Rollback(Section):
+    """What happens after a failed migration or validation."""
+
+    automatic: bool = False
+
+
+class Demo(Section):
+    """Marks the parameters of the embedded demo."""
+
+    folder: Location = HOME / ".demo"
+    rows: Annotated[int, Field(ge=100, le=10_000_000)] = 200_000
+    scenario: Literal["success", "failing-migration", "lock-conflict", "bad-data"] = "success"
+
+
+class Params(Section):
+    """All parameters of one environment; the fields are the top-level keys of its file."""
+
+    environment: Environment
+    engineer: Annotated[str, Field(min_length=1)]
+    database: DatabaseSection
+    prisma: Prisma
+    backup: Backup
+    migrate: Migrate = Migrate()
+    validate_: Validate = Field(default=Validate(), alias="validate")
+    service: Service | None = None
+    monitoring: Monitoring = Monitoring()
+    notify: Notify = Notify()
+    people: People = People()
+    approvals: Approvals = Approvals()
+    rollback: Rollback = Rollback()
+    demo: Demo | None = None
+
+    def database_url(self) -> str:
+        """The URL of the database, resolved."""
+        return resolve(self.database.url, "database.url")
+
+    def variables(self, section: Literal["prisma", "service"]) -> dict[str, str]:
+        """A section's `environment`, references resolved."""
+        chosen = self.prisma.environment if section == "prisma" else (self.service.environment if self.service else {})
+        return {name: dereference(value, f"{section}.environment.{name}") for name, value in chosen.items()}
+
+    def service_url(self) -> str:
+        """The application's base URL, resolved, without a slash at its end."""
+        assert self.service is not None
+        return dereference(self.service.url, "service.url").rstrip("/")
+
+
+KEYS = tuple(field.alias or name for name, field in Params.model_fields.items())
+"""The top-level keys, which are the notebooks' parameters."""
+
+
+def dereference(text: str, key: str) -> str:
+    """What a reference leads to; any other text as it is."""
+    return resolve(text, key) if is_reference(text) else text
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The top-level keys of a parameter file, not yet validated.
+
+    Raises:
+        UsageError: it is missing, unreadable, not YAML or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"the parameter file {path} cannot be read: {error.strerror}",
+                         "give the path of a file like params/demo.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        raise UsageError(f"{path} is not YAML" + (f" (line {where.line + 1})" if where else ""),
+                         "compare it with params/demo.yaml") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds no mapping of keys", "compare it with params/demo.yaml")
+    return content
+
+
+def parse(values: Mapping[str, Any], source: str = "the parameters") -> Params:
+    """The validated parameters.
+
+    Args:
+        values: top-level keys; those that are `None` count as not given.
+        source: what to name in errors.
+
+    Raises:
+        UsageError: with every key that is wrong, what it was given and what is allowed.
+    """
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        return Params.model_validate(given)
+    except ValidationError as error:
+        lines = [_explain(problem, given) for problem in error.errors(include_url=False, include_input=False)]
+        raise UsageError(f"{source}: {len(lines)} wrong\n" + "\n".join(f"  {line}" for line in lines),
+                         "correct these keys; the README explains each") from None
+
+
+def _explain(problem: Any, given: Any) -> str:
+    place = [part for part in problem["loc"]]
+    key = ".".join(str(part) for part in place)
+    if problem["type"] == "extra_forbidden":
+        return f"`{key}`: unknown key"
+    if problem["type"] == "missing":
+        return f"`{key}`: is missing"
+    for part in place:
+        try:
+            given = given[part]
+        except (KeyError, IndexError, TypeError):
+            break
+    return f"`{key}` ({type(given).__name__} given): {problem['msg'].removeprefix('Value error, ')}"

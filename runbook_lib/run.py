@@ -1,0 +1,274 @@
+"""One migration's folder: its state, its journal, its evidence, its approvals.
+
+`<archive>/<UTC start>_<environment>_<last migration>/` holds the executed notebooks and
+
+    run.json         what other programs read; true at every moment
+    parameters.json  what the run was started with: references, never secrets
+    journal.jsonl    append-only: who, when, what, outcome
+    approvals.jsonl  append-only: who opened which gate, of which plan, and why
+    evidence/        JSON and CSV that a person or pandas opens in ten years
+
+It is created exclusively and holds no secret and no row of data.
+"""
+
+from __future__ import annotations
+
+import csv
+import getpass
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from runbook_lib.errors import UsageError
+from runbook_lib.params import KEYS, Params, parse
+from runbook_lib.redact import redact
+
+PHASES = ("start", "plan", "rehearse", "backup", "preflight", "announce", "migrate", "validate", "close")
+"""The phases of a migration, in their order."""
+ASIDE = ("rollback", "troubleshoot", "history")
+"""Phases that are run when they are needed."""
+FINAL = frozenset({"succeeded", "rolled_back"})
+"""Outcomes after which a run is not gone on with."""
+
+
+def now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def stamp(moment: datetime | None = None) -> str:
+    """A moment in UTC as ISO 8601 with milliseconds: 2026-11-24T02:00:00.000Z."""
+    return (moment or now()).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """The moment that `stamp` wrote."""
+    return datetime.fromisoformat(text)
+
+
+class Run:
+    """One migration's folder.
+
+    Args:
+        folder: an existing run folder.
+
+    Raises:
+        UsageError: it is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        if not (self.folder / "run.json").is_file():
+            raise UsageError(f"{folder} is no run: it has no run.json", "`runbook status` lists the runs")
+        self._lock = FileLock(lock_file(self.folder), timeout=10)
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def key(self) -> str:
+        """The run's UTC start, which names its database sessions and its backup."""
+        return self.id.split("_")[0]
+
+    @property
+    def params(self) -> Params:
+        """What the run was started with."""
+        return parse(self.parameters, f"{self.id}/parameters.json")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The same, as the mapping of top-level keys that a notebook is given."""
+        return json.loads((self.folder / "parameters.json").read_text(encoding="utf-8"))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+
+    @property
+    def outcome(self) -> str:
+        """How the run stands."""
+        return self.state["outcome"]
+
+    def update(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Change run.json in one step that no reader sees half done."""
+        with self._lock:
+            state = self.state
+            change(state)
+            write_json(self.folder / "run.json", state)
+            return state
+
+    def end(self, outcome: str) -> None:
+        """Record how the run ended."""
+        def change(state: dict[str, Any]) -> None:
+            ended = now()
+            state.update(outcome=outcome, ended_at=stamp(ended),
+                         duration_s=round((ended - moment(state["started_at"])).total_seconds(), 1))
+        self.update(change)
+        self.journal("run ended", outcome=outcome)
+
+    def phase(self, name: str) -> dict[str, Any] | None:
+        """The newest entry of a phase in run.json."""
+        return next((entry for entry in reversed(self.state["phases"]) if entry["phase"] == name), None)
+
+    def begin_phase(self, name: str, notebook: str) -> None:
+        """Enter a phase as running."""
+        entry = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": []}
+
+        def change(state: dict[str, Any]) -> None:
+            state["phases"].append(entry)
+            state.update(outcome="running", ended_at=None, duration_s=None)
+        self.update(change)
+        self.journal("phase begun", phase=name)
+
+    def end_phase(self, name: str, status: str, failed_checks: Iterable[str] = (), reason: str = "") -> None:
+        """Record how the newest entry of a phase ended; a phase that has ended stays as it is."""
+        changed = []
+
+        def change(state: dict[str, Any]) -> None:
+            for entry in reversed(state["phases"]):
+                if entry["phase"] == name and entry["status"] == "running":
+                    entry.update(status=status, ended_at=stamp(), failed_checks=list(failed_checks), reason=redact(reason))
+                    changed.append(entry)
+                    return
+        self.update(change)
+        if changed:
+            self.journal("phase ended", phase=name, outcome=status, reason=redact(reason))
+
+    def journal(self, what: str, **facts: Any) -> None:
+        """Append one line to the journal: what happened, by whom, when, from which machine."""
+        line = {"at": stamp(), "who": person(), "host": socket.gethostname(), "what": what, **facts}
+        self._append("journal.jsonl", line)
+
+    def read_journal(self) -> list[dict[str, Any]]:
+        """The journal's lines."""
+        return _lines(self.folder / "journal.jsonl")
+
+    def approve(self, approval: Mapping[str, Any]) -> None:
+        """Append an approval (see `runbook_lib.gate`)."""
+        self._append("approvals.jsonl", dict(approval))
+
+    def read_approvals(self) -> list[dict[str, Any]]:
+        """All approvals and refusals, oldest first."""
+        return _lines(self.folder / "approvals.jsonl")
+
+    def write_evidence(self, name: str, content: Any) -> Path:
+        """Keep a result as `evidence/<name>.json`; the newest of a name stands, an older one is kept beside it.
+
+        Args:
+            name: e.g. "backup.checks".
+            content: anything JSON has, or an object with `as_dict()`.
+        """
+        path = self.folder / "evidence" / f"{name}.json"
+        _keep(path)
+        write_json(path, content.as_dict() if hasattr(content, "as_dict") else content)
+        return path
+
+    def write_csv(self, name: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
+        """Keep rows as `evidence/<name>.csv`."""
+        path = self.folder / "evidence" / f"{name}.csv"
+        _keep(path)
+        with path.open("x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(rows)
+        return path
+
+    def read_evidence(self, name: str) -> Any:
+        """What `write_evidence` kept, or None where there is none."""
+        path = self.folder / "evidence" / f"{name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def _append(self, name: str, line: Mapping[str, Any]) -> None:
+        text = redact(json.dumps(line, ensure_ascii=False, default=str))
+        with self._lock, (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str, Any]) -> Run:
+    """Start a run: make its folder, exclusively.
+
+    Args:
+        values: the parameters, as a mapping of top-level keys.
+        migrations: names of the pending migrations; the last one names the folder.
+        target: what identifies the database (see run.json).
+
+    Raises:
+        UsageError: the folder exists, or the archive cannot be written.
+    """
+    params = parse(values)
+    started = now()
+    last = re.sub(r"[^A-Za-z0-9._-]", "-", migrations[-1])[:80] if migrations else "nothing-pending"
+    folder = params.environment.archive / f"{started:%Y%m%dT%H%M%SZ}_{params.environment.name}_{last}"
+    try:
+        folder.mkdir(parents=True)
+        (folder / "evidence").mkdir()
+        write_json(folder / "parameters.json", {key: values[key] for key in KEYS if values.get(key) is not None})
+        write_json(folder / "run.json", {
+            "run_id": folder.name, "environment": params.environment.name, "production": params.environment.production,
+            "engineer": params.engineer, "target": dict(target), "migrations": migrations, "outcome": "running",
+            "started_at": stamp(started), "ended_at": None, "duration_s": None, "downtime_s": None, "phases": [],
+        })
+    except FileExistsError:
+        raise UsageError(f"the run folder {folder.name} is already there; a run is never overwritten", "try again in a second") from None
+    except OSError as error:
+        raise UsageError(f"the run folder cannot be made in {params.environment.archive}: {error.strerror}",
+                         "correct `environment.archive`, or its permissions and free space") from None
+    run = Run(folder)
+    run.journal("run started", engineer=params.engineer, environment=params.environment.name, migrations=migrations)
+    return run
+
+
+def runs(archive: Path, environment: str | None = None) -> list[Run]:
+    """The runs of an archive, oldest first, of one environment where it is named."""
+    found = [Run(path.parent) for path in sorted(archive.glob("*/run.json"))]
+    return [run for run in found if environment in (None, run.state["environment"])]
+
+
+def newest(archive: Path, environment: str | None = None) -> Run | None:
+    """The run that was started last."""
+    return next(iter(reversed(runs(archive, environment))), None)
+
+
+def person() -> str:
+    """Who is at work: `$RUNBOOK_PERSON`, else the login name."""
+    return os.environ.get("RUNBOOK_PERSON") or getpass.getuser()
+
+
+def lock_file(folder: Path) -> Path:
+    """Where a run's changes are serialised: beside the run, for the run itself is a record."""
+    path = folder.parent / ".locks" / f"{folder.name}.lock"
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one."""
+    text = redact(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _keep(path: Path) -> None:
+    """Move an older file of that name aside: evidence is added to, not replaced."""
+    if path.exists():
+        number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.stem}.{n}{path.suffix}").exists())
+        path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
