@@ -1,0 +1,274 @@
+"""What every phase shares: which run, which database, how results are kept, how it ends.
+
+A notebook opens its phase in its first code cell and finishes it in its last:
+
+    phase = open_phase("backup", globals())
+    …
+    phase.finish()
+
+A cell that fails in between ends the phase as failed (or waiting, or aborted) by itself, in JupyterLab and headless.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from runbook_lib import gate
+from runbook_lib.check import Check, Checks, check
+from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
+from runbook_lib.params import KEYS, Params, parse
+from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.prisma.project import Project
+from runbook_lib.redact import redact
+from runbook_lib.run import ASIDE, FINAL, PHASES, Run, newest, now
+from runbook_lib.secret import HOME
+from runbook_lib.show import widgets
+
+ENGINE = HOME / "examples" / "unified_healthcare_platform" / "tooling" / "schema-engine.mjs"
+"""Prisma's schema engine for where its download is out of reach (`prisma.engine: offline`)."""
+
+
+class Phase:
+    """One phase of a run, at work in this kernel.
+
+    Args:
+        run: the run that it belongs to.
+    """
+
+    name: ClassVar[str] = ""
+    heading: ClassVar[str] = ""
+    needs_database: ClassVar[bool] = True
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.params: Params = run.params
+        self._session: Database | None = None
+        self._begun = now()
+
+    @cached_property
+    def target(self) -> Target:
+        """The database that the parameters name."""
+        return Target.parse(self.params.database_url())
+
+    @property
+    def admin(self) -> Target:
+        """The maintenance database of the same server, from which databases are created and renamed."""
+        return self.target.named("postgres")
+
+    @property
+    def application_name(self) -> str:
+        """What `pg_stat_activity` shows for the sessions of this phase."""
+        return f"runbook/{self.run.key}/{self.name}"
+
+    @property
+    def db(self) -> Database:
+        """The phase's session with the database; opened again where it was lost."""
+        if self._session is None or self._session.connection.closed:
+            self._session = Database(self.target, self.application_name, statement_timeout="10min", lock_timeout="10s",
+                                     idle_in_transaction_session_timeout="10min")
+        return self._session
+
+    @cached_property
+    def project(self) -> Project:
+        """The Prisma project."""
+        return open_project(self.params)
+
+    @property
+    def prisma_url(self) -> str:
+        """The URL for the Prisma CLI: named sessions, bounded waits."""
+        return self.target.url(self.application_name, lock_timeout=milliseconds(self.params.migrate.lock_timeout_s),
+                               statement_timeout=milliseconds(self.params.migrate.statement_timeout_s))
+
+    def begin(self, notebook: str) -> None:
+        """Enter the phase in run.json, watch for failing cells, and make sure that this is the pinned database."""
+        self.run.begin_phase(self.name, notebook)
+        _watch(self)
+        if self.needs_database:
+            Checks("The pinned database", [self.identity()]).require()
+
+    def identity(self) -> Check:
+        """Whether the server and database are those that the run pinned when it started."""
+        pinned = self.run.state["target"]
+        found = identify(self.db)
+        same = all(found[key] == pinned[key] for key in ("system_identifier", "database", "database_oid"))
+        return check("identity", "the database is the one that this run pinned", same, describe(found), describe(pinned),
+                     "check what `database.url` leads to; a run never changes its database")
+
+    def say(self, text: str) -> None:
+        """One timed line: when, how long since the phase began, what."""
+        elapsed = (now() - self._begun).total_seconds()
+        print(f"{now():%H:%M:%S}Z {elapsed:7.1f} s  {redact(text)}", flush=True)
+
+    def keep(self, name: str, result: Any) -> Any:
+        """Keep a result as the run's evidence, and hand it on.
+
+        Args:
+            name: of the evidence file; the phase's name stands before it.
+            result: JSON-able, or with `as_dict()`; `Checks` are kept one by one.
+        """
+        content = [item.as_dict() for item in result] if isinstance(result, Checks) else result
+        self.run.write_evidence(f"{self.name}.{name}", content)
+        return result
+
+    def look(self, name: str, checks: Checks) -> Checks:
+        """Keep checks as evidence and in the journal, shown but not yet required."""
+        self.run.journal("checks", phase=self.name, checks=name, passed=len(checks) - len(checks.failed) - len(checks.unknown),
+                         failed=[item.id for item in checks.failed], unknown=[item.id for item in checks.unknown])
+        return self.keep(name, checks)
+
+    def pass_gate(self, name: str, checks: Checks) -> None:
+        """Pass a gate, or raise: see `runbook_lib.gate.require`."""
+        gate.require(self.run, name, checks, self.params.approvals.required)
+        self.say(f"gate `{name}` is open")
+
+    def finish(self, status: str = "succeeded") -> None:
+        """End the phase."""
+        self.run.end_phase(self.name, status)
+        if self._session:
+            self._session.close()
+        self.say(f"{self.name}: {status}")
+
+    def fail(self, error: BaseException) -> None:
+        """End the phase by an error: waiting for a person, aborted, or failed; the run's outcome follows."""
+        waits, stopped = isinstance(error, ApprovalNeeded), isinstance(error, (Aborted, KeyboardInterrupt))
+        status = "waiting" if waits else "aborted" if stopped else "failed"
+        ids = error.failed if isinstance(error, CheckError) else ()
+        reason = error.message if isinstance(error, RunbookError) else type(error).__name__
+        self.run.end_phase(self.name, status, ids, reason)
+        if self.run.outcome not in FINAL:
+            self.run.end(status)
+
+    def _repr_html_(self) -> str:
+        return self.banner()._repr_html_()
+
+    def __repr__(self) -> str:
+        return str(self.banner())
+
+    def banner(self) -> Any:
+        """Where this is: environment, database, run, phase."""
+        state = self.run.state
+        return widgets.banner(environment=state["environment"], production=state["production"], phase=self.heading or self.name,
+                              database=state["target"]["database"], host=state["target"]["host"], run=self.run.id,
+                              engineer=self.params.engineer)
+
+
+def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
+    """The phase of that name, begun, in the run that the parameters lead to.
+
+    Args:
+        name: as in `runbook_lib.run.PHASES` and `ASIDE`.
+        parameters: the notebook's variables; `run_folder` and the top-level keys of the parameters are read.
+
+    Raises:
+        UsageError: the parameters are wrong, or lead to no run.
+        CheckError: the database is not the one that the run pinned.
+    """
+    if name not in PHASES + ASIDE:
+        raise UsageError(f"there is no phase {name!r}", "one of " + ", ".join(PHASES + ASIDE))
+    cls = importlib.import_module(f"runbook_lib.phases.{name}").PHASE
+    values = {key: parameters[key] for key in KEYS if parameters.get(key) is not None}
+    run = _attach(cls, parameters.get("run_folder") or os.environ.get("RUNBOOK_RUN"), values)
+    if values.get("engineer"):
+        os.environ.setdefault("RUNBOOK_PERSON", str(values["engineer"]))
+    phase = cls(run)
+    phase.begin(notebook=_notebook(name))
+    return phase
+
+
+def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run:
+    """The run named by folder; else the newest that goes on; else a new one."""
+    if folder:
+        run = Run(Path(folder))
+        _same_parameters(run, values)
+        return run
+    archive = parse(values).environment.archive if values else HOME / "archive"
+    run = newest(archive, parse(values).environment.name if values else None)
+    if run is None and not values:
+        raise UsageError("there is no open run, and no parameters are given",
+                         "`runbook lab PARAMS`, or papermill with `-f PARAMS`")
+    goes_on = run is not None and (cls.name in ASIDE or cls.name == "close" or run.outcome not in FINAL)
+    if run is None or not goes_on or (cls.name == "start" and values and run.phase("start")):
+        from runbook_lib.phases.start import start_run
+
+        return start_run(values or run.parameters)
+    _same_parameters(run, values)
+    return run
+
+
+def _same_parameters(run: Run, values: dict[str, Any]) -> None:
+    """Refuse parameters that differ from those the run was started with; another engineer may go on."""
+    stored = run.parameters
+    changed = [key for key in KEYS if key != "engineer" and values and values.get(key) != stored.get(key)]
+    if changed:
+        raise UsageError(f"the parameters {', '.join(changed)} differ from those that run {run.id} was started with",
+                         "go on with the stored ones (`runbook resume`), or start a new run with 00_start")
+
+
+def open_project(params: Params) -> Project:
+    """The Prisma project that the parameters name, looked at and found usable."""
+    prisma = params.prisma
+    return Project(prisma.project, schema=prisma.schema_file, migrations=prisma.migrations, url_variable=prisma.url_variable,
+                   engine=prisma.engine, engine_path=ENGINE, environment=params.variables("prisma"))
+
+
+def identify(db: Database) -> dict[str, Any]:
+    """What identifies the database that a session is connected to."""
+    from runbook_lib.postgres.health import server_facts
+
+    facts = server_facts(db)
+    return {"host": db.target.host, "port": db.target.port, "database": db.target.database,
+            "database_oid": facts.database_oid, "system_identifier": facts.system_identifier,
+            "server_version": facts.server_version}
+
+
+def describe(identity: Mapping[str, Any]) -> str:
+    """An identity in one line."""
+    return (f"{identity['database']} (oid {identity['database_oid']}) on {identity['host']}:{identity.get('port', '')}, "
+            f"system {identity['system_identifier']}")
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as a PostgreSQL setting without blanks: 1.5 → '1500ms'."""
+    return f"{round(seconds * 1000)}ms"
+
+
+def notebook_name(phase: str) -> str:
+    """The file name of a phase's notebook: "backup" → "30_backup.ipynb"."""
+    found = sorted((HOME / "notebooks").glob(f"[0-9][0-9]_{phase}.ipynb"))
+    return found[0].name if found else f"{phase}.ipynb"
+
+
+def _notebook(phase: str) -> str:
+    """The file that this kernel runs: what the runner says, else what Jupyter says, else the source's name."""
+    said = os.environ.get("RUNBOOK_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME") or notebook_name(phase)
+    return Path(said).name
+
+
+def _watch(phase: Phase) -> None:
+    """Let a failing cell end the phase, and show its error without secrets or rows of data."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return
+    shell = get_ipython()
+    if shell is None:
+        return
+
+    def handler(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: int | None = None) -> list[str]:
+        phase.fail(error)
+        own = isinstance(error, (RunbookError, KeyboardInterrupt))
+        message = redact(str(error)) or ("stopped by a person or a signal" if own else "")
+        lines = [f"{kind.__name__}: {message}"] if own else [
+            redact(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset=tb_offset)]
+        shell._showtraceback(kind, message, lines)
+        return lines
+
+    shell.set_custom_exc((Exception, KeyboardInterrupt), handler)
+
+
+__all__ = ["Phase", "open_phase", "open_project", "identify", "describe", "milliseconds", "notebook_name", "GateError"]
