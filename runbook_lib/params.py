@@ -168,8 +168,8 @@ class Endpoint(Section):
 class Maintenance(Section):
     """How maintenance mode is switched, and how it is seen from outside."""
 
-    on: Command
-    off: Command
+    enable: Command
+    disable: Command
     health_key: str = "maintenance"
     write: Write | None = None
 
@@ -186,6 +186,8 @@ class Service(Section):
     stop: Command | None = None
     start: Command | None = None
     restart: Command | None = None
+    previous: Command | None = None
+    """Brings back the release that ran before, for a rollback after the new one was deployed."""
     log: Location | None = None
     application_names: list[str] = Field(default_factory=list)
     """What its sessions are called in `pg_stat_activity`."""

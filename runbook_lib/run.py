@@ -34,6 +34,8 @@ PHASES = ("start", "plan", "rehearse", "backup", "preflight", "announce", "migra
 """The phases of a migration, in their order."""
 ASIDE = ("rollback", "troubleshoot", "history")
 """Phases that are run when they are needed."""
+LOOKING = frozenset({"troubleshoot", "history"})
+"""Phases that only look: the run's outcome stays as it is."""
 FINAL = frozenset({"succeeded", "rolled_back"})
 """Outcomes after which a run is not gone on with."""
 
@@ -126,7 +128,8 @@ class Run:
 
         def change(state: dict[str, Any]) -> None:
             state["phases"].append(entry)
-            state.update(outcome="running", ended_at=None, duration_s=None)
+            if name not in LOOKING:
+                state.update(outcome="running", ended_at=None, duration_s=None)
         self.update(change)
         self.journal("phase begun", phase=name)
 

@@ -139,6 +139,13 @@ class Database:
         """End the session."""
         self._connection.close()
 
+    def cancel(self) -> None:
+        """Cancel what this session is doing; called from another thread. Nothing happens where it does nothing."""
+        try:
+            self._connection.cancel_safe(timeout=2)
+        except psycopg.Error:  # already closed, or the server is gone: nothing left to cancel
+            return
+
     @property
     def pid(self) -> int:
         """The server process of this session."""

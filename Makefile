@@ -1,0 +1,35 @@
+# The commands of the runbook. `make demo` is all that a newcomer needs.
+PYTHON ?= python3
+BIN := .venv/bin
+SCENARIO ?= success
+ROWS ?= 200000
+
+.PHONY: install demo lab test lock clean
+
+install: .venv/installed
+
+.venv/installed: requirements.lock requirements-node.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m runbook_lib.demo.node || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-node.lock
+	touch $@
+
+demo: install
+	$(BIN)/runbook demo --scenario $(SCENARIO) --rows $(ROWS)
+
+lab: install
+	$(BIN)/runbook demo up
+	$(BIN)/runbook lab params/demo.yaml; $(BIN)/runbook demo down
+
+test: install
+	$(BIN)/python -m pytest
+
+# Names, versions and hashes only: no registry is named.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra test --extra build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps requirements-node.in -o requirements-node.lock
+
+clean:
+	$(BIN)/runbook demo down || true
+	rm -rf .demo .venv

@@ -1,0 +1,266 @@
+"""The command line: each command does what a button does.
+
+Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a person; 4 rolled back.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from runbook_lib import params as parameters
+from runbook_lib.errors import Aborted, RunbookError, UsageError
+from runbook_lib.run import FINAL, PHASES, Run, newest, now, runs
+from runbook_lib.secret import HOME
+from runbook_lib.table import Table, text
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.")
+console = Console(highlight=False, soft_wrap=True)
+
+Parameters = Annotated[Path, typer.Argument(help="Parameter file of one environment, e.g. params/demo.yaml")]
+RunName = Annotated[str, typer.Argument(help="Run folder, or its name in the archive; default: the newest", show_default=False)]
+Reason = Annotated[str, typer.Option(help="Why, for the record")]
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one message and an exit status, not a traceback."""
+    try:
+        app()
+    except UsageError as error:
+        _stop(error, 2)
+    except Aborted as error:
+        _stop(error, 1)
+    except RunbookError as error:
+        _stop(error, 1)
+
+
+@app.command()
+def run(params: Parameters,
+        first: Annotated[str, typer.Option("--from", help="First phase")] = PHASES[0],
+        last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1]) -> None:
+    """Start a run and execute phase after phase, to the first that does not succeed."""
+    values = parameters.load(params)
+    with _demo(values):
+        from runbook_lib import runner
+        from runbook_lib.phases.start import examine
+        from runbook_lib.run import create
+
+        found = examine(parameters.parse(values, str(params)))
+        if not found.pending:
+            console.print("nothing is pending: every migration of the project is applied")
+            return
+        runner._between(first, last)
+        _carry(create(values, list(found.pending), found.target), first, last)
+
+
+@app.command()
+def resume(run: RunName = "", last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1]) -> None:
+    """Go on with a run: phases that succeeded are not repeated."""
+    found = _find(run)
+    if found.outcome in FINAL:
+        raise UsageError(f"{found.id} has ended: {found.outcome}", "start a new run")
+    with _demo(found.parameters):
+        found.journal("resumed")
+        _carry(found, PHASES[0], last)
+
+
+@app.command()
+def approve(run: RunName, gate: Annotated[str, typer.Argument(help="The gate: the name of its phase")],
+            reason: Reason = "", refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead")] = False) -> None:
+    """Open a gate for the plan as it stands now, or refuse it."""
+    from runbook_lib import gate as gates
+
+    if gate not in (*PHASES, "rollback"):
+        raise UsageError(f"there is no gate {gate!r}", "one of " + ", ".join((*PHASES, "rollback")))
+    record = gates.approve(_find(run), gate, reason, refused=refuse)
+    console.print(f"{record['decision']}: {gate} of {record['run']}, by {record['person']}, plan {str(record['plan'])[:16]}")
+
+
+@app.command()
+def rollback(run: RunName = "", reason: Reason = "asked for on the command line") -> None:
+    """Approve and execute the way back of a run."""
+    from runbook_lib import gate as gates
+    from runbook_lib import runner
+
+    found = _find(run)
+    with _demo(found.parameters):
+        gates.approve(found, "rollback", reason)
+        runner.step(found, "rollback", _say)
+        runner.finish(found)
+        _end(found)
+
+
+@app.command()
+def status(run: RunName = "") -> None:
+    """How a run stands: phases, outcome, what comes next."""
+    from runbook_lib import runner
+
+    found = _find(run)
+    _show(_phases(found))
+    console.print(f"outcome: {found.outcome}\nrun: {found.folder}")
+    if command := runner.next_command(found):
+        console.print(f"next: {command}")
+
+
+@app.command()
+def report(run: RunName = "") -> None:
+    """Write report.html again, from the notebooks as they are."""
+    from runbook_lib import runner
+
+    found = _find(run)
+    runner.finish(found)
+    console.print(str(found.folder / "report.html"))
+
+
+@app.command()
+def history(archive: Annotated[Path, typer.Option(help="The archive's folder")] = HOME / "archive") -> None:
+    """All runs, newest first."""
+    from runbook_lib import history as entries
+
+    _show(entries.table(archive))
+
+
+@app.command()
+def verify(run: RunName = "") -> None:
+    """Whether a sealed run is intact: every file's hash, and the previous run's manifest."""
+    from runbook_lib import archive
+
+    found = _find(run)
+    wrong = archive.verify(found)
+    for line in wrong:
+        console.print(line)
+    if wrong:
+        raise typer.Exit(1)
+    console.print(f"intact: {found.id}")
+
+
+@app.command()
+def lab(params: Parameters, browser: Annotated[bool, typer.Option(help="Open a browser")] = True) -> None:
+    """Start a run, or go on with the open one, in JupyterLab."""
+    from runbook_lib import runner
+    from runbook_lib.phases.start import start_run
+
+    values = parameters.load(params)
+    environment = parameters.parse(values, str(params)).environment
+    with _demo(values):
+        open_run = newest(environment.archive, environment.name)
+        found = open_run if open_run and open_run.outcome not in FINAL else start_run(values)
+        runner.prepare(found)
+        console.print(f"run: {found.folder}")
+        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={found.folder}", "--ServerApp.ip=127.0.0.1",
+                   f"--LabApp.default_url=/lab/tree/{next(iter(sorted(p.name for p in found.folder.glob('*.ipynb'))))}"]
+        import subprocess
+
+        subprocess.run(command + ([] if browser else ["--no-browser"]), env={**os.environ, "RUNBOOK_RUN": str(found.folder)}, check=False)
+
+
+@app.command()
+def demo(action: Annotated[str, typer.Argument(help="run, up or down")] = "run",
+         scenario: Annotated[str, typer.Option(help="success, failing-migration, lock-conflict or bad-data")] = "success",
+         rows: Annotated[int, typer.Option(help="Appointments in the sample database")] = 200_000) -> None:
+    """Run the whole runbook on the embedded database and the sample platform (or start and stop only these)."""
+    from runbook_lib.demo import platform
+
+    if action not in ("run", "up", "down"):
+        raise UsageError(f"there is no action {action!r}", "run, up or down")
+    values = parameters.load(HOME / "params" / "demo.yaml")
+    chosen = platform.Platform.of(values, scenario=scenario, rows=rows)
+    if action == "down":
+        chosen.down(_say)
+    elif action == "up":
+        chosen.up(_say, fresh=True)
+    else:
+        _run_demo(chosen)
+
+
+def _run_demo(chosen: Any) -> None:
+    from runbook_lib.phases.start import start_run
+
+    try:
+        chosen.up(_say, fresh=True)
+        with chosen.trouble():
+            _carry(start_run(chosen.values), PHASES[0], PHASES[-1])
+    finally:
+        chosen.down(_say)
+
+
+def _carry(found: Run, first: str, last: str) -> None:
+    from runbook_lib import runner
+
+    console.print(f"run: {found.folder}")
+    runner.carry(found, first, last, _say)
+    _end(found)
+
+
+def _end(found: Run) -> None:
+    """The last lines of a run, and its exit status."""
+    from runbook_lib import runner
+
+    state = found.state
+    _show(_phases(found))
+    downtime = f"{state['downtime_s']:.1f} s" if state["downtime_s"] is not None else "not measured, or not ended"
+    console.print(f"\noutcome:  {state['outcome']}\ndowntime: {downtime}\nreport:   {found.folder / 'report.html'}")
+    if command := runner.next_command(found):
+        console.print(f"next:     {command}")
+    if code := runner.EXIT_STATUS[state["outcome"]]:
+        raise typer.Exit(code)
+
+
+def _phases(found: Run) -> Table:
+    from runbook_lib import runner
+
+    return Table(found.id, ("phase", "status", "seconds"), runner.summary(found))
+
+
+def _find(name: str) -> Run:
+    """The run by folder or by name; the newest where nothing is given."""
+    if not name:
+        found = newest(HOME / "archive")
+        if found is None:
+            raise UsageError("there is no run yet", "`runbook run PARAMS` starts one")
+        return found
+    for folder in (Path(name), HOME / "archive" / name):
+        if (folder / "run.json").exists():
+            return Run(folder)
+    alike = [run.id for run in runs(HOME / "archive") if name in run.id]
+    raise UsageError(f"there is no run {name!r}", f"did you mean {', '.join(alike[-3:])}?" if alike else "`runbook history` lists the runs")
+
+
+def _demo(values: dict[str, Any]) -> Any:
+    """The embedded platform for parameters that ask for it, stopped at the end if it was started here."""
+    from contextlib import nullcontext
+
+    if not values.get("demo"):
+        return nullcontext()
+    from runbook_lib.demo import platform
+
+    return platform.Platform.of(values).running(_say)
+
+
+def _say(line: str) -> None:
+    console.print(f"{now():%H:%M:%SZ} {line}", markup=False)
+
+
+def _show(table: Table) -> None:
+    shown = RichTable(title=table.title, title_justify="left")
+    for column in table.columns:
+        shown.add_column(column)
+    for row in table.rows:
+        shown.add_row(*(text(value) for value in row))
+    console.print(shown)
+
+
+def _stop(error: RunbookError, status: int) -> None:
+    console.print(str(error), markup=False, style="bold")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""80 Close: the application back in service, people told, the history's entry written, the outcome recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbook_lib import history
+from runbook_lib.check import Checks
+from runbook_lib.errors import GateError
+from runbook_lib.phases.base import Phase
+from runbook_lib.phases.application import Application
+from runbook_lib.phases.talk import tell
+from runbook_lib.run import moment, now
+
+
+class Close(Phase):
+    """Ends a migration that was validated."""
+
+    name, heading = "close", "Close"
+
+    def validated(self) -> None:
+        """Refuse to reopen the application where the validation has not passed.
+
+        Raises:
+            GateError: it has not.
+        """
+        status = (self.run.phase("validate") or {}).get("status", "not run")
+        if status != "succeeded":
+            raise GateError(f"the validation has not passed: {status}", "run 70_validate; where it fails, 90_rollback")
+
+    def reopen(self) -> Checks:
+        """Switch maintenance mode off and see through the application that it is."""
+        return self.look("reopen", reopen(self)).require()
+
+    def tell(self) -> Any:
+        """Tell everybody that it is over."""
+        downtime = self.run.state["downtime_s"]
+        body = "The migration was applied and validated." + (f" Downtime: {downtime:.0f} s." if downtime is not None else "")
+        return [tell(self, audience, "done", f"Database maintenance finished on {self.params.environment.name}", body)
+                for audience in ("stakeholders", "operations")]
+
+    def lessons(self, text: str) -> None:
+        """Record what was learned, for the history."""
+        self.run.journal("lessons learned", text=text)
+
+    def entry(self) -> history.Entry:
+        """The history's entry of this run, filled in from the run itself."""
+        return self.keep("history", history.entry(self.run))
+
+    def finish(self, status: str = "succeeded") -> None:
+        """End the phase and the run."""
+        super().finish(status)
+        self.run.end("succeeded")
+
+
+def reopen(phase: Phase) -> Checks:
+    """Maintenance mode off, verified through the application; the downtime ends here."""
+    application = Application(phase)
+    if not application.has_maintenance:
+        return Checks("Back in service: `service.maintenance` is not set", [])
+    application.switch(False)
+    checks = Checks("Back in service", [application.wait(), *application.maintenance_checks(False)])
+    phase.run.journal("maintenance off", phase=phase.name, verified=checks.passed)
+    began = [line["at"] for line in phase.run.read_journal() if line["what"] == "maintenance on"]
+    if began and checks.passed and phase.run.state["downtime_s"] is None:
+        seconds = (now() - moment(began[0])).total_seconds()
+        phase.run.update(lambda state: state.update(downtime_s=round(seconds, 1)))
+    return checks
+
+
+PHASE = Close

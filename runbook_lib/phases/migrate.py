@@ -1,0 +1,198 @@
+"""60 Migrate: the gate, `prisma migrate deploy` under watch, and the proof that exactly the planned change was made."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from runbook_lib.check import Check, Checks, attempt, check
+from runbook_lib.errors import DatabaseError, GateError, ToolError
+from runbook_lib.phases.backup import backup_checks
+from runbook_lib.phases.base import Phase
+from runbook_lib.phases.plan import contents, window_check
+from runbook_lib.phases.application import Application
+from runbook_lib.phases.start import applied
+from runbook_lib.phases.watch import Watch
+from runbook_lib.postgres import activity, catalog
+from runbook_lib.prisma import cli, history
+from runbook_lib.process import run as run_command
+from runbook_lib.show import charts
+from runbook_lib.table import Table
+
+PRISMA_LOCK = 72707369
+"""The advisory lock that Prisma's schema engine takes while it migrates (prisma-engines, `advisory_lock`)."""
+
+
+class Migrate(Phase):
+    """Applies the pending files to the pinned database."""
+
+    name, heading = "migrate", "Migrate"
+
+    def health(self) -> Checks:
+        """The project's own data check, the schema's validity, and what Prisma says is pending."""
+        return self.look("health", Checks("Health before the migration", [
+            *self._project_check("health.data"),
+            attempt("health.schema", "the Prisma schema is valid", self._valid),
+            attempt("health.status", "`migrate status` sees no failed migration", self._status),
+        ])).require()
+
+    def gate(self) -> None:
+        """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating."""
+        application = Application(self)
+        maintenance = application.maintenance_checks(True) if application.has_maintenance else []
+        self.pass_gate("migrate", self.look("gate", Checks("The gate before the migration", [
+            self.identity(), self._plan(), window_check(self, opening=True), *backup_checks(self), self._rehearsed(),
+            *maintenance, attempt("migrate.alone", "no other migration is in flight", self._alone),
+        ])))
+
+    def deploy(self) -> Table:
+        """Run `prisma migrate deploy`, watched; a line a second says how far it is and who blocks it.
+
+        Raises:
+            MigrationFailed: naming the file, the cause and who blocked it.
+        """
+        pending = self.history.pending
+        if not pending:
+            return Table("Already applied: nothing is pending", ("file", "seconds"), [])
+        forecast = (self.run.read_evidence("rehearsal") or {}).get("migrate_s")
+        self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
+        with activity.advisory_lock(self.db, activity.RUNBOOK), Watch(self, forecast) as watch:
+            try:
+                done = cli.deploy(self.project, self.prisma_url, timeout_s=self.params.migrate.deadline_s, on_line=self.say)
+            except cli.MigrationFailed as error:
+                raise self._failure(error, watch) from None
+            finally:
+                self._nothing_left_behind(watch)
+        self.run.journal("migration ended", files=list(done.applied), seconds=round(done.seconds, 1))
+        self.run.write_evidence("migration", {"applied": list(done.applied), "seconds": done.seconds, "forecast_s": forecast})
+        return Table(f"{len(done.applied)} files applied in {done.seconds:.1f} s", ("file", "seconds"), self._durations(done.applied))
+
+    def forecast(self) -> Any:
+        """The forecast of the rehearsal beside what happened."""
+        actual = self.run.read_evidence("migration") or {}
+        promised = actual.get("forecast_s")
+        rows = {"forecast (rehearsal)": promised or 0.0, "actual": actual.get("seconds", 0.0)}
+        return charts.durations(f"The migration took {rows['actual']:.1f} s; the rehearsal had said {rows['forecast (rehearsal)']:.1f} s", rows)
+
+    def verify(self) -> Checks:
+        """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
+        status = cli.status(self.project, self.prisma_url)
+        return self.look("verify", Checks("The migration, verified", [
+            check("migrate.status", "`migrate status` says up to date", status.up_to_date, "up to date" if status.up_to_date else
+                  f"pending: {', '.join(status.pending) or 'none'}; failed: {', '.join(status.failed) or 'none'}", "up to date"),
+            attempt("migrate.pull", "`db pull` sees what the schema file says", self._pulled),
+            attempt("migrate.schema", "`format` and `validate` accept the schema", self._valid),
+            self._promised(),
+        ])).require()
+
+    @cached_property
+    def difference(self) -> catalog.Difference:
+        """The catalogue before against the catalogue now."""
+        before = catalog.Catalog.from_dict(self.run.read_evidence("before.catalog"))
+        return self.keep("difference", catalog.difference(before, catalog.read(self.db)))
+
+    def client(self) -> Checks:
+        """Generate the client, restart the application, and wait until it answers."""
+        application = Application(self)
+        generated = cli.generate(self.project)
+        self.run.journal("client generated", seconds=round(generated.seconds, 1))
+        checks = [check("client.generated", "the Prisma client was generated", True, f"{generated.seconds:.1f} s")]
+        if application.configured:
+            seconds = application.run("restart")
+            checks.append(check("client.deployed", "the application was restarted", seconds is not None,
+                                f"{seconds:.1f} s" if seconds is not None else "no command", "restarted", "set `service.restart`"))
+            checks.append(application.wait())
+        return self.look("client", Checks("Client and application", checks)).require()
+
+    @property
+    def history(self) -> history.History:
+        """The project's files against the database's history, now."""
+        return history.compare(history.files(self.project), applied(self.db, self.target))
+
+    def _project_check(self, id: str) -> list[Check]:
+        return project_check(self, id)
+
+    def _valid(self) -> Check:
+        done = cli.validate(self.project)
+        return check("migrate.schema", "the Prisma schema is valid", done.status == 0, "valid" if done.status == 0 else "not valid", "valid",
+                     "npx prisma validate says where")
+
+    def _status(self) -> Check:
+        status = cli.status(self.project, self.prisma_url)
+        return check("health.status", "`migrate status` sees no failed migration", not status.failed, ", ".join(status.failed) or "none failed",
+                     "none failed", "settle the failed migration first: 95_troubleshoot tells failed from still running")
+
+    def _pulled(self) -> Check:
+        drift = cli.drift(self.project, self.prisma_url)
+        return check("migrate.pull", "`db pull` sees what the schema file says", not drift, drift or "no difference", "no difference",
+                     "compare the schema file with the database")
+
+    def _plan(self) -> Check:
+        plan = self.run.read_evidence("plan")
+        title = "the plan is the one that was reviewed"
+        if not plan:
+            return check("migrate.plan", title, False, "there is no plan", "a plan", "run 10_plan")
+        current = contents(self, plan["findings"])
+        already = set(plan["files"]) - set(current["files"])
+        changed = [key for key, value in current.items() if value != plan[key]]
+        return check("migrate.plan", title, not changed, f"changed: {', '.join(changed)}" if changed else plan["hash"][:16], "unchanged",
+                     "plan again: run 10_plan" + (f" ({', '.join(sorted(already))} no longer pending)" if already else ""))
+
+    def _rehearsed(self) -> Check:
+        promise, plan = self.run.read_evidence("promise"), self.run.read_evidence("plan") or {}
+        same = bool(promise) and promise.get("plan") == plan.get("hash")
+        return check("migrate.rehearsed", "this plan was rehearsed", same, "yes" if same else "no", "yes", "run 20_rehearse")
+
+    def _alone(self) -> Check:
+        holder = self.db.row("SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                             " WHERE locktype = 'advisory' AND objid = %s AND granted", [PRISMA_LOCK])
+        found = f"pid {holder['pid']} ({holder['application_name'] or 'unnamed'}) is migrating" if holder else "nobody"
+        return check("migrate.alone", "no other migration is in flight", holder is None, found, "nobody", "wait until it has ended")
+
+    def _promised(self) -> Check:
+        promised = (self.run.read_evidence("promise") or {}).get("difference")
+        same = promised is not None and promised == self.difference.as_dict()
+        return check("migrate.promised", "the catalogue changed exactly as in the rehearsal", same,
+                     f"{len(self.difference.changes)} changes" + ("" if same else ", not those of the rehearsal"), "the same changes",
+                     "compare evidence/migrate.difference.json with evidence/rehearse.difference.json")
+
+    def _durations(self, names: Any) -> list[tuple[str, float]]:
+        return [(row["migration_name"], (row["finished_at"] - row["started_at"]).total_seconds())
+                for row in applied(self.db, self.target) if row["migration_name"] in names]
+
+    def _nothing_left_behind(self, watch: Watch) -> None:
+        """End what the CLI may have left on the server: after a kill, the server would go on and commit."""
+        with watch.session() as db:
+            ended = activity.cancel(db, self.application_name, other_than=self.db.pid)
+        if ended:
+            self.say(f"cancelled on the server: sessions {', '.join(map(str, ended))}")
+
+    def _failure(self, error: cli.MigrationFailed, watch: Watch) -> GateError | ToolError:
+        """The same failure, with who was in the way and what is true now."""
+        blockers = watch.blockers()
+        found = self.history
+        done = [name for name in (self.run.read_evidence("plan") or {}).get("files", {}) if name in found.applied]
+        true_now = f"applied: {', '.join(done) or 'none'}; failed: {', '.join(found.failed) or 'none'}; pending: {', '.join(found.pending) or 'none'}"
+        self.run.journal("migration failed", code=error.code, sqlstate=error.sqlstate, file=error.migration, blockers=blockers, now=true_now)
+        message = "\n".join([error.message, *(f"it waited for {blocker}" for blocker in blockers), f"What is true now: {true_now}"])
+        return cli.MigrationFailed(message, "90_rollback measures what landed and leads back; 95_troubleshoot explains the cause",
+                                   code=error.code, migration=error.migration, sqlstate=error.sqlstate, output=error.output)
+
+
+def project_check(phase: Phase, id: str) -> list[Check]:
+    """The project's own check of its data, where the parameters name it."""
+    command = phase.params.prisma.validate_command
+    if not command:
+        return []
+    title = f"`{command}` finds nothing wrong"
+    variables = phase.params.variables("prisma") | {phase.params.prisma.url_variable: phase.prisma_url}
+
+    def look() -> Check:
+        done = run_command(command, cwd=phase.project.folder, env=variables, timeout_s=600, check=False)
+        return check(id, title, done.status == 0, f"status {done.status}: {done.output.strip().splitlines()[-1] if done.output.strip() else ''}",
+                     "status 0", "read what it prints, in the project's folder")
+    return [attempt(id, title, look)]
+
+
+PHASE = Migrate
+__all__ = ["Migrate", "project_check", "DatabaseError"]

@@ -1,0 +1,122 @@
+"""00 Start: what is about to be migrated, whether the runbook can work here at all, and the run's folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook_lib.errors import DatabaseError, UsageError
+from runbook_lib.params import Params, parse
+from runbook_lib.phases.base import Phase, identify, open_project
+from runbook_lib.postgres import dump
+from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.prisma import history
+from runbook_lib.run import PHASES, Run, create
+from runbook_lib.table import Table, size
+
+OLDEST_SERVER = 14
+"""The oldest server major: `client_connection_check_interval` came with it."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found before a run was started.
+
+    Args:
+        target: what identifies the database (see run.json).
+        pending: names of the pending migrations, in the order in which they will be applied.
+    """
+
+    target: Mapping[str, Any]
+    pending: tuple[str, ...]
+
+
+def examine(params: Params) -> Examined:
+    """Refuse what cannot work, before anything is touched: project, database, versions, history, disk.
+
+    Raises:
+        UsageError: naming what is wrong and the remedy.
+    """
+    project = open_project(params)
+    files = history.files(project)
+    target = Target.parse(params.database_url())
+    try:
+        with Database(target, "runbook/examine", statement_timeout="60s") as db:
+            identity = identify(db)
+            found = history.compare(files, applied(db, target))
+            _old_server(db)
+            tools = dump.tools(target, folder=params.database.tools, server_version=db.server_version)
+            _room(params, dump.predicted_size(db))
+    except DatabaseError as error:
+        raise UsageError(error.message, error.remedy) from None
+    if found.edited:
+        raise UsageError(f"migrations were edited after they were applied: {', '.join(found.edited)}",
+                         "restore the files as they were applied, and write a new migration for the change")
+    return Examined({**identity, "tools_version": tools.version}, found.pending)
+
+
+def start_run(values: Mapping[str, Any]) -> Run:
+    """Examine, and start a run.
+
+    Args:
+        values: the parameters, as a mapping of top-level keys.
+    """
+    found = examine(parse(values))
+    return create(values, list(found.pending), found.target)
+
+
+def applied(db: Database, target: Target) -> list[dict[str, Any]]:
+    """The rows of Prisma's history table, oldest first; none where there is no such table."""
+    from psycopg import sql
+
+    if db.value("SELECT to_regclass(%s)", [f'"{target.schema}"._prisma_migrations']) is None:
+        return []
+    table = sql.Identifier(target.schema, "_prisma_migrations")
+    return db.rows(sql.SQL(history.ROWS).format(table=table))
+
+
+class Start(Phase):
+    """Shows what the run is about; everything in it was examined before the run was made."""
+
+    name, heading = "start", "Start"
+
+    def about(self) -> Table:
+        """Which database, which project, which migrations."""
+        target, project = self.run.state["target"], self.project
+        rows = [
+            ("environment", self.params.environment.name + (" — PRODUCTION" if self.params.environment.production else "")),
+            ("database", f"{target['database']} on {target['host']}:{target['port']}"),
+            ("server", f"PostgreSQL {target['server_version']}, system identifier {target['system_identifier']}"),
+            ("Prisma", f"{project.version}, engine {project.engine}: {project.transaction_rule}"),
+            ("project", project.folder.name),
+            ("pending", ", ".join(self.run.state["migrations"]) or "nothing"),
+            ("engineer", self.params.engineer),
+            ("run", self.run.id),
+        ]
+        return Table("What this run is about", ("", ""), rows)
+
+    def phases(self) -> Table:
+        """The phases and how each of them stands."""
+        rows = [(name, (self.run.phase(name) or {}).get("status", "to come")) for name in PHASES]
+        return Table("Phases", ("phase", "status"), rows)
+
+
+def _old_server(db: Database) -> None:
+    if db.server_version // 10_000 < OLDEST_SERVER:
+        raise UsageError(f"the server is PostgreSQL {db.server_version // 10_000}; {OLDEST_SERVER} or later is needed",
+                         "upgrade the server first")
+
+
+def _room(params: Params, needed: int) -> None:
+    """Refuse where the backup would not fit, as predicted; the backup phase measures again."""
+    folder = params.backup.directory
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UsageError(f"the disk of `backup.directory` ({folder}) has {size(free)} free; the backup needs about {size(needed)}",
+                         "make room, or name another directory")
+
+
+PHASE = Start

@@ -1,0 +1,53 @@
+"""95 Troubleshoot: the seed's five issues, each with the numbers of this database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbook_lib.phases.base import Phase
+from runbook_lib.postgres import activity, health, statistics
+from runbook_lib.table import Table, size
+
+
+class Troubleshoot(Phase):
+    """Reads the live state; changes nothing."""
+
+    name, heading = "troubleshoot", "Troubleshoot"
+
+    def timeouts(self) -> Table:
+        """The timeouts in force and where each comes from."""
+        rows = self.db.rows("SELECT name, setting || coalesce(unit, '') AS value, source FROM pg_settings"
+                            " WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',"
+                            " 'client_connection_check_interval', 'deadlock_timeout') ORDER BY name")
+        ours = [("statement_timeout of the migration", f"{self.params.migrate.statement_timeout_s:g} s", "migrate.statement_timeout_s"),
+                ("lock_timeout of the migration", f"{self.params.migrate.lock_timeout_s:g} s", "migrate.lock_timeout_s")]
+        return Table("Timeouts in force in this session, and those that the migration is given", ("setting", "value", "from"),
+                     [*((row["name"], row["value"], row["source"]) for row in rows), *ours])
+
+    def blockers(self) -> activity.Blockers:
+        """Who blocks whom, as a tree from pg_blocking_pids()."""
+        return self.keep("blockers", activity.blockers(self.db))
+
+    def sessions(self) -> Any:
+        """All sessions of this database: application, state, age of their transaction."""
+        return activity.sessions(self.db)
+
+    def disk(self) -> Table:
+        """What fills the disk: databases, the largest tables, write-ahead log."""
+        databases = self.db.rows("SELECT datname AS name, pg_database_size(oid) AS bytes FROM pg_database WHERE datallowconn ORDER BY 2 DESC LIMIT 10")
+        tables = sorted(statistics.read(self.db).sizes().items(), key=lambda item: -item[1]["bytes"])[:10]
+        rows = [("database", row["name"], size(row["bytes"])) for row in databases]
+        return Table("What fills the disk", ("kind", "name", "size"), rows + [("table", name, size(item["bytes"])) for name, item in tables])
+
+    def foreign_keys(self) -> health.ForeignKeys:
+        """Orphans by foreign key, with the query that lists them."""
+        return health.foreign_keys(self.db)
+
+    def index_builds(self) -> Table:
+        """Index builds under way, and invalid indexes that an interrupted one left."""
+        running = [("building", line) for line in activity.progress(self.db, "")]
+        invalid = [("invalid", f"{item.title}: {item.found}") for item in health.invalid_indexes(self.db) if item.status.mark != "good"]
+        return Table("Index builds under way, and invalid indexes", ("state", "index"), running + invalid)
+
+
+PHASE = Troubleshoot

@@ -1,0 +1,148 @@
+"""70 Validate: integrity, performance, application and data after the migration, each against the state before."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from runbook_lib.check import Check, Checks, attempt, check, not_configured
+from runbook_lib.phases import declared
+from runbook_lib.phases.application import Application
+from runbook_lib.phases.base import Phase
+from runbook_lib.phases.migrate import project_check
+from runbook_lib.postgres import activity, health, snapshot, statistics
+from runbook_lib.prisma import cli
+from runbook_lib.service import log, monitoring
+from runbook_lib.show import charts
+from runbook_lib.table import Table
+
+
+class Validate(Phase):
+    """Compares everything with the state before; what the plan does not declare must be identical."""
+
+    name, heading = "validate", "Validate"
+
+    def integrity(self) -> Checks:
+        """Prisma's status, the schema, the project's own check."""
+        status = cli.status(self.project, self.prisma_url)
+        return self.look("integrity", Checks("Integrity", [
+            check("validate.status", "`migrate status` says up to date", status.up_to_date, "up to date" if status.up_to_date else "not up to date",
+                  "up to date", "90_rollback"),
+            *project_check(self, "validate.data"),
+            *health.invalid_indexes(self.db), *health.unvalidated_constraints(self.db), *health.sequences_behind(self.db),
+        ]))
+
+    @cached_property
+    def keys(self) -> health.ForeignKeys:
+        """Every foreign key, valid or not, scanned for orphans."""
+        return health.foreign_keys(self.db)
+
+    def foreign_keys(self) -> health.ForeignKeys:
+        """Orphans by foreign key."""
+        self.keep("foreign_keys", self.keys)
+        self.look("orphans", self.keys.checks())
+        return self.keys
+
+    @cached_property
+    def content(self) -> declared.Content:
+        """Every table's content, before against now, and which differences the plan declares."""
+        before = snapshot.Snapshot.from_dict(self.run.read_evidence("before.snapshot"))
+        plan = self.run.read_evidence("plan")
+        now = snapshot.take(self.target, self.application_name, columns=declared.columns_of(before), on_progress=self.say)
+        self.run.write_evidence("after.snapshot", now)
+        return declared.compare(before, now, plan["declared"])
+
+    def only_the_declared_change(self) -> declared.Content:
+        """The comparison, table by table."""
+        self.look("content", self.content.checks())
+        return self.keep("content.tables", self.content)
+
+    def rows_chart(self) -> Any:
+        """Rows by table, before and after."""
+        return charts.before_after(self.content.finding(), *self.content.rows(), unit="rows")
+
+    def analyze(self) -> Table:
+        """Refresh the planner's statistics: after a rewrite or a backfill they describe the table that was."""
+        self.db.execute("ANALYZE")
+        return Table("Statistics were refreshed (ANALYZE)", ("", ""), [])
+
+    def performance(self) -> statistics.Changes:
+        """Indexes, sizes and slow queries, before against now."""
+        before = statistics.Statistics.from_dict(self.run.read_evidence("before.statistics"))
+        return self.keep("statistics", statistics.compare(before, statistics.read(self.db)))
+
+    def sizes_chart(self) -> Any:
+        """Sizes by table, before and after."""
+        before = statistics.Statistics.from_dict(self.run.read_evidence("before.statistics")).sizes()
+        after = statistics.read(self.db).sizes()
+        names = sorted(set(before) | set(after), key=lambda name: -max(s.get(name, {}).get("bytes", 0) for s in (before, after)))[:10]
+        sizes = [[table.get(name, {}).get("bytes", 0) / 2**20 for name in names] for table in (before, after)]
+        grown = sum(sizes[1]) - sum(sizes[0])
+        return charts.before_after(f"The database {'grew' if grown >= 0 else 'shrank'} by {abs(grown):.1f} MiB", names, *sizes, unit="MiB")
+
+    def application(self) -> Checks:
+        """Health and critical endpoints; errors in the log since before the migration."""
+        application = Application(self)
+        if not application.configured:
+            return self.look("application", Checks("Application", [not_configured("application", "the application works", "service")]))
+        return self.look("application", Checks("Application", [*application.endpoints(), *self._log()]))
+
+    def invariants(self) -> Checks:
+        """The queries of the parameters that must return no row."""
+        checks = [attempt(f"invariant.{n}", item.name, lambda item=item, n=n: self._invariant(item, n))
+                  for n, item in enumerate(self.params.validate_.invariants, 1)]
+        none = [not_configured("invariants", "the project's own invariants hold", "validate.invariants")]
+        return self.look("invariants", Checks("Invariants", checks or none))
+
+    def monitoring(self) -> Checks:
+        """The seed's monitoring list, each a measured value beside its limit."""
+        limits = self.params.monitoring
+        local = self.target.host in ("127.0.0.1", "localhost", "::1")
+        return self.look("monitoring", Checks("Monitoring", [
+            *monitoring.host(local=local, cpu_percent=limits.cpu_percent, memory_percent=limits.memory_percent),
+            attempt("monitoring.blockers", "nobody blocks anybody", self._blockers),
+            attempt("monitoring.deadlocks", "no deadlock since before", self._deadlocks),
+        ]))
+
+    def require(self) -> None:
+        """Pass only where every check of this phase passed."""
+        names = ("integrity", "orphans", "content", "application", "invariants", "monitoring")
+        kept = [Checks(name, [Check(**{**item, "status": _status(item["status"])}) for item in self.run.read_evidence(f"validate.{name}") or []])
+                for name in names]
+        missing = [name for name, checks in zip(names, kept) if not checks.items]
+        everything = [item for checks in kept for item in checks]
+        everything += [check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell") for name in missing]
+        self.pass_gate("validate", Checks("Validation", everything))
+
+    def _invariant(self, item: Any, number: int) -> Check:
+        from psycopg import sql
+
+        count = self.db.value(sql.SQL("SELECT count(*) FROM ({}) AS violation").format(sql.SQL(item.sql.rstrip().rstrip(";"))))
+        return check(f"invariant.{number}", item.name, count == 0, f"{count} violations", "none", "run the invariant's query to see them")
+
+    def _log(self) -> list[Check]:
+        path = self.params.service.log if self.params.service else None
+        position = self.run.read_evidence("log.position")
+        if not path or not position:
+            return [not_configured("application.log", "the log's error rate did not rise", "service.log")]
+        limit = self.params.monitoring.error_rate_per_minute
+        return [attempt("application.log", "the log's error rate did not rise", lambda: log.check(path, position, limit))]
+
+    def _blockers(self) -> Check:
+        found = activity.blockers(self.db)
+        return check("monitoring.blockers", "nobody blocks anybody", not found.items, f"{len(found.items)} sessions blocked", "none",
+                     "95_troubleshoot shows them as a tree")
+
+    def _deadlocks(self) -> Check:
+        before = statistics.Statistics.from_dict(self.run.read_evidence("before.statistics")).deadlocks
+        now = statistics.read(self.db).deadlocks
+        return check("monitoring.deadlocks", "no deadlock since before", now <= before, str(now - before), "0", "the server's log names both statements")
+
+
+def _status(text: str) -> Any:
+    from runbook_lib.check import Status
+
+    return Status(text)
+
+
+PHASE = Validate

@@ -1,0 +1,87 @@
+"""The schema of a database as data: every object under its qualified name, with the properties that make it what it is.
+
+Read from `pg_catalog` alone (`queries/catalog_<kind>.sql`, one pass each) at one instant. Objects of PostgreSQL itself
+and of extensions are left out: an extension is told by its version. Numbers (OIDs) never enter, so the catalogues of a
+database and of its restored copy are the same. Privileges are listed with the defaults spelt out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook_lib.postgres.connection import Database, query
+from runbook_lib.postgres.difference import Change, Difference, difference
+from runbook_lib.postgres.reading import reading
+from runbook_lib.table import Table
+
+__all__ = ["KINDS", "Catalog", "Change", "Difference", "difference", "read"]
+
+KINDS = ("schema", "extension", "enum", "domain", "type", "table", "column", "constraint", "index", "sequence", "view",
+         "materialized view", "function", "trigger", "rule", "policy", "statistics", "event trigger", "publication",
+         "subscription", "default privilege", "foreign server", "other", "comment")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The schema of one database at one instant.
+
+    Args:
+        database: its name.
+        objects: kind → name → property → value; a property without a value is left out.
+    """
+
+    database: str
+    objects: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """The names of all objects of one kind, sorted."""
+        return tuple(sorted(self.objects.get(kind, {})))
+
+    def columns_of(self, table: str) -> dict[str, Mapping[str, Any]]:
+        """The columns of one table by their quoted name, in no promised order."""
+        start = f"{table}."
+        return {name.removeprefix(start): value for name, value in self.objects["column"].items() if name.startswith(start)}
+
+    def table(self) -> Table:
+        """How many objects of each kind there are."""
+        rows = [(kind, len(objects)) for kind, objects in self.objects.items() if objects]
+        return Table(f"Schema of {self.database}", ("kind", "objects"), rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files and backups."""
+        return {"database": self.database, "objects": self.objects}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Catalog:
+        """What `as_dict` gave."""
+        return cls(data["database"], data["objects"])
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__
+
+
+def read(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60) -> Catalog:
+    """The schema as it is at one instant.
+
+    Args:
+        db: the session to ask; a transaction that is open on it is joined.
+        snapshot_id: of an exported snapshot, to read the schema of that instant.
+        statement_timeout_s: seconds that each of the two dozen questions may take.
+
+    Raises:
+        DatabaseError: a question was refused or took too long.
+    """
+    with reading(db, snapshot_id=snapshot_id, statement_timeout_s=statement_timeout_s):
+        return Catalog(db.target.database, {kind: _objects(db, kind) for kind in KINDS})
+
+
+def _objects(db: Database, kind: str) -> dict[str, dict[str, Any]]:
+    rows = db.rows(query(f"catalog_{kind.replace(' ', '_')}"))
+    return {row.pop("name"): {key: value for key, value in row.items() if value is not None} for row in rows}

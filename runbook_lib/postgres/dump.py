@@ -1,0 +1,223 @@
+"""Makes a backup: one instant, dumped in parallel, described by a manifest that is written last."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.errors import DatabaseError, ToolError, UsageError
+from runbook_lib.postgres import catalog, snapshot
+from runbook_lib.postgres.backup import Backup, flush, hashes, seal
+from runbook_lib.postgres.connection import Database, Target, query, translated
+from runbook_lib.postgres.fingerprint import Method
+from runbook_lib.postgres.parallel import Ticker
+from runbook_lib.postgres.reading import reading
+from runbook_lib.postgres.tools import Tools, spelled
+from runbook_lib.process import run
+from runbook_lib.table import size
+
+OnLine = Callable[[str], None] | None
+SAMPLE_BYTES = 4 * 1024 * 1024
+"""How much of each of the largest tables is compressed to predict the size of a dump."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How large a dump will be.
+
+    Args:
+        bytes: predicted size of the whole backup.
+        basis: what that was predicted from.
+    """
+
+    bytes: int
+    basis: str
+
+    def __str__(self) -> str:
+        return f"{size(self.bytes)} ({self.basis})"
+
+
+def make(target: Target, folder: Path | str, application_name: str, *, tools: Tools, jobs: int = 2, compression: str = "auto",
+         columns: Mapping[str, Sequence[Sequence[str]]] | None = None, method: Method = Method.HASH, lock_timeout_s: float = 30,
+         timeout_s: float | None = None, on_line: OnLine = None) -> Backup:
+    """Dump a database, and describe what the dump has to hold.
+
+    Args:
+        folder: made here; its name must not be taken.
+        jobs: sessions of pg_dump, and sessions that read content.
+        compression: "auto", "none", or as `pg_dump -Z` takes it.
+        columns: further lists of columns to fingerprint, see `snapshot.take`.
+        method: how content is fingerprinted.
+        lock_timeout_s: seconds that any statement waits for a lock.
+        timeout_s: seconds that pg_dump may take; default no limit.
+        on_line: told what is done and how far it is.
+
+    Raises:
+        UsageError: the folder exists, or the tools cannot do it; nothing was touched.
+        ToolError, DatabaseError: it failed. The folder then has no manifest and is no backup.
+    """
+    folder, compression = Path(folder), tools.compression(compression)
+    ticker, seconds = Ticker(on_line), {}
+    with snapshot.exported(target, application_name) as at:
+        _require_locks(at.db)
+        _create(folder)
+        before = _describe(at.db, folder)
+        with _timed(seconds, "dump"):
+            _pg_dump(target, folder, application_name, tools, jobs, compression, at.id, lock_timeout_s, timeout_s, ticker, len(before))
+        with _timed(seconds, "content"):
+            shot = snapshot.take(target, application_name, jobs=jobs, columns=columns, at=at, method=method,
+                                 lock_timeout_s=lock_timeout_s, on_progress=on_line)
+    _require_unchanged(target, application_name, before)
+    with _timed(seconds, "schema and globals"):
+        _schema(folder, tools)
+        missing = _globals(target, folder, application_name, tools)
+    with _timed(seconds, "hashes"):
+        files = hashes(folder, jobs)
+    ticker(f"backup in {folder} finished", last=True)
+    return seal(Backup(folder, str(target), application_name, datetime.now(UTC).isoformat(timespec="seconds"), tools.version,
+                       compression, jobs, shot, missing, files, {step: round(took, 3) for step, took in seconds.items()}, ""))
+
+
+def predicted_size(db: Database, past: Backup | None = None) -> Prediction:
+    """How large a backup of this database will be: by the ratio of a past one, else by compressing a sample of the rows.
+
+    Args:
+        past: an earlier backup of the same database, made with the same compression.
+
+    Raises:
+        DatabaseError: the tables cannot be read.
+    """
+    with reading(db):
+        tables = [row for row in db.rows(query("snapshot_relations")) if row["kind"] == "table"]
+        stored = sum(row["heap_bytes"] + row["toast_bytes"] for row in tables)
+        if past:
+            was = sum(state.total_bytes - state.index_bytes for state in past.snapshot.tables.values())
+            return Prediction(round(past.bytes * max(stored, 1) / max(was, 1)), f"by the backup of {past.finished_at}")
+        largest = sorted(tables, key=lambda row: row["heap_bytes"] + row["toast_bytes"])[-5:]
+        read, packed = map(sum, zip((1, 1), *(_sample(db, row) for row in largest if row["heap_bytes"])))
+    return Prediction(round(stored * packed / read) + 200_000, f"by compressing a sample of {size(read)}")
+
+
+def _sample(db: Database, row: Mapping[str, Any]) -> tuple[int, int]:
+    """Bytes on disk of a sample of a table, and what its rows take compressed; the rows are not kept."""
+    percent = min(100.0, 100 * SAMPLE_BYTES / (row["heap_bytes"] + row["toast_bytes"]))
+    packer, packed = zlib.compressobj(1), 0
+    with translated(), db.connection.cursor() as cursor:
+        with cursor.copy(f"COPY (SELECT * FROM ONLY {row['name']} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)) TO STDOUT") as copy:
+            for data in copy:
+                packed += len(packer.compress(data))
+    return round((row["heap_bytes"] + row["toast_bytes"]) * percent / 100), packed + len(packer.flush())
+
+
+def _require_locks(db: Database) -> None:
+    row = db.row(query("dump_locks")) or {}
+    if row["needed"] > row["available"]:
+        raise UsageError(f"a dump needs {row['needed']} locks, the server keeps {row['available']}",
+                         "raise max_locks_per_transaction (it needs a restart)")
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise UsageError(f"{folder} exists already; a backup is never overwritten", "choose another folder") from None
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}", "choose a folder that can be written") from None
+
+
+def _describe(db: Database, folder: Path) -> dict[str, int]:
+    """Write the schema and the database's own facts as of the instant; which file holds the rows of each table."""
+    _write(folder / "catalog.json", catalog.read(db).as_dict())
+    _write(folder / "database.json", db.row(query("dump_database")) or {})
+    return _row_files(db)
+
+
+def _row_files(db: Database) -> dict[str, int]:
+    return {row["name"]: row["file"] for row in db.rows(query("dump_files"))}
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    path.touch(0o600)
+    path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+
+
+def _pg_dump(target: Target, folder: Path, application_name: str, tools: Tools, jobs: int, compression: str, snapshot_id: str,
+             lock_timeout_s: float, timeout_s: float | None, ticker: Ticker, tables: int) -> None:
+    command = [tools.path("pg_dump"), "-Fd", "-j", str(jobs), "-Z", spelled(compression, tools.major), "--verbose", "--no-password",
+               f"--snapshot={snapshot_id}", f"--lock-wait-timeout={round(lock_timeout_s * 1000)}", "-f", str(folder / "dump")]
+    with failures_named("pg_dump", f"{folder} is no backup"):
+        run(command, env=target.environment(application_name), timeout_s=timeout_s,
+            on_line=progress(ticker, "dumped", tables), remedy="remove the folder and repeat")
+    flush(folder)
+
+
+def progress(ticker: Ticker, done: str, tables: int) -> Callable[[str], None]:
+    """Count the tables that pg_dump or pg_restore report as finished, and pass their warnings on."""
+    count = 0
+
+    def on_line(line: str) -> None:
+        nonlocal count
+        if re.search(r"(finished item \d+|dumping contents of|processing data for) table", line, re.IGNORECASE):
+            count += "launching" not in line
+            ticker(f"{done} {min(count, tables)} of {tables} tables")
+        elif re.search(r"\b(error|warning):", line):
+            ticker(line, last=True)
+
+    return on_line
+
+
+@contextmanager
+def failures_named(program: str, state: str) -> Iterator[None]:
+    """Turn a failed program into an error that quotes its own error lines and says what is now true."""
+    try:
+        yield
+    except ToolError as error:
+        lines = [line.strip() for line in error.output.splitlines() if re.search(r"(?i)\b(error|fatal|panic):", line)]
+        said = "; ".join(dict.fromkeys(lines[:5])) or error.message
+        raise ToolError(f"{program} failed, {state}: {said}", error.remedy, status=error.status, output=error.output) from None
+
+
+def _require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
+    with Database(target, application_name, statement_timeout="60s") as db:
+        after = _row_files(db)
+    changed = sorted(name for name, file in before.items() if after.get(name) != file)
+    if changed:
+        raise DatabaseError(f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
+                            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup",
+                            "keep DDL, TRUNCATE and VACUUM FULL away and repeat")
+
+
+def _schema(folder: Path, tools: Tools) -> None:
+    """The schema as SQL, out of the dump itself: the same instant, and no further load on the server."""
+    fixed = ["--restrict-key=runbook"] if tools.accepts("pg_restore", "--restrict-key") else []
+    (folder / "schema.sql").touch(0o600)
+    with failures_named("pg_restore", f"{folder} is no backup"):
+        run([tools.path("pg_restore"), "--schema-only", *fixed, "-f", str(folder / "schema.sql"), str(folder / "dump")])
+
+
+def _globals(target: Target, folder: Path, application_name: str, tools: Tools) -> str:
+    """Write roles and tablespaces; why not, where the role may not read them: a managed server often forbids it."""
+    path = folder / "globals.sql"
+    path.touch(0o600)
+    command = [tools.path("pg_dumpall"), "--globals-only", "--no-role-passwords", "--no-password", f"--database={target.database}", "-f", str(path)]
+    done = run(command, env=target.environment(application_name, statement_timeout="60s"), check=False, timeout_s=120)
+    if done.status == 0:
+        return ""
+    path.unlink()
+    return next((line for line in done.output.splitlines() if "error:" in line), f"pg_dumpall ended with status {done.status}")
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[step] = time.monotonic() - started

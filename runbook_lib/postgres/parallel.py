@@ -1,0 +1,87 @@
+"""Several sessions sharing one list of work, and all of them stopped when one fails or a person interrupts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import ExitStack
+from typing import TypeVar
+
+from runbook_lib.postgres.connection import Database, Target
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+
+def each(target: Target, application_name: str, jobs: int, units: Iterable[Unit], work: Callable[[Database, Unit], Result],
+         **settings: str) -> list[Result]:
+    """Do `work` for every unit, on `jobs` sessions at a time.
+
+    Args:
+        jobs: sessions; never more than there are units.
+        units: begun in this order.
+        work: called in a thread with the session that is free.
+        settings: server settings of the sessions.
+
+    Returns:
+        The results in the order of the units.
+
+    Raises:
+        The first error of `work`; KeyboardInterrupt. Either way the other sessions are cancelled and closed first.
+    """
+    listed = list(units)
+    todo = deque(enumerate(listed))
+    results: dict[int, Result] = {}
+    stop = threading.Event()
+
+    def drain(db: Database) -> None:
+        while todo and not stop.is_set():
+            try:
+                number, unit = todo.popleft()
+            except IndexError:  # another session took the last one
+                return
+            results[number] = work(db, unit)
+
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(Database(target, application_name, **settings)) for _ in range(min(jobs, len(listed)))]
+        pool = stack.enter_context(ThreadPoolExecutor(max(1, len(sessions))))
+        futures = [pool.submit(drain, session) for session in sessions]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stop.set()
+            _cancel(sessions, futures)
+            raise
+    return [results[number] for number in range(len(listed))]
+
+
+def _cancel(sessions: list[Database], futures: list[Future[None]]) -> None:
+    """Cancel again and again: a session may have been between two statements."""
+    while wait(futures, timeout=0.05).not_done:
+        for session in sessions:
+            session.cancel()
+
+
+class Ticker:
+    """Passes on at most one line a second, and always the last.
+
+    Args:
+        on_line: where lines go; `None` for nowhere.
+    """
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self._on_line = on_line
+        self._started = self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    def __call__(self, line: str, last: bool = False) -> None:
+        """Say `line` with the seconds since the start."""
+        now = time.monotonic()
+        with self._lock:
+            if self._on_line and (last or now - self._last >= 1):
+                self._last = now
+                self._on_line(f"{line} ({now - self._started:.0f} s)")

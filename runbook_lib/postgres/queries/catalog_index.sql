@@ -1,0 +1,19 @@
+-- Which indexes are there, on which table, and can the planner use them?
+SELECT format('%I.%I', n.nspname, x.relname) AS name,
+       format('%I.%I', tn.nspname, c.relname) AS "table",
+       pg_get_indexdef(i.indexrelid) AS definition,
+       i.indisvalid AS valid,
+       i.indisready AS ready,
+       nullif(i.indisunique, false) AS "unique",
+       nullif(i.indisprimary, false) AS "primary",
+       nullif(i.indisreplident, false) AS replica_identity,
+       nullif(i.indisclustered, false) AS clustered,
+       s.spcname AS tablespace
+FROM pg_index AS i
+JOIN pg_class AS x ON x.oid = i.indexrelid
+JOIN pg_namespace AS n ON n.oid = x.relnamespace
+JOIN pg_class AS c ON c.oid = i.indrelid
+JOIN pg_namespace AS tn ON tn.oid = c.relnamespace
+LEFT JOIN pg_tablespace AS s ON s.oid = x.reltablespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e');

@@ -1,0 +1,21 @@
+-- What belongs to the database itself and is in no dump of its objects: locale, owner, privileges, settings, comment?
+SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding, d.datcollate::text AS lc_collate,
+       d.datctype::text AS lc_ctype, s.spcname::text AS tablespace, d.datconnlimit AS connection_limit,
+       CASE to_jsonb(d) ->> 'datlocprovider' WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END AS locale_provider,
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
+       to_jsonb(d) ->> 'daticurules' AS icu_rules,
+       to_jsonb(d) ->> 'datcollversion' AS collation_version,
+       shobj_description(d.oid, 'pg_database') AS comment,
+       d.datacl IS NOT NULL AS has_acl,
+       coalesce((SELECT json_agg(json_build_object('role', CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+                                                   'privilege', g.privilege_type, 'grantable', g.is_grantable)
+                                 ORDER BY g.grantee::regrole::text, g.privilege_type)
+                 FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS g), '[]') AS grants,
+       coalesce((SELECT json_agg(json_build_object('role', quote_ident(r.rolname), 'name', split_part(item, '=', 1),
+                                                   'value', substr(item, strpos(item, '=') + 1))
+                                 ORDER BY r.rolname NULLS FIRST, item)
+                 FROM pg_db_role_setting AS c CROSS JOIN LATERAL unnest(c.setconfig) AS item
+                 LEFT JOIN pg_roles AS r ON r.oid = c.setrole WHERE c.setdatabase = d.oid), '[]') AS settings
+FROM pg_database AS d
+JOIN pg_tablespace AS s ON s.oid = d.dattablespace
+WHERE d.datname = current_database();

@@ -1,0 +1,205 @@
+"""What one statement does, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from runbook_lib.prisma.known import Known
+from runbook_lib.prisma.locks import LockMode
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock that a statement takes.
+
+    Args:
+        relation: qualified name; "*" where it cannot be told which.
+        mode: the strongest that it takes there.
+        kind: "table", "index", "view", "materialized view" or "sequence".
+        new: the relation was made by a statement read before: nobody else uses it.
+    """
+
+    relation: str
+    mode: LockMode
+    kind: str = "table"
+    new: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return asdict(self) | {"mode": str(self.mode)}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the catalogue that a statement declares.
+
+    Args:
+        kind: as the catalogue has it: "table", "column", "index", "constraint", "enum", …
+        name: qualified, as the catalogue writes it.
+        action: "added", "removed" or "changed".
+        property: which property changes: "type", "not_null", "default", "labels", …; empty for all of it.
+    """
+
+    kind: str
+    name: str
+    action: str
+    property: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """For evidence files."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """Rows that a statement changes.
+
+    Args:
+        table: qualified name.
+        action: "insert", "update" or "delete".
+        columns: those that an UPDATE writes.
+    """
+
+    table: str
+    action: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something to say about a statement, before it is weighed by the size of the table: see `rules.RULES`."""
+
+    rule: str
+    relation: str
+    safer: str
+    new: bool
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one statement does.
+
+    Args:
+        kind: what it is, e.g. "ALTER TABLE".
+        locks: by relation, the strongest.
+        changes: of the catalogue.
+        rows: that it changes.
+        remarks: what there is to say about it.
+        rewrites, scans: tables that it writes anew, and that it reads from end to end.
+        transaction: "begin", "commit", "rollback" or "savepoint" for a statement that controls one.
+        alone: the command, where it cannot run inside a transaction block.
+        unclear: why it cannot be told what else it does; empty where it can.
+    """
+
+    kind: str
+    locks: tuple[Lock, ...] = ()
+    changes: tuple[Change, ...] = ()
+    rows: tuple[RowChange, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    rewrites: tuple[str, ...] = ()
+    scans: tuple[str, ...] = ()
+    transaction: str = ""
+    alone: str = ""
+    unclear: str = ""
+
+    @property
+    def strongest(self) -> Lock | None:
+        """The strongest lock that it takes on anything that is in use already."""
+        return max((lock for lock in self.locks if not lock.new), key=lambda lock: lock.mode, default=None)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables and views that it touches."""
+        return tuple(lock.relation for lock in self.locks if lock.kind != "index" and lock.relation != "*")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return {"kind": self.kind, "locks": [lock.as_dict() for lock in self.locks], "changes": [c.as_dict() for c in self.changes],
+                "rows": [asdict(change) for change in self.rows], "rewrites": list(self.rewrites), "scans": list(self.scans),
+                "transaction": self.transaction, "runs_alone": self.alone, "unclear": self.unclear}
+
+
+@dataclass
+class Draft:
+    """An effect being put together; what it does to the catalogue is learned at once.
+
+    Args:
+        known: the catalogue before the statement.
+    """
+
+    known: Known
+    kind: str = ""
+    transaction: str = ""
+    alone: str = ""
+    unclear: str = ""
+    _locks: dict[str, Lock] = field(default_factory=dict)
+    _changes: dict[Change, None] = field(default_factory=dict)
+    _rows: dict[RowChange, None] = field(default_factory=dict)
+    _remarks: list[Remark] = field(default_factory=list)
+    _rewrites: dict[str, None] = field(default_factory=dict)
+    _scans: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> str:
+        """Where unqualified names live."""
+        return self.known.schema
+
+    def lock(self, relation: str, mode: LockMode, kind: str = "") -> None:
+        """It takes this lock; of several on one relation the strongest is kept."""
+        held = self._locks.get(relation)
+        if mode and (held is None or mode > held.mode):
+            self._locks[relation] = Lock(relation, mode, kind or self.known.kind(relation), self.known.is_new(relation))
+
+    def added(self, kind: str, name: str, **properties: Any) -> None:
+        """It creates an object."""
+        self._changes[Change(kind, name, "added")] = None
+        self.known.create(kind, name, **properties)
+
+    def removed(self, kind: str, name: str) -> None:
+        """It removes an object."""
+        self._changes[Change(kind, name, "removed")] = None
+        self.known.remove(kind, name)
+
+    def changed(self, kind: str, name: str, property: str = "") -> None:
+        """It changes a property of an object."""
+        self._changes[Change(kind, name, "changed", property)] = None
+
+    def renamed(self, kind: str, old: str, new: str) -> None:
+        """It renames an object: to the catalogue one goes and another comes."""
+        self._changes[Change(kind, old, "removed")] = None
+        self._changes[Change(kind, new, "added")] = None
+        self.known.rename(kind, old, new)
+
+    def rows(self, table: str, action: str, columns: tuple[str, ...] = ()) -> None:
+        """It changes rows."""
+        self._rows[RowChange(table, action, columns)] = None
+
+    def rewrite(self, table: str) -> None:
+        """It writes the whole table anew."""
+        self._rewrites[table] = None
+
+    def scan(self, table: str) -> None:
+        """It reads the whole table."""
+        self._scans[table] = None
+
+    def remark(self, rule: str, relation: str = "", safer: str = "", **values: Any) -> None:
+        """There is something to say: `values` fill the sentence of `rules.RULES[rule]`."""
+        self._remarks.append(Remark(rule, relation, safer, self.known.is_new(relation), values))
+
+    def may(self, other: Effect) -> None:
+        """It may do what another statement does, e.g. one within a DO block."""
+        for lock in other.locks:
+            self.lock(lock.relation, lock.mode, lock.kind)
+        self._changes |= dict.fromkeys(other.changes)
+        self._rows |= dict.fromkeys(other.rows)
+        self._rewrites |= dict.fromkeys(other.rewrites)
+        self._scans |= dict.fromkeys(other.scans)
+        self._remarks += other.remarks
+
+    def done(self) -> Effect:
+        """The effect."""
+        return Effect(self.kind, tuple(self._locks.values()), tuple(self._changes), tuple(self._rows), tuple(self._remarks),
+                      tuple(self._rewrites), tuple(self._scans), self.transaction, self.alone, self.unclear)

@@ -1,0 +1,184 @@
+"""What is known about the database while files are read: its catalogue, if given, and what the statements so far did to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook_lib.prisma.names import join, parts
+
+Properties = Mapping[str, Any]
+_REFERENCES = re.compile(r'REFERENCES ((?:"(?:[^"]|"")*"|[\w$]+)(?:\.(?:"(?:[^"]|"")*"|[\w$]+))?)')
+_COLUMNS = re.compile(r"\(((?:\"(?:[^\"]|\"\")*\"|[^()\"])*)\)")
+_NAMES = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
+_CASCADES = re.compile(r"ON DELETE (CASCADE|SET NULL|SET DEFAULT)")
+
+
+class _Overlay:
+    """A mapping that is only read, below what is written here; None is an entry that is gone."""
+
+    def __init__(self, base: Mapping[str, Properties]) -> None:
+        self._base = base
+        self._own: dict[str, Properties | None] = {}
+
+    def get(self, name: str) -> Properties | None:
+        return self._own[name] if name in self._own else self._base.get(name)
+
+    def put(self, name: str, value: Properties | None) -> None:
+        self._own[name] = value
+
+    def items(self) -> Iterator[tuple[str, Properties]]:
+        yield from ((name, value) for name, value in self._own.items() if value is not None)
+        yield from ((name, value) for name, value in self._base.items() if name not in self._own)
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key: which table refers to which, and what a DELETE does to the rows that refer."""
+
+    name: str
+    table: str
+    references: str
+    columns: tuple[str, ...] = ()
+    on_delete: str = ""
+
+
+class Known:
+    """The catalogue as the statements read so far leave it.
+
+    Args:
+        catalog: kind → qualified name → properties, as `runbook_lib.postgres.catalog.Catalog.objects` has it; None where
+            there is none: then nothing is taken for missing.
+        schema: where unqualified names live.
+    """
+
+    def __init__(self, catalog: Mapping[str, Mapping[str, Properties]] | None = None, schema: str = "public") -> None:
+        self.schema = schema
+        self.complete = catalog is not None
+        catalog = catalog or {}
+        self.tables, self.columns, self.indexes, self.enums, self.constraints = (
+            _Overlay(catalog.get(kind, {})) for kind in ("table", "column", "index", "enum", "constraint"))
+        self._others = {name: kind for kind in ("view", "materialized view", "sequence") for name in catalog.get(kind, {})}
+        self._triggers = {join(*parts(name)[:2]) for name in catalog.get("trigger", {})}
+        self._new: set[str] = set()
+        self._origin: dict[str, str] = {}
+        self._keys: dict[str, ForeignKey] | None = None
+
+    def create(self, kind: str, name: str, **properties: Any) -> None:
+        """A statement creates an object; a table is new from now on."""
+        overlay = self._overlay(kind)
+        if overlay is not None:
+            overlay.put(name, properties)
+        else:
+            self._others[name] = kind
+        if kind in ("table", "view", "materialized view", "enum", "sequence"):
+            self._new.add(name)
+
+    def remove(self, kind: str, name: str) -> None:
+        """A statement removes an object."""
+        overlay = self._overlay(kind)
+        if overlay is not None:
+            overlay.put(name, None)
+        self._others.pop(name, None)
+        self._new.discard(name)
+
+    def rename(self, kind: str, old: str, new: str) -> None:
+        """A statement renames an object: what was known of the old name holds for the new one."""
+        overlay, fresh = self._overlay(kind), old in self._new
+        properties = (overlay.get(old) if overlay is not None else None) or {}
+        self._origin[new] = old
+        self.remove(kind, old)
+        self.create(kind, new, **properties)
+        if not fresh:
+            self._new.discard(new)
+
+    def is_new(self, name: str) -> bool:
+        """Whether a statement read before made it: nobody uses it yet."""
+        return name in self._new
+
+    def has(self, name: str) -> bool | None:
+        """Whether there is a table or view of that name; None where the catalogue is not known."""
+        if self.tables.get(name) is not None or name in self._others:
+            return True
+        return False if self.complete else None
+
+    def kind(self, name: str) -> str:
+        """"table", "view", "materialized view", "index" or "sequence"; "table" where it is not known."""
+        return "index" if self.indexes.get(name) is not None else self._others.get(name, "table")
+
+    def column(self, table: str, column: str) -> Properties | None:
+        """The properties of a column (`type`, `not_null`, `default`), also where its table was renamed since."""
+        while True:
+            found = self.columns.get(f"{table}.{column}")
+            if found is not None or table not in self._origin:
+                return found
+            table = self._origin[table]
+
+    def original(self, name: str) -> str:
+        """The name that a table has in the database now, before any file is applied."""
+        while name in self._origin:
+            name = self._origin[name]
+        return name
+
+    def table_of(self, index: str) -> str | None:
+        """The table that an index stands on, where it is known."""
+        found = self.indexes.get(index)
+        return found.get("table") if found else None
+
+    def has_triggers(self, table: str) -> bool:
+        """Whether a trigger of its own stands on the table."""
+        return self.original(table) in self._triggers
+
+    def add_trigger(self, table: str) -> None:
+        """A statement puts a trigger on the table."""
+        self._triggers.add(self.original(table))
+
+    def foreign_keys(self) -> dict[str, ForeignKey]:
+        """All foreign keys by their qualified name."""
+        if self._keys is None:
+            found = (self._foreign_key(name, value) for name, value in self.constraints.items() if value.get("type") == "foreign key")
+            self._keys = {key.name: key for key in found if key}
+        return self._keys
+
+    def add_foreign_key(self, key: ForeignKey) -> None:
+        """A statement adds a foreign key."""
+        self.foreign_keys()[key.name] = key
+
+    def referring_to(self, table: str) -> tuple[ForeignKey, ...]:
+        """The foreign keys of other tables that refer to this one."""
+        return tuple(key for key in self.foreign_keys().values() if key.references == table != key.table)
+
+    def referred_by(self, table: str) -> tuple[str, ...]:
+        """The other tables that this one refers to."""
+        return tuple(dict.fromkeys(key.references for key in self.foreign_keys().values() if key.table == table != key.references))
+
+    def standing_on(self, table: str, column: str) -> list[tuple[str, str]]:
+        """The kind and name of each index and constraint of the table that goes when the column goes."""
+        origin = self.original(table)
+        indexes = [("index", name) for name, value in self.indexes.items()
+                   if value.get("table") in (table, origin) and column in _columns(value.get("definition", ""))]
+        constraints = [("constraint", name) for name, value in self.constraints.items()
+                       if name.startswith((f"{table}.", f"{origin}.")) and column in _columns(value.get("definition", ""))]
+        return indexes + constraints
+
+    def _foreign_key(self, name: str, properties: Properties) -> ForeignKey | None:
+        definition = properties.get("definition", "")
+        found = _REFERENCES.search(definition)
+        if not found:
+            return None
+        to = parts(found[1])
+        cascades = _CASCADES.search(definition)
+        return ForeignKey(name, join(*parts(name)[:2]), join(*(to if len(to) > 1 else (self.schema, *to))), _columns(definition),
+                          cascades[1] if cascades else "")
+
+    def _overlay(self, kind: str) -> _Overlay | None:
+        return {"table": self.tables, "column": self.columns, "index": self.indexes, "enum": self.enums,
+                "constraint": self.constraints}.get(kind)
+
+
+def _columns(definition: str) -> tuple[str, ...]:
+    """The names in the first brackets of a constraint's or index's definition; of expressions, all their words."""
+    found = _COLUMNS.search(definition)
+    return tuple(_NAMES.findall(found[1])) if found else tuple(_NAMES.findall(definition.partition("(")[2]))

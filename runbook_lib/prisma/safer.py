@@ -1,0 +1,94 @@
+"""SQL that reaches the same end with less waiting, from the statement itself."""
+
+from __future__ import annotations
+
+from pglast import ast
+from pglast.enums import ConstrType
+from pglast.stream import RawStream
+
+from runbook_lib.prisma.names import quote, short
+
+_ALONE = "-- in a migration file of its own:\n"
+_LATER = "-- in a later migration file:\n"
+
+
+def deparsed(node: ast.Node) -> str:
+    """A statement as SQL on one line."""
+    return RawStream()(node)
+
+
+def index_concurrently(node: ast.IndexStmt) -> str:
+    """CREATE INDEX CONCURRENTLY for CREATE INDEX."""
+    before, node.concurrent = node.concurrent, True
+    try:
+        return f"{_ALONE}{deparsed(node)};"
+    finally:
+        node.concurrent = before
+
+
+def drop_index_concurrently(name: str) -> str:
+    """DROP INDEX CONCURRENTLY for DROP INDEX."""
+    return f"{_ALONE}DROP INDEX CONCURRENTLY IF EXISTS {short(name)};"
+
+
+def reindex_concurrently(kind: str, name: str) -> str:
+    """REINDEX CONCURRENTLY for REINDEX."""
+    return f"{_ALONE}REINDEX {kind} CONCURRENTLY {short(name)};"
+
+
+def not_valid(table: str, constraint: ast.Constraint, name: str) -> str:
+    """A foreign key or check that is added unchecked, and checked without blocking."""
+    before = constraint.conname, constraint.skip_validation, constraint.initially_valid
+    constraint.conname, constraint.skip_validation, constraint.initially_valid = name, True, False
+    try:
+        definition = deparsed(constraint)
+    finally:
+        constraint.conname, constraint.skip_validation, constraint.initially_valid = before
+    if not definition.endswith("NOT VALID"):
+        definition += " NOT VALID"
+    return (f"ALTER TABLE {short(table)} ADD {definition};\n"
+            f"{_LATER}ALTER TABLE {short(table)} VALIDATE CONSTRAINT {quote(name)};")
+
+
+def by_index(table: str, constraint: ast.Constraint, name: str, columns: tuple[str, ...]) -> str:
+    """A unique or primary key constraint on an index that was built without blocking."""
+    kind = "PRIMARY KEY" if constraint.contype == ConstrType.CONSTR_PRIMARY else "UNIQUE"
+    listed = ", ".join(quote(column) for column in columns)
+    return (f"{_ALONE}CREATE UNIQUE INDEX CONCURRENTLY {quote(name)} ON {short(table)} ({listed});\n"
+            f"{_LATER}ALTER TABLE {short(table)} ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)};")
+
+
+def not_null(table: str, column: str) -> str:
+    """NOT NULL proven by a check that was validated without blocking."""
+    name, table, column = quote(f"{column}_not_null"), short(table), quote(column)
+    return (f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({column} IS NOT NULL) NOT VALID;\n"
+            f"{_LATER}ALTER TABLE {table} VALIDATE CONSTRAINT {name};\n"
+            f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;  -- reads nothing: the check proves it\n"
+            f"ALTER TABLE {table} DROP CONSTRAINT {name};")
+
+
+def required_column(table: str, column: str, type: str) -> str:
+    """A required column in steps that neither fail on rows nor break the running client."""
+    table, column = short(table), quote(column)
+    return (f"ALTER TABLE {table} ADD COLUMN {column} {type};  -- deploy a client that writes it, then fill the old rows in batches\n"
+            f"{_LATER}{not_null(table, column.strip(chr(34)))}")
+
+
+def volatile_column(table: str, column: str, type: str, default: str) -> str:
+    """A column whose default is computed for each row, without writing the table anew."""
+    table, column = short(table), quote(column)
+    return (f"ALTER TABLE {table} ADD COLUMN {column} {type};\n"
+            f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default};  -- for new rows; then fill the old ones in batches")
+
+
+def batches(node: ast.UpdateStmt, table: str, key: str | None) -> str:
+    """An UPDATE of some thousand rows at a time; `key` is a column that tells the rows to do still, where one is known."""
+    where = f" AND ({deparsed(node.whereClause)})" if node.whereClause else ""
+    todo = f"{key} IS NULL{where}" if key else f"/* rows that still need it */{where or ' true'}"
+    before, node.whereClause = node.whereClause, None
+    try:
+        update = deparsed(node)
+    finally:
+        node.whereClause = before
+    return (f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {short(table)} WHERE {todo} LIMIT 5000));\n"
+            "-- repeat, each time in a transaction of its own, until no row is touched")

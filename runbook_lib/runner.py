@@ -1,0 +1,135 @@
+"""Takes a run through its phases, headless: one notebook after another, to the first that does not succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from runbook_lib import archive
+from runbook_lib.errors import Aborted, UsageError
+from runbook_lib.phases.base import notebook_name
+from runbook_lib.run import PHASES, Run
+
+EXIT_STATUS = {"succeeded": 0, "failed": 1, "unknown": 1, "aborted": 1, "running": 0, "waiting": 3, "rolled_back": 4}
+"""The exit status that an outcome ends with."""
+NO_WAY_BACK_NEEDED = frozenset(PHASES[:PHASES.index("announce")])
+"""Phases whose failure leaves the application as it was."""
+
+
+def carry(run: Run, first: str, last: str, say: Callable[[str], None]) -> str:
+    """Execute the phases from `first` to `last`; where migration or validation fails, roll back if that is automatic.
+
+    Args:
+        say: called with each line for the terminal.
+
+    Returns:
+        the run's outcome.
+    """
+    try:
+        for phase in _between(first, last):
+            if _done(run, phase):
+                say(f"{phase:<10} already done at {run.phase(phase)['ended_at']}")  # type: ignore[index]
+                continue
+            done = step(run, phase, say)
+            if done.status == "succeeded":
+                continue
+            if done.status == "failed" and phase not in NO_WAY_BACK_NEEDED and run.params.rollback.automatic:
+                step(run, "rollback", say)
+            break
+    except Aborted as error:
+        say(str(error))
+    finish(run)
+    return run.outcome
+
+
+def step(run: Run, phase: str, say: Callable[[str], None]) -> archive.Executed:
+    """Execute one phase's notebook, and say how it ended."""
+    say(f"{phase:<10} …")
+    done = archive.execute(run, phase, lambda line: say(f"           {line}"))
+    entry = run.phase(phase) or {}
+    why = f": {entry.get('reason') or done.error}".splitlines()[0] if done.status != "succeeded" else ""
+    say(f"{phase:<10} {done.status}{why}")
+    return done
+
+
+def finish(run: Run) -> None:
+    """Write the report and seal the folder."""
+    report(run)
+    archive.seal(run)
+
+
+def report(run: Run) -> Path:
+    """Write report.html: all executed notebooks as one page."""
+    from runbook_lib.show import report as page
+
+    files = sorted(run.folder.glob("[0-9][0-9]_*.ipynb"), key=lambda path: _order(run, path))
+    notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in files]
+    text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run))
+    path = run.folder / "report.html"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def prepare(run: Run) -> None:
+    """Put the notebooks that have not run yet into the run folder, parameters filled in, for JupyterLab."""
+    from papermill.parameterize import parameterize_notebook
+
+    from runbook_lib.run import ASIDE
+    from runbook_lib.secret import HOME
+
+    values = {**run.parameters, "run_folder": str(run.folder)}
+    for phase in PHASES + ASIDE:
+        name = notebook_name(phase)
+        if not (run.folder / name).exists():
+            notebook = nbformat.read(HOME / "notebooks" / name, as_version=4)
+            nbformat.write(parameterize_notebook(notebook, values), run.folder / name)
+
+
+def summary(run: Run) -> list[tuple[str, str, float | None]]:
+    """Phase, status and seconds, in the order in which they ran."""
+    from runbook_lib.run import moment
+
+    return [(entry["phase"], entry["status"],
+             round((moment(entry["ended_at"]) - moment(entry["started_at"])).total_seconds(), 1) if entry["ended_at"] else None)
+            for entry in run.state["phases"]]
+
+
+def next_command(run: Run, parameters: str = "") -> str:
+    """What a person types next, given how the run ended; empty where nothing is left to do."""
+    outcome = run.outcome
+    waiting = next((entry for entry in reversed(run.state["phases"]) if entry["status"] == "waiting"), None)
+    commands: Mapping[str, str] = {
+        "waiting": f"runbook approve {run.id} {waiting['phase'] if waiting else 'GATE'} --reason … && runbook resume {run.id}",
+        "failed": f"runbook rollback {run.id} --reason …   (or, once the cause is gone: runbook resume {run.id})",
+        "aborted": f"runbook resume {run.id}   (or: runbook rollback {run.id} --reason …)",
+    }
+    return commands.get(outcome, "")
+
+
+def _between(first: str, last: str) -> tuple[str, ...]:
+    for name in (first, last):
+        if name not in PHASES:
+            raise UsageError(f"there is no phase {name!r}", "one of " + ", ".join(PHASES))
+    chosen = PHASES[PHASES.index(first):PHASES.index(last) + 1]
+    if not chosen:
+        raise UsageError(f"the phase {last} comes before {first}", "give --from and --to in their order")
+    return chosen
+
+
+def _done(run: Run, phase: str) -> bool:
+    return (run.phase(phase) or {}).get("status") == "succeeded"
+
+
+def _order(run: Run, path: Path) -> tuple[str, str]:
+    started = next((entry["started_at"] for entry in run.state["phases"] if entry["notebook"] == path.name), "9")
+    return started, path.name
+
+
+def _evidence(run: Run) -> list[str]:
+    return sorted(path.name for path in (run.folder / "evidence").iterdir())
+
+
+__all__ = ["carry", "step", "finish", "report", "prepare", "summary", "next_command", "EXIT_STATUS", "Any"]
