@@ -1,0 +1,54 @@
+"""Other programs end with us, and say nothing secret."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runbook_lib import process
+from runbook_lib.errors import ToolError
+from runbook_lib.redact import remember
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone; one that only waits to be reaped is."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_lines_come_redacted_and_in_order() -> None:
+    remember("verysecret")
+    lines: list[str] = []
+    done = process.run("echo one; echo verysecret >&2; echo three", on_line=lines.append)
+    assert lines == ["one", "•••", "three"] and done.status == 0
+
+
+def test_a_failure_says_the_command_its_status_and_its_last_line() -> None:
+    with pytest.raises(ToolError, match="ended with status 3: no room"):
+        process.run("echo no room; exit 3")
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(ToolError, match="could not be started"):
+        process.run(["/nowhere/program"])
+
+
+def test_a_timeout_ends_the_whole_family(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="was ended after"):
+        process.run(f"sleep 60 & echo $! > {tmp_path}/pid; wait", timeout_s=0.5)
+    assert ended(int((tmp_path / "pid").read_text()))
+
+
+def test_an_interrupt_ends_the_whole_family(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        process.run(f"sleep 60 & echo $! > {tmp_path}/pid; wait")
+    assert ended(int((tmp_path / "pid").read_text()))
