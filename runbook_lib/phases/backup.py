@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.check import Check, Checks, attempt, check, unknown
+from runbook_lib.check import Check, Checks, attempt, check
 from runbook_lib.errors import GateError
+from runbook_lib.phases import declared
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import activity, dump, scratch, statistics
-from runbook_lib.run import moment, now, stamp
+from runbook_lib.postgres import catalog, dump, restore, statistics
+from runbook_lib.postgres.backup import Backup, load, verify_hashes
+from runbook_lib.postgres.tools import Tools, tools
+from runbook_lib.run import moment, now, stamp, write_json
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
 
@@ -23,9 +27,9 @@ class BackupPhase(Phase):
     name, heading = "backup", "Backup"
 
     @cached_property
-    def tools(self) -> dump.Tools:
+    def tools(self) -> Tools:
         """pg_dump and its kin, of the server's major where there are several."""
-        return dump.tools(self.target, folder=self.params.database.tools, server_version=self.db.server_version)
+        return tools(self.target, self.params.database.tools, application_name=self.application_name)
 
     def preconditions(self) -> Checks:
         """Whether the backup system works: tools, target folder, room."""
@@ -39,44 +43,36 @@ class BackupPhase(Phase):
             self._room(folder),
         ]))
 
-    def make(self) -> dump.Backup:
+    def make(self) -> Backup:
         """Dump the database, with globals, schema, row counts and fingerprints of the same instant."""
-        already = self.run.read_evidence("backup")
-        if already and Path(already["folder"]).exists():
-            self.say(f"already made at {already['at']}; making another one beside it")
-        options = self.params.backup
-        with activity.advisory_lock(self.db, activity.RUNBOOK):
-            made = dump.make(self.target, options.directory / self._folder_name(), self.application_name, tools=self.tools,
-                             jobs=options.jobs, compression=options.compression, on_line=self.say)
-        self.run.write_evidence("backup", {"folder": str(made.folder), "at": stamp(), "manifest_sha256": made.manifest_sha256,
-                                           "proven_at": None, "restore_s": None})
-        self.run.journal("backup made", folder=str(made.folder), bytes=made.bytes, seconds=made.seconds)
+        folder = self.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}"
+        with self.exclusive():
+            made = make_backup(self, folder, self.tools)
+        self.run.write_evidence("backup", {"folder": str(folder), "at": made.finished_at, "sha256": made.sha256, "proven_at": None, "restore_s": None})
+        self.run.journal("backup made", folder=str(folder), bytes=made.bytes, seconds=dict(made.seconds))
         return made
-
-    @property
-    def made(self) -> dump.Backup:
-        """The run's newest backup."""
-        return load_backup(self)
 
     def hashes(self) -> Checks:
         """Every file of the backup, re-read and compared with the manifest."""
-        return self.look("hashes", dump.verify_hashes(self.made)).require()
+        return self.look("hashes", verify_hashes(load_backup(self))).require()
 
-    def prove(self) -> Any:
+    def prove(self) -> restore.Proof:
         """Restore the backup into a scratch database, compare every table's content, and record how long it took."""
-        made = self.made
-        with scratch.scratch(self.admin, "proof", self.application_name, forbidden=self.target.database) as place:
-            restored = dump.restore(made, place, self.application_name, tools=self.tools, jobs=self.params.backup.jobs,
-                                    on_line=self.say)
-            self.say(f"restored in {restored.seconds:.1f} s; comparing content")
-            proof = dump.compare_with(made, place, self.application_name)
+        made = load_backup(self)
+        proof = restore.prove(made, self.target, self.application_name, tools=self.tools, jobs=self.jobs, on_line=self.say)
         self.keep("proof", proof)
-        proof.require()
-        record = self.run.read_evidence("backup") | {"proven_at": stamp(), "restore_s": restored.seconds}
-        self.run.write_evidence("backup", record)
-        dump.record_proof(made, {"at": record["proven_at"], "restore_s": restored.seconds, "run": self.run.id})
-        self.run.journal("backup proven", folder=str(made.folder), restore_s=restored.seconds)
+        self.look("proof.checks", proof.verified.checks()).require()
+        proven = {"proven_at": stamp(), "restore_s": proof.restored.total_seconds}
+        self.run.write_evidence("backup", self.run.read_evidence("backup") | proven)
+        write_json(proof_file(made.folder), {"sha256": made.sha256, "run": self.run.id, **proven})
+        self.run.journal("backup proven", folder=str(made.folder), **proven)
         return proof
+
+    def schema(self) -> Table:
+        """The exported schema, for the comparison after the migration."""
+        path = load_backup(self).folder / "schema.sql"
+        text = path.read_text(encoding="utf-8")
+        return Table("The schema as SQL", ("file", "lines", "size"), [(str(path), text.count("\n"), size(len(text)))])
 
     def metrics(self) -> statistics.Statistics:
         """The measured state before the migration, kept for the comparison afterwards."""
@@ -95,19 +91,13 @@ class BackupPhase(Phase):
 
     def location(self) -> Table:
         """Where the backup is and what it holds."""
-        made, record = self.made, self.run.read_evidence("backup")
-        return Table("The backup", ("", ""), [
-            ("folder", str(made.folder)), ("made at (UTC)", made.snapshot.taken_at), ("snapshot at WAL position", made.snapshot.lsn),
-            ("size", size(made.bytes)), ("took", f"{made.seconds:.1f} s"), ("proven at (UTC)", record["proven_at"]),
-            ("measured restore", f"{record['restore_s']:.1f} s" if record["restore_s"] is not None else None),
-            ("sha256 of its manifest", made.manifest_sha256)])
-
-    def _folder_name(self) -> str:
-        return f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}"
+        record, shown = self.run.read_evidence("backup"), load_backup(self).table()
+        proof = [("proven at (UTC)", record["proven_at"]), ("measured restore (s)", record["restore_s"])]
+        return Table(shown.title, shown.columns, [*shown.rows, *proof])
 
     def _room(self, folder: Path) -> Check:
         """Space for the predicted size, and the share that has to stay free after it."""
-        needed, disk = dump.predicted_size(self.db), shutil.disk_usage(folder)
+        needed, disk = dump.predicted_size(self.db).bytes, shutil.disk_usage(folder)
         left = (disk.free - needed) / disk.total * 100
         limit = self.params.backup.disk_free_percent
         return check("backup.space", "there is room for the backup", disk.free > needed and left >= limit,
@@ -115,7 +105,15 @@ class BackupPhase(Phase):
                      "make room, name another `backup.directory`, or lower `backup.disk_free_percent`")
 
 
-def load_backup(phase: Phase) -> dump.Backup:
+def make_backup(phase: Phase, folder: Path, programs: Tools) -> Backup:
+    """A backup of the pinned database in `folder`, with the columns that the plan leaves alone fingerprinted by themselves."""
+    options, plan = phase.params.backup, phase.run.read_evidence("plan") or {}
+    kept = declared.kept_columns(catalog.read(phase.db).objects, plan.get("declared", {}))
+    return dump.make(phase.target, folder, phase.application_name, tools=programs, jobs=phase.jobs, compression=options.compression or "auto",
+                     columns=kept, on_line=phase.say)
+
+
+def load_backup(phase: Phase) -> Backup:
     """The run's newest backup.
 
     Raises:
@@ -124,7 +122,26 @@ def load_backup(phase: Phase) -> dump.Backup:
     record = phase.run.read_evidence("backup")
     if not record:
         raise GateError("this run has no backup", "run 30_backup first")
-    return dump.load(Path(record["folder"]))
+    return load(Path(record["folder"]))
+
+
+def proof_file(folder: Path) -> Path:
+    """Where it is recorded that a backup was proven: beside it, for its own files are sealed."""
+    return folder.with_name(f"{folder.name}.proof.json")
+
+
+def newest_proven(phase: Phase) -> Backup | None:
+    """The newest proven backup of this very database (server, oid), or None."""
+    for path in sorted(phase.params.backup.directory.glob("*.proof.json"), reverse=True):
+        folder = path.with_name(path.name.removesuffix(".proof.json"))
+        if (folder / "manifest.json").exists() and _same_database(phase, made := load(folder)) and json.loads(path.read_text())["sha256"] == made.sha256:
+            return made
+    return None
+
+
+def _same_database(phase: Phase, made: Backup) -> bool:
+    pinned, shot = phase.run.state["target"], made.snapshot
+    return (shot.system_identifier, shot.database_oid) == (pinned["system_identifier"], pinned["database_oid"])
 
 
 def backup_checks(phase: Phase) -> list[Check]:
@@ -147,17 +164,12 @@ def backup_checks(phase: Phase) -> list[Check]:
 
 
 def _intact(phase: Phase) -> Check:
+    title, remedy = "every file of the backup is as it was made", "make a new backup: run 30_backup"
     made = load_backup(phase)
-    record = phase.run.read_evidence("backup")
-    if made.manifest_sha256 != record["manifest_sha256"]:
-        return check("backup.intact", "every file of the backup is as it was made", False, "its manifest was changed", "unchanged",
-                     "make a new backup: run 30_backup")
-    checks = dump.verify_hashes(made)
-    title = "every file of the backup is as it was made"
-    if checks.unknown:
-        return unknown("backup.intact", title, checks.unknown[0].found)
-    return check("backup.intact", title, checks.passed, "; ".join(c.found for c in checks.failed) or "all hashes agree",
-                 "unchanged", "make a new backup: run 30_backup")
+    if made.sha256 != phase.run.read_evidence("backup")["sha256"]:
+        return check("backup.intact", title, False, "its manifest was changed", "unchanged", remedy)
+    failed = verify_hashes(made, phase.jobs).failed
+    return check("backup.intact", title, not failed, "; ".join(c.found for c in failed) or "all hashes agree", "unchanged", remedy)
 
 
 PHASE = BackupPhase

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,10 +23,11 @@ from runbook_lib import gate
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
 from runbook_lib.params import KEYS, Params, parse
+from runbook_lib.postgres import activity, databases
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.project import Project
 from runbook_lib.redact import redact
-from runbook_lib.run import ASIDE, FINAL, PHASES, Run, newest, now
+from runbook_lib.run import ASIDE, FINAL, LOOKING, PHASES, Run, newest, now
 from runbook_lib.secret import HOME
 from runbook_lib.show import widgets
 
@@ -47,18 +49,16 @@ class Phase:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.params: Params = run.params
+        self.resources = ExitStack()
+        """What must be given back when the phase ends, however it ends."""
         self._session: Database | None = None
         self._begun = now()
+        self._outcome_before = run.outcome
 
     @cached_property
     def target(self) -> Target:
         """The database that the parameters name."""
         return Target.parse(self.params.database_url())
-
-    @property
-    def admin(self) -> Target:
-        """The maintenance database of the same server, from which databases are created and renamed."""
-        return self.target.named("postgres")
 
     @property
     def application_name(self) -> str:
@@ -72,6 +72,17 @@ class Phase:
             self._session = Database(self.target, self.application_name, statement_timeout="10min", lock_timeout="10s",
                                      idle_in_transaction_session_timeout="10min")
         return self._session
+
+    @property
+    def jobs(self) -> int:
+        """Sessions that dump, restore and read content side by side."""
+        return self.params.backup.jobs or min(4, os.cpu_count() or 1)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Work on this database that no other run may do at the same time."""
+        with databases.maintenance(self.target, self.application_name) as admin, activity.advisory_lock(admin, self.target.database):
+            yield
 
     @cached_property
     def project(self) -> Project:
@@ -128,9 +139,8 @@ class Phase:
 
     def finish(self, status: str = "succeeded") -> None:
         """End the phase."""
+        self._give_back()
         self.run.end_phase(self.name, status)
-        if self._session:
-            self._session.close()
         self.say(f"{self.name}: {status}")
 
     def fail(self, error: BaseException) -> None:
@@ -140,8 +150,15 @@ class Phase:
         ids = error.failed if isinstance(error, CheckError) else ()
         reason = error.message if isinstance(error, RunbookError) else type(error).__name__
         self.run.end_phase(self.name, status, ids, reason)
-        if self.run.outcome not in FINAL:
+        if self.run.outcome not in FINAL and self.name not in LOOKING:
             self.run.end(status)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Close the session and everything else that the phase holds."""
+        self.resources.close()
+        if self._session:
+            self._session.close()
 
     def _repr_html_(self) -> str:
         return self.banner()._repr_html_()

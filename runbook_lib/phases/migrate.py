@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check
-from runbook_lib.errors import DatabaseError, GateError, ToolError
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.plan import contents, window_check
 from runbook_lib.phases.application import Application
+from runbook_lib.phases.rehearse import durations
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
 from runbook_lib.postgres import activity, catalog
@@ -56,7 +56,7 @@ class Migrate(Phase):
             return Table("Already applied: nothing is pending", ("file", "seconds"), [])
         forecast = (self.run.read_evidence("rehearsal") or {}).get("migrate_s")
         self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
-        with activity.advisory_lock(self.db, activity.RUNBOOK), Watch(self, forecast) as watch:
+        with self.exclusive(), Watch(self, forecast) as watch:
             try:
                 done = cli.deploy(self.project, self.prisma_url, timeout_s=self.params.migrate.deadline_s, on_line=self.say)
             except cli.MigrationFailed as error:
@@ -65,7 +65,8 @@ class Migrate(Phase):
                 self._nothing_left_behind(watch)
         self.run.journal("migration ended", files=list(done.applied), seconds=round(done.seconds, 1))
         self.run.write_evidence("migration", {"applied": list(done.applied), "seconds": done.seconds, "forecast_s": forecast})
-        return Table(f"{len(done.applied)} files applied in {done.seconds:.1f} s", ("file", "seconds"), self._durations(done.applied))
+        return Table(f"{len(done.applied)} files applied in {done.seconds:.1f} s", ("file", "seconds"),
+                     list(durations(applied(self.db, self.target), done.applied).items()))
 
     def forecast(self) -> Any:
         """The forecast of the rehearsal beside what happened."""
@@ -156,10 +157,6 @@ class Migrate(Phase):
                      f"{len(self.difference.changes)} changes" + ("" if same else ", not those of the rehearsal"), "the same changes",
                      "compare evidence/migrate.difference.json with evidence/rehearse.difference.json")
 
-    def _durations(self, names: Any) -> list[tuple[str, float]]:
-        return [(row["migration_name"], (row["finished_at"] - row["started_at"]).total_seconds())
-                for row in applied(self.db, self.target) if row["migration_name"] in names]
-
     def _nothing_left_behind(self, watch: Watch) -> None:
         """End what the CLI may have left on the server: after a kill, the server would go on and commit."""
         with watch.session() as db:
@@ -167,7 +164,7 @@ class Migrate(Phase):
         if ended:
             self.say(f"cancelled on the server: sessions {', '.join(map(str, ended))}")
 
-    def _failure(self, error: cli.MigrationFailed, watch: Watch) -> GateError | ToolError:
+    def _failure(self, error: cli.MigrationFailed, watch: Watch) -> cli.MigrationFailed:
         """The same failure, with who was in the way and what is true now."""
         blockers = watch.blockers()
         found = self.history
@@ -195,4 +192,3 @@ def project_check(phase: Phase, id: str) -> list[Check]:
 
 
 PHASE = Migrate
-__all__ = ["Migrate", "project_check", "DatabaseError"]

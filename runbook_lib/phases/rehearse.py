@@ -7,12 +7,17 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, check
-from runbook_lib.phases import apply
+from runbook_lib.phases import declared
+from runbook_lib.gate import plan_hash
+from runbook_lib.phases.backup import make_backup, newest_proven
 from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.phases.start import applied
-from runbook_lib.postgres import catalog, dump, health, scratch, snapshot, swap
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres import catalog, databases, health, restore, scratch, snapshot, swap
+from runbook_lib.postgres.backup import Backup
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma import cli
+from runbook_lib.run import now
 from runbook_lib.show import charts
 from runbook_lib.table import Table
 
@@ -34,73 +39,64 @@ class Rehearse(Phase):
     name, heading = "rehearse", "Rehearse"
 
     @cached_property
-    def tools(self) -> dump.Tools:
+    def tools(self) -> Tools:
         """pg_dump and its kin."""
-        return dump.tools(self.target, folder=self.params.database.tools, server_version=self.db.server_version)
+        return tools(self.target, self.params.database.tools, application_name=self.application_name)
 
     @cached_property
-    def source(self) -> dump.Backup:
-        """What is rehearsed on: the newest proven backup of this database, else one made now."""
-        found = dump.newest_proven(self.params.backup.directory, self.run.state["target"]["system_identifier"], self.target.database)
-        if found and apply.same_history(self, found):
+    def source(self) -> Backup:
+        """What is rehearsed on: the newest proven backup of this database and this history, else one made now."""
+        found = newest_proven(self)
+        if found and found.snapshot.tables.keys() == self._tables() and self._same_history(found):
             self.say(f"rehearsing on the proven backup {found.folder.name}")
             return found
-        self.say("no proven backup of this state: making one for the rehearsal")
-        folder = self.params.backup.directory / f"rehearsal_{self.run.key}"
-        return dump.make(self.target, folder, self.application_name, tools=self.tools, jobs=self.params.backup.jobs,
-                         compression=self.params.backup.compression, on_line=self.say)
+        self.say("there is no proven backup of this state: making one for the rehearsal")
+        return make_backup(self, self.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}_rehearsal", self.tools)
 
-    def prepare(self) -> Table:
+    def prepare(self) -> restore.Restored:
         """Restore the copy."""
-        self._copy = scratch.create(self.admin, "rehearsal", self.application_name, forbidden=self.target.database)
-        restored = dump.restore(self.source, self._copy, self.application_name, tools=self.tools, jobs=self.params.backup.jobs, on_line=self.say)
-        self._restore_s = restored.seconds
-        return Table(f"The copy was restored in {restored.seconds:.1f} s", ("database", "from"), [(self._copy.database, self.source.folder.name)])
+        for left in scratch.leftovers(self.db):
+            self.say(f"dropping {left.name}, left behind by a run that was killed")
+            scratch.drop(self.db, left.name)
+        source = self.source
+        place = self.resources.enter_context(scratch.reserved(self.target, "rehearsal", self.application_name))
+        self._copy = place.target
+        self._restored = restore.restore(source, place.target, self.application_name, tools=self.tools, jobs=self.jobs, mark=place.mark, on_line=self.say)
+        return self._restored
 
     def migrate(self) -> Table:
-        """Apply the pending files to the copy with the real Prisma CLI; the catalogue's difference becomes the plan's promise."""
+        """Apply the pending files to the copy with the real Prisma CLI; what changes there becomes the plan's promise."""
         with self._on_copy() as db:
             before = catalog.read(db)
-            url = self._copy.url(self.application_name, lock_timeout=milliseconds(self.params.migrate.lock_timeout_s),
-                                 statement_timeout=milliseconds(self.params.migrate.statement_timeout_s))
-            try:
-                done = cli.deploy(self.project, url, timeout_s=self.params.migrate.deadline_s, on_line=self.say)
-            except cli.MigrationFailed:
-                self._drop()
-                raise
-            after = catalog.read(db)
-            rows = applied(db, self._copy)
+            self._before = snapshot.take(self._copy, self.application_name, columns=declared.kept_columns(before.objects, self._declared))
+            done = cli.deploy(self.project, self._copy_url(), timeout_s=self.params.migrate.deadline_s, on_line=self.say)
+            self.difference = self.keep("difference", catalog.difference(before, catalog.read(db)))
+            self._files = durations(applied(db, self._copy), done.applied)
         self._migrate_s = done.seconds
-        self._files = {row["migration_name"]: (row["finished_at"] - row["started_at"]).total_seconds()
-                       for row in rows if row["migration_name"] in done.applied}
-        self.difference = self.keep("difference", catalog.difference(before, after))
-        self.run.write_evidence("promise", {"difference": self.difference.as_dict(), "kept_columns": apply.kept_columns(before, after)})
+        self.run.write_evidence("promise", {"plan": plan_hash(self.run), "difference": self.difference.as_dict()})
         return Table(f"{len(done.applied)} files applied to the copy in {done.seconds:.1f} s", ("file", "seconds"), list(self._files.items()))
 
     def validate(self) -> Checks:
         """The same checks that will run on the night, on the copy."""
         with self._on_copy() as db:
-            keys = health.foreign_keys(db)
-            checks = Checks("The migrated copy", [
-                *keys.checks(), *health.invalid_indexes(db), *self._content()])
-        return self.look("validation", checks)
+            after = snapshot.take(self._copy, self.application_name, columns=declared.columns_of(self._before))
+            content = declared.compare(self._before, after, self._declared)
+            checks = [*health.foreign_keys(db).checks(), *health.invalid_indexes(db), *content.checks()]
+        return self.look("validation", Checks("The migrated copy", checks))
 
     def roll_back(self) -> Table:
         """Rehearse the way back on the copy: restore beside, swap by name, compare with the backup."""
-        beside = scratch.create(self.admin, "rollback", self.application_name, forbidden=self.target.database)
-        aside = scratch.reserve(self.admin, "failed", self.application_name, forbidden=self.target.database)
-        try:
-            restored = dump.restore(self.source, beside, self.application_name, tools=self.tools, jobs=self.params.backup.jobs, on_line=self.say)
-            swapped = swap.swap(self.admin, self._copy.database, beside.database, aside.database, self.application_name)
-            dump.compare_with(self.source, self._copy, self.application_name).require()
-        finally:
-            for place in (beside, aside):
-                scratch.drop(self.admin, place.database, self.application_name, missing_ok=True)
-            self._drop()
-        self.measured = Measured(self._restore_s, self._migrate_s, self._files, restored.seconds + swapped.seconds, swapped.seconds)
+        with scratch.reserved(self.target, "rollback", self.application_name) as beside, scratch.reserved(self.target, "failed", self.application_name) as aside:
+            restored = restore.restore(self.source, beside.target, self.application_name, tools=self.tools, jobs=self.jobs, mark=beside.mark, on_line=self.say)
+            swapped = swap.swap(self.target, self._copy.database, beside.target.database, aside.target.database, self.application_name)
+            verified = restore.compare_with(self.source, self._copy, self.application_name, jobs=self.jobs)
+            self.look("rollback", verified.checks()).require()
+            with databases.maintenance(self.target, self.application_name) as admin:
+                databases.comment_on(admin, aside.target.database, aside.mark)  # a scratch database again, and dropped as one
+        self.measured = Measured(self._restored.total_seconds, self._migrate_s, self._files, restored.total_seconds + swapped.closed_s, swapped.closed_s)
         self.run.write_evidence("rehearsal", asdict(self.measured))
         return Table("The way back was rehearsed: the copy is identical to the backup again", ("step", "seconds"),
-                     [("restore beside", restored.seconds), ("swap by name", swapped.seconds)])
+                     [("restore beside", restored.total_seconds), ("swap by name", swapped.closed_s)])
 
     def forecast(self) -> Checks:
         """Go or no-go against the budgets of the parameters."""
@@ -122,23 +118,32 @@ class Rehearse(Phase):
         steps = {**{f"apply {name}": seconds for name, seconds in m.files.items()}, "restore": m.restore_s, "way back": m.rollback_s}
         return charts.durations(f"The migration took {m.migrate_s:.1f} s on the copy, the way back {m.rollback_s:.1f} s", steps)
 
-    def _content(self) -> list[Check]:
-        """Content that the plan does not declare, compared between backup and copy."""
-        promise = self.run.read_evidence("promise")
-        before = self.source.snapshot
-        after = snapshot.take(self._copy, self.application_name, columns=apply.columns_to_compare(before, promise))
-        return [apply.undeclared(before, after, self.run.read_evidence("plan")["declared"])]
+    @property
+    def _declared(self) -> dict[str, Any]:
+        return (self.run.read_evidence("plan") or {}).get("declared", {})
+
+    def _copy_url(self) -> str:
+        limits = self.params.migrate
+        return self._copy.url(self.application_name, lock_timeout=milliseconds(limits.lock_timeout_s),
+                              statement_timeout=milliseconds(limits.statement_timeout_s))
 
     def _on_copy(self) -> Database:
         return Database(self._copy, self.application_name, statement_timeout="10min")
 
-    def _drop(self) -> None:
-        scratch.drop(self.admin, self._copy.database, self.application_name, missing_ok=True)
+    def _tables(self) -> set[str]:
+        return set(catalog.read(self.db).objects["table"])
 
-    @property
-    def copy(self) -> Target:
-        """The scratch database that is migrated."""
-        return self._copy
+    def _same_history(self, made: Backup) -> bool:
+        """Whether the live database has the history that the backup has: the same rows in Prisma's table."""
+        name = f"{self.target.schema}._prisma_migrations"
+        live = snapshot.take(self.target, self.application_name, tables=[name])
+        return live.tables[name].fingerprints[0] == made.snapshot.tables[name].fingerprints[0]
+
+
+def durations(rows: list[dict[str, Any]], names: Any) -> dict[str, float]:
+    """Seconds by file, from Prisma's history table."""
+    return {row["migration_name"]: (row["finished_at"] - row["started_at"]).total_seconds()
+            for row in rows if row["migration_name"] in names and row["finished_at"]}
 
 
 def _budget(name: str, title: str, seconds: float, limit: float, key: str) -> Check:

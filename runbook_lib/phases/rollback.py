@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
-from runbook_lib.errors import ApprovalNeeded, GateError, UsageError
+from runbook_lib.errors import ApprovalNeeded, GateError
 from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
@@ -17,7 +17,8 @@ from runbook_lib.phases.close import reopen
 from runbook_lib.phases.migrate import project_check
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.talk import tell
-from runbook_lib.postgres import activity, catalog, dump, health, snapshot, swap
+from runbook_lib.postgres import catalog, databases, health, restore, snapshot, swap
+from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import cli, history
 from runbook_lib.table import Table
 
@@ -49,9 +50,12 @@ class Rollback(Phase):
 
     name, heading = "rollback", "Roll back"
 
-    def identity(self) -> Check:
-        """As everywhere; but a swap of this run that was interrupted is finished before anything else is asked."""
-        return super().identity()
+    def begin(self, notebook: str) -> None:
+        """Finish a swap of this run that was interrupted, before anything else is asked: the live name may be missing."""
+        self._resumed = self._interrupted()
+        if self._resumed:
+            self._swap(self._resumed)
+        super().begin(notebook)
 
     def triggers(self) -> Checks:
         """The five triggers, measured: failed migration, corrupted data, failing application, slow queries, failed validation."""
@@ -104,7 +108,7 @@ class Rollback(Phase):
     @cached_property
     def way(self) -> str:
         """The cheapest way that is proven to lead back: "none", "resolve" or "restore"."""
-        if self._interrupted():
+        if self._resumed:
             return "restore"
         fired = [item for item in self._fired if item.id in ("trigger.migration", "trigger.validation", "trigger.data", "trigger.application")
                  and item in self._fired.failed]
@@ -124,7 +128,7 @@ class Rollback(Phase):
             raise ApprovalNeeded(f"the way back `{self.way}` needs a person: {why}", f"`runbook rollback {self.run.id} --reason …`", gate="rollback")
         if decision and decision["decision"] == "refused":
             raise GateError(f"the rollback was refused by {decision['person']}: {decision['reason']}", f"`runbook rollback {self.run.id}`")
-        if self.way == "restore" and not self._interrupted():
+        if self.way == "restore" and not self._resumed:
             self.look("backup", Checks("The backup to restore", [c for c in backup_checks(self) if c.id in ("backup.made", "backup.proven", "backup.intact")])).require()
         by = decision["person"] if decision else "rollback.automatic"
         self.run.journal("rollback decided", way=self.way, by=by)
@@ -134,7 +138,7 @@ class Rollback(Phase):
         """Take the way back that was decided."""
         if self.way == "none":
             return Table("Nothing to do", ("", ""), [])
-        with activity.advisory_lock(self._lock_session(), activity.RUNBOOK):
+        with self.exclusive():
             return self._resolve() if self.way == "resolve" else self._restore()
 
     def afterwards(self) -> Checks:
@@ -164,12 +168,8 @@ class Rollback(Phase):
 
     def finish(self, status: str = "succeeded") -> None:
         """End the phase; the run is rolled back where something was rolled back."""
-        way = self.way
         super().finish(status)
-        if way != "none":
-            self.run.end("rolled_back")
-        else:
-            self.run.restore_outcome()
+        self.run.end("rolled_back" if self.way != "none" else self._outcome_before)
 
     def _data(self) -> Check:
         changed = self._undeclared()
@@ -228,33 +228,41 @@ class Rollback(Phase):
         return Table("Nothing had landed: Prisma's history was put right", ("file", "marked as"), [(name, "rolled back") for name in self.landed.failed])
 
     def _restore(self) -> Table:
-        names = self._interrupted() or {"live": self.target.database, "restored": f"{self.target.database}_restored_{self.run.key.lower()}",
-                                        "failed": f"{self.target.database}_failed_{self.run.key.lower()}"}
+        key = self.run.key.lower()
+        names = {"live": self.target.database, "restored": f"{self.target.database}_restored_{key}", "failed": f"{self.target.database}_failed_{key}"}
         application = Application(self)
         application.run("stop")
-        restored_s = 0.0
-        if not self._interrupted():
-            restored_s = self._restore_beside(names)
-            self.run.journal("swap begun", **names)
-        if self._session:
-            self._session.close()
-        done = swap.swap(self.admin, names["live"], names["restored"], names["failed"], self.application_name)
-        self._pin_again()
-        self.run.journal("swap ended", **names, seconds=round(done.seconds, 3))
+        steps = [("an interrupted swap was finished", 0.0)] if self._resumed else [
+            ("restored beside and compared with the manifest", self._restore_beside(names)), ("swapped by name", self._swap(names))]
         if any(line["what"] == "client generated" for line in self.run.read_journal()):
             application.run("previous")
         application.run("start")
-        return Table(f"The backup is live again; the failed database is kept as {names['failed']}", ("step", "seconds"),
-                     [("restored beside and compared with the manifest", restored_s), ("swapped by name", done.seconds)])
+        return Table(f"The backup is live again; the failed database is kept as {names['failed']}", ("step", "seconds"), steps)
+
+    def _swap(self, names: dict[str, str]) -> float:
+        """Swap by name, however far an earlier attempt came; seconds for which the live name was closed."""
+        if self._session:
+            self._session.close()
+        done = swap.swap(self.target, names["live"], names["restored"], names["failed"], self.application_name)
+        self.run.journal("swap ended", **names, seconds=round(done.closed_s, 3))
+        found = identify(self.db)
+        self.run.update(lambda state: state["target"].update(found))
+        self.run.journal("database pinned again", target=describe(found))
+        return done.closed_s
 
     def _restore_beside(self, names: dict[str, str]) -> float:
-        made = load_backup(self)
-        place = self.target.named(names["restored"])
-        tools = dump.tools(self.target, folder=self.params.database.tools, server_version=self.db.server_version)
-        swap.drop_unfinished(self.admin, names["restored"], self.application_name)
-        done = dump.restore(made, place, self.application_name, tools=tools, jobs=self.params.backup.jobs, on_line=self.say)
-        dump.compare_with(made, place, self.application_name).require()
-        return done.seconds
+        """Restore next to the live database, prove it there, and write down that the swap begins."""
+        made, place = load_backup(self), self.target.named(names["restored"])
+        programs = tools(self.target, self.params.database.tools, application_name=self.application_name)
+        with databases.maintenance(self.target, self.application_name) as admin:
+            already = databases.entry(admin, names["restored"])
+        mark = f"runbook: restored for {self.run.id}"
+        seconds = 0.0
+        if not (already and already.comment == mark):
+            seconds = restore.restore(made, place, self.application_name, tools=programs, jobs=self.jobs, mark=mark, on_line=self.say).total_seconds
+        self.look("restored", restore.compare_with(made, place, self.application_name, jobs=self.jobs).checks()).require()
+        self.run.journal("swap begun", **names)
+        return seconds
 
     def _interrupted(self) -> dict[str, str] | None:
         """The names of a swap that was begun and not ended."""
@@ -263,18 +271,5 @@ class Rollback(Phase):
             return None
         return {key: steps[-1][key] for key in ("live", "restored", "failed")}
 
-    def _pin_again(self) -> None:
-        """The restored database has a new oid: pin it, and say so."""
-        found = identify(self.db)
-        self.run.update(lambda state: state["target"].update(found))
-        self.run.journal("database pinned again", target=describe(found))
-
-    def _lock_session(self) -> Any:
-        """A session with the maintenance database: the live one is renamed under way."""
-        from runbook_lib.postgres.connection import Database
-
-        return Database(self.admin, self.application_name)
-
 
 PHASE = Rollback
-__all__ = ["Rollback", "UsageError"]

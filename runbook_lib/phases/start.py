@@ -12,6 +12,7 @@ from runbook_lib.params import Params, parse
 from runbook_lib.phases.base import Phase, identify, open_project
 from runbook_lib.postgres import dump
 from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import history
 from runbook_lib.run import PHASES, Run, create
 from runbook_lib.table import Table, size
@@ -47,14 +48,14 @@ def examine(params: Params) -> Examined:
             identity = identify(db)
             found = history.compare(files, applied(db, target))
             _old_server(db)
-            tools = dump.tools(target, folder=params.database.tools, server_version=db.server_version)
-            _room(params, dump.predicted_size(db))
+            programs = tools(target, params.database.tools)
+            _room(params, dump.predicted_size(db).bytes)
     except DatabaseError as error:
         raise UsageError(error.message, error.remedy) from None
     if found.edited:
         raise UsageError(f"migrations were edited after they were applied: {', '.join(found.edited)}",
                          "restore the files as they were applied, and write a new migration for the change")
-    return Examined({**identity, "tools_version": tools.version}, found.pending)
+    return Examined({**identity, "tools_version": programs.version}, found.pending)
 
 
 def start_run(values: Mapping[str, Any]) -> Run:
