@@ -7,8 +7,8 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check, not_configured
 from runbook_lib.phases import declared
-from runbook_lib.phases.base import Phase
 from runbook_lib.phases.application import Application
+from runbook_lib.phases.base import Phase
 from runbook_lib.phases.talk import tell
 from runbook_lib.postgres import activity, catalog, snapshot, statistics
 from runbook_lib.run import stamp
@@ -72,17 +72,20 @@ class Announce(Phase):
         if not names:
             return not_configured("sessions.cleared", "no application session is at work", "service.application_names")
         busy = activity.busy(self.db, names)
-        found = ", ".join(f"pid {s.pid} ({s.application_name}, {s.state})" for s in busy)
+        found = ", ".join(f"pid {s.pid} ({s.application}, {s.state})" for s in busy)
         return check("sessions.cleared", "no application session is at work", not busy, found or "all idle or gone", "none at work",
                      "wait for them, or stop the application; 95_troubleshoot shows what they do")
 
     def _writes(self) -> Check:
-        before = activity.writes(self.db)
+        title, before = f"nothing was written for {OBSERVED_S:g} s", activity.writes(self.db)
         time.sleep(OBSERVED_S)
         after = activity.writes(self.db)
-        changed = sorted(table for table in after if after[table] != before.get(table))
-        return check("writes.stopped", f"nothing was written for {OBSERVED_S:g} s", not changed,
-                     ", ".join(changed) or "no table changed", "no table changed", "find who writes: 95_troubleshoot lists the sessions")
+        changed = after.since(before)
+        found = ", ".join(f"{count} rows of {table}" for table, count in changed.items()) or "no table changed"
+        if after.writing_pids:
+            found = f"sessions {', '.join(map(str, after.writing_pids))} are writing"
+        return check("writes.stopped", title, not changed and not after.writing_pids, found, "no table changed",
+                     "find who writes: 95_troubleshoot lists the sessions")
 
 
 PHASE = Announce

@@ -62,7 +62,7 @@ class Application:
         command = getattr(self.configured, action, None)
         if not command:
             return None
-        done = deploy.run(command, cwd=self.service.folder, env=self._environment())
+        done = deploy.run(command, cwd=self.service.folder, env=self._environment(), on_line=self.phase.say)
         self.phase.run.journal(f"application {action}", seconds=round(done.seconds, 1))
         return done.seconds
 

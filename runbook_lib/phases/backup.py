@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.check import Check, Checks, attempt, check
+from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import GateError
 from runbook_lib.phases import declared
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import catalog, dump, restore, statistics
+from runbook_lib.postgres import catalog, disk, dump, restore, statistics
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.run import moment, now, stamp, write_json
@@ -80,14 +79,9 @@ class BackupPhase(Phase):
 
     def chart(self) -> Any:
         """The largest tables."""
-        largest = sorted(self.metrics_now.items(), key=lambda item: -item[1]["bytes"])[:12]
-        total = sum(item["bytes"] for item in self.metrics_now.values())
-        return charts.sizes(f"The largest tables hold {size(total)} in all", {name: item["bytes"] for name, item in largest})
-
-    @cached_property
-    def metrics_now(self) -> dict[str, dict[str, Any]]:
-        """Bytes and rows by table."""
-        return statistics.read(self.db).sizes()
+        sizes = table_sizes(statistics.read(self.db))
+        largest = sorted(sizes.items(), key=lambda item: -item[1]["bytes"])[:12]
+        return charts.sizes(f"{largest[0][0]} is the largest table" if largest else "There is no table", {name: item["bytes"] for name, item in largest})
 
     def location(self) -> Table:
         """Where the backup is and what it holds."""
@@ -97,12 +91,18 @@ class BackupPhase(Phase):
 
     def _room(self, folder: Path) -> Check:
         """Space for the predicted size, and the share that has to stay free after it."""
-        needed, disk = dump.predicted_size(self.db).bytes, shutil.disk_usage(folder)
-        left = (disk.free - needed) / disk.total * 100
-        limit = self.params.backup.disk_free_percent
-        return check("backup.space", "there is room for the backup", disk.free > needed and left >= limit,
-                     f"{size(disk.free)} free, about {size(needed)} needed: {left:.0f} % left afterwards", f"at least {limit:.0f} % left",
+        needed, place, limit = dump.predicted_size(self.db), disk.room(folder), self.params.backup.disk_free_percent
+        if place.free_bytes is None or not place.total_bytes:
+            return unknown("backup.space", "there is room for the backup", place.why)
+        left = (place.free_bytes - needed.bytes) / place.total_bytes * 100
+        return check("backup.space", "there is room for the backup", left >= max(limit, 0),
+                     f"{size(place.free_bytes)} free, about {needed} needed: {left:.0f} % left afterwards", f"at least {limit:.0f} % left",
                      "make room, name another `backup.directory`, or lower `backup.disk_free_percent`")
+
+
+def table_sizes(found: statistics.Statistics) -> dict[str, dict[str, Any]]:
+    """Table → bytes with its indexes, and rows as estimated."""
+    return {name: {"bytes": table["table_bytes"] + table["index_bytes"], "rows": table["estimated_rows"]} for name, table in found.tables.items()}
 
 
 def make_backup(phase: Phase, folder: Path, programs: Tools) -> Backup:

@@ -23,7 +23,7 @@ from runbook_lib import gate
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
 from runbook_lib.params import KEYS, Params, parse
-from runbook_lib.postgres import activity, databases
+from runbook_lib.postgres import databases, locks
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.project import Project
 from runbook_lib.redact import redact
@@ -81,7 +81,7 @@ class Phase:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Work on this database that no other run may do at the same time."""
-        with databases.maintenance(self.target, self.application_name) as admin, activity.advisory_lock(admin, self.target.database):
+        with databases.maintenance(self.target, self.application_name) as admin, locks.advisory_lock(admin, self.target.database):
             yield
 
     @cached_property
@@ -90,9 +90,14 @@ class Phase:
         return open_project(self.params)
 
     @property
+    def prisma_name(self) -> str:
+        """What `pg_stat_activity` shows for the sessions of the Prisma CLI."""
+        return f"{self.application_name}/prisma"
+
+    @property
     def prisma_url(self) -> str:
         """The URL for the Prisma CLI: named sessions, bounded waits."""
-        return self.target.url(self.application_name, lock_timeout=milliseconds(self.params.migrate.lock_timeout_s),
+        return self.target.url(self.prisma_name, lock_timeout=milliseconds(self.params.migrate.lock_timeout_s),
                                statement_timeout=milliseconds(self.params.migrate.statement_timeout_s))
 
     def begin(self, notebook: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from runbook_lib import history
 from runbook_lib.check import Checks
 from runbook_lib.errors import GateError
-from runbook_lib.phases.base import Phase
 from runbook_lib.phases.application import Application
+from runbook_lib.phases.base import Phase
 from runbook_lib.phases.talk import tell
 from runbook_lib.run import moment, now
 

@@ -16,6 +16,8 @@ from runbook_lib.postgres.comparison import Compared, Comparison, Outcome
 from runbook_lib.postgres.snapshot import Snapshot
 from runbook_lib.table import Table
 
+HISTORY = "_prisma_migrations"
+"""Prisma's table of applied migrations, which every migration writes."""
 Declared = Mapping[str, Any]
 Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -122,7 +124,9 @@ def columns_of(before: Snapshot) -> dict[str, list[list[str]]]:
 def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
     """What differs, judged against the plan."""
     allowed = _allowed(declared)
-    return Content(tuple(_judge(item, allowed.get(item.name, {})) for item in before.compare(after).content))
+    own = dict.fromkeys((Outcome.ROWS, Outcome.CONTENT, Outcome.ADDED), "Prisma's own record")
+    return Content(tuple(_judge(item, own if item.name.endswith(f".{HISTORY}") else allowed.get(item.name, {}))
+                         for item in before.compare(after).content))
 
 
 def changed_tables(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
@@ -138,11 +142,10 @@ def _allowed(declared: Declared) -> dict[str, dict[str, str]]:
         if change["kind"] in ("table", "sequence") and change["action"] in ("added", "removed"):
             outcome = Outcome.ADDED if change["action"] == "added" else Outcome.MISSING
             allowed.setdefault(change["name"], {})[outcome] = change["action"]
-    for change in declared.get("rows", ()):
-        if change["action"] in ("insert", "delete", "truncate"):
-            allowed.setdefault(change["table"], {}).update({Outcome.ROWS: f"rows: {change['action']}", Outcome.CONTENT: f"rows: {change['action']}"})
-    history = next((name for name in declared.get("history", ())), 'public._prisma_migrations')
-    allowed.setdefault(history, {}).update({Outcome.ROWS: "Prisma's own record", Outcome.CONTENT: "Prisma's own record", Outcome.ADDED: "Prisma's own record"})
+    for table, rows in declared.get("rows", {}).items():
+        if rows["inserted"] or rows["deleted"]:
+            why = "rows " + " and ".join(word for word in ("inserted", "deleted") if rows[word])
+            allowed.setdefault(table, {}).update({Outcome.ROWS: why, Outcome.CONTENT: why})
     return allowed
 
 
@@ -155,9 +158,9 @@ def _changed_columns(declared: Declared) -> dict[str, set[str]]:
             changed.setdefault(table, set()).add(column)
         elif change["kind"] == "column":
             changed.setdefault(_split(change["name"])[0], set())
-    for change in declared.get("rows", ()):
-        if change["action"] == "update":
-            changed.setdefault(change["table"], set()).update(change["columns"])
+    for table, rows in declared.get("rows", {}).items():
+        if rows["updated"]:
+            changed.setdefault(table, set()).update(rows["updated"])
     return changed
 
 

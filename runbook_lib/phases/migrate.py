@@ -6,16 +6,16 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check
+from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
+from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.plan import contents, window_check
-from runbook_lib.phases.application import Application
 from runbook_lib.phases.rehearse import durations
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
-from runbook_lib.postgres import activity, catalog
+from runbook_lib.postgres import catalog, locks
 from runbook_lib.prisma import cli, history
-from runbook_lib.process import run as run_command
 from runbook_lib.show import charts
 from runbook_lib.table import Table
 
@@ -31,7 +31,7 @@ class Migrate(Phase):
     def health(self) -> Checks:
         """The project's own data check, the schema's validity, and what Prisma says is pending."""
         return self.look("health", Checks("Health before the migration", [
-            *self._project_check("health.data"),
+            *project_check(self, "health.data"),
             attempt("health.schema", "the Prisma schema is valid", self._valid),
             attempt("health.status", "`migrate status` sees no failed migration", self._status),
         ])).require()
@@ -110,9 +110,6 @@ class Migrate(Phase):
         """The project's files against the database's history, now."""
         return history.compare(history.files(self.project), applied(self.db, self.target))
 
-    def _project_check(self, id: str) -> list[Check]:
-        return project_check(self, id)
-
     def _valid(self) -> Check:
         done = cli.validate(self.project)
         return check("migrate.schema", "the Prisma schema is valid", done.status == 0, "valid" if done.status == 0 else "not valid", "valid",
@@ -160,9 +157,9 @@ class Migrate(Phase):
     def _nothing_left_behind(self, watch: Watch) -> None:
         """End what the CLI may have left on the server: after a kill, the server would go on and commit."""
         with watch.session() as db:
-            ended = activity.cancel(db, self.application_name, other_than=self.db.pid)
-        if ended:
-            self.say(f"cancelled on the server: sessions {', '.join(map(str, ended))}")
+            done = locks.cancel(db, self.prisma_name)
+        if done.cancelled or done.ended:
+            self.say(f"stopped on the server: sessions {', '.join(map(str, {*done.cancelled, *done.ended}))}")
 
     def _failure(self, error: cli.MigrationFailed, watch: Watch) -> cli.MigrationFailed:
         """The same failure, with who was in the way and what is true now."""
@@ -174,21 +171,6 @@ class Migrate(Phase):
         message = "\n".join([error.message, *(f"it waited for {blocker}" for blocker in blockers), f"What is true now: {true_now}"])
         return cli.MigrationFailed(message, "90_rollback measures what landed and leads back; 95_troubleshoot explains the cause",
                                    code=error.code, migration=error.migration, sqlstate=error.sqlstate, output=error.output)
-
-
-def project_check(phase: Phase, id: str) -> list[Check]:
-    """The project's own check of its data, where the parameters name it."""
-    command = phase.params.prisma.validate_command
-    if not command:
-        return []
-    title = f"`{command}` finds nothing wrong"
-    variables = phase.params.variables("prisma") | {phase.params.prisma.url_variable: phase.prisma_url}
-
-    def look() -> Check:
-        done = run_command(command, cwd=phase.project.folder, env=variables, timeout_s=600, check=False)
-        return check(id, title, done.status == 0, f"status {done.status}: {done.output.strip().splitlines()[-1] if done.output.strip() else ''}",
-                     "status 0", "read what it prints, in the project's folder")
-    return [attempt(id, title, look)]
 
 
 PHASE = Migrate

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, check, not_configured, unknown
+from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.talk import tell
@@ -28,15 +29,14 @@ class Plan(Phase):
         return history.compare(history.files(self.project), applied(self.db, self.target))
 
     @cached_property
-    def statistics(self) -> statistics.Statistics:
-        """Sizes and use of tables and indexes, now."""
-        return statistics.read(self.db)
+    def sizes(self) -> dict[str, dict[str, Any]]:
+        """Bytes and rows by table, now."""
+        return table_sizes(statistics.read(self.db))
 
     @cached_property
     def review(self) -> review.Review:
         """What each pending file will do."""
-        pending = [file for file in history.files(self.project) if file.name in self.history.pending]
-        return review.review(pending, catalog=catalog.read(self.db).objects, sizes=self.statistics.sizes(),
+        return review.review(self.history.pending_files, catalog=catalog.read(self.db).objects, sizes=self.sizes,
                              rule=self.project.transaction_rule)
 
     def pending(self) -> Checks:
@@ -46,6 +46,7 @@ class Plan(Phase):
         return self.look("pending", Checks("Pending migrations", [
             *self.history.checks(),
             cli.same_target(status, self.target.host, self.target.port, self.target.database),
+            cli.same_files(status, len(history.files(self.project))),
             check("plan.agreement", "`migrate status` and the history table name the same pending files", agree,
                   ", ".join(status.pending) or "none", ", ".join(self.history.pending) or "none",
                   "another deployment may be at work: look again in a minute"),
@@ -100,7 +101,7 @@ class Plan(Phase):
         return table
 
     def _largest(self) -> str:
-        sizes = self.statistics.sizes()
+        sizes = self.sizes
         touched = [name for name in self.review.declared().tables if name in sizes]
         if not touched:
             return "none that exists today"

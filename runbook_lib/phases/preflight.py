@@ -9,7 +9,7 @@ from runbook_lib.errors import ToolError
 from runbook_lib.params import dereference
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import activity, health
+from runbook_lib.postgres import activity, disk, health
 from runbook_lib.process import run as run_command
 from runbook_lib.service import monitoring
 from runbook_lib.table import size
@@ -21,8 +21,9 @@ class Preflight(Phase):
     name, heading = "preflight", "Preflight"
 
     def credentials(self) -> Checks:
-        """Whether the role connects and has each right that it needs, tried one by one."""
-        return self.look("credentials", Checks("Credentials and rights", health.rights(self.db)))
+        """Whether the role connects, directly, and has each right that it needs, tried one by one."""
+        found = health.connection(self.target, self.application_name) + health.rights(self.db)
+        return self.look("credentials", Checks("Credentials and rights", found))
 
     def disk(self) -> Checks:
         """Free space of the server, where it can be known from here."""
@@ -31,13 +32,7 @@ class Preflight(Phase):
 
     def versions(self) -> Checks:
         """The installed Prisma CLI against the project's lock file, and what follows for transactions."""
-        project = self.project
-        locked = project.locked_version
-        title = "the installed Prisma CLI is the one that the project locks"
-        same = (unknown("environment.prisma", title, "the project has no lock file that names prisma", remedy="commit a lock file") if locked is None
-                else check("environment.prisma", title, locked == project.version, project.version, locked, "npm ci"))
-        rule = check("environment.transactions", "how this Prisma sends a file is known", True, str(project.transaction_rule))
-        return self.look("versions", Checks("Versions", [same, rule]))
+        return self.look("versions", self.project.checks())
 
     def connectivity(self) -> Checks:
         """Whether the application's host reaches the database: asked there, not here."""
@@ -75,13 +70,13 @@ class Preflight(Phase):
         self.pass_gate("preflight", everything)
 
     def _disk(self, limit: float) -> Check:
-        disk = health.disk(self.db)
-        title = "the server's disk has room"
-        if disk is None:
-            return unknown("environment.disk", title, "the server's disk cannot be seen from here", f"at least {limit:.0f} % free",
+        title, places = "the server's disk has room", disk.disk(self.db)
+        tightest = places.tightest
+        if tightest is None or tightest.free_percent is None:
+            return unknown("environment.disk", title, places.why_unknown, f"at least {limit:.0f} % free",
                            "look at it where it can be seen; then approve the gate `preflight`")
-        free = disk.free / disk.total * 100
-        return check("environment.disk", title, free >= limit, f"{size(disk.free)} of {size(disk.total)} free: {free:.0f} %",
+        return check("environment.disk", title, tightest.free_percent >= limit,
+                     f"{size(tightest.free_bytes)} of {size(tightest.total_bytes)} free: {tightest.free_percent:.0f} %",
                      f"at least {limit:.0f} %", "make room, or lower `backup.disk_free_percent`")
 
     def _reach(self, command: str) -> Check:
@@ -98,13 +93,13 @@ class Preflight(Phase):
 
     def _idle(self) -> Check:
         found = activity.idle_in_transaction(self.db, older_than_s=5)
-        names = ", ".join(f"pid {s.pid} ({s.application_name or 'unnamed'}, {s.transaction_s:.0f} s)" for s in found)
+        names = ", ".join(f"pid {s.pid} ({s.application or 'unnamed'}, {s.transaction_s or 0:.0f} s)" for s in found)
         return check("environment.idle", "no transaction is left open", not found, names or "none", "none older than 5 s",
                      "end it where it was opened; 95_troubleshoot shows what it holds")
 
     def _prepared(self) -> Check:
         found = activity.prepared_transactions(self.db)
-        return check("environment.prepared", "no prepared transaction is left", not found, ", ".join(p.gid for p in found) or "none",
+        return check("environment.prepared", "no prepared transaction is left", not found, ", ".join(p.name for p in found) or "none",
                      "none", "COMMIT PREPARED or ROLLBACK PREPARED each of them")
 
     def _connections(self, limit: float) -> Check:

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, check
-from runbook_lib.phases import declared
 from runbook_lib.gate import plan_hash
+from runbook_lib.phases import declared
 from runbook_lib.phases.backup import make_backup, newest_proven
 from runbook_lib.phases.base import Phase, milliseconds
+from runbook_lib.phases.checks import structure_checks
 from runbook_lib.phases.start import applied
-from runbook_lib.postgres import catalog, databases, health, restore, scratch, snapshot, swap
+from runbook_lib.postgres import catalog, databases, integrity, restore, scratch, snapshot, swap
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.tools import Tools, tools
@@ -81,7 +82,7 @@ class Rehearse(Phase):
         with self._on_copy() as db:
             after = snapshot.take(self._copy, self.application_name, columns=declared.columns_of(self._before))
             content = declared.compare(self._before, after, self._declared)
-            checks = [*health.foreign_keys(db).checks(), *health.invalid_indexes(db), *content.checks()]
+            checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks()]
         return self.look("validation", Checks("The migrated copy", checks))
 
     def roll_back(self) -> Table:

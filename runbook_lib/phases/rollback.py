@@ -13,11 +13,11 @@ from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
 from runbook_lib.phases.base import Phase, describe, identify
+from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.close import reopen
-from runbook_lib.phases.migrate import project_check
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.talk import tell
-from runbook_lib.postgres import catalog, databases, health, restore, snapshot, swap
+from runbook_lib.postgres import catalog, databases, integrity, restore, snapshot, swap
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import cli, history
 from runbook_lib.table import Table
@@ -147,7 +147,7 @@ class Rollback(Phase):
             return Checks("Nothing was rolled back", [])
         found = history.compare(history.files(self.project), applied(self.db, self.target))
         checks = [check("after.history", "Prisma's history holds no failed migration", not found.failed, ", ".join(found.failed) or "none failed", "none failed"),
-                  *project_check(self, "after.data"), *health.foreign_keys(self.db).checks(), attempt("after.content", "content and catalogue are those of before", self._as_before)]
+                  *project_check(self, "after.data"), *integrity.foreign_keys(self.db).checks(), attempt("after.content", "content and catalogue are those of before", self._as_before)]
         self.look("afterwards", Checks("After the way back", checks)).require()
         return self.look("reopened", reopen(self)).require()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +9,12 @@ from typing import Any
 from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.params import Params, parse
 from runbook_lib.phases.base import Phase, identify, open_project
-from runbook_lib.postgres import dump
+from runbook_lib.postgres import disk, dump, health
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import history
 from runbook_lib.run import PHASES, Run, create
 from runbook_lib.table import Table, size
-
-OLDEST_SERVER = 14
-"""The oldest server major: `client_connection_check_interval` came with it."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +101,16 @@ class Start(Phase):
 
 
 def _old_server(db: Database) -> None:
-    if db.server_version // 10_000 < OLDEST_SERVER:
-        raise UsageError(f"the server is PostgreSQL {db.server_version // 10_000}; {OLDEST_SERVER} or later is needed",
-                         "upgrade the server first")
+    if db.server_version // 10_000 < health.OLDEST:
+        raise UsageError(f"the server is PostgreSQL {db.server_version // 10_000}; {health.OLDEST} or later is needed",
+                         "upgrade the server first, as a change of its own")
 
 
 def _room(params: Params, needed: int) -> None:
     """Refuse where the backup would not fit, as predicted; the backup phase measures again."""
     folder = params.backup.directory
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
+    free = disk.room(folder).free_bytes
+    if free is not None and free < needed:
         raise UsageError(f"the disk of `backup.directory` ({folder}) has {size(free)} free; the backup needs about {size(needed)}",
                          "make room, or name another directory")
 

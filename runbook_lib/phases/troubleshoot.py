@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import activity, health, statistics
+from runbook_lib.postgres import activity, integrity, locks, statistics
 from runbook_lib.table import Table, size
 
 
@@ -24,9 +25,9 @@ class Troubleshoot(Phase):
         return Table("Timeouts in force in this session, and those that the migration is given", ("setting", "value", "from"),
                      [*((row["name"], row["value"], row["source"]) for row in rows), *ours])
 
-    def blockers(self) -> activity.Blockers:
+    def blockers(self) -> locks.Blockers:
         """Who blocks whom, as a tree from pg_blocking_pids()."""
-        return self.keep("blockers", activity.blockers(self.db))
+        return self.keep("blockers", locks.blockers(self.db))
 
     def sessions(self) -> Any:
         """All sessions of this database: application, state, age of their transaction."""
@@ -35,18 +36,18 @@ class Troubleshoot(Phase):
     def disk(self) -> Table:
         """What fills the disk: databases, the largest tables, write-ahead log."""
         databases = self.db.rows("SELECT datname AS name, pg_database_size(oid) AS bytes FROM pg_database WHERE datallowconn ORDER BY 2 DESC LIMIT 10")
-        tables = sorted(statistics.read(self.db).sizes().items(), key=lambda item: -item[1]["bytes"])[:10]
+        tables = sorted(table_sizes(statistics.read(self.db)).items(), key=lambda item: -item[1]["bytes"])[:10]
         rows = [("database", row["name"], size(row["bytes"])) for row in databases]
         return Table("What fills the disk", ("kind", "name", "size"), rows + [("table", name, size(item["bytes"])) for name, item in tables])
 
-    def foreign_keys(self) -> health.ForeignKeys:
+    def foreign_keys(self) -> integrity.ForeignKeys:
         """Orphans by foreign key, with the query that lists them."""
-        return health.foreign_keys(self.db)
+        return integrity.foreign_keys(self.db)
 
     def index_builds(self) -> Table:
         """Index builds under way, and invalid indexes that an interrupted one left."""
-        running = [("building", line) for line in activity.progress(self.db, "")]
-        invalid = [("invalid", f"{item.title}: {item.found}") for item in health.invalid_indexes(self.db) if item.status.mark != "good"]
+        running = [("building", str(step)) for step in activity.progress(self.db)]
+        invalid = [("invalid", f"{row[0]} on {row[1]}, {row[2]}: DROP INDEX CONCURRENTLY {row[0]}") for row in integrity.invalid_indexes(self.db).rows]
         return Table("Index builds under way, and invalid indexes", ("state", "index"), running + invalid)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from runbook_lib.check import Check, Checks, attempt, check, not_configured
 from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
+from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.migrate import project_check
-from runbook_lib.postgres import activity, health, snapshot, statistics
+from runbook_lib.phases.checks import project_check, structure_checks
+from runbook_lib.postgres import integrity, locks, snapshot, statistics
 from runbook_lib.prisma import cli
 from runbook_lib.service import log, monitoring
 from runbook_lib.show import charts
-from runbook_lib.table import Table
+from runbook_lib.table import Table, size
 
 
 class Validate(Phase):
@@ -29,15 +30,15 @@ class Validate(Phase):
             check("validate.status", "`migrate status` says up to date", status.up_to_date, "up to date" if status.up_to_date else "not up to date",
                   "up to date", "90_rollback"),
             *project_check(self, "validate.data"),
-            *health.invalid_indexes(self.db), *health.unvalidated_constraints(self.db), *health.sequences_behind(self.db),
+            *structure_checks(self.db),
         ]))
 
     @cached_property
-    def keys(self) -> health.ForeignKeys:
+    def keys(self) -> integrity.ForeignKeys:
         """Every foreign key, valid or not, scanned for orphans."""
-        return health.foreign_keys(self.db)
+        return integrity.foreign_keys(self.db, jobs=self.jobs)
 
-    def foreign_keys(self) -> health.ForeignKeys:
+    def foreign_keys(self) -> integrity.ForeignKeys:
         """Orphans by foreign key."""
         self.keep("foreign_keys", self.keys)
         self.look("orphans", self.keys.checks())
@@ -66,15 +67,36 @@ class Validate(Phase):
         self.db.execute("ANALYZE")
         return Table("Statistics were refreshed (ANALYZE)", ("", ""), [])
 
-    def performance(self) -> statistics.Changes:
-        """Indexes, sizes and slow queries, before against now."""
-        before = statistics.Statistics.from_dict(self.run.read_evidence("before.statistics"))
-        return self.keep("statistics", statistics.compare(before, statistics.read(self.db)))
+    @cached_property
+    def statistics(self) -> tuple[statistics.Statistics, statistics.Statistics]:
+        """Before the migration, and now."""
+        now = statistics.read(self.db)
+        self.run.write_evidence("validate.statistics", now)
+        return statistics.Statistics.from_dict(self.run.read_evidence("before.statistics")), now
+
+    def indexes(self) -> Table:
+        """Indexes before and after: size, use, validity."""
+        before, after = (one.indexes for one in self.statistics)
+        rows = [(name, ("added" if name not in before else "removed" if name not in after else "kept"),
+                 *(size(one[name]["bytes"]) if name in one else None for one in (before, after)), after.get(name, {}).get("valid"))
+                for name in sorted(before | after)]
+        return Table(f"{len(after)} indexes, {len(before)} before", ("index", "", "size before", "size after", "valid"), rows)
+
+    def missing_indexes(self) -> Table:
+        """Large tables that are mostly read from end to end."""
+        return self.statistics[1].tables_shown()[-1]
+
+    def queries(self) -> Table:
+        """The slowest statements now, with their mean before."""
+        before = {one["id"]: one["mean_ms"] for one in self.statistics[0].statements or ()}
+        rows = [(one["statement"][:80], one["calls"], before.get(one["id"]), one["mean_ms"]) for one in (self.statistics[1].statements or ())[:10]]
+        known = self.statistics[1].statements is not None
+        return Table("Slowest statements" if known else "Slow statements: could not check, pg_stat_statements is not available",
+                     ("statement", "calls", "mean ms before", "mean ms now"), rows)
 
     def sizes_chart(self) -> Any:
         """Sizes by table, before and after."""
-        before = statistics.Statistics.from_dict(self.run.read_evidence("before.statistics")).sizes()
-        after = statistics.read(self.db).sizes()
+        before, after = map(table_sizes, self.statistics)
         names = sorted(set(before) | set(after), key=lambda name: -max(s.get(name, {}).get("bytes", 0) for s in (before, after)))[:10]
         sizes = [[table.get(name, {}).get("bytes", 0) / 2**20 for name in names] for table in (before, after)]
         grown = sum(sizes[1]) - sum(sizes[0])
@@ -129,13 +151,12 @@ class Validate(Phase):
         return [attempt("application.log", "the log's error rate did not rise", lambda: log.check(path, position, limit))]
 
     def _blockers(self) -> Check:
-        found = activity.blockers(self.db)
-        return check("monitoring.blockers", "nobody blocks anybody", not found.items, f"{len(found.items)} sessions blocked", "none",
+        found = locks.blockers(self.db)
+        return check("monitoring.blockers", "nobody blocks anybody", not found.waits, f"{len(found.waits)} sessions blocked", "none",
                      "95_troubleshoot shows them as a tree")
 
     def _deadlocks(self) -> Check:
-        before = statistics.Statistics.from_dict(self.run.read_evidence("before.statistics")).deadlocks
-        now = statistics.read(self.db).deadlocks
+        before, now = (one.database["deadlocks"] for one in self.statistics)
         return check("monitoring.deadlocks", "no deadlock since before", now <= before, str(now - before), "0", "the server's log names both statements")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import activity
+from runbook_lib.postgres import activity, locks
 from runbook_lib.postgres.connection import Database
+from runbook_lib.run import stamp
 
 EVERY_S = 1.0
 """Seconds between two lines."""
@@ -47,27 +48,39 @@ class Watch:
         return Database(self.phase.target, f"{self.phase.application_name}-watch", statement_timeout="5s")
 
     def blockers(self) -> list[str]:
-        """Who blocked the migration, one line each, longest wait first."""
-        longest: dict[int, dict[str, Any]] = {}
+        """Who was in the way of the migration, one line each with the longest wait seen."""
+        longest: dict[str, tuple[float, str]] = {}
         for sample in self.samples:
-            known = longest.setdefault(sample["blocker_pid"], sample)
-            known["waited_s"] = max(known["waited_s"], sample["waited_s"])
-        ordered = sorted(longest.values(), key=lambda sample: -sample["waited_s"])
-        return [f"{s['relation'] or 'a lock'}: held by pid {s['blocker_pid']} ({s['blocker_application'] or 'unnamed'}, user {s['blocker_user']},"
-                f" {s['blocker_state']}, transaction open for {s['blocker_transaction_s']:.0f} s); waited {s['waited_s']:.1f} s" for s in ordered]
+            if sample["waited_s"] >= longest.get(sample["by"], (-1.0, ""))[0]:
+                longest[sample["by"]] = (sample["waited_s"], f"{sample['mode']} on {sample['on']} for {sample['waited_s']:.1f} s, held up by {sample['who']}")
+        return [line for _, line in sorted(longest.values(), reverse=True)]
 
     def _watch(self) -> None:
         started, said = time.monotonic(), 0.0
         try:
             with self.session() as db:
                 while not self._ended.wait(SAMPLE_S):
-                    self.samples += activity.blocking(db, self.phase.application_name)
+                    waits = self._sample(db)
                     if time.monotonic() - said >= EVERY_S:
                         said = time.monotonic()
-                        self.phase.say(self._line(db, said - started))
+                        self.phase.say(self._line(db, said - started, waits))
         except DatabaseError as error:
             self.phase.say(f"the watch lost its session, the migration goes on: {error.message}")
 
-    def _line(self, db: Database, elapsed: float) -> str:
+    def _sample(self, db: Database) -> list[str]:
+        """Keep who blocks the migration now; the same as lines."""
+        found = locks.blockers(db)
+        ours = [wait for wait in found.waits if activity.named(wait.session.application, self.phase.prisma_name)]
+        for wait in ours:
+            for pid in wait.blocked_by:
+                who = str(found.sessions.get(pid) or f"process {pid}")
+                self.samples.append({"at": stamp(), "by": pid, "who": who, "mode": wait.mode, "on": wait.on, "waited_s": wait.waiting_s or 0.0,
+                                     "victims": len(found.victims_of(wait.session.pid))})
+        return [str(wait) for wait in ours]
+
+    def _line(self, db: Database, elapsed: float, waits: list[str]) -> str:
         against = f" of about {self.forecast_s:.1f} s" if self.forecast_s else ""
-        return f"migrating, {elapsed:.0f} s{against}: " + ("; ".join(activity.progress(db, self.phase.application_name)) or "between statements")
+        steps = [str(step) for step in activity.progress(db, application_name_prefix=self.phase.prisma_name)]
+        at_work = [one for one in activity.of_application(db, self.phase.prisma_name) if one.working]
+        doing = "; ".join(waits or steps) or (f"{at_work[0].command or 'a statement'} running" if at_work else "between statements")
+        return f"migrating, {elapsed:.0f} s{against}: {doing}"
