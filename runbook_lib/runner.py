@@ -8,7 +8,7 @@ from typing import Any
 
 import nbformat
 
-from runbook_lib import archive
+from runbook_lib import archive, execute
 from runbook_lib.errors import Aborted, UsageError
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.run import PHASES, Run
@@ -45,10 +45,10 @@ def carry(run: Run, first: str, last: str, say: Callable[[str], None]) -> str:
     return run.outcome
 
 
-def step(run: Run, phase: str, say: Callable[[str], None]) -> archive.Executed:
+def step(run: Run, phase: str, say: Callable[[str], None]) -> execute.Executed:
     """Execute one phase's notebook, and say how it ended."""
     say(f"{phase:<10} …")
-    done = archive.execute(run, phase, lambda line: say(f"           {line}"))
+    done = execute.execute(run, phase, lambda line: say(f"           {line}"))
     entry = run.phase(phase) or {}
     why = f": {entry.get('reason') or done.error}".splitlines()[0] if done.status != "succeeded" else ""
     say(f"{phase:<10} {done.status}{why}")

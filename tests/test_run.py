@@ -1,0 +1,142 @@
+"""A run's folder is made once, told truly, and sealed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_lib import archive, gate, history, params
+from runbook_lib.check import Checks, check, unknown
+from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, UsageError
+from runbook_lib.run import Run, create, newest
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1, "server_version": "18.6"}
+GOOD = Checks("Good", [check("a", "it holds", True, "yes")])
+BLIND = Checks("Blind", [unknown("b", "it holds", "nobody can see")])
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, Any]:
+    found = params.load(ROOT / "params" / "demo.yaml")
+    found["environment"]["archive"] = str(tmp_path / "archive")
+    return found
+
+
+@pytest.fixture
+def run(values: dict[str, Any]) -> Run:
+    return create(values, ["20260101000000_first", "20260102000000_last"], TARGET)
+
+
+def test_the_folder_is_named_by_time_environment_and_last_migration(run: Run) -> None:
+    time, environment, migration = run.id.split("_", 2)
+    assert (len(time), environment, migration) == (16, "demo", "20260102000000_last")
+
+
+def test_a_folder_that_is_there_is_never_overwritten(values: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import runbook_lib.run
+    moment = runbook_lib.run.moment(run.state["started_at"])
+    monkeypatch.setattr(runbook_lib.run, "now", lambda: moment)
+    with pytest.raises(UsageError, match="is already there"):
+        create(values, ["20260102000000_last"], TARGET)
+
+
+def test_an_archive_that_cannot_be_written_is_refused(values: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    values["environment"]["archive"] = str(tmp_path / "file" / "archive")
+    with pytest.raises(UsageError, match="cannot be made"):
+        create(values, [], TARGET)
+
+
+def test_run_json_has_what_other_programs_are_promised(run: Run) -> None:
+    assert {"run_id", "environment", "engineer", "target", "migrations", "outcome", "started_at", "ended_at", "duration_s", "downtime_s",
+            "phases"} <= run.state.keys()
+    run.begin_phase("plan", "10_plan.ipynb")
+    run.end_phase("plan", "failed", ["a.b"], "because")
+    run.end("failed")
+    state = json.loads((run.folder / "run.json").read_text())
+    assert state["outcome"] == "failed" and state["duration_s"] >= 0
+    assert {"phase", "status", "started_at", "ended_at", "notebook", "failed_checks"} <= state["phases"][0].keys()
+
+
+def test_older_evidence_of_a_name_is_kept_beside_the_newer(run: Run) -> None:
+    run.write_evidence("a.b", {"n": 1})
+    run.write_evidence("a.b", {"n": 2})
+    assert run.read_evidence("a.b") == {"n": 2}
+    assert json.loads((run.folder / "evidence" / "a.b.1.json").read_text()) == {"n": 1}
+
+
+def test_a_gate_opens_where_its_checks_passed_and_nobody_is_asked_for(run: Run) -> None:
+    assert gate.require(run, "plan", GOOD, required=[]) is None
+
+
+def test_a_gate_that_needs_a_person_waits_for_one(run: Run) -> None:
+    with pytest.raises(ApprovalNeeded, match="runbook approve"):
+        gate.require(run, "plan", GOOD, required=["plan"])
+    gate.approve(run, "plan", "read it")
+    assert gate.require(run, "plan", GOOD, required=["plan"])["reason"] == "read it"
+
+
+def test_what_could_not_be_checked_needs_a_person_everywhere(run: Run) -> None:
+    with pytest.raises(ApprovalNeeded, match="nobody can see"):
+        gate.require(run, "plan", BLIND, required=[])
+    gate.approve(run, "plan", "I looked")
+    assert gate.require(run, "plan", BLIND, required=[])
+
+
+def test_a_failed_check_is_opened_by_no_approval(run: Run) -> None:
+    gate.approve(run, "plan", "let it pass")
+    with pytest.raises(CheckError):
+        gate.require(run, "plan", Checks("Bad", [check("c", "it holds", False, "no")]), required=["plan"])
+
+
+def test_an_approval_is_void_once_the_plan_has_changed(run: Run) -> None:
+    run.write_evidence("plan", {"hash": "one"})
+    gate.approve(run, "plan", "read it")
+    run.write_evidence("plan", {"hash": "two"})
+    with pytest.raises(ApprovalNeeded, match="of another plan and is void"):
+        gate.require(run, "plan", GOOD, required=["plan"])
+
+
+def test_a_refused_gate_stays_shut(run: Run) -> None:
+    gate.approve(run, "plan", "not tonight", refused=True)
+    with pytest.raises(GateError, match="not tonight"):
+        gate.require(run, "plan", GOOD, required=[])
+
+
+def test_a_sealed_run_is_intact_until_a_byte_changes(run: Run) -> None:
+    run.write_evidence("a", {"n": 1})
+    archive.seal(run)
+    assert archive.verify(run) == []
+    (run.folder / "evidence" / "a.json").write_text("{}")
+    (run.folder / "added").touch()
+    assert archive.verify(run) == ["added: added after sealing", "evidence/a.json: changed after sealing"]
+
+
+def test_seals_are_chained(values: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import runbook_lib.run
+    archive.seal(run)
+    later = runbook_lib.run.now().replace(year=2090)
+    monkeypatch.setattr(runbook_lib.run, "now", lambda: later)
+    second = create(values, ["x"], TARGET)
+    archive.seal(second)
+    (run.folder / "manifest.json").write_text("{}")
+    assert archive.verify(second) == [f"the previous run {run.id}: its manifest changed"]
+
+
+def test_the_newest_run_is_found_by_environment(run: Run) -> None:
+    assert newest(run.folder.parent, "demo").id == run.id
+    assert newest(run.folder.parent, "production") is None
+
+
+def test_the_history_entry_is_filled_in_from_the_run(run: Run) -> None:
+    run.begin_phase("migrate", "60_migrate.ipynb")
+    run.end_phase("migrate", "failed", [], "lock timeout\nmore")
+    run.journal("lessons learned", text="ask first")
+    run.end("failed")
+    entry = history.entry(run)
+    assert entry.issues == ("migrate: lock timeout",) and entry.lessons == ("ask first",) and entry.rollback is False
+    assert "lock timeout" in str(entry) and entry.duration_s is not None
