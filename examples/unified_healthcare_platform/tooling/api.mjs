@@ -4,7 +4,8 @@ import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 
-const ANSWER_WITHIN_MS = 5000
+const REQUIRED = ['DATABASE_URL', 'API_TOKEN']
+const ANSWER_WITHIN_MS = 1000
 const folder = path.join(import.meta.dirname, '..')
 const ecosystem = path.join(folder, 'tooling/ecosystem.config.cjs')
 const environment = { PM2_HOME: path.join(folder, '.pm2'), ...process.env, PM2_DISABLE_VERSION_CHECK: 'true' }
@@ -30,6 +31,11 @@ async function answers() {
 const command = COMMANDS[process.argv[2]]
 if (!command) {
   console.error(`Usage: node tooling/api.mjs ${Object.keys(COMMANDS).join('|')}`)
+  process.exit(2)
+}
+const missing = command.answers && REQUIRED.find((name) => !process.env[name])
+if (missing) {
+  console.error(`api: ${missing} is not set`)
   process.exit(2)
 }
 const pm2 = [path.join(folder, 'node_modules/pm2/bin/pm2'), '--silent', ...command.arguments]

@@ -11,7 +11,6 @@ module.exports = {
       listen_timeout: 15_000,
       kill_timeout: 5_000,
       max_restarts: 3,
-      min_uptime: 2_000,
     },
   ],
 }

@@ -12,11 +12,18 @@ import { Session } from './engine/session.mjs'
 import { transactionMode } from './engine/transactions.mjs'
 import { engineVersion } from './engine/wasm.mjs'
 
+/** The CLI asks this before each command that needs a database. */
+async function ensureConnection(config) {
+  const session = new Session(config)
+  await session.connect()
+  await session.end()
+}
+
 async function main() {
   const { version, command, datasource, datamodels } = parseArguments(process.argv.slice(2))
   if (version) return console.log(`schema-engine-cli ${engineVersion}`)
   const config = parseDatasource(datasource)
-  if (command === 'can-connect-to-database') return new Session(config).connect()
+  if (command === 'can-connect-to-database') return ensureConnection(config)
   if (command === 'create-database') return createDatabase(config)
   return serve(new PostgresFactory(config, transactionMode(process.env)), datamodels)
 }

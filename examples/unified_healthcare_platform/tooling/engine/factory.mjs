@@ -21,6 +21,7 @@ export class PostgresFactory {
   adapterName = 'offline-schema-engine'
   #config
   #mode
+  #sessions = new Set()
   #shadows = new Set()
   #connectionError = null
   #scriptFailure = null
@@ -37,6 +38,11 @@ export class PostgresFactory {
   connectToShadowDb() {
     const { shadow } = this.#config
     return (shadow ? this.#openConfiguredShadow(shadow) : this.#openOwnShadow()).catch((error) => this.#failToConnect(error))
+  }
+
+  /** Takes leave of the server, which else logs each engine that ends as a lost connection. */
+  async close() {
+    await Promise.all([...this.#sessions].map((session) => session.end()))
   }
 
   /** For an engine that is stopped half-way: nobody else would ever drop them. */
@@ -76,12 +82,17 @@ export class PostgresFactory {
 
   async #open(config, afterwards = async () => {}) {
     const session = new Session(config)
+    this.#sessions.add(session)
     await session.connect().catch((error) => this.#failToConnect(error))
     const adapter = await new PrismaPg(session, { schema: config.schema }).connect()
     const queryRaw = queryWithChars(adapter)
     adapter.queryRaw = (query) => queryRaw({ ...query, args: query.args.map((value) => this.#translated(value)) })
     adapter.executeScript = (script) => this.#run(session, script).catch((error) => adapter.onError(error))
-    adapter.dispose = () => session.end().then(afterwards)
+    adapter.dispose = async () => {
+      this.#sessions.delete(session)
+      await session.end()
+      await afterwards()
+    }
     return adapter
   }
 

@@ -1,9 +1,10 @@
 import readline from 'node:readline'
+import { setTimeout as pause } from 'node:timers/promises'
 import { EngineError, logError, rpcError } from './errors.mjs'
 import { NoDatabaseFactory } from './no-database.mjs'
 import { openEngine, panicRegistry } from './wasm.mjs'
 
-const SHADOW_CLEANUP_MS = 2000
+const LEAVE_WITHIN_MS = 2000
 
 /** Answers the CLI's requests, one line of JSON each, until it closes our standard input. */
 export function serve(factory, datamodels) {
@@ -13,9 +14,8 @@ export function serve(factory, datamodels) {
   process.once('uncaughtException', (error) => server.panic(error))
   const lines = readline.createInterface({ input: process.stdin })
   lines.on('line', (line) => server.receive(JSON.parse(line)))
-  return new Promise((resolve) => {
-    lines.once('close', () => server.stop('the end of its input').then(resolve))
-  })
+  lines.once('close', () => server.stop('the end of its input'))
+  return new Promise(() => {}) // the server ends the process
 }
 
 class Server {
@@ -24,6 +24,7 @@ class Server {
   #engine
   #requests = new Map()
   #queue = Promise.resolve()
+  #stopping = false
 
   constructor(factory, datamodels) {
     this.#factory = factory
@@ -80,14 +81,14 @@ class Server {
     process.exit(101)
   }
 
-  /** Leaving closes the connections; the server then ends the sessions. */
+  /** An idle engine takes leave. A busy one just leaves: that closes its connections, and the server ends the sessions. */
   async stop(cause) {
+    if (this.#stopping) return
+    this.#stopping = true
     const busy = this.#requests.size > 0
-    if (busy) {
-      const timeLimit = new Promise((resolve) => setTimeout(resolve, SHADOW_CLEANUP_MS))
-      await Promise.race([this.#factory.dropShadows().catch(() => {}), timeLimit])
-      logError(new Error(`The schema engine was stopped by ${cause} during its work.`))
-    }
+    const work = busy ? this.#factory.dropShadows() : this.#factory.close()
+    await Promise.race([work.catch(() => {}), pause(LEAVE_WITHIN_MS)])
+    if (busy) logError(new EngineError(`The schema engine was stopped by ${cause} during its work.`))
     process.exit(busy ? 1 : 0)
   }
 }

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { connectionError, EngineError } from './errors.mjs'
-import { serverOffersTls } from './tls.mjs'
+
+const NO_TLS = 'The server does not support SSL connections' // node-postgres has no code for it
 
 // What node-postgres reports on a session that has ended is turned into what the adapter knows as "connection closed".
 const CLOSED = { code: 'ECONNRESET', syscall: 'read', errno: -104 }
@@ -30,27 +31,29 @@ export class Session extends pg.Pool {
     return (this.#client ??= this.#open())
   }
 
-  async #open() {
-    try {
-      const client = new pg.Client({ ...this.#config, ssl: await this.#tls(), keepAlive: true })
-      client.on('error', () => (this.#closed = true))
-      await client.connect()
-      client.release = () => {}
-      return client
-    } catch (error) {
-      throw connectionError(error, this.#config)
-    }
-  }
-
-  async #tls() {
-    if (this.#config.missing) throw new EngineError('DATABASE_URL is not set: there is no database to connect to.')
-    const { mode, options } = this.#config.tls
-    const encrypted = mode === 'prefer' ? await serverOffersTls(this.#config) : mode !== 'disable'
-    return encrypted && options
-  }
-
   async end() {
     const client = await this.#client?.catch(() => null)
     await client?.end()
+  }
+
+  async #open() {
+    if (this.#config.missing) throw new EngineError('DATABASE_URL is not set: there is no database to connect to.')
+    const { mode, options } = this.#config.tls
+    return this.#dial(mode !== 'disable' && options)
+      .catch((error) => {
+        if (mode === 'prefer' && error.message === NO_TLS) return this.#dial(false)
+        throw error
+      })
+      .catch((error) => {
+        throw connectionError(error, this.#config)
+      })
+  }
+
+  async #dial(ssl) {
+    const client = new pg.Client({ ...this.#config, ssl, keepAlive: true })
+    client.on('error', () => (this.#closed = true))
+    await client.connect()
+    client.release = () => {}
+    return client
   }
 }
