@@ -28,6 +28,7 @@ from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import ToolError, UsageError
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.process import run
+from runbook_lib.run import newest, stamp
 from runbook_lib.secret import HOME
 
 SAMPLE = HOME / "examples" / "unified_healthcare_platform"
@@ -63,8 +64,10 @@ class Platform:
         changed = copy.deepcopy(dict(values))
         section = changed.setdefault("demo", {})
         section.update({key: value for key, value in (("scenario", scenario), ("rows", rows)) if value is not None})
-        if section.get("scenario") == "bad-data":
+        if section.get("scenario") == "bad-data":  # to show the other ending: the run stops, and says what to type
             changed["rollback"] = {"automatic": False}
+        if section.get("scenario") == "lock-conflict":  # Prisma's older behaviour: a failing file leaves nothing behind
+            changed["prisma"]["environment"] = {"OFFLINE_ENGINE_TRANSACTIONS": "file"}
         return cls(changed)
 
     def up(self, say: Say, fresh: bool) -> None:
@@ -89,7 +92,7 @@ class Platform:
         """Stop what belongs to the demo, and nothing else."""
         if self.project.exists():
             node.use()
-            self._npm("api:kill")
+            run(["npm", "run", "--silent", "api:kill"], cwd=self.project, timeout_s=60)
         self._stop_receiver()
         self.server.stop()
 
@@ -109,7 +112,32 @@ class Platform:
 
     def trouble(self) -> AbstractContextManager[Any]:
         """What the scenario lets happen while the run goes on."""
-        return _forgotten_transaction(self) if self.scenario == "lock-conflict" else nullcontext()
+        self._since = stamp()
+        happens = {"lock-conflict": self._forget_a_transaction, "failing-migration": self._register_somebody,
+                   "bad-data": self._register_somebody}
+        return _meanwhile(happens[self.scenario]) if self.scenario in happens else nullcontext()
+
+    def _forget_a_transaction(self, over: threading.Event) -> None:
+        """Somebody's report on the large table is left open from the moment the migration begins."""
+        while not over.wait(0.05) and not self._begun("migrate", "migration begun"):
+            pass
+        with Database(Target.parse(self.server.url(DATABASE)), "monthly-report") as report, report.transaction():
+            report.value('SELECT count(*) FROM "Appointment" WHERE false')
+            over.wait()
+
+    def _register_somebody(self, over: threading.Event) -> None:
+        """Somebody writes between the rehearsal and the night."""
+        while not over.wait(0.05) and not self._begun("rehearse", "phase ended"):
+            pass
+        with Database(Target.parse(self.server.url(DATABASE)), "registration-desk") as desk:
+            desk.execute((SAMPLE / "scenarios" / self.scenario / "writes.sql").read_text())
+
+    def _begun(self, phase: str, what: str) -> bool:
+        """Whether the run that was started since has come that far, by its journal."""
+        section = parameters.parse(self.values).environment
+        run = newest(section.archive, section.name)
+        return run is not None and run.state["started_at"] >= self._since and run.phase(phase) is not None and any(
+            line["what"] == what and line.get("phase", phase) == phase for line in run.read_journal())
 
     @property
     def environment(self) -> dict[str, str]:
@@ -155,9 +183,9 @@ class Platform:
         pending = self.folder / "pending"
         for migration in sorted(pending.iterdir()):
             shutil.move(migration, self.project / "prisma" / "migrations" / migration.name)
-        overlay = SAMPLE / "scenarios" / self.scenario
+        overlay = SAMPLE / "scenarios" / self.scenario / "migrations"
         if overlay.exists():
-            shutil.copytree(overlay / "migrations", self.project / "prisma" / "migrations", dirs_exist_ok=True)
+            shutil.copytree(overlay, self.project / "prisma" / "migrations", dirs_exist_ok=True)
 
     def _migrations(self) -> list[Path]:
         (self.folder / "pending").mkdir(exist_ok=True)
@@ -214,25 +242,15 @@ class Platform:
 
 
 @contextmanager
-def _forgotten_transaction(platform: Platform) -> Iterator[None]:
-    """Somebody's report, left open on the large table from the moment the migration begins."""
-    done = threading.Event()
-
-    def hold() -> None:
-        target = Target.parse(platform.server.url(DATABASE))
-        with Database(target, "runbook-demo-observer") as observer, Database(target, "monthly-report") as report:
-            while not done.wait(0.05):
-                if observer.value("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'runbook/%%/migrate-watch'"):
-                    with report.transaction():
-                        report.value('SELECT count(*) FROM "Appointment" WHERE false')
-                        done.wait()
-
-    thread = threading.Thread(target=hold, daemon=True)
+def _meanwhile(happens: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Something that happens in the background, and is over at the end."""
+    over = threading.Event()
+    thread = threading.Thread(target=happens, args=(over,), daemon=True)
     thread.start()
     try:
         yield
     finally:
-        done.set()
+        over.set()
         thread.join(5)
 
 

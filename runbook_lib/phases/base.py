@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +120,11 @@ class Phase:
         """One timed line: when, how long since the phase began, what."""
         elapsed = (now() - self._begun).total_seconds()
         print(f"{now():%H:%M:%S}Z {elapsed:7.1f} s  {redact(text)}", flush=True)
+
+    def together(self, *looks: Callable[[], Any]) -> list[Any]:
+        """The results of several looks that wait for other programs, made side by side."""
+        with ThreadPoolExecutor(min(len(looks), os.cpu_count() or 1)) as pool:
+            return [future.result() for future in [pool.submit(look) for look in looks]]
 
     def keep(self, name: str, result: Any) -> Any:
         """Keep a result as the run's evidence, and hand it on.

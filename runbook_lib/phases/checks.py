@@ -6,6 +6,7 @@ from runbook_lib.check import Check, attempt, check
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import integrity
 from runbook_lib.postgres.connection import Database
+from runbook_lib.prisma import cli
 from runbook_lib.process import run
 
 
@@ -33,3 +34,14 @@ def project_check(phase: Phase, id: str) -> list[Check]:
         return check(id, title, done.status == 0, f"status {done.status}: {done.output.strip().splitlines()[-1] if done.output.strip() else ''}",
                      "status 0", "read what it prints, in the project's folder")
     return [attempt(id, title, look)]
+
+
+def up_to_date(phase: Phase, id: str) -> Check:
+    """Whether `migrate status` says that nothing is pending and nothing failed."""
+    title = "`migrate status` says up to date"
+
+    def look() -> Check:
+        status = cli.status(phase.project, phase.prisma_url)
+        found = f"pending: {', '.join(status.pending) or 'none'}; failed: {', '.join(status.failed) or 'none'}"
+        return check(id, title, status.up_to_date, "up to date" if status.up_to_date else found, "up to date", "90_rollback")
+    return attempt(id, title, look)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.check import Checks, check, unknown
-from runbook_lib.postgres.comparison import Compared, Comparison, Outcome
+from runbook_lib.postgres.comparison import Compared, Outcome
 from runbook_lib.postgres.snapshot import Snapshot
 from runbook_lib.table import Table
 
@@ -125,14 +125,20 @@ def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
     """What differs, judged against the plan."""
     allowed = _allowed(declared)
     own = dict.fromkeys((Outcome.ROWS, Outcome.CONTENT, Outcome.ADDED), "Prisma's own record")
-    return Content(tuple(_judge(item, own if item.name.endswith(f".{HISTORY}") else allowed.get(item.name, {}))
+    return Content(tuple(_judge(item, own if _history(item) else allowed.get(item.name, {}))
                          for item in before.compare(after).content))
 
 
 def changed_tables(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
-    """Names of tables and sequences whose content is not the same, or could not be compared; a sequence may have moved on."""
-    comparison: Comparison = before.compare(after)
-    return tuple(item.name for item in comparison.differing)
+    """Names of tables and sequences whose content is not the same, or could not be compared.
+
+    A sequence may have moved on, and Prisma's own record tells of attempts: neither counts.
+    """
+    return tuple(item.name for item in before.compare(after).differing if not _history(item))
+
+
+def _history(item: Compared) -> bool:
+    return item.name.endswith(f".{HISTORY}")
 
 
 def _allowed(declared: Declared) -> dict[str, dict[str, str]]:

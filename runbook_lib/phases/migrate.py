@@ -9,7 +9,7 @@ from runbook_lib.check import Check, Checks, attempt, check
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.checks import project_check
+from runbook_lib.phases.checks import project_check, up_to_date
 from runbook_lib.phases.plan import contents, window_check
 from runbook_lib.phases.rehearse import durations
 from runbook_lib.phases.start import applied
@@ -30,11 +30,8 @@ class Migrate(Phase):
 
     def health(self) -> Checks:
         """The project's own data check, the schema's validity, and what Prisma says is pending."""
-        return self.look("health", Checks("Health before the migration", [
-            *project_check(self, "health.data"),
-            attempt("health.schema", "the Prisma schema is valid", self._valid),
-            attempt("health.status", "`migrate status` sees no failed migration", self._status),
-        ])).require()
+        data, schema, status = self.together(lambda: project_check(self, "health.data"), lambda: self._valid("health.schema"), self._status)
+        return self.look("health", Checks("Health before the migration", [*data, schema, status])).require()
 
     def gate(self) -> None:
         """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating."""
@@ -77,14 +74,8 @@ class Migrate(Phase):
 
     def verify(self) -> Checks:
         """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
-        status = cli.status(self.project, self.prisma_url)
-        return self.look("verify", Checks("The migration, verified", [
-            check("migrate.status", "`migrate status` says up to date", status.up_to_date, "up to date" if status.up_to_date else
-                  f"pending: {', '.join(status.pending) or 'none'}; failed: {', '.join(status.failed) or 'none'}", "up to date"),
-            attempt("migrate.pull", "`db pull` sees what the schema file says", self._pulled),
-            attempt("migrate.schema", "`format` and `validate` accept the schema", self._valid),
-            self._promised(),
-        ])).require()
+        status, pulled, schema = self.together(self._up_to_date, self._pulled, lambda: self._valid("migrate.schema"))
+        return self.look("verify", Checks("The migration, verified", [status, pulled, schema, self._promised()])).require()
 
     @cached_property
     def difference(self) -> catalog.Difference:
@@ -110,20 +101,36 @@ class Migrate(Phase):
         """The project's files against the database's history, now."""
         return history.compare(history.files(self.project), applied(self.db, self.target))
 
-    def _valid(self) -> Check:
-        done = cli.validate(self.project)
-        return check("migrate.schema", "the Prisma schema is valid", done.status == 0, "valid" if done.status == 0 else "not valid", "valid",
-                     "npx prisma validate says where")
+    def _valid(self, id: str) -> Check:
+        title = "the Prisma schema is valid"
+
+        def look() -> Check:
+            done = cli.validate(self.project)
+            said = (done.output.strip().splitlines() or ["no output"])[-1]
+            return check(id, title, done.status == 0, "valid" if done.status == 0 else said, "valid", "`prisma validate` says where")
+        return attempt(id, title, look)
 
     def _status(self) -> Check:
-        status = cli.status(self.project, self.prisma_url)
-        return check("health.status", "`migrate status` sees no failed migration", not status.failed, ", ".join(status.failed) or "none failed",
-                     "none failed", "settle the failed migration first: 95_troubleshoot tells failed from still running")
+        id, title = "health.status", "`migrate status` sees no failed migration"
+
+        def look() -> Check:
+            failed = cli.status(self.project, self.prisma_url).failed
+            return check(id, title, not failed, ", ".join(failed) or "none failed", "none failed",
+                         "settle the failed migration first: 95_troubleshoot tells failed from still running")
+        return attempt(id, title, look)
+
+    def _up_to_date(self) -> Check:
+        return up_to_date(self, "migrate.status")
 
     def _pulled(self) -> Check:
-        drift = cli.drift(self.project, self.prisma_url)
-        return check("migrate.pull", "`db pull` sees what the schema file says", not drift, drift or "no difference", "no difference",
-                     "compare the schema file with the database")
+        id, title = "migrate.pull", "`db pull` and `format` see what the schema file says"
+
+        def look() -> Check:
+            pulled = cli.db_pull(self.project, self.prisma_url)
+            lines = pulled.difference.count("\n") + 1
+            return check(id, title, pulled.same, "no difference" if pulled.same else f"they differ in {lines} lines", "no difference",
+                         "compare the schema file with the database: `prisma migrate diff`")
+        return attempt(id, title, look)
 
     def _plan(self) -> Check:
         plan = self.run.read_evidence("plan")

@@ -83,7 +83,9 @@ class Rehearse(Phase):
             after = snapshot.take(self._copy, self.application_name, columns=declared.columns_of(self._before))
             content = declared.compare(self._before, after, self._declared)
             checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks()]
-        return self.look("validation", Checks("The migrated copy", checks))
+        found = self.look("validation", Checks("The migrated copy", checks))
+        self.pass_gate("rehearse", found)
+        return found
 
     def roll_back(self) -> Table:
         """Rehearse the way back on the copy: restore beside, swap by name, compare with the backup."""

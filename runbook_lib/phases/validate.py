@@ -10,9 +10,8 @@ from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.checks import project_check, structure_checks
+from runbook_lib.phases.checks import project_check, structure_checks, up_to_date
 from runbook_lib.postgres import integrity, locks, snapshot, statistics
-from runbook_lib.prisma import cli
 from runbook_lib.service import log, monitoring
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
@@ -25,13 +24,8 @@ class Validate(Phase):
 
     def integrity(self) -> Checks:
         """Prisma's status, the schema, the project's own check."""
-        status = cli.status(self.project, self.prisma_url)
-        return self.look("integrity", Checks("Integrity", [
-            check("validate.status", "`migrate status` says up to date", status.up_to_date, "up to date" if status.up_to_date else "not up to date",
-                  "up to date", "90_rollback"),
-            *project_check(self, "validate.data"),
-            *structure_checks(self.db),
-        ]))
+        status, data = self.together(lambda: up_to_date(self, "validate.status"), lambda: project_check(self, "validate.data"))
+        return self.look("integrity", Checks("Integrity", [status, *data, *structure_checks(self.db)]))
 
     @cached_property
     def keys(self) -> integrity.ForeignKeys:

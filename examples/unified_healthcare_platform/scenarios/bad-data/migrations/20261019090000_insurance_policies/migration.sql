@@ -16,9 +16,9 @@ CREATE TABLE "InsurancePolicy" (
     CONSTRAINT "InsurancePolicy_pkey" PRIMARY KEY ("id")
 );
 
--- Each insured patient's columns become a row of the new table.
+-- Each insured patient's columns become a row of the new table. (A patient's identifier ends as the user's does.)
 INSERT INTO "InsurancePolicy" ("id", "patientId", "insurerName", "memberNumber", "updatedAt")
-SELECT 'policy_' || "id", "userId", "insurerName", "insuranceNumber", CURRENT_TIMESTAMP
+SELECT 'policy_' || "id", 'patient_' || right("userId", 9), "insurerName", "insuranceNumber", CURRENT_TIMESTAMP
 FROM "Patient"
 WHERE "insurerName" IS NOT NULL AND "insuranceNumber" IS NOT NULL;
 
