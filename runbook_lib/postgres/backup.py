@@ -25,7 +25,7 @@ from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import UsageError
 from runbook_lib.postgres.catalog import Catalog
 from runbook_lib.postgres.snapshot import Snapshot
-from runbook_lib.table import Table, size
+from runbook_lib.table import Table, size, text
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -94,7 +94,7 @@ class Backup:
         shot = self.snapshot
         rows = [("folder", str(self.folder)), ("database", self.source), ("shows the instant", f"{shot.taken_at} (LSN {shot.lsn})"),
                 ("size", f"{size(self.bytes)} in {len(self.files)} files, of a database of {size(shot.database_bytes)}"),
-                ("holds", f"{len(shot.tables)} tables, {shot.rows:,} rows".replace(",", " ")),
+                ("holds", f"{text(len(shot.tables))} tables, {text(shot.rows)} rows"),
                 ("made with", f"pg_dump {self.tools}, {self.compression}, {self.jobs} jobs, server {shot.server_version}"),
                 ("seconds", ", ".join(f"{step} {took:.1f}" for step, took in self.seconds.items())),
                 ("globals", self.globals_missing or "globals.sql"), ("sha256 of the manifest", self.sha256)]
@@ -200,8 +200,8 @@ def _manifest_check(backup: Backup) -> Check:
 
 
 def _own_hash(data: Mapping[str, Any]) -> str:
-    text = json.dumps({key: value for key, value in data.items() if key != "sha256"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    canonical = json.dumps({key: value for key, value in data.items() if key != "sha256"}, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _damage(name: str, expected: File, found: File) -> str:
@@ -229,4 +229,5 @@ def _file(path: Path) -> File:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return data

@@ -67,18 +67,19 @@ class Catalog:
     __repr__ = __str__
 
 
-def read(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60) -> Catalog:
+def read(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60, lock_timeout_s: float = 5) -> Catalog:
     """The schema as it is at one instant.
 
     Args:
         db: the session to ask; a transaction that is open on it is joined.
         snapshot_id: of an exported snapshot, to read the schema of that instant.
         statement_timeout_s: seconds that each of the two dozen questions may take.
+        lock_timeout_s: seconds that each may wait for a table that somebody has locked exclusively.
 
     Raises:
         DatabaseError: a question was refused or took too long.
     """
-    with reading(db, snapshot_id=snapshot_id, statement_timeout_s=statement_timeout_s):
+    with reading(db, snapshot_id=snapshot_id, statement_timeout_s=statement_timeout_s, lock_timeout_s=lock_timeout_s):
         return Catalog(db.target.database, {kind: _objects(db, kind) for kind in KINDS})
 
 

@@ -215,7 +215,8 @@ def _refused(error: psycopg.Error) -> DatabaseError:
 
 
 def _unreachable(target: Target, error: psycopg.Error) -> DatabaseError:
-    said = redact(str(error).strip().splitlines()[-1] if str(error).strip() else "no answer")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]  # the last is often a hint, several hosts give several
+    said = redact(next((line for line in reversed(lines) if "failed: " in line or "FATAL" in line), lines[-1] if lines else "no answer"))
     remedies = {
         "password authentication failed": "check the password that the reference in `database: url:` leads to",
         "does not exist": "check the name in the URL; it is never created here",

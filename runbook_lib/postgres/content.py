@@ -111,12 +111,11 @@ def _read_batch(db: Database, batch: tuple[Piece, ...], snapshot_id: str, method
             return db.rows(statement)
     except DatabaseError as error:
         names = ", ".join(dict.fromkeys(piece.relation.name for piece in batch))
-        raise DatabaseError(f"{error.message}, while reading the content of {names}", _REMEDIES.get(error.sqlstate, ""),
+        raise DatabaseError(f"{error.message}, while reading the content of {names}", error.remedy or _REMEDIES.get(error.sqlstate, ""),
                             sqlstate=error.sqlstate) from None
 
 
 _REMEDIES = {
-    "55P03": "another session holds the table: find it with `activity.blockers`, wait for it or end it, and repeat",
     "42501": "grant the runbook's role SELECT on all tables (pg_read_all_data), and BYPASSRLS where row security is used",
     "57014": "it was cancelled, or took longer than its limit: repeat with a larger one",
     "53200": "raise max_locks_per_transaction",

@@ -120,7 +120,7 @@ def _of_kind(kind: str, before: Mapping[str, Properties], after: Mapping[str, Pr
 
 
 def _same(old: Any, new: Any) -> bool:
-    return old == new
+    return bool(old == new)
 
 
 def _same_after_restore(old: Any, new: Any) -> bool:
@@ -128,7 +128,7 @@ def _same_after_restore(old: Any, new: Any) -> bool:
         return old == new or _bare(old) == _bare(new)
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(_same_after_restore(a, b) for a, b in zip(old, new))
-    return old == new
+    return _same(old, new)
 
 
 def _bare(expression: str) -> str:
@@ -155,7 +155,7 @@ def _described(kind: str, properties: Properties) -> str:
         states = [word for word, bad in (("INVALID", not properties.get("valid", True)), ("not ready", not properties.get("ready", True))) if bad]
         return ", ".join([f"{properties['definition']}", *states])
     if kind == "constraint":
-        return properties["definition"] + ("" if properties.get("validated", True) else ", not validated")
+        return str(properties["definition"]) + ("" if properties.get("validated", True) else ", not validated")
     shown = [f"{key.replace('_', ' ')} {_value(value)}" for key, value in properties.items() if key not in _SILENT and value != []]
     return ", ".join(shown)
 

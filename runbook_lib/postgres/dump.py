@@ -65,11 +65,12 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
         ToolError, DatabaseError: it failed. The folder then has no manifest and is no backup.
     """
     folder, compression = Path(folder), tools.compression(compression)
-    ticker, seconds = Ticker(on_line), {}
-    with snapshot.exported(target, application_name) as at:
+    ticker = Ticker(on_line)
+    seconds: dict[str, float] = {}
+    with snapshot.exported(target, application_name, lock_timeout_s=lock_timeout_s) as at:
         _require_locks(at.db)
         _create(folder)
-        before = _describe(at.db, folder)
+        before = _describe(at.db, folder, lock_timeout_s)
         with _timed(seconds, "dump"):
             _pg_dump(target, folder, application_name, tools, jobs, compression, at.id, lock_timeout_s, timeout_s, ticker, len(before))
         with _timed(seconds, "content"):
@@ -134,9 +135,9 @@ def _create(folder: Path) -> None:
         raise UsageError(f"{folder} cannot be made: {error.strerror}", "choose a folder that can be written") from None
 
 
-def _describe(db: Database, folder: Path) -> dict[str, int]:
+def _describe(db: Database, folder: Path, lock_timeout_s: float) -> dict[str, int]:
     """Write the schema and the database's own facts as of the instant; which file holds the rows of each table."""
-    _write(folder / "catalog.json", catalog.read(db).as_dict())
+    _write(folder / "catalog.json", catalog.read(db, lock_timeout_s=lock_timeout_s).as_dict())
     _write(folder / "database.json", db.row(query("dump_database")) or {})
     return _row_files(db)
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from runbook_lib.postgres.connection import Database
+from runbook_lib.errors import DatabaseError
+from runbook_lib.postgres.connection import Database, query, translated
 
 PINNED = {
     "search_path": "",  # every name comes out qualified
@@ -32,7 +33,8 @@ PINNED = {
 
 @contextmanager
 def reading(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60, lock_timeout_s: float = 5) -> Iterator[Database]:
-    """A REPEATABLE READ, READ ONLY transaction with `PINNED` settings; it joins one that is open already.
+    """A REPEATABLE READ, READ ONLY transaction with `PINNED` settings; inside one that is open already it sees what that
+    one sees, and leaves its settings as they were.
 
     Args:
         snapshot_id: of an exported snapshot; the transaction then sees exactly what the exporting one sees.
@@ -43,16 +45,27 @@ def reading(db: Database, *, snapshot_id: str = "", statement_timeout_s: float =
         DatabaseError: a statement was refused or took too long, or the exporting session is gone.
     """
     fresh = db.connection.info.transaction_status == TransactionStatus.IDLE
-    with db.transaction():
-        if fresh:
-            db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        if snapshot_id:
-            db.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)))
-        limits = {"statement_timeout": f"{statement_timeout_s:g}s", "lock_timeout": f"{lock_timeout_s:g}s"}
-        if db.server_version >= 170000:
-            limits["transaction_timeout"] = "0"
-        pin(db, PINNED | limits)
-        yield db
+    try:
+        with translated(), db.connection.transaction(force_rollback=not fresh):
+            _begin(db, fresh, snapshot_id, {"statement_timeout": f"{statement_timeout_s:g}s", "lock_timeout": f"{lock_timeout_s:g}s"})
+            yield db
+    except DatabaseError as error:
+        raise _locked(db, error) if fresh and error.sqlstate == "55P03" else error from None
+
+
+def _begin(db: Database, fresh: bool, snapshot_id: str, limits: dict[str, str]) -> None:
+    if fresh:
+        db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    if snapshot_id:
+        db.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)))
+    pin(db, PINNED | limits | ({"transaction_timeout": "0"} if db.server_version >= 170000 else {}))
+
+
+def _locked(db: Database, error: DatabaseError) -> DatabaseError:
+    """The same error, with the tables in it that somebody holds: PostgreSQL does not name them."""
+    names = ", ".join(row["name"] for row in db.rows(query("reading_locked")))
+    return DatabaseError(f"{error.message}; locked exclusively: {names or 'nothing any more'}",
+                         "find out who holds it with `locks.blockers`, wait for it or end it, and repeat", sqlstate=error.sqlstate)
 
 
 def pin(db: Database, settings: dict[str, str]) -> None:

@@ -27,7 +27,7 @@ from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.postgres.fingerprint import Column, Fingerprint, Method, canary, row_hash
 from runbook_lib.postgres.parallel import each
 from runbook_lib.postgres.reading import reading
-from runbook_lib.table import Table, size
+from runbook_lib.table import Table, size, text
 
 SEQUENCES_AT_ONCE = 200
 
@@ -133,7 +133,7 @@ class Snapshot:
         """The tables as rows."""
         rows = [(name, state.kind, state.rows, size(state.total_bytes), size(state.index_bytes), state.excluded)
                 for name, state in self.tables.items()]
-        title = f"{self.database} at {self.taken_at}: {len(rows)} tables, {self.rows:,} rows, {size(self.database_bytes)}".replace(",", " ")
+        title = f"{self.database} at {self.taken_at}: {text(len(rows))} tables, {text(self.rows)} rows, {size(self.database_bytes)}"
         return Table(title, ("table", "kind", "rows", "size with indexes", "indexes", "content not read because"), rows)
 
     def as_dict(self) -> dict[str, Any]:
@@ -157,13 +157,16 @@ class Snapshot:
 
 
 @contextmanager
-def exported(target: Target, application_name: str) -> Iterator[ExportedSnapshot]:
+def exported(target: Target, application_name: str, *, lock_timeout_s: float = 10) -> Iterator[ExportedSnapshot]:
     """An instant held still while the context is open.
+
+    Args:
+        lock_timeout_s: seconds that a question in its session may wait for a lock.
 
     Raises:
         DatabaseError: the database cannot be reached.
     """
-    with Database(target, application_name) as db, reading(db):
+    with Database(target, application_name) as db, reading(db, statement_timeout_s=600, lock_timeout_s=lock_timeout_s):
         row = db.row(query("snapshot_export")) or {}
         yield ExportedSnapshot(row["id"], row["lsn"], row["time"].astimezone(UTC), db)
 
@@ -188,7 +191,7 @@ def take(target: Target, application_name: str, *, jobs: int = 2, columns: Mappi
         UsageError: `tables` names one that is not there.
     """
     if at is None:
-        with exported(target, application_name) as now:
+        with exported(target, application_name, lock_timeout_s=lock_timeout_s) as now:
             return take(target, application_name, jobs=jobs, columns=columns, tables=tables, at=now, method=method,
                         statement_timeout_s=statement_timeout_s, lock_timeout_s=lock_timeout_s, on_progress=on_progress)
     started = time.monotonic()

@@ -9,7 +9,7 @@ from runbook_lib.prisma import safer
 from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.known import ForeignKey
 from runbook_lib.prisma.locks import CONSTRAINT, LockMode
-from runbook_lib.prisma.names import generated, quote, relation, schema_of, join
+from runbook_lib.prisma.names import generated, join, quote, relation, schema_of, short
 
 _SUFFIX = {C.CONSTR_PRIMARY: "pkey", C.CONSTR_UNIQUE: "key", C.CONSTR_FOREIGN: "fkey", C.CONSTR_CHECK: "check", C.CONSTR_EXCLUSION: "excl",
            C.CONSTR_NOTNULL: "not_null"}
@@ -18,62 +18,56 @@ _KIND = {C.CONSTR_PRIMARY: "primary key", C.CONSTR_UNIQUE: "unique", C.CONSTR_FO
 _ON_DELETE = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 
-def add(draft: Draft, table: str, node: ast.Constraint, column: str = "", *, empty: bool = False) -> None:
+def add(draft: Draft, table: str, node: ast.Constraint, column: str = "", *, all_null: bool = False) -> None:
     """A constraint is added to a table.
 
     Args:
         column: the column that it stands with, for a column's constraint.
-        empty: the table, or the column that it is about, is made by the same statement: no row can violate it.
+        all_null: that column is made by the same statement and holds no value yet: no row has to be looked up.
     """
     if node.contype not in _SUFFIX:
         return
-    columns = _columns(node, column)
+    columns = tuple(item.sval for item in node.fk_attrs or node.keys or ()) or ((column,) if column else ())
     stem = () if node.contype == C.CONSTR_PRIMARY else columns
     name = node.conname or node.indexname or generated(table, stem, _SUFFIX[node.contype])
     draft.lock(table, CONSTRAINT.get(node.contype, LockMode.ACCESS_EXCLUSIVE))
     if node.contype != C.CONSTR_NOTNULL:
-        draft.added("constraint", f"{table}.{quote(name)}", type=_KIND[node.contype], definition=f"({', '.join(map(quote, columns))})")
+        draft.added("constraint", f"{table}.{quote(name)}", type=_KIND[node.contype], definition=_brackets(columns))
     if node.contype == C.CONSTR_FOREIGN:
-        _foreign_key(draft, table, node, name, columns, empty)
+        _foreign_key(draft, table, node, name, columns, all_null)
     elif node.contype in (C.CONSTR_CHECK, C.CONSTR_NOTNULL):
-        _check(draft, table, node, name, columns, empty)
+        _check(draft, table, node, name, columns)
     else:
-        _index(draft, table, node, name, columns, empty)
+        _index(draft, table, node, name, columns)
 
 
-def _columns(node: ast.Constraint, column: str) -> tuple[str, ...]:
-    listed = node.fk_attrs or node.keys or ()
-    return tuple(item.sval for item in listed) or ((column,) if column else ())
+def _brackets(columns: tuple[str, ...]) -> str:
+    return f"({', '.join(map(quote, columns))})"
 
 
-def _foreign_key(draft: Draft, table: str, node: ast.Constraint, name: str, columns: tuple[str, ...], empty: bool) -> None:
+def _foreign_key(draft: Draft, table: str, node: ast.Constraint, name: str, columns: tuple[str, ...], all_null: bool) -> None:
     other = relation(node.pktable, draft.schema)
-    draft.known.add_foreign_key(ForeignKey(f"{table}.{quote(name)}", table, other, tuple(map(quote, columns)),
+    to = tuple(quote(item.sval) for item in node.pk_attrs or ())
+    draft.known.add_foreign_key(ForeignKey(f"{table}.{quote(name)}", table, other, tuple(map(quote, columns)), to,
                                            _ON_DELETE.get(node.fk_del_action, "")))
-    if other != table:
-        draft.lock(other, CONSTRAINT[C.CONSTR_FOREIGN])
-    if node.skip_validation and not empty:
-        draft.remark("not-validated", table, f"-- in a later migration file:\nALTER TABLE {table} VALIDATE CONSTRAINT {quote(name)};",
-                     name=quote(name))
-    elif not empty and not draft.known.is_new(table):
+    draft.lock(other, CONSTRAINT[C.CONSTR_FOREIGN])
+    if node.skip_validation:
+        _not_validated(draft, table, name)
+    elif not all_null and not draft.known.is_new(table):
         draft.scan(table)
-        draft.remark("constraint-blocks-writes", table, safer.not_valid(table, node, name), name=quote(name), other=_bare(other))
+        draft.remark("constraint-blocks-writes", table, safer.not_valid(table, node, name), name=quote(name), other=short(other))
         return
     if other != table:
         draft.remark("brief-write-block", other, what=f"the foreign key {quote(name)}")
 
 
-def _check(draft: Draft, table: str, node: ast.Constraint, name: str, columns: tuple[str, ...], empty: bool) -> None:
+def _check(draft: Draft, table: str, node: ast.Constraint, name: str, columns: tuple[str, ...]) -> None:
     null = node.contype == C.CONSTR_NOTNULL
     for column in columns if null else ():
         draft.changed("column", f"{table}.{quote(column)}", "not_null")
-        if not empty:
-            draft.remark("null-refused", table, name=f"{_bare(table)}.{quote(column)}")
-    if empty:
-        return
+        draft.remark("null-refused", table, name=f"{short(table)}.{quote(column)}")
     if node.skip_validation:
-        draft.remark("not-validated", table, f"-- in a later migration file:\nALTER TABLE {_bare(table)} VALIDATE CONSTRAINT {quote(name)};",
-                     name=quote(name))
+        _not_validated(draft, table, name)
         draft.remark("brief-exclusive-lock", table, what=f"adding {quote(name)}")
         return
     draft.scan(table)
@@ -81,25 +75,22 @@ def _check(draft: Draft, table: str, node: ast.Constraint, name: str, columns: t
     draft.remark("scan-under-exclusive-lock", table, better, what=f"checking {quote(name)}")
 
 
-def _index(draft: Draft, table: str, node: ast.Constraint, name: str, columns: tuple[str, ...], empty: bool) -> None:
-    if node.indexname:
-        if node.conname and node.conname != node.indexname:
-            draft.renamed("index", join(schema_of(table), node.indexname), join(schema_of(table), name))
-        draft.remark("brief-exclusive-lock", table, what=f"adding {quote(name)} on the index that is there")
-    else:
-        draft.added("index", join(schema_of(table), name), table=table, definition=f"({', '.join(map(quote, columns))})")
+def _index(draft: Draft, table: str, node: ast.Constraint, name: str, columns: tuple[str, ...]) -> None:
+    index = join(schema_of(table), name)
     for column in columns if node.contype == C.CONSTR_PRIMARY else ():
         draft.changed("column", f"{table}.{quote(column)}", "not_null")
-    if node.indexname or empty and not draft.known.column(table, columns[0] if columns else ""):
+    if node.indexname:
+        if name != node.indexname:
+            draft.renamed("index", join(schema_of(table), node.indexname), index)
+        draft.remark("brief-exclusive-lock", table, what=f"adding {quote(name)} on the index that is there")
         return
-    if not draft.known.is_new(table):
-        draft.scan(table)
+    draft.added("index", index, table=table, definition=_brackets(columns))
+    draft.scan(table)
     better = safer.by_index(table, node, name, columns) if node.contype != C.CONSTR_EXCLUSION else ""
     draft.remark("scan-under-exclusive-lock", table, better, what=f"building {quote(name)}")
     draft.remark("unique-added", table, name=quote(name))
 
 
-def _bare(name: str) -> str:
-    from runbook_lib.prisma.names import short
-
-    return short(name)
+def _not_validated(draft: Draft, table: str, name: str) -> None:
+    validate = f"-- in a later migration file:\nALTER TABLE {short(table)} VALIDATE CONSTRAINT {quote(name)};"
+    draft.remark("not-validated", table, validate, name=quote(name))

@@ -8,6 +8,7 @@ from typing import Any
 
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import LockMode
+from runbook_lib.prisma.names import short
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Change:
         name: qualified, as the catalogue writes it.
         action: "added", "removed" or "changed".
         property: which property changes: "type", "not_null", "default", "labels", …; empty for all of it.
+        renamed: the new name, of what is "removed" by being renamed.
     """
 
     kind: str
     name: str
     action: str
     property: str = ""
+    renamed: str = ""
 
     def as_dict(self) -> dict[str, str]:
         """For evidence files."""
@@ -148,12 +151,15 @@ class Draft:
         return self.known.schema
 
     def lock(self, relation: str, mode: LockMode, kind: str = "") -> None:
-        """It takes this lock; of several on one relation the strongest is kept."""
+        """It takes this lock; of several on one relation the strongest is kept. What is not there is remarked on."""
+        if relation != "*" and relation not in self._locks and self.known.certain and self.known.lacks(relation, kind):
+            self.remark("unknown-relation", name=short(relation))
         held = self._locks.get(relation)
         if mode and (held is None or mode > held.mode):
-            self._locks[relation] = Lock(relation, mode, kind or self.known.kind(relation), self.known.is_new(relation))
+            new = self.known.is_new(relation) or self.known.is_new(self.known.table_of(relation) or "")
+            self._locks[relation] = Lock(relation, mode, kind or self.known.kind(relation), new)
 
-    def added(self, kind: str, name: str, **properties: Any) -> None:
+    def added(self, kind: str, name: str, /, **properties: Any) -> None:
         """It creates an object."""
         self._changes[Change(kind, name, "added")] = None
         self.known.create(kind, name, **properties)
@@ -169,7 +175,7 @@ class Draft:
 
     def renamed(self, kind: str, old: str, new: str) -> None:
         """It renames an object: to the catalogue one goes and another comes."""
-        self._changes[Change(kind, old, "removed")] = None
+        self._changes[Change(kind, old, "removed", renamed=new)] = None
         self._changes[Change(kind, new, "added")] = None
         self.known.rename(kind, old, new)
 
@@ -178,12 +184,14 @@ class Draft:
         self._rows[RowChange(table, action, columns)] = None
 
     def rewrite(self, table: str) -> None:
-        """It writes the whole table anew."""
-        self._rewrites[table] = None
+        """It writes the whole table anew; one that a statement before made is no matter."""
+        if not self.known.is_new(table):
+            self._rewrites[table] = None
 
     def scan(self, table: str) -> None:
-        """It reads the whole table."""
-        self._scans[table] = None
+        """It reads the whole table; one that a statement before made is no matter."""
+        if not self.known.is_new(table):
+            self._scans[table] = None
 
     def remark(self, rule: str, relation: str = "", safer: str = "", **values: Any) -> None:
         """There is something to say: `values` fill the sentence of `rules.RULES[rule]`."""

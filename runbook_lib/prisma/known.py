@@ -24,24 +24,28 @@ class _Overlay:
         self._own: dict[str, Properties | None] = {}
 
     def get(self, name: str) -> Properties | None:
+        """The properties of an object; None where there is none."""
         return self._own[name] if name in self._own else self._base.get(name)
 
     def put(self, name: str, value: Properties | None) -> None:
+        """Write an object's properties over what was there."""
         self._own[name] = value
 
     def items(self) -> Iterator[tuple[str, Properties]]:
+        """All objects that are there."""
         yield from ((name, value) for name, value in self._own.items() if value is not None)
         yield from ((name, value) for name, value in self._base.items() if name not in self._own)
 
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key: which table refers to which, and what a DELETE does to the rows that refer."""
+    """A foreign key: which columns of which table refer to which of which, and what a DELETE does to the rows that refer."""
 
     name: str
     table: str
     references: str
     columns: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
     on_delete: str = ""
 
 
@@ -55,26 +59,37 @@ class Known:
     """
 
     def __init__(self, catalog: Mapping[str, Mapping[str, Properties]] | None = None, schema: str = "public") -> None:
-        self.schema = schema
+        self.schema = self.default_schema = schema
+        self.certain = True
+        """Whether what is read now is sure to be run: False within a DO block, whose tables are never taken for new."""
         self.complete = catalog is not None
         catalog = catalog or {}
         self.tables, self.columns, self.indexes, self.enums, self.constraints = (
             _Overlay(catalog.get(kind, {})) for kind in ("table", "column", "index", "enum", "constraint"))
+        self._sequences = {name: value["owned_by"] for name, value in catalog.get("sequence", {}).items() if value.get("owned_by")}
         self._others = {name: kind for kind in ("view", "materialized view", "sequence") for name in catalog.get(kind, {})}
+        self._views = catalog.get("materialized view", {})
+        self._statistics = {name: value.get("definition", "").rpartition(" FROM ")[2] for name, value in catalog.get("statistics", {}).items()}
         self._triggers = {join(*parts(name)[:2]) for name in catalog.get("trigger", {})}
         self._new: set[str] = set()
         self._origin: dict[str, str] = {}
         self._keys: dict[str, ForeignKey] | None = None
 
-    def create(self, kind: str, name: str, **properties: Any) -> None:
+    def create(self, kind: str, name: str, /, **properties: Any) -> None:
         """A statement creates an object; a table is new from now on."""
         overlay = self._overlay(kind)
         if overlay is not None:
             overlay.put(name, properties)
         else:
             self._others[name] = kind
-        if kind in ("table", "view", "materialized view", "enum", "sequence"):
+        if self.certain and kind in ("table", "view", "materialized view", "enum", "sequence", "column"):
             self._new.add(name)
+
+    def alter(self, kind: str, name: str, properties: Properties) -> None:
+        """A statement changes an object of the catalogue's overlaid kinds."""
+        overlay = self._overlay(kind)
+        assert overlay is not None, kind
+        overlay.put(name, properties)
 
     def remove(self, kind: str, name: str) -> None:
         """A statement removes an object."""
@@ -94,8 +109,13 @@ class Known:
         if not fresh:
             self._new.discard(new)
 
+    def settle(self) -> None:
+        """What was made so far is in use from now on: the files read so far were applied long ago."""
+        self._new.clear()
+        self._origin.clear()
+
     def is_new(self, name: str) -> bool:
-        """Whether a statement read before made it: nobody uses it yet."""
+        """Whether a statement read before made it (a table, view, column, enum): nobody uses it yet."""
         return name in self._new
 
     def has(self, name: str) -> bool | None:
@@ -103,6 +123,13 @@ class Known:
         if self.tables.get(name) is not None or name in self._others:
             return True
         return False if self.complete else None
+
+    def lacks(self, name: str, kind: str = "") -> bool:
+        """Whether a statement that names it must fail; PostgreSQL's own tables are always there."""
+        schema, *rest = parts(name)
+        if not self.complete or schema in ("pg_catalog", "information_schema") or rest and rest[0].startswith("pg_"):
+            return False
+        return not self.has(name) and self.indexes.get(name) is None
 
     def kind(self, name: str) -> str:
         """"table", "view", "materialized view", "index" or "sequence"; "table" where it is not known."""
@@ -126,6 +153,15 @@ class Known:
         """The table that an index stands on, where it is known."""
         found = self.indexes.get(index)
         return found.get("table") if found else None
+
+    def table_of_statistics(self, name: str) -> str | None:
+        """The table that extended statistics are about, where it is known."""
+        found = parts(self._statistics.get(name, ""))
+        return join(*(found if len(found) > 1 else (self.schema, *found))) if found else None
+
+    def definition(self, view: str) -> str:
+        """The query of a materialized view; empty where it is not known."""
+        return self._views.get(view, {}).get("definition", "")
 
     def has_triggers(self, table: str) -> bool:
         """Whether a trigger of its own stands on the table."""
@@ -154,6 +190,12 @@ class Known:
         """The other tables that this one refers to."""
         return tuple(dict.fromkeys(key.references for key in self.foreign_keys().values() if key.table == table != key.references))
 
+    def belonging_to(self, table: str) -> list[tuple[str, str]]:
+        """The kind and name of each index and sequence that goes when the table goes."""
+        origin = (table, self.original(table))
+        return ([("index", name) for name, value in self.indexes.items() if value.get("table") in origin]
+                + [("sequence", name) for name, column in self._sequences.items() if join(*parts(column)[:2]) in origin])
+
     def standing_on(self, table: str, column: str) -> list[tuple[str, str]]:
         """The kind and name of each index and constraint of the table that goes when the column goes."""
         origin = self.original(table)
@@ -170,7 +212,8 @@ class Known:
             return None
         to = parts(found[1])
         cascades = _CASCADES.search(definition)
-        return ForeignKey(name, join(*parts(name)[:2]), join(*(to if len(to) > 1 else (self.schema, *to))), _columns(definition),
+        references = join(*(to if len(to) > 1 else (self.schema, *to)))
+        return ForeignKey(name, join(*parts(name)[:2]), references, _columns(definition), _columns(definition[found.end():]),
                           cascades[1] if cascades else "")
 
     def _overlay(self, kind: str) -> _Overlay | None:

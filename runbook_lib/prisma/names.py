@@ -76,11 +76,12 @@ def generated(table: str, columns: Iterable[str], suffix: str) -> str:
 
     Where that name is taken PostgreSQL adds a number: this is the name it has when it is not.
     """
-    first, second = bare(table), "_".join(columns)
-    room = _LONGEST - len(suffix) - 1 - (1 if second else 0)
-    while len(first.encode()) + len(second.encode()) > room:
-        if len(first) > len(second):
-            first = first[:-1]
+    first, second = bare(table).encode(), "_".join(columns).encode()
+    one, two = len(first), len(second)
+    while one + two + bool(second) + len(suffix) + 1 > _LONGEST:
+        if one > two:
+            one -= 1
         else:
-            second = second[:-1]
-    return "_".join(part for part in (first, second, suffix) if part)
+            two -= 1
+    kept = [first[:one].decode(errors="ignore"), second[:two].decode(errors="ignore"), suffix]  # whole characters only
+    return "_".join(part for part in kept if part)

@@ -115,20 +115,26 @@ RULES: dict[str, Rule] = {
                                        "all of it, and sends it whole", "give the statement a migration file of its own", always=True),
     "enum-value-used-too-early": Rule(_D, "the new value {name} is used in the transaction that adds it: PostgreSQL refuses (55P04)",
                                       "add the value in a migration file before this one", always=True),
-    "syntax-error": Rule(_D, "PostgreSQL's parser refuses it: {error}", "correct the file; nothing after this place was understood for sure", always=True),
-    "byte-order-mark": Rule(_D, "the file begins with a byte-order mark: PostgreSQL refuses it as a syntax error", "save it as UTF-8 without one", always=True),
-    "unknown-relation": Rule(_W, "there is no {name} in the database, nor made before this statement", "check the name", always=True),
+    "syntax-error": Rule(_D, "PostgreSQL's parser refuses it: {error}", "correct the file; nothing after this place was understood for sure",
+                         always=True),
+    "byte-order-mark": Rule(_D, "the file begins with a byte-order mark: PostgreSQL refuses it as a syntax error",
+                            "save it as UTF-8 without one", always=True),
+    "unknown-relation": Rule(_W, "there is no {name} in the catalogue, nor is it made before this statement",
+                             "check the name; what belongs to an extension is not in the catalogue", always=True),
     # half-way
     "transaction-control": Rule(_I, "{what} in the file: what was done before a COMMIT stays, whatever fails later",
                                 "one transaction a file, or none", always=True),
     "timeout-overridden": Rule(_W, "{what} overrides the {name} that the runbook sets for the migration", "leave it to the parameters", always=True),
+    "set-local-without-transaction": Rule(_W, "{what} has no effect: this Prisma sends each statement alone, and SET LOCAL ends with its transaction",
+                                         "BEGIN and COMMIT round the file, or SET without LOCAL", always=True),
     "invalid-index-accepted": Rule(_W, "IF NOT EXISTS accepts an invalid index that a failed CONCURRENTLY left behind",
                                    "DROP INDEX CONCURRENTLY IF EXISTS before it, in a file of its own", always=True),
     "not-validated": Rule(_I, "{name} holds for new rows only until it is validated; an UPDATE of an old row that violates it fails"),
     "index-dropped": Rule(_W, "queries that use {name} become slow{use}", "see pg_stat_user_indexes.idx_scan, on replicas too"),
     "nothing-to-do": Rule(_I, "{what}", always=True),
     # what cannot be told
-    "not-understood": Rule(_W, "what it does cannot be told from the file: {because}", "read it by hand; the rehearsal shows what it changes", always=True),
+    "not-understood": Rule(_W, "what it does cannot be told from the file: {because}",
+                           "read it by hand; the rehearsal shows what it changes", always=True),
 }
 
 

@@ -83,12 +83,14 @@ def volatile_column(table: str, column: str, type: str, default: str) -> str:
 
 def batches(node: ast.UpdateStmt, table: str, key: str | None) -> str:
     """An UPDATE of some thousand rows at a time; `key` is a column that tells the rows to do still, where one is known."""
-    where = f" AND ({deparsed(node.whereClause)})" if node.whereClause else ""
-    todo = f"{key} IS NULL{where}" if key else f"/* rows that still need it */{where or ' true'}"
+    matching = [f"{key} IS NULL"] if key else []
+    matching += [f"({deparsed(node.whereClause)})"] if node.whereClause else []
+    todo = " AND ".join(matching) or "true"
+    done = "" if key else "  -- add a condition that a row fulfils no more once it is done"
     before, node.whereClause = node.whereClause, None
     try:
         update = deparsed(node)
     finally:
         node.whereClause = before
-    return (f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {short(table)} WHERE {todo} LIMIT 5000));\n"
+    return (f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {short(table)} WHERE {todo} LIMIT 5000));{done}\n"
             "-- repeat, each time in a transaction of its own, until no row is touched")

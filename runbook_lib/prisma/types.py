@@ -25,11 +25,13 @@ _PRECISIONS = ("timestamp without time zone", "timestamp with time zone", "time 
 _SAME_BYTES = {("character varying", "text"), ("text", "character varying"), ("cidr", "inet")}
 _WIDER = {("date", "timestamp without time zone"), ("date", "timestamp with time zone"), ("json", "jsonb"), ("character", "text"),
           ("character", "character varying"), ("timestamp without time zone", "timestamp with time zone")}
-_STABLE = frozenset(
-    "now transaction_timestamp statement_timestamp timezone date_trunc to_timestamp make_interval age lower upper concat concat_ws"
-    " replace substr substring left right length md5 round abs ceil floor greatest least coalesce to_json to_jsonb json_build_object"
-    " jsonb_build_object json_build_array jsonb_build_array current_setting to_char trim btrim ltrim rtrim array_fill"
-    " current_schema make_date string_to_array".split())
+STABLE = frozenset((
+    "now", "transaction_timestamp", "statement_timestamp", "timezone", "date_trunc", "to_timestamp", "make_interval", "age",
+    "lower", "upper", "concat", "concat_ws", "replace", "substr", "substring", "left", "right", "length", "md5", "round", "abs",
+    "ceil", "floor", "greatest", "least", "coalesce", "to_json", "to_jsonb", "json_build_object", "jsonb_build_object",
+    "json_build_array", "jsonb_build_array", "current_setting", "to_char", "trim", "btrim", "ltrim", "rtrim", "array_fill",
+    "current_schema", "make_date", "string_to_array"))
+"""Functions that give every row of one statement the same value for the same arguments."""
 
 
 class Rewrite(Enum):
@@ -137,7 +139,7 @@ def calls(expression: ast.Node | None) -> frozenset[str]:
 
 def volatile(expression: ast.Node | None) -> frozenset[str]:
     """The functions in an expression that are not known to give every row the same value."""
-    return calls(expression) - _STABLE
+    return calls(expression) - STABLE
 
 
 _BUILT_IN_LONG = frozenset((*_LONG.values(), "text", "numeric", "date", "interval", "json", "jsonb", "uuid", "bytea", "inet", "cidr", "macaddr",

@@ -1,7 +1,7 @@
 -- Which settings belong to this database (or to a role in it), and which of the server's bear on a migration?
--- A setting with a dot in its name is the application's own and may be a secret: it is shown as a digest.
+-- A setting with a dot in its name is the application's own and may be a secret: it is shown as the start of a digest.
 SELECT CASE WHEN r.rolname IS NULL THEN 'database: ' ELSE format('database, role %I: ', r.rolname) END || split_part(item, '=', 1) AS name,
-       CASE WHEN split_part(item, '=', 1) LIKE '%.%' THEN 'md5 ' || md5(substr(item, strpos(item, '=') + 1))
+       CASE WHEN split_part(item, '=', 1) LIKE '%.%' THEN 'hidden, md5 ' || left(md5(substr(item, strpos(item, '=') + 1)), 8)
             ELSE substr(item, strpos(item, '=') + 1) END AS value
 FROM pg_db_role_setting AS s
 CROSS JOIN LATERAL unnest(s.setconfig) AS item

@@ -1,0 +1,182 @@
+"""Databases as a whole: made like another, dropped, described, told apart by the comments that this package leaves.
+
+Every function takes a session on another database of the same server: the maintenance database.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from runbook_lib.errors import DatabaseError, UsageError
+from runbook_lib.postgres.connection import Database, Target, identifier, query
+
+_LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries")
+"""Settings whose stored value is a list of quoted names, not one string."""
+SCRATCH = "runbook scratch: "
+UNFINISHED = "runbook: unfinished restore "
+"""How the comments of databases begin that are ours to drop."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One database of a server.
+
+    Args:
+        oid: stays the same when the database is renamed.
+        open: whether new connections are allowed.
+        comment: "" where there is none.
+        maker_alive: whether the session that a comment of ours names is still there.
+        bytes: size on disk; `None` where the role may not know.
+    """
+
+    name: str
+    oid: int
+    owner: str
+    open: bool
+    comment: str
+    maker_alive: bool
+    bytes: int | None
+
+
+def maintenance(target: Target, application_name: str, avoid: Collection[str] = (), **settings: str) -> Database:
+    """A session on another database of the same server: `postgres`, or else `template1`.
+
+    Args:
+        avoid: databases that must not be used, because they are to be renamed or dropped.
+
+    Raises:
+        DatabaseError: neither lets us in.
+    """
+    names = [name for name in ("postgres", "template1") if name not in (target.database, *avoid)]
+    try:
+        return Database(target.named(names[0]), application_name, **settings)
+    except DatabaseError as error:
+        if len(names) == 1 or not any(said in error.message for said in ("does not exist", "permission denied", "not currently accepting")):
+            raise
+    return Database(target.named(names[1]), application_name, **settings)
+
+
+def entry(db: Database, name: str) -> Entry | None:
+    """The database of that name."""
+    return entries(db).get(name)
+
+
+def entries(db: Database) -> dict[str, Entry]:
+    """All databases of the server but the templates, by name."""
+    return {row["name"]: Entry(**row) for row in db.rows(query("databases"))}
+
+
+def signature(db: Database) -> str:
+    """The end of a comment that names this session as the maker; with its start, because numbers are used again."""
+    return str(db.value(query("databases_signature")))
+
+
+def comment_on(db: Database, name: str, comment: str | None) -> None:
+    """Set a database's comment; `None` removes it."""
+    db.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier(name), sql.Literal(comment)))
+
+
+def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> None:
+    """An empty database with the encoding, locale and owner that `facts` tell (`queries/dump_database.sql`).
+
+    Raises:
+        UsageError: the name is taken.
+        DatabaseError: it was refused, e.g. the owner does not exist here.
+    """
+    if entry(db, name):
+        raise UsageError(f"the database {name} exists already; nothing is restored over it", "choose another name")
+    text = {"ENCODING": facts["encoding"], "LC_COLLATE": facts["lc_collate"], "LC_CTYPE": facts["lc_ctype"]}
+    if facts["locale_provider"] != "libc" and db.server_version >= 150000:
+        text |= {"LOCALE_PROVIDER": facts["locale_provider"], f"{facts['locale_provider'].upper()}_LOCALE": facts["locale"]}
+        text |= {"ICU_RULES": facts["icu_rules"]} if facts["icu_rules"] else {}
+    parts = [sql.SQL(f"{key} {{}}").format(sql.Literal(value)) for key, value in text.items()]
+    parts += [sql.SQL("OWNER {}").format(identifier(facts["owner"]))]
+    if db.row("SELECT FROM pg_tablespace WHERE spcname = %s", [facts["tablespace"]]) is not None:
+        parts += [sql.SQL("TABLESPACE {}").format(identifier(facts["tablespace"]))]
+    try:
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ").format(identifier(name)) + sql.SQL(" ").join(parts))
+    except DatabaseError as error:
+        raise DatabaseError(f"the database {name} could not be made: {error.message}", _REMEDIES.get(error.sqlstate, ""),
+                            sqlstate=error.sqlstate) from None
+    comment_on(db, name, comment)
+
+
+_REMEDIES = {
+    "42704": "create the role that owned the database first: globals.sql of the backup has it",
+    "42501": "the role needs CREATEDB, and membership in the role that owns the database",
+    "53100": "free disk space on the server",
+}
+
+
+def apply(db: Database, name: str, facts: Mapping[str, Any]) -> None:
+    """Give a database the privileges, settings and connection limit that `facts` tell.
+
+    Raises:
+        DatabaseError: one was refused; e.g. a role does not exist here.
+    """
+    target = identifier(name)
+    if facts["has_acl"]:
+        db.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(target))
+        db.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(target, identifier(facts["owner"])))
+    for grant in facts["grants"] if facts["has_acl"] else ():
+        db.execute(sql.SQL(f"GRANT {grant['privilege']} ON DATABASE {{}} TO {grant['role']}{' WITH GRANT OPTION' if grant['grantable'] else ''}")
+                   .format(target))
+    for setting in facts["settings"]:
+        who = sql.SQL(f"ALTER ROLE {setting['role']} IN DATABASE {{}}" if setting["role"] else "ALTER DATABASE {}").format(target)
+        value = sql.SQL(", ").join(map(sql.Literal, _values(setting["name"], setting["value"])))
+        db.execute(who + sql.SQL(" SET {} TO ").format(sql.SQL(".").join(map(identifier, setting["name"].split(".")))) + value)
+    db.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(target, sql.Literal(facts["connection_limit"])))
+
+
+def _values(name: str, value: str) -> Sequence[str]:
+    """The items of a setting's stored value."""
+    if name not in _LISTS:
+        return [value]
+    return [quoted.replace('""', '"') if quoted else plain for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|([^",\s]+)', value)] or [""]
+
+
+def terminate(db: Database, names: Sequence[str], wait_s: float = 10) -> tuple[int, ...]:
+    """End every session in the databases `names`, and wait until they are gone.
+
+    Returns:
+        The process numbers that were ended.
+
+    Raises:
+        DatabaseError: sessions are still there after `wait_s` seconds, or may not be ended by this role.
+    """
+    ended: dict[int, None] = {}
+    deadline = time.monotonic() + wait_s
+    while inside := [row for row in db.rows(query("databases_sessions")) if row["database"] in names]:
+        for row in inside:
+            _end(db, row)
+            ended[row["pid"]] = None
+        if time.monotonic() > deadline:
+            raise DatabaseError(f"sessions {', '.join(str(row['pid']) for row in inside)} are still in {', '.join(names)} after {wait_s:g} s",
+                                "look at them with `activity.sessions`")
+        time.sleep(0.01)
+    return tuple(ended)
+
+
+def _end(db: Database, row: Mapping[str, Any]) -> None:
+    try:
+        db.execute("SELECT pg_terminate_backend(%s)", [row["pid"]])
+    except DatabaseError as error:
+        if error.sqlstate != "42501":
+            raise
+        raise DatabaseError(f"this role may not end session {row['pid']} of {row['user']} (application “{row['application']}”)",
+                            "grant the runbook's role pg_signal_backend; a superuser's sessions only a superuser ends", sqlstate="42501") from None
+
+
+def drop(db: Database, name: str) -> None:
+    """Drop a database and end the sessions in it; nothing happens where it does not exist. The caller proves that it may.
+
+    Raises:
+        DatabaseError: it was refused, e.g. for a prepared transaction or a replication slot.
+    """
+    db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier(name)))

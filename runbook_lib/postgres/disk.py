@@ -1,0 +1,130 @@
+"""How much room the server has left, where that can be known from here; where not, that is said."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.errors import DatabaseError
+from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.table import Table, size
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One place where the server keeps tables.
+
+    Args:
+        place: "data directory" or a tablespace.
+        free_bytes, total_bytes: of its file system; `None` where it cannot be known from here.
+        why: why it cannot be known.
+    """
+
+    place: str
+    path: str
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    why: str = ""
+
+    @property
+    def free_percent(self) -> float | None:
+        """Part of the file system that is free."""
+        return 100 * self.free_bytes / self.total_bytes if self.free_bytes is not None and self.total_bytes else None
+
+
+@dataclass(frozen=True)
+class Disks:
+    """All places where the server keeps this database's tables."""
+
+    items: tuple[Disk, ...]
+
+    def __iter__(self) -> Iterator[Disk]:
+        return iter(self.items)
+
+    @property
+    def known(self) -> bool:
+        """Whether every place could be measured."""
+        return all(disk.free_bytes is not None for disk in self.items)
+
+    @property
+    def tightest(self) -> Disk | None:
+        """The place with the smallest free part, where every place is known."""
+        return min(self.items, key=lambda disk: disk.free_percent or 0) if self.known else None
+
+    @property
+    def why_unknown(self) -> str:
+        """Why the places that are not known are not."""
+        return "; ".join(f"{disk.place}: {disk.why}" for disk in self.items if disk.why)
+
+    def table(self) -> Table:
+        """One row a place."""
+        rows = [(d.place, d.path, size(d.free_bytes), size(d.total_bytes), d.free_percent, d.why) for d in self]
+        return Table("Room on the server's disks", ("place", "path", "free", "of", "free %", "not known because"), rows,
+                     ["unknown" if d.why else "" for d in self])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return {"disks": [asdict(disk) | {"free_percent": disk.free_percent} for disk in self.items]}
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+
+def disk(db: Database) -> Disks:
+    """The room that is left where the server keeps this database's tables.
+
+    It is known only where the server runs on this machine and its data directory proves to be the one seen here, by the
+    system identifier in it: a forwarded port or a container would show another disk.
+    """
+    if not _loopback(db.target):
+        return Disks((Disk("data directory", "", why=f"the server {db.target.host} is another machine"),))
+    try:
+        places = db.rows(query("disk_places"))
+        identifier = db.value("SELECT system_identifier FROM pg_control_system()")
+    except DatabaseError as error:
+        return Disks((Disk("data directory", "", why=error.message),))
+    proven = _proven(Path(places[0]["path"]), identifier)
+    return Disks(tuple(_measured(row["place"], row["path"]) if proven else
+                       Disk(row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's") for row in places))
+
+
+def room(folder: Path | str) -> Disk:
+    """The room that is left on this machine where `folder` is, or will be made."""
+    path = Path(folder).absolute()
+    while not path.exists():
+        path = path.parent
+    return _measured("local", str(path))
+
+
+def _measured(place: str, path: str) -> Disk:
+    try:
+        found = os.statvfs(path)
+    except OSError as error:
+        return Disk(place, path, why=error.strerror or type(error).__name__)
+    return Disk(place, path, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+
+
+def _proven(data: Path, identifier: int) -> bool:
+    """Whether the data directory seen here is the server's: pg_control begins with the system identifier."""
+    try:
+        with (data / "global" / "pg_control").open("rb") as file:
+            return bool(struct.unpack("=Q", file.read(8))[0] == identifier % 2**64)
+    except (OSError, struct.error):
+        return False
+
+
+def _loopback(target: Target) -> bool:
+    if target.host == "localhost" or target.host.startswith("/"):
+        return True
+    try:
+        return ip_address(target.host).is_loopback
+    except ValueError:
+        return False

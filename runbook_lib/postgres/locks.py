@@ -1,0 +1,173 @@
+"""Who waits for whom, our own sessions stopped, and one lock of our own so that two runs never meet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC
+from typing import Any
+
+from runbook_lib.errors import GateError
+from runbook_lib.postgres.activity import Session, everyone, named
+from runbook_lib.postgres.connection import Database, query
+from runbook_lib.table import Table
+
+RUNBOOK = 0x52554E42
+"""The first number of our advisory locks ("RUNB"); Prisma's own lock is a single number and never the same."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One session that waits for a lock.
+
+    Args:
+        session: who waits.
+        blocked_by: process numbers whose lock, or whose place further up in the queue, is in the way.
+        mode: the lock mode that is waited for, e.g. "AccessExclusiveLock".
+        on: the relation, or the kind of lock where it is none of this database.
+        waiting_s: seconds; `None` in the first moment.
+        by_prepared_transaction: whether a prepared transaction is in the way, which has no session.
+    """
+
+    session: Session
+    blocked_by: tuple[int, ...]
+    mode: str
+    on: str
+    waiting_s: float | None
+    by_prepared_transaction: bool
+
+    def __str__(self) -> str:
+        return f"{self.session} waits {self.waiting_s or 0:.1f} s for {self.mode} on {self.on}"
+
+
+@dataclass(frozen=True)
+class Blockers:
+    """Everyone who waits for a lock in this database, and everyone who is in the way.
+
+    Args:
+        waits: who waits, longest first.
+        sessions: all sessions that take part, by process number.
+    """
+
+    waits: tuple[Wait, ...]
+    sessions: dict[int, Session]
+
+    @property
+    def roots(self) -> tuple[Session, ...]:
+        """Those in the way who wait for nobody themselves: where it all comes from."""
+        waiting = {wait.session.pid for wait in self.waits}
+        pids = dict.fromkeys(pid for wait in self.waits for pid in wait.blocked_by if pid not in waiting)
+        return tuple(self.sessions[pid] for pid in pids if pid in self.sessions)
+
+    def victims_of(self, pid: int) -> tuple[Wait, ...]:
+        """Those who wait for `pid`, directly or through others."""
+        found: dict[int, Wait] = {}
+        todo = [pid]
+        while todo:
+            blocker = todo.pop()
+            new = [wait for wait in self.waits if blocker in wait.blocked_by and wait.session.pid not in found]
+            found |= {wait.session.pid: wait for wait in new}
+            todo += [wait.session.pid for wait in new]
+        return tuple(found.values())
+
+    def tree(self) -> tuple[str, ...]:
+        """The same as indented lines, from those in the way down to those who wait."""
+        lines = [line for root in self.roots for line in (str(root), *self._below(root.pid, 1, {root.pid}))]
+        return tuple(lines + [f"a prepared transaction\n    {wait}" for wait in self.waits if wait.by_prepared_transaction])
+
+    def _below(self, pid: int, depth: int, seen: set[int]) -> Iterator[str]:
+        for wait in self.waits:
+            if pid in wait.blocked_by and wait.session.pid not in seen:
+                yield f"{'    ' * depth}{wait}"
+                yield from self._below(wait.session.pid, depth + 1, seen | {wait.session.pid})
+
+    def table(self) -> Table:
+        """One row for each who waits."""
+        rows = [(w.session.pid, w.session.application, w.session.command, w.mode, w.on, w.waiting_s, w.blocked_by,
+                 tuple(str(self.sessions[pid]) for pid in w.blocked_by if pid in self.sessions)) for w in self.waits]
+        title = f"{len(self.waits)} sessions wait for a lock" if self.waits else "No session waits for a lock"
+        return Table(title, ("pid", "application", "command", "waits for", "on", "waiting s", "blocked by", "who that is"), rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return {"waits": [asdict(wait) for wait in self.waits], "roots": [asdict(root) for root in self.roots]}
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return "\n".join(self.tree()) or "no session waits for a lock"
+
+
+def blockers(db: Database) -> Blockers:
+    """Who waits for a lock in this database, and who is in the way, as `pg_blocking_pids` has it."""
+    rows = db.rows(query("activity_blockers"))
+    there = {one.pid: one for one in everyone(db)}
+    waits = tuple(Wait(there[row["pid"]], tuple(row["blocked_by"]), row["mode"], row["relation"] or row["lock_type"], row["waiting_s"],
+                       row["by_prepared_transaction"]) for row in rows if row["pid"] in there and there[row["pid"]].database == db.target.database)
+    pids = {pid for wait in waits for pid in (wait.session.pid, *wait.blocked_by)}
+    return Blockers(waits, {pid: one for pid, one in there.items() if pid in pids})
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What was done to sessions of ours: cancelled (they went on living, or left by themselves), or ended."""
+
+    cancelled: tuple[int, ...]
+    ended: tuple[int, ...]
+
+
+def cancel(db: Database, application_name_prefix: str, wait_s: float = 2.0) -> Cancelled:
+    """Stop what sessions of ours do: cancel their statement, and end those that are still at work after `wait_s` seconds.
+
+    Touches only sessions in this database whose application name is the prefix or goes on with "/" after it.
+
+    Raises:
+        DatabaseError: this role may not stop one of them.
+    """
+    working = _ours(db, application_name_prefix)
+    _signal(db, "pg_cancel_backend", working)
+    deadline = time.monotonic() + wait_s
+    while (left := _ours(db, application_name_prefix)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+        _signal(db, "pg_cancel_backend", [one for one in left if one.state == "active"])
+    _signal(db, "pg_terminate_backend", left)
+    return Cancelled(tuple(one.pid for one in working if one not in left), tuple(one.pid for one in left))
+
+
+def _ours(db: Database, prefix: str) -> list[Session]:
+    return [one for one in everyone(db) if one.database == db.target.database and one.working and named(one.application, prefix)]
+
+
+def _signal(db: Database, function: str, found: list[Session]) -> None:
+    """Signal sessions that are still what they were: a number is used again."""
+    for one in found:
+        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s AND datname = current_database()",
+                   [one.pid, one.application])
+
+
+@contextmanager
+def advisory_lock(db: Database, key: str = "runbook") -> Iterator[None]:
+    """Hold the runbook's own lock on this database: one run at a time. It ends with the session at the latest.
+
+    Raises:
+        GateError: another session holds it; it is named.
+    """
+    number = db.value("SELECT hashtext(%s)", [key])
+    if not db.value("SELECT pg_try_advisory_lock(%s, %s)", [RUNBOOK, number]):
+        raise GateError(f"another run works on {db.target.database}: {_holder(db, number)}", "wait until it has ended, or end it, then repeat")
+    try:
+        yield
+    finally:
+        if not db.connection.closed:
+            db.execute("SELECT pg_advisory_unlock(%s, %s)", [RUNBOOK, number])
+
+
+def _holder(db: Database, number: int) -> str:
+    held = (row for row in db.rows(query("activity_lock_holder")) if row["class"] == RUNBOOK and row["key"] == number % 2**32)
+    found = next(held, None)
+    if not found:
+        return "it has just ended"
+    return f"session {found['pid']}, application “{found['application']}” from {found['client']}, connected since {found['since'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,22 @@
+-- Which rights has this role that reading the catalogues can tell?
+SELECT r.rolsuper AS superuser, r.rolcreatedb OR r.rolsuper AS create_database, r.rolbypassrls OR r.rolsuper AS bypass_row_security,
+       r.rolsuper OR pg_has_role(current_user, 'pg_signal_backend', 'USAGE') AS signal_sessions,
+       r.rolsuper OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS read_all_statistics,
+       pg_has_role(current_user, d.datdba, 'USAGE') AS owner_of_database,
+       ARRAY(SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'p', 'S', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+               AND NOT (has_schema_privilege(n.oid, 'USAGE')
+                        AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END)
+             ORDER BY 1) AS unreadable,
+       ARRAY(SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+               AND NOT pg_has_role(current_user, c.relowner, 'USAGE')
+               AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+             ORDER BY 1) AS not_owned,
+       ARRAY(SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity AND n.nspname !~ '^pg_'
+               AND (c.relforcerowsecurity OR NOT pg_has_role(current_user, c.relowner, 'USAGE'))
+             ORDER BY 1) AS row_security
+FROM pg_roles AS r
+CROSS JOIN pg_database AS d
+WHERE r.rolname = current_user AND d.datname = current_database();

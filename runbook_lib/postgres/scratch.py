@@ -1,0 +1,133 @@
+"""Databases of our own that are thrown away: known by name *and* by comment, and dropped only where both say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import sql
+
+from runbook_lib.errors import UsageError
+from runbook_lib.postgres import databases
+from runbook_lib.postgres.connection import Database, Target, identifier
+from runbook_lib.table import Table
+
+PREFIX = "runbook_scratch_"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A scratch database, there or yet to be made.
+
+    Args:
+        target: where it is.
+        mark: the comment that proves it ours; tells who made it, and in which session.
+    """
+
+    target: Target
+    mark: str
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A scratch database whose maker is gone."""
+
+    name: str
+    bytes: int | None
+    mark: str
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Scratch databases whose makers are gone."""
+
+    items: tuple[Leftover, ...]
+
+    def __iter__(self) -> Iterator[Leftover]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def table(self) -> Table:
+        """The databases as rows."""
+        return Table(f"{len(self)} scratch databases left behind", ("database", "bytes", "made by"), [(i.name, i.bytes, i.mark) for i in self])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return {"leftovers": [asdict(item) for item in self.items]}
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+
+@contextmanager
+def reserved(server: Target, purpose: str, application_name: str) -> Iterator[Place]:
+    """A name and a mark for a scratch database that the caller makes; dropped at the end, whatever happened.
+
+    Args:
+        server: any database of the server.
+        purpose: one word that becomes part of the name.
+    """
+    with databases.maintenance(server, application_name, lock_timeout="30s", statement_timeout="5min") as admin:
+        now = datetime.now(UTC)
+        place = Place(server.named(f"{PREFIX}{purpose}_{now:%Y%m%d_%H%M%S_%f}"),
+                      f"{databases.SCRATCH}made by {application_name} at {now:%Y-%m-%d %H:%M:%S} UTC, {databases.signature(admin)}")
+        try:
+            yield place
+        finally:
+            if databases.entry(admin, place.target.database):
+                drop(admin, place.target.database)
+
+
+@contextmanager
+def scratch(server: Target, purpose: str, application_name: str, template: str = "template0") -> Iterator[Target]:
+    """A new scratch database, dropped at the end.
+
+    Args:
+        server: any database of the server.
+        purpose: one word that becomes part of the name.
+        template: the database to copy; one that nobody is connected to.
+
+    Raises:
+        DatabaseError: the role may not create databases, or the template is in use.
+    """
+    with reserved(server, purpose, application_name) as place:
+        with databases.maintenance(server, application_name, lock_timeout="30s", statement_timeout="30min") as admin:
+            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier(place.target.database), identifier(template)))
+            databases.comment_on(admin, place.target.database, place.mark)
+        yield place.target
+
+
+def drop(admin: Database, name: str) -> None:
+    """Drop a scratch database, and end the sessions in it.
+
+    Args:
+        admin: a session on another database of the server.
+
+    Raises:
+        UsageError: name or comment do not prove it ours; nothing was touched.
+    """
+    there = databases.entry(admin, name)
+    if there is None:
+        return
+    if not _ours(there):
+        raise UsageError(f"{name} is not dropped: its name and comment do not prove that it is a scratch database of the runbook",
+                         "drop it by hand if it is not needed")
+    databases.drop(admin, name)
+
+
+def leftovers(db: Database) -> Leftovers:
+    """Scratch databases of which the session that made them is gone, and which can be dropped."""
+    return Leftovers(tuple(Leftover(one.name, one.bytes, one.comment) for one in databases.entries(db).values()
+                           if _ours(one) and not one.maker_alive))
+
+
+def _ours(one: databases.Entry) -> bool:
+    return one.name.startswith(PREFIX) and one.comment.startswith((databases.SCRATCH, databases.UNFINISHED))

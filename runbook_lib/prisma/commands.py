@@ -1,0 +1,168 @@
+"""Maintenance, settings, transaction control and blocks of code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pglast import ast
+from pglast.parser import ParseError, parse_plpgsql_json, parse_sql
+
+from runbook_lib.prisma import safer
+from runbook_lib.prisma.effect import Draft, Effect
+from runbook_lib.prisma.known import Known
+from runbook_lib.prisma.locks import BY_NODE, CONCURRENTLY, LockMode
+from runbook_lib.prisma.names import join, relation, short
+from runbook_lib.prisma.queries import reads
+
+_CONTROL = {"BEGIN": "begin", "START": "begin", "COMMIT": "commit", "ROLLBACK": "rollback", "PREPARE": "commit", "COMMIT_PREPARED": "commit",
+            "ROLLBACK_PREPARED": "rollback"}
+_TIMEOUTS = frozenset({"lock_timeout", "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"})
+
+
+def transaction(draft: Draft, node: ast.TransactionStmt) -> None:
+    """BEGIN, COMMIT and their kin."""
+    word = node.kind.name.removeprefix("TRANS_STMT_")
+    draft.kind, draft.transaction = word.replace("_", " "), _CONTROL.get(word, "savepoint")
+    if draft.transaction != "savepoint":
+        draft.remark("transaction-control", what=draft.kind)
+
+
+def setting(draft: Draft, node: ast.VariableSetStmt) -> None:
+    """SET and RESET."""
+    draft.kind = "SET"
+    if node.name in _TIMEOUTS:
+        draft.remark("timeout-overridden", what=safer.deparsed(node), name=node.name)
+    if node.name == "search_path" and node.args:
+        first = getattr(node.args[0], "val", None)
+        draft.known.schema = getattr(first, "sval", "") or draft.known.schema
+    if node.name == "session_replication_role":
+        draft.unclear = "it switches triggers and foreign keys off or on"
+
+
+def vacuum(draft: Draft, node: ast.VacuumStmt) -> None:
+    """VACUUM and ANALYZE."""
+    full = any(option.defname == "full" for option in node.options or ())
+    draft.kind = ("VACUUM FULL" if full else "VACUUM") if node.is_vacuumcmd else "ANALYZE"
+    draft.alone = draft.kind if node.is_vacuumcmd else ""
+    for item in node.rels or ():
+        name = relation(item.relation, draft.schema)
+        draft.lock(name, LockMode.ACCESS_EXCLUSIVE if full else BY_NODE["VacuumStmt"])
+        draft.scan(name)
+        if full:
+            draft.rewrite(name)
+            draft.remark("table-rewrite", name, "plain VACUUM; pg_repack where the space must come back", what="VACUUM FULL")
+    if not node.rels:
+        draft.lock("*", LockMode.ACCESS_EXCLUSIVE if full else BY_NODE["VacuumStmt"])
+
+
+def cluster(draft: Draft, node: ast.ClusterStmt) -> None:
+    """CLUSTER."""
+    draft.kind = "CLUSTER"
+    name = relation(node.relation, draft.schema) if node.relation else "*"
+    draft.alone = "" if node.relation else "CLUSTER of all tables"
+    draft.lock(name, BY_NODE["ClusterStmt"])
+    draft.rewrite(name)
+    draft.remark("table-rewrite", name, what="CLUSTER")
+
+
+def reindex(draft: Draft, node: ast.ReindexStmt) -> None:
+    """REINDEX."""
+    concurrent = any(option.defname == "concurrently" for option in node.params or ())
+    kind = node.kind.name.removeprefix("REINDEX_OBJECT_")
+    draft.kind = f"REINDEX {kind}" + (" CONCURRENTLY" if concurrent else "")
+    draft.alone = draft.kind if concurrent or kind not in ("INDEX", "TABLE") else ""
+    mode = CONCURRENTLY["ReindexStmt"] if concurrent else BY_NODE["ReindexStmt"]
+    if not node.relation:
+        draft.lock("*", mode)
+        return
+    name = relation(node.relation, draft.schema)
+    table = draft.known.table_of(name) or name if kind == "INDEX" else name
+    if kind == "INDEX":
+        draft.lock(name, mode if concurrent else LockMode.ACCESS_EXCLUSIVE, "index")
+    if kind != "INDEX" or table != name:
+        draft.lock(table, mode)
+        draft.scan(table)
+    if not concurrent:
+        draft.remark("index-blocks-writes", table, safer.reindex_concurrently(kind, name), name=f"the indexes of {short(table)} anew"
+                     if kind == "TABLE" else f"{short(name)} anew, which also stops most reads,")
+    else:
+        draft.remark("built-concurrently", table, what=draft.kind)
+
+
+def refresh(draft: Draft, node: ast.RefreshMatViewStmt) -> None:
+    """REFRESH MATERIALIZED VIEW."""
+    name = relation(node.relation, draft.schema)
+    draft.kind = "REFRESH MATERIALIZED VIEW" + (" CONCURRENTLY" if node.concurrent else "")
+    draft.lock(name, CONCURRENTLY["RefreshMatViewStmt"] if node.concurrent else BY_NODE["RefreshMatViewStmt"], "materialized view")
+    draft.rows(name, "update")
+    for source in _parsed(draft.known.definition(name)) or ():
+        reads(draft, source.stmt)
+    if not node.concurrent:
+        draft.rewrite(name)
+        draft.remark("refresh-blocks-reads", name, what="REFRESH")
+
+
+def publication(draft: Draft, node: ast.CreatePublicationStmt | ast.AlterPublicationStmt) -> None:
+    """CREATE PUBLICATION and ALTER PUBLICATION."""
+    created = isinstance(node, ast.CreatePublicationStmt)
+    draft.kind = "CREATE PUBLICATION" if created else "ALTER PUBLICATION"
+    for item in node.pubobjects or ():
+        if item.pubtable:
+            draft.lock(relation(item.pubtable.relation, draft.schema), BY_NODE[type(node).__name__])
+    (draft.added if created else draft.changed)("publication", join(node.pubname))
+
+
+def block(draft: Draft, sql: str, analyse: Callable[[ast.Node, str, Known], Effect]) -> None:
+    """DO: what it may do, as far as its text says so; whether it does is decided when it runs."""
+    draft.kind = "DO"
+    try:
+        code = json.loads(parse_plpgsql_json(sql))
+    except ParseError:
+        draft.unclear = "a DO block that cannot be read here"
+        return
+    said, certain, draft.known.certain = [], draft.known.certain, False
+    try:
+        for text in _statements(code):
+            for raw in _parsed(text) or ():
+                effect = analyse(raw.stmt, text, draft.known)
+                draft.may(effect)
+                said.append(effect.kind)
+            if _parsed(text) is None:
+                said.append("SQL put together when it runs")
+    finally:
+        draft.known.certain = certain
+    draft.unclear = "a DO block" + (f" that may run {', '.join(dict.fromkeys(said))}" if said else "")
+
+
+def _parsed(text: str) -> tuple[ast.RawStmt, ...] | None:
+    try:
+        return tuple(parse_sql(text))
+    except ParseError:
+        return None
+
+
+def _statements(code: Any) -> Iterator[str]:
+    """The SQL in a block of PL/pgSQL; of EXECUTE, the constant that it runs, or the expression that makes it."""
+    if isinstance(code, list):
+        for item in code:
+            yield from _statements(item)
+    elif isinstance(code, dict):
+        for key, value in code.items():
+            if key == "PLpgSQL_stmt_execsql":
+                yield value["sqlstmt"]["PLpgSQL_expr"]["query"]
+            elif key == "PLpgSQL_stmt_dynexecute":
+                yield _constant(value["query"]["PLpgSQL_expr"]["query"])
+            elif key == "PLpgSQL_stmt_perform":
+                yield "SELECT " + value["expr"]["PLpgSQL_expr"]["query"].removeprefix("SELECT ")
+            else:
+                yield from _statements(value)
+
+
+def _constant(expression: str) -> str:
+    """The text of a constant string; the expression itself where it is none."""
+    parsed = _parsed(f"SELECT {expression}")
+    value = parsed[0].stmt.targetList[0].val if parsed else None
+    constant = isinstance(value, ast.A_Const) and isinstance(value.val, ast.String)
+    return value.val.sval if constant else f"EXECUTE {expression} :"  # no SQL: it is not known

@@ -1,0 +1,264 @@
+"""What the Prisma CLI prints, understood: `migrate status`, and how its commands fail. What is not understood raises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runbook_lib.errors import ToolError
+from runbook_lib.prisma.shown import Shown
+from runbook_lib.redact import redact
+from runbook_lib.table import Table
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_DATASOURCE = re.compile(r'^Datasource "(?P<name>[^"]*)": (?P<provider>.+?) database(?: "(?P<database>[^"]*)")?'
+                         r'(?:, schemas? "(?P<schema>[^"]*)")?(?: at "(?P<location>[^"]*)")?\s*$', re.MULTILINE)
+_FOUND = re.compile(r"^(?:(\d+) migrations?|No migration) found in ", re.MULTILINE)
+_BEHIND = re.compile(r"^Following migrations? have not yet been applied:\n((?:\S+\n?)+)", re.MULTILINE)
+_FAILED = re.compile(r"^Following migrations? have failed:\n((?:\S+\n?)+)", re.MULTILINE)
+_DIVERGED = re.compile(r"^The migrations? have not yet been applied:\n((?:\S+\n?)*)", re.MULTILINE)
+_ABSENT = re.compile(r"^The migrations? from the database are not found locally[^\n]*:\n((?:\S+\n?)+)", re.MULTILINE)
+_CODE = re.compile(r"^Error(?:\s+code)?:\s*(P\d{4})\b", re.MULTILINE)
+_SQLSTATE = re.compile(r"^Database error code: (\w+)", re.MULTILINE)
+_NAME = re.compile(r"^Migration name: (\S+)|^The `([^`]+)` migration started at", re.MULTILINE)
+_SAID = re.compile(r"^(?:Database error:\s*\n)?((?:ERROR|FATAL|PANIC): [^\n]*)", re.MULTILINE)
+_QUOTING = ("22", "P0001")
+"""SQLSTATEs whose message can quote a value of a row: data exceptions, and what a function raises in its own words."""
+
+_WITHHELD = "its message is withheld, for it can quote a row"
+_DATA = {"22001": "a value is too long for its type", "22003": "a number is out of range", "22004": "a NULL where none is allowed",
+         "22007": "a date or time cannot be read", "22008": "a date or time is out of range", "22012": "a division by zero",
+         "22P02": "a value cannot be read as its type"}
+_STRING = re.compile(r"at or near \"'.*", re.DOTALL)
+_NUMBERED = re.compile(r"\s*\d+( |$)")
+PID = "__prisma_pid="
+"""How the line begins by which `cli.deploy` learns the process id."""
+
+
+@dataclass(frozen=True)
+class Datasource:
+    """The database that the CLI says it speaks to; empty and None where it does not say."""
+
+    database: str
+    schema: str
+    host: str
+    port: int | None
+
+
+@dataclass(frozen=True)
+class Status(Shown):
+    """What `prisma migrate status` says.
+
+    Args:
+        pending: names of migrations not applied yet.
+        failed: names of those that failed or still run. **Prisma names none while others are pending**: then
+            `failed_known` is False, and only `_prisma_migrations` tells (`runbook_lib.prisma.history`).
+        missing: names of those applied that have no file.
+        up_to_date: nothing pending, failed or missing.
+        managed: False where the database has no history of Prisma's.
+        found: how many migrations the CLI found on disk.
+        datasource: which database it looked at.
+        output: what it printed, redacted.
+    """
+
+    pending: tuple[str, ...]
+    failed: tuple[str, ...]
+    failed_known: bool
+    missing: tuple[str, ...]
+    up_to_date: bool
+    managed: bool
+    found: int
+    datasource: Datasource
+    output: str
+
+    def table(self) -> Table:
+        """The status as rows."""
+        failed = self.failed if self.failed_known else "not said while files are pending"
+        rows = [("pending", self.pending), ("failed", failed),
+                ("missing on disk", self.missing), ("up to date", self.up_to_date), ("migrations found", self.found),
+                ("database", f"{self.datasource.database} at {self.datasource.host}:{self.datasource.port}")]
+        return Table("prisma migrate status", ("", ""), rows, ["bad" if name in ("failed", "missing on disk") and value else "" for name, value in rows])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return {key: value for key, value in asdict(self).items() if key != "output"}
+
+
+class PrismaFailed(ToolError):
+    """The Prisma CLI failed.
+
+    Args:
+        code: Prisma's own, e.g. P1001; empty where it printed none.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, code: str = "", status: int | None = None, output: str = "") -> None:
+        super().__init__(message, remedy, status=status, output=output)
+        self.code = code
+
+
+class MigrationFailed(PrismaFailed):
+    """`migrate deploy` failed.
+
+    Args:
+        migration: the file that failed; empty where none did, or it is not said.
+        sqlstate: PostgreSQL's code, where it was printed.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, code: str = "", migration: str = "", sqlstate: str = "",
+                 status: int | None = None, output: str = "") -> None:
+        super().__init__(message, remedy, code=code, status=status, output=output)
+        self.migration = migration
+        self.sqlstate = sqlstate
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the CLI said of a failure: its code, the migration, the SQLSTATE, and a reason without data."""
+
+    code: str
+    migration: str
+    sqlstate: str
+    reason: str
+
+
+REMEDIES = {
+    "P1000": "check user and password that the reference in `database: url:` leads to",
+    "P1001": "check host and port, and that the server runs",
+    "P1002": "another deployment holds Prisma's advisory lock, or the server does not answer: see who, then try again",
+    "P1003": "the database is not there; it is never created here",
+    "P1010": "the role has no right to this database",
+    "P1012": "correct the schema file where the message says",
+    "P1017": "the server closed the connection: it may still be running the statement; see pg_stat_activity and its log",
+    "P3005": "the database has tables but no history: baseline it (`migrate resolve --applied` for what is there)",
+    "P3008": "it is recorded as applied already: nothing is to do",
+    "P3009": "find out whether the migration failed or still runs, and what landed, before you resolve it: 95_troubleshoot",
+    "P3011": "the name is not in the database: give the whole name of the folder",
+    "P3012": "it is not in a failed state: only a failed migration can be marked as rolled back",
+    "P3015": "a migration folder has no migration.sql: restore it",
+    "P3017": "there is no such folder on disk: give the whole name",
+    "P3018": "see what landed before you resolve it: 90_rollback",
+    "P3019": "migration_lock.toml names another kind of database than the schema",
+}
+"""What to do, by Prisma's error code."""
+
+
+def clean(line: str) -> str:
+    """A line without colours."""
+    return _ANSI.sub("", line)
+
+
+class Quiet:
+    """Passes lines on, but not those in which the CLI quotes the SQL of a file, PostgreSQL's details, or a row's values."""
+
+    def __init__(self) -> None:
+        self._quoting = self._withhold = False
+
+    def line(self, line: str) -> str | None:
+        """The line to show; None where it is to be left out."""
+        line = clean(line)
+        code = _SQLSTATE.match(line)
+        if code:
+            self._withhold = code[1].startswith(_QUOTING)
+        if line.startswith(("DbError {", "Position:")):
+            self._quoting = line.startswith("Position:")
+            return None
+        if self._quoting and (not line.strip() or _NUMBERED.match(line)):
+            return None
+        self._quoting = False
+        if line.startswith(("DETAIL:", "CONTEXT:", "HINT:")):
+            return None
+        return said("", line) if not (self._withhold and line.startswith("ERROR:")) else f"ERROR: {_WITHHELD}"
+
+    @classmethod
+    def text(cls, output: str) -> str:
+        """All of an output."""
+        quiet = cls()
+        return "\n".join(line for line in map(quiet.line, output.splitlines()) if line is not None)
+
+
+class Lines:
+    """Hands lines on as they come, without what they may not show, and the process id from the first.
+
+    Args:
+        on_line: called with each line that says something.
+        on_start: called with the process id.
+    """
+
+    def __init__(self, on_line: Callable[[str], None] | None, on_start: Callable[[int], None] | None) -> None:
+        self._on_line, self._on_start, self._quiet = on_line, on_start, Quiet()
+
+    def __call__(self, line: str) -> None:
+        if line.startswith(PID):
+            if self._on_start:
+                self._on_start(int(line.removeprefix(PID)))
+            return
+        shown = self._quiet.line(line)
+        if self._on_line and shown is not None and shown.strip():
+            self._on_line(shown)
+
+
+def said(sqlstate: str, message: str) -> str:
+    """PostgreSQL's first line with its SQLSTATE; said in our words where such an error can quote a row or a constant."""
+    if sqlstate.startswith(_QUOTING):
+        message = _DATA.get(sqlstate, _WITHHELD)
+    message = _STRING.sub("at or near a string", message)
+    return redact(f"{sqlstate}: {message}" if sqlstate and message else sqlstate or message)
+
+
+def datasource(output: str) -> Datasource:
+    """The line with which each command begins that speaks to a database."""
+    found = _DATASOURCE.search(output)
+    if not found:
+        return Datasource("", "", "", None)
+    host, _, port = (found["location"] or "").rpartition(":")
+    if not port.isdigit():
+        host, port = found["location"] or "", "5432" if found["location"] else ""
+    return Datasource(found["database"] or "", found["schema"] or "", host.strip("[]"), int(port) if port else None)
+
+
+def status(output: str, exit_status: int) -> Status:
+    """`migrate status`, understood.
+
+    Raises:
+        PrismaFailed: it failed, or says nothing that is known here: no answer is never taken for a good one.
+    """
+    text = "\n".join(map(clean, output.splitlines()))
+    found, behind, failed, diverged, absent = (pattern.search(text) for pattern in (_FOUND, _BEHIND, _FAILED, _DIVERGED, _ABSENT))
+    current, unmanaged = "Database schema is up to date!" in text, "The current database is not managed by Prisma Migrate" in text
+    told = bool(found) and (bool(behind or failed or diverged or unmanaged) != current)
+    if _CODE.search(text) or not told or current != (exit_status == 0):
+        raise failure("prisma migrate status", text, exit_status, "it says neither that the database is up to date nor what is pending")
+    pending = _listed(behind) + _listed(diverged)
+    return Status(pending, _listed(failed), not behind and not diverged, _listed(absent), current, not unmanaged,
+                  int(found[1] or 0) if found else 0, datasource(text), Quiet.text(text))
+
+
+def _listed(found: re.Match[str] | None) -> tuple[str, ...]:
+    return tuple(found[1].split()) if found else ()
+
+
+def read(output: str) -> Failure:
+    """What a failed command said."""
+    text = "\n".join(map(clean, output.splitlines()))
+    code, state, name, message = (pattern.search(text) for pattern in (_CODE, _SQLSTATE, _NAME, _SAID))
+    sqlstate = state[1] if state and len(state[1]) == 5 else ""
+    reason = said(sqlstate, message[1] if message else "") or _first(text)
+    return Failure(code[1] if code else "", (name[1] or name[2]) if name else "", sqlstate, redact(reason))
+
+
+def _first(text: str) -> str:
+    """The first line of the error itself; the code alone is none."""
+    lines = [line.strip() for line in text[max(text.find("Error"), 0):].splitlines()]
+    told = [re.sub(r"^Error:?\s*(P\d{4}:?)?\s*", "", line) for line in lines]
+    return next((line for line in told if line), "it printed no reason")
+
+
+def failure(command: str, output: str, exit_status: int, unsaid: str = "") -> PrismaFailed:
+    """The error for a command that failed, or (`unsaid`) whose answer is not understood."""
+    found = read(output)
+    why = ": ".join(part for part in (found.code, found.reason if found.code or not unsaid else unsaid) if part)
+    return PrismaFailed(f"`{command}` failed with status {exit_status}: {why}",
+                        REMEDIES.get(found.code, "run it by hand in the project's folder, and read all that it prints"),
+                        code=found.code, status=exit_status, output=Quiet.text(output))

@@ -1,0 +1,160 @@
+"""An executed notebook as a piece of a page: code folded away, results shown, errors legible, anchors unique."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cache
+from html import unescape
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbconvert.exporters import HTMLExporter
+    from nbformat import NotebookNode
+
+_SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+"""What is shown of an output, best first; widgets and scripts are not: they would load code from the network."""
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A notebook on the page.
+
+    Args:
+        anchor: the id of its section; ids inside begin with it.
+        title: its own heading, or its file's name.
+        html: its cells.
+        error_anchor: the id of the first cell that failed; empty where none did.
+        error: that cell's error, in words.
+    """
+
+    anchor: str
+    title: str
+    html: str = field(repr=False)
+    error_anchor: str = ""
+    error: str = ""
+
+
+def anchor_of(file: str) -> str:
+    """The id of a notebook's section: "60_migrate.ipynb" → "60_migrate"."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", PurePath(file).stem)
+
+
+def fragment(file: str, notebook: NotebookNode, files: Collection[str], longest: int = 300_000) -> Fragment:
+    """Convert a notebook.
+
+    Args:
+        file: its name, e.g. "60_migrate.ipynb".
+        notebook: with its outputs.
+        files: the names of all notebooks on the page; links to others lose their link.
+        longest: characters of one output; of a longer one the beginning and the end are shown.
+    """
+    anchor = anchor_of(file)
+    html, _ = _exporter().from_notebook_node(_shortened(notebook, longest), {"anchor": anchor})
+    heading, html = _own_heading(_tidy(html, anchor, {anchor_of(name) for name in files}))
+    failed, error = _first_error(notebook)
+    return Fragment(anchor, heading or PurePath(file).stem, html, f"{anchor}--{failed}" if failed else "", error)
+
+
+def plain(text: str) -> str:
+    """A terminal's text without its colours, and of overwritten lines only the last."""
+    return re.sub(r"[^\n]*\r(?!\n)", "", _ANSI.sub("", text).replace("\r\n", "\n"))
+
+
+@cache
+def _exporter() -> HTMLExporter:
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # optional in jsonschema, 1.5 s to import, not needed here
+    from nbconvert.exporters import HTMLExporter
+    from traitlets.config import Config
+
+    template = Path(__file__).with_name("notebook.html.j2")
+    config = Config({"NbConvertBase": {"display_data_priority": _SHOWN}, "HighlightMagicsPreprocessor": {"enabled": False}})
+    exporter = HTMLExporter(config=config, template_file=str(template), exclude_anchor_links=True)
+    exporter.register_filter("plain", plain)
+    exporter.register_filter("first_line", lambda text: next((line for line in text.splitlines() if line.strip()), "")[:90])
+    return exporter
+
+
+def _shortened(notebook: NotebookNode, longest: int) -> NotebookNode:
+    """The notebook with what is too long for a page cut, and the fallback text of widgets left out."""
+    from copy import deepcopy
+
+    short = deepcopy(notebook)
+    short.metadata.pop("widgets", None)
+    for number, cell in enumerate(short.cells):
+        cell.setdefault("id", f"cell-{number}")
+        if cell.cell_type == "code":
+            cell.outputs = [_cut(output, longest) for output in cell.outputs if not _only_widget(output)]
+    return short
+
+
+def _only_widget(output: Any) -> bool:
+    data = output.get("data", {})
+    return any("widget" in kind for kind in data) and "text/html" not in data
+
+
+def _cut(output: Any, longest: int) -> Any:
+    if output.output_type == "stream":
+        output.text = _middle(output.text, longest)
+    elif output.output_type == "error":
+        output.evalue = _middle(output.evalue, longest)
+        output.traceback = [_middle("\n".join(output.traceback), longest)]
+    else:
+        data = output.data
+        if len(data.get("text/plain", "")) > longest:
+            data["text/plain"] = _middle(data["text/plain"], longest)
+        for kind in [kind for kind in data if kind != "text/plain" and len(str(data[kind])) > longest]:
+            data[kind] = f"<p>Too long for this page ({len(str(data[kind])):,} characters): the notebook holds it.</p>" if kind == "text/html" else ""
+            if kind != "text/html":
+                del data[kind]
+    return output
+
+
+def _middle(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters are left out here: the notebook holds them …\n{text[-half:]}"
+
+
+def _tidy(html: str, anchor: str, present: Collection[str]) -> str:
+    """One notebook's HTML made fit to stand beside others: no scripts, own ids, headings below the page's, tables that scroll."""
+    html = re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL | re.IGNORECASE)
+    html = re.sub(r'(<[a-zA-Z][^<>]*?\s(?:id|for)=")(?!' + re.escape(anchor) + r'--)', rf"\g<1>{anchor}--", html)
+    html = re.sub(r'(<a\b[^<>]*?href=")#(?!' + re.escape(anchor) + r'--)', rf"\g<1>#{anchor}--", html)
+    html = re.sub(r"<(/?)h([1-4])\b", lambda found: f"<{found[1]}h{int(found[2]) + 2}", html)
+    html = re.sub(r'<a\b[^<>]*?href="([^":#]+)\.ipynb(#[^"]*)?"[^<>]*>(.*?)</a>', lambda found: _link(found, present), html, flags=re.DOTALL)
+    html = html.replace("<pre>", '<pre tabindex="0">')
+    html = html.replace("<table", '<div class="runbook-scroll" tabindex="0" role="group" aria-label="table"><table')
+    return html.replace("</table>", "</table></div>")
+
+
+def _link(found: re.Match[str], present: Collection[str]) -> str:
+    target = anchor_of(found[1])
+    if target not in present:
+        return f"<span>{found[3]}</span>"
+    return f'<a href="#{target}{f"--{found[2][1:]}" if found[2] else ""}">{found[3]}</a>'
+
+
+def _own_heading(html: str) -> tuple[str, str]:
+    """The notebook's first heading, which becomes its section's, and the rest."""
+    found = re.search(r"<h3\b[^>]*>(.*?)</h3>", html, flags=re.DOTALL)
+    if not found:
+        return "", html
+    return unescape(re.sub(r"<[^>]+>", "", found[1])).strip(), html[:found.start()] + html[found.end():]
+
+
+def _first_error(notebook: NotebookNode) -> tuple[str, str]:
+    """The id of the first cell that failed, and its error in words."""
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                return cell.get("id", f"cell-{number}"), plain(f"{output.ename}: {output.evalue}")
+    return "", ""
+
+
+__all__ = ["Fragment", "anchor_of", "fragment", "plain"]

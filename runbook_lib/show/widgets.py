@@ -1,0 +1,213 @@
+"""What a person sees and presses in JupyterLab: the banner, gates, checklists.
+
+Every fact stands as HTML and as text; buttons come on top of it, only where they were asked for. A button records, and
+does nothing else: gates read the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.check import Checks
+from runbook_lib.show.style import Html, css
+from runbook_lib.table import Table
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+_STRIPES = "repeating-linear-gradient(45deg,#ffd33d 0 14px,#1f2328 14px 28px)"
+_PRODUCTION = f"background:#86120f;color:#ffffff;padding:12px 18px;border:8px solid #ffd33d;border-image:{_STRIPES} 8;border-radius:0"
+_FACT = "display:inline-block;margin:6px 28px 0 0;font-weight:600;vertical-align:top;overflow-wrap:anywhere"
+_OTHER = "background:#e8f2fb;color:#12324d;padding:10px 18px;border:2px solid #0b6aa2;border-radius:14px"
+
+
+def banner(*, environment: str, production: bool, database: str, host: str, run: str, phase: str = "", engineer: str = "") -> Html:
+    """Where this is, unmistakably: production by its word, its colour, and its striped and cornered shape.
+
+    Args:
+        environment: its name.
+        production: whether real users are behind it.
+        database, host: what will be changed.
+        run: the run's id.
+        phase: what this notebook does.
+        engineer: who is responsible.
+    """
+    word = f"▲ PRODUCTION — {environment}" if production else f"● {environment} — not production"
+    facts = {"Phase": phase, "Database": database, "Host": host, "Run": run, "Engineer": engineer}
+    shown = {name: value for name, value in facts.items() if value}
+    items = "".join(f"<div style='{_FACT}'><span style='font-size:12px;font-weight:400'>{name}</span><br>{escape(value)}</div>"
+                    for name, value in shown.items())
+    kind = "production" if production else "other"
+    html = (f"{css().html}<section class='runbook-banner {kind}' style='{_PRODUCTION if production else _OTHER}'>"
+            f"<div style='font-size:{22 if production else 17}px;font-weight:700'>{escape(word)}</div>{items}</section>")
+    return Html(html, "\n".join([word, *(f"  {name}: {value}" for name, value in shown.items())]))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person decided at a gate."""
+
+    approved: bool
+    person: str
+    at: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{'approved' if self.approved else 'refused'} by {self.person} at {self.at}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate as it stands: what must hold, who decided, and (interactively) the buttons to decide.
+
+    Args:
+        name: of the gate.
+        conditions: what must hold before it opens.
+        decision: what stands, or None.
+        decide: records a decision (approved, person, reason) and returns it; without it there are no buttons.
+        person: who is at work, as a suggestion.
+    """
+
+    name: str
+    conditions: Checks
+    decision: Decision | None = None
+    decide: Callable[[bool, str, str], Decision] | None = None
+    person: str = ""
+
+    def state(self) -> str:
+        """How it stands, in a sentence."""
+        if self.decision:
+            return f"{'✔' if self.decision.approved else '✘'} gate `{self.name}`: {self.decision}"
+        return f"? gate `{self.name}`: waits for a person; `runbook approve RUN {self.name} --reason …` does the same as the button"
+
+    def _repr_html_(self) -> str:
+        mark = "unknown" if not self.decision else "good" if self.decision.approved else "bad"
+        return self.conditions._repr_html_() + Table(f"Gate {self.name}", ("decision",), [(self.state(),)], [mark])._repr_html_()
+
+    def __str__(self) -> str:
+        return f"{self.conditions}\n{self.state()}"
+
+    __repr__ = __str__
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        shown = display(Html(self._repr_html_(), str(self)), display_id=True)
+        if self.decide and not self.decision:
+            display(self.buttons(lambda gate: shown.update(Html(gate._repr_html_(), str(gate)))))
+
+    def buttons(self, decided: Callable[[Gate], object]) -> ipywidgets.Widget:
+        """Name, reason, approve and refuse; a name and a reason are needed for both.
+
+        Args:
+            decided: called with the gate as it then stands.
+        """
+        import ipywidgets
+
+        name = ipywidgets.Text(value=self.person, description="Name")
+        reason = ipywidgets.Text(description="Reason", layout={"width": "40em"})
+        said = ipywidgets.HTML()
+        approve = ipywidgets.Button(description="Approve", icon="check", button_style="success", tooltip=f"Approve gate {self.name}")
+        refuse = ipywidgets.Button(description="Refuse", icon="times", button_style="danger", tooltip=f"Refuse gate {self.name}")
+
+        def press(approved: bool) -> None:
+            if not name.value.strip() or not reason.value.strip():
+                said.value = "A name and a reason are needed."
+                return
+            assert self.decide is not None
+            stands = self.decide(approved, name.value.strip(), reason.value.strip())
+            for widget in (name, reason, approve, refuse):
+                widget.disabled = True
+            said.value = escape(str(stands))
+            decided(replace(self, decision=stands))
+
+        approve.on_click(lambda _: press(True))
+        refuse.on_click(lambda _: press(False))
+        return ipywidgets.VBox([name, reason, ipywidgets.HBox([approve, refuse]), said])
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a checklist that only a person can tick.
+
+    Args:
+        done_by, at, note: who did it, when (UTC), and what they noted; empty while it is open.
+    """
+
+    id: str
+    title: str
+    done_by: str = ""
+    at: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """Machine-checked items with their evidence, which nobody ticks by hand, and items that a person ticks.
+
+    Args:
+        tick: records an item (id, person, note) and returns it ticked; without it there are no buttons.
+    """
+
+    title: str
+    checks: Checks
+    items: Sequence[Item] = ()
+    tick: Callable[[str, str, str], Item] | None = None
+    person: str = ""
+
+    def table(self) -> Table:
+        """All items as rows."""
+        rows: list[tuple[Any, ...]] = [(f"{c.status.sign} {c.status.value}", c.title, "machine", c.found) for c in self.checks]
+        marks = [c.status.mark for c in self.checks]
+        for item in self.items:
+            rows.append(("✔ done" if item.done_by else "? open", item.title, item.done_by or "a person",
+                         f"{item.at} {item.note}".strip() or "not yet ticked"))
+            marks.append("good" if item.done_by else "unknown")
+        done = sum(mark == "good" for mark in marks)
+        return Table(f"{self.title}: {done} of {len(rows)} done", ("state", "item", "by", "evidence"), rows, marks)
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        shown = display(Html(self._repr_html_(), str(self)), display_id=True)
+        if self.tick and any(not item.done_by for item in self.items):
+            display(self.buttons(lambda now: shown.update(Html(now._repr_html_(), str(now)))))
+
+    def buttons(self, ticked: Callable[[Checklist], object]) -> ipywidgets.Widget:
+        """A name for all, and a note and a button for each open item.
+
+        Args:
+            ticked: called with the checklist as it then stands.
+        """
+        import ipywidgets
+
+        name = ipywidgets.Text(value=self.person, description="Name")
+        now = {item.id: item for item in self.items}
+
+        def row(item: Item) -> ipywidgets.Widget:
+            note = ipywidgets.Text(description="Note", layout={"width": "30em"})
+            button = ipywidgets.Button(description="Done", icon="check", tooltip=item.title)
+
+            def press(_: object) -> None:
+                if not name.value.strip():
+                    name.placeholder = "a name is needed"
+                    return
+                assert self.tick is not None
+                now[item.id] = self.tick(item.id, name.value.strip(), note.value.strip())
+                note.disabled = button.disabled = True
+                ticked(replace(self, items=tuple(now.values())))
+
+            button.on_click(press)
+            return ipywidgets.HBox([button, note, ipywidgets.Label(item.title)])
+        return ipywidgets.VBox([name, *(row(item) for item in self.items if not item.done_by)])
