@@ -148,9 +148,8 @@ class Checks:
         """The checks as rows."""
         rows = [(f"{c.status.sign} {c.status.value}", c.title, c.found, c.expected, c.remedy if c.status.mark != "good" else "")
                 for c in self.items]
-        good = len(self.having(Status.PASSED))
-        title = f"{self.title}: {good} of {len(self) - len(self.having(Status.NOT_CONFIGURED))} passed"
-        return Table(title, ("result", "looked at", "found", "expected", "what to do"), rows,
+        good, asked = len(self.having(Status.PASSED)), len(self) - len(self.having(Status.NOT_CONFIGURED))
+        return Table(f"{self.title}: {good} of {asked} passed" if asked else f"{self.title}: not configured", ("result", "looked at", "found", "expected", "what to do"), rows,
                      [c.status.mark for c in self.items])
 
     def _repr_html_(self) -> str:

@@ -91,6 +91,12 @@ class _Client(PapermillNotebookClient):
 
     stop: _Stop
 
+    def create_kernel_manager(self) -> Any:
+        """A kernel that is spoken to through files of this user's, not through ports that everybody on the machine can reach."""
+        manager = super().create_kernel_manager()
+        manager.transport = "ipc"
+        return manager
+
     def execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:
         self.stop.kernel = self.km.provisioner.pid
         if self.stop.requested:

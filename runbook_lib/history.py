@@ -96,7 +96,7 @@ def minutes(seconds: float | None) -> str:
 
 def _changes(run: Run) -> tuple[str, ...]:
     found = run.read_evidence("migrate.difference")
-    return tuple(found.get("in_words", ())) if found else ()
+    return tuple(change["in_words"] for change in found["changes"]) if found else ()
 
 
 def _issues(state: dict[str, Any]) -> tuple[str, ...]:

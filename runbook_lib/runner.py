@@ -8,7 +8,7 @@ from typing import Any
 
 import nbformat
 
-from runbook_lib import archive, execute
+from runbook_lib import archive, execute, history
 from runbook_lib.errors import Aborted, UsageError
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.run import PHASES, Run
@@ -67,7 +67,7 @@ def report(run: Run) -> Path:
 
     files = sorted(run.folder.glob("[0-9][0-9]_*.ipynb"), key=lambda path: _order(run, path))
     notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in files]
-    text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run))
+    text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run), changes=history.entry(run).changes)
     path = run.folder / "report.html"
     path.write_text(text, encoding="utf-8")
     return path

@@ -20,7 +20,7 @@ def text(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", " ")
     if isinstance(value, float):
-        return f"{value:,.2f}".replace(",", " ")
+        return f"{value:,.2f}".replace(",", " ") if abs(value) >= 0.1 or not value else f"{value:.3f}"
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(text(item) for item in value) or "–"
     return str(value)

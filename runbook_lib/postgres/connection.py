@@ -124,7 +124,7 @@ class Database:
             self._connection = psycopg.connect(
                 host=target.host, port=target.port, user=target.user, password=target.password, dbname=target.database,
                 application_name=application_name, options=options, autocommit=True, row_factory=dict_row,
-                **{"connect_timeout": "10", **target.options},
+                **{"connect_timeout": "10", "keepalives_idle": "30", **target.options},
             )
         except psycopg.Error as error:
             raise _unreachable(target, error) from None

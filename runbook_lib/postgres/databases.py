@@ -87,7 +87,7 @@ def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> N
 
     Raises:
         UsageError: the name is taken.
-        DatabaseError: it was refused, e.g. the owner does not exist here.
+        DatabaseError: it was refused, e.g. because the owner does not exist here.
     """
     if entry(db, name):
         raise UsageError(f"the database {name} exists already; nothing is restored over it", "choose another name")
@@ -99,12 +99,26 @@ def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> N
     parts += [sql.SQL("OWNER {}").format(identifier(facts["owner"]))]
     if db.row("SELECT FROM pg_tablespace WHERE spcname = %s", [facts["tablespace"]]) is not None:
         parts += [sql.SQL("TABLESPACE {}").format(identifier(facts["tablespace"]))]
+    make(db, name, "template0", comment, sql.SQL(" ").join(parts))
+
+
+def make(db: Database, name: str, template: str, comment: str, options: sql.Composable = sql.SQL("")) -> None:  # noqa: B008 - immutable
+    """A new database with a comment that tells whose it is; an interrupt in between leaves none without a comment.
+
+    Raises:
+        DatabaseError: it was refused, e.g. because the name is taken.
+    """
     try:
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ").format(identifier(name)) + sql.SQL(" ").join(parts))
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} ").format(identifier(name), identifier(template)) + options)
+        comment_on(db, name, comment)
     except DatabaseError as error:
         raise DatabaseError(f"the database {name} could not be made: {error.message}", _REMEDIES.get(error.sqlstate, ""),
                             sqlstate=error.sqlstate) from None
-    comment_on(db, name, comment)
+    except BaseException:
+        there = entry(db, name)
+        if there and not there.comment:
+            drop(db, name)
+        raise
 
 
 _REMEDIES = {

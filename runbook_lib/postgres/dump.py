@@ -98,24 +98,32 @@ def predicted_size(db: Database, past: Backup | None = None) -> Prediction:
     """
     with reading(db):
         tables = [row for row in db.rows(query("snapshot_relations")) if row["kind"] == "table"]
-        stored = sum(row["heap_bytes"] + row["toast_bytes"] for row in tables)
+        stored = sum(map(_stored, tables))
         if past:
             was = sum(state.total_bytes - state.index_bytes for state in past.snapshot.tables.values())
             return Prediction(round(past.bytes * max(stored, 1) / max(was, 1)), f"by the backup of {past.finished_at}")
-        largest = sorted(tables, key=lambda row: row["heap_bytes"] + row["toast_bytes"])[-5:]
-        read, packed = map(sum, zip((1, 1), *(_sample(db, row) for row in largest if row["heap_bytes"])))
-    return Prediction(round(stored * packed / read) + 200_000, f"by compressing a sample of {size(read)}")
+        largest = [row for row in sorted(tables, key=_stored)[-8:] if row["heap_bytes"]]
+        samples = [_sample(db, row) for row in largest]
+    known, read = sum(map(_stored, largest)), sum(sample[0] for sample in samples)
+    packed = sum(_stored(row) * sample[1] / sample[0] for row, sample in zip(largest, samples))
+    predicted = packed * stored / known if known else 0.0
+    return Prediction(round(predicted) + 200_000, f"by compressing a sample of {size(read)}")
+
+
+def _stored(row: Mapping[str, Any]) -> int:
+    """What the rows of a table take on disk."""
+    return int(row["heap_bytes"] + row["toast_bytes"])
 
 
 def _sample(db: Database, row: Mapping[str, Any]) -> tuple[int, int]:
     """Bytes on disk of a sample of a table, and what its rows take compressed; the rows are not kept."""
-    percent = min(100.0, 100 * SAMPLE_BYTES / (row["heap_bytes"] + row["toast_bytes"]))
+    percent = min(100.0, 100 * SAMPLE_BYTES / _stored(row))
     packer, packed = zlib.compressobj(1), 0
-    with translated(), db.connection.cursor() as cursor:
-        with cursor.copy(f"COPY (SELECT * FROM ONLY {row['name']} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)) TO STDOUT") as copy:
-            for data in copy:
-                packed += len(packer.compress(data))
-    return round((row["heap_bytes"] + row["toast_bytes"]) * percent / 100), packed + len(packer.flush())
+    statement = f"COPY (SELECT * FROM ONLY {row['name']} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)) TO STDOUT"
+    with translated(), db.connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for data in copy:
+            packed += len(packer.compress(data))
+    return round(_stored(row) * percent / 100), packed + len(packer.flush())
 
 
 def _require_locks(db: Database) -> None:

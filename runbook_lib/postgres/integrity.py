@@ -17,6 +17,8 @@ from runbook_lib.table import Table, size
 LOCK_TIMEOUT_S = 5.0
 """Seconds that counting waits for a table that somebody has locked exclusively."""
 
+SEQUENCES_AT_ONCE = 50
+
 
 @dataclass(frozen=True)
 class ForeignKey:
@@ -163,15 +165,20 @@ def unvalidated_constraints(db: Database) -> Table:
 def sequences_behind(db: Database) -> Table:
     """The sequences whose next value their column already has or has passed: the next insert would fail."""
     with reading(db):
-        found = [(row["sequence"], row["table"], row["column"], behind) for row in db.rows(query("health_sequences")) if (behind := _behind(db, row)) > 0]
+        owned = db.rows(query("health_sequences"))
+    batches = (owned[start:start + SEQUENCES_AT_ONCE] for start in range(0, len(owned), SEQUENCES_AT_ONCE))
+    found = [behind for batch in batches for behind in _behind(db, batch)]
     return Table(f"{len(found)} sequences behind their column", ("sequence", "table", "column", "behind by"), found, ["bad"] * len(found))
 
 
-def _behind(db: Database, row: Mapping[str, Any]) -> int:
-    """By how much; 0 where the sequence is ahead."""
-    sign, extreme = (1, "max") if row["increment"] > 0 else (-1, "min")
-    found = db.row(f"SELECT (SELECT {extreme}({row['column']})::numeric FROM {row['table']}) AS used, last_value, is_called FROM {row['sequence']}") or {}
-    if found["used"] is None:
-        return 0
-    drawn = found["last_value"] - (0 if found["is_called"] else row["increment"])
-    return max(0, int(sign * (found["used"] - drawn)))
+def _behind(db: Database, batch: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, int]]:
+    """Those of a batch that are behind, and by how much; a transaction of its own, for each needs two locks while it runs."""
+    statements = [f"SELECT {number} AS number, (SELECT {'max' if row['increment'] > 0 else 'min'}({row['column']})::numeric FROM {row['table']}) AS used, "
+                  f"last_value, is_called FROM {row['sequence']}" for number, row in enumerate(batch)]
+    with reading(db, statement_timeout_s=600):
+        values = db.rows(" UNION ALL ".join(statements))
+    for value in values:
+        row, sign = batch[value["number"]], 1 if batch[value["number"]]["increment"] > 0 else -1
+        drawn = value["last_value"] - (0 if value["is_called"] else row["increment"])
+        if value["used"] is not None and sign * (value["used"] - drawn) > 0:
+            yield row["sequence"], row["table"], row["column"], int(sign * (value["used"] - drawn))

@@ -170,4 +170,5 @@ def _holder(db: Database, number: int) -> str:
     found = next(held, None)
     if not found:
         return "it has just ended"
-    return f"session {found['pid']}, application “{found['application']}” from {found['client']}, connected since {found['since'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    who = f"session {found['pid']}, application “{found['application']}” from {found['client']}"
+    return f"{who}, connected since {found['since'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from psycopg import sql
-
 from runbook_lib.errors import UsageError
 from runbook_lib.postgres import databases
-from runbook_lib.postgres.connection import Database, Target, identifier
+from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.table import Table
 
 PREFIX = "runbook_scratch_"
@@ -100,8 +98,7 @@ def scratch(server: Target, purpose: str, application_name: str, template: str =
     """
     with reserved(server, purpose, application_name) as place:
         with databases.maintenance(server, application_name, lock_timeout="30s", statement_timeout="30min") as admin:
-            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier(place.target.database), identifier(template)))
-            databases.comment_on(admin, place.target.database, place.mark)
+            databases.make(admin, place.target.database, template, place.mark)
         yield place.target
 
 

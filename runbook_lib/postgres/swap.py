@@ -144,7 +144,7 @@ def swap(server: Target, live_name: str, restored_name: str, failed_name: str, a
         wait_s: seconds to wait for sessions to end.
 
     Raises:
-        UsageError: names or numbers do not fit together; nothing was touched.
+        UsageError: names or numbers do not fit together, or the restore has not finished; nothing was touched.
         GateError: a prepared transaction or an active logical slot holds on to a database; nothing was touched.
         DatabaseError: a step was refused. Where nothing was renamed yet, the live database is open again.
     """
@@ -164,6 +164,21 @@ def swap(server: Target, live_name: str, restored_name: str, failed_name: str, a
         return _result(db, names, len(ended), time.monotonic() - started)
 
 
+def reopen(server: Target, live_name: str, restored_name: str, failed_name: str, application_name: str) -> State:
+    """Take back a swap that renamed nothing yet: the live database is open again, with the comment that it had.
+
+    Raises:
+        UsageError: databases are renamed already; only going on with `swap` makes them whole.
+    """
+    names = (live_name, restored_name, failed_name)
+    with databases.maintenance(server, application_name, names, lock_timeout="10s", statement_timeout="60s") as db:
+        found = state(db, *names)
+        if found.stage not in (Stage.NOT_BEGUN, Stage.CLOSED) or not found.live:
+            raise UsageError(f"the swap of {live_name} is {found.stage.value}", "go on with the swap: it finishes from where it stands")
+        _undo(db, found, names, _former_comment(found.live))
+        return state(db, *names)
+
+
 def _require_clear(db: Database, found: State, names: tuple[str, str, str], expected_live_oid: int | None) -> None:
     if found.stage is Stage.UNCLEAR or len(set(names)) < 3:
         raise UsageError(f"the swap of {names[0]} is {found.stage.value}: {found.why or 'its three names are not three'}",
@@ -171,6 +186,8 @@ def _require_clear(db: Database, found: State, names: tuple[str, str, str], expe
     if found.stage in (Stage.NOT_BEGUN, Stage.CLOSED) and found.live and expected_live_oid not in (None, found.live.oid):
         raise UsageError(f"{names[0]} has oid {found.live.oid}, not {expected_live_oid}: it is another database than the one that was planned for",
                          "plan again")
+    if found.restored and found.restored.comment.startswith(databases.UNFINISHED):
+        raise UsageError(f"{names[1]} is not restored to its end", "restore it again, then swap")
     held = [f"{row['what']} in {row['database']}" for row in db.rows(query("swap_obstacles")) if row["database"] in names]
     if held and found.stage is not Stage.DONE:
         raise GateError(f"the swap of {names[0]} is held up by {'; '.join(held)}",
@@ -180,7 +197,7 @@ def _require_clear(db: Database, found: State, names: tuple[str, str, str], expe
 def _rename_both(db: Database, found: State, names: tuple[str, str, str], application_name: str, wait_s: float) -> tuple[int, ...]:
     live_name, restored_name, failed_name = names
     assert found.live and found.restored
-    comment = found.live.comment.partition(_WAS)[2] if _numbers(found.live) else found.live.comment
+    comment = _former_comment(found.live)
     try:
         databases.comment_on(db, live_name, _note(found, application_name, comment))
         _open(db, live_name, False)
@@ -193,6 +210,11 @@ def _rename_both(db: Database, found: State, names: tuple[str, str, str], applic
     except BaseException:
         _undo(db, found, names, comment)
         raise
+
+
+def _former_comment(live: Entry) -> str:
+    """The live database's own comment, also where an interrupted swap has written its note over it."""
+    return live.comment.partition(_WAS)[2] if _numbers(live) else live.comment
 
 
 def _note(found: State, application_name: str, comment: str) -> str:

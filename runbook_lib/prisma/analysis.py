@@ -107,3 +107,5 @@ def _catalogue_only(draft: Draft, node: ast.Node) -> None:
     else:
         name = listed(value, draft.schema) if value is not None else ""
     getattr(draft, action)(kind, name)
+    if isinstance(node, ast.CreateDomainStmt) and node.constraints:
+        draft.known.add_domain(name)

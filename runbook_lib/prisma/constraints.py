@@ -30,7 +30,7 @@ def add(draft: Draft, table: str, node: ast.Constraint, column: str = "", *, all
     columns = tuple(item.sval for item in node.fk_attrs or node.keys or ()) or ((column,) if column else ())
     stem = () if node.contype == C.CONSTR_PRIMARY else columns
     name = node.conname or node.indexname or generated(table, stem, _SUFFIX[node.contype])
-    draft.lock(table, CONSTRAINT.get(node.contype, LockMode.ACCESS_EXCLUSIVE))
+    draft.lock_tree(table, CONSTRAINT.get(node.contype, LockMode.ACCESS_EXCLUSIVE))
     if node.contype != C.CONSTR_NOTNULL:
         draft.added("constraint", f"{table}.{quote(name)}", type=_KIND[node.contype], definition=_brackets(columns))
     if node.contype == C.CONSTR_FOREIGN:
@@ -85,6 +85,10 @@ def _index(draft: Draft, table: str, node: ast.Constraint, name: str, columns: t
         draft.remark("brief-exclusive-lock", table, what=f"adding {quote(name)} on the index that is there")
         return
     draft.added("index", index, table=table, definition=_brackets(columns))
+    for below in draft.known.tree(table)[1:]:  # a partition's index and constraint have names of their own
+        own = generated(below, () if node.contype == C.CONSTR_PRIMARY else columns, _SUFFIX[node.contype])
+        draft.added("index", join(schema_of(below), own), table=below, definition=_brackets(columns))
+        draft.added("constraint", f"{below}.{quote(own)}", type=_KIND[node.contype], definition=_brackets(columns))
     draft.scan(table)
     better = safer.by_index(table, node, name, columns) if node.contype != C.CONSTR_EXCLUSION else ""
     draft.remark("scan-under-exclusive-lock", table, better, what=f"building {quote(name)}")

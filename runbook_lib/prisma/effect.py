@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import LockMode
-from runbook_lib.prisma.names import short
+from runbook_lib.prisma.names import join, parts, short
 
 
 @dataclass(frozen=True)
@@ -159,25 +159,41 @@ class Draft:
             new = self.known.is_new(relation) or self.known.is_new(self.known.table_of(relation) or "")
             self._locks[relation] = Lock(relation, mode, kind or self.known.kind(relation), new)
 
+    def lock_tree(self, table: str, mode: LockMode) -> None:
+        """It takes this lock on a table and on everything below it: partitions, and what inherits from it."""
+        for name in self.known.tree(table):
+            self.lock(name, mode)
+
     def added(self, kind: str, name: str, /, **properties: Any) -> None:
         """It creates an object."""
-        self._changes[Change(kind, name, "added")] = None
-        self.known.create(kind, name, **properties)
+        for each in self._each(kind, name):
+            self._changes[Change(kind, each, "added")] = None
+            self.known.create(kind, each, **properties)
 
     def removed(self, kind: str, name: str) -> None:
         """It removes an object."""
-        self._changes[Change(kind, name, "removed")] = None
-        self.known.remove(kind, name)
+        for each in self._each(kind, name):
+            self._changes[Change(kind, each, "removed")] = None
+            self.known.remove(kind, each)
 
     def changed(self, kind: str, name: str, property: str = "") -> None:
         """It changes a property of an object."""
-        self._changes[Change(kind, name, "changed", property)] = None
+        for each in self._each(kind, name):
+            self._changes[Change(kind, each, "changed", property)] = None
 
     def renamed(self, kind: str, old: str, new: str) -> None:
         """It renames an object: to the catalogue one goes and another comes."""
-        self._changes[Change(kind, old, "removed", renamed=new)] = None
-        self._changes[Change(kind, new, "added")] = None
-        self.known.rename(kind, old, new)
+        for before, after in zip(self._each(kind, old), self._each(kind, new)):
+            self._changes[Change(kind, before, "removed", renamed=after)] = None
+            self._changes[Change(kind, after, "added")] = None
+            self.known.rename(kind, before, after)
+
+    def _each(self, kind: str, name: str) -> list[str]:
+        """A column or constraint on its table and on every table below it; other objects as they are."""
+        if kind not in ("column", "constraint"):
+            return [name]
+        table = join(*parts(name)[:2])
+        return [f"{each}{name.removeprefix(table)}" for each in self.known.tree(table)]
 
     def rows(self, table: str, action: str, columns: tuple[str, ...] = ()) -> None:
         """It changes rows."""
@@ -185,13 +201,15 @@ class Draft:
 
     def rewrite(self, table: str) -> None:
         """It writes the whole table anew; one that a statement before made is no matter."""
-        if not self.known.is_new(table):
-            self._rewrites[table] = None
+        for name in self.known.tree(table):
+            if not self.known.is_new(name) and not self.known.is_partitioned(name):
+                self._rewrites[name] = None
 
     def scan(self, table: str) -> None:
         """It reads the whole table; one that a statement before made is no matter."""
-        if not self.known.is_new(table):
-            self._scans[table] = None
+        for name in self.known.tree(table):
+            if not self.known.is_new(name):
+                self._scans[name] = None
 
     def remark(self, rule: str, relation: str = "", safer: str = "", **values: Any) -> None:
         """There is something to say: `values` fill the sentence of `rules.RULES[rule]`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pglast import ast
@@ -14,7 +14,7 @@ from runbook_lib.prisma.effect import Effect, Remark
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.names import listed, short
-from runbook_lib.prisma.rules import Finding, Sizes, finding
+from runbook_lib.prisma.rules import Finding, Sizes, finding, use_said
 from runbook_lib.prisma.safer import deparsed
 from runbook_lib.prisma.statements import BYTE_ORDER_MARK, Parsed, split
 from runbook_lib.prisma.transactions import TransactionRule, groups
@@ -63,12 +63,15 @@ def _effect(parsed: Parsed, known: Known) -> Effect:
     return Effect("–", remarks=remarks, unclear=refused)
 
 
-def findings(file: MigrationFile, found: Sequence[Statement], known: Known, sizes: Sizes, rule: TransactionRule) -> tuple[Finding, ...]:
+def findings(file: MigrationFile, found: Sequence[Statement], known: Known, sizes: Sizes, rule: TransactionRule,
+             index_use: Sizes) -> tuple[Finding, ...]:
     """What there is to know about a file, in the order of its lines; `known` still knows former names."""
     said: dict[tuple[int, str, str], Finding | None] = {}
     remarks = [(statement, remark) for statement in found for remark in statement.effect.remarks]
     for statement, remark in (*_whole(file, found), *_together(found, rule), *remarks):
         line, number = (statement.parsed.error_line or statement.parsed.line, statement.parsed.number) if statement else (1, 0)
+        if "index" in remark.values:
+            remark = replace(remark, values={**remark.values, "use": use_said(index_use.get(remark.values["index"]))})
         key = number, remark.rule, remark.relation + str(remark.values)
         if key not in said:
             said[key] = finding(remark, file.name, line, number, sizes, known.original(remark.relation))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from runbook_lib.prisma.names import join, parts
@@ -17,11 +18,29 @@ _CASCADES = re.compile(r"ON DELETE (CASCADE|SET NULL|SET DEFAULT)")
 
 
 class _Overlay:
-    """A mapping that is only read, below what is written here; None is an entry that is gone."""
+    """A mapping that is only read, below what is written here; None is an entry that is gone.
 
-    def __init__(self, base: Mapping[str, Properties]) -> None:
+    Args:
+        base: the catalogue's objects of one kind.
+        owner: the table that an object stands on.
+    """
+
+    def __init__(self, base: Mapping[str, Properties], owner: Callable[[str, Properties], str]) -> None:
         self._base = base
         self._own: dict[str, Properties | None] = {}
+        self._owner = owner
+
+    @cached_property
+    def _by_owner(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, value in self._base.items():
+            found.setdefault(self._owner(name, value), []).append(name)
+        return found
+
+    def of(self, *tables: str) -> Iterator[tuple[str, Properties]]:
+        """The objects that stand on a table, given under all its names."""
+        yield from ((name, value) for name, value in self._own.items() if value is not None and self._owner(name, value) in tables)
+        yield from ((name, self._base[name]) for table in tables for name in self._by_owner.get(table, ()) if name not in self._own)
 
     def get(self, name: str) -> Properties | None:
         """The properties of an object; None where there is none."""
@@ -64,10 +83,16 @@ class Known:
         """Whether what is read now is sure to be run: False within a DO block, whose tables are never taken for new."""
         self.complete = catalog is not None
         catalog = catalog or {}
-        self.tables, self.columns, self.indexes, self.enums, self.constraints = (
-            _Overlay(catalog.get(kind, {})) for kind in ("table", "column", "index", "enum", "constraint"))
+        self.tables, self.columns, self.enums, self.constraints = (
+            _Overlay(catalog.get(kind, {}), _prefix) for kind in ("table", "column", "enum", "constraint"))
+        self.indexes = _Overlay(catalog.get("index", {}), lambda _, index: index.get("table", ""))
         self._sequences = {name: value["owned_by"] for name, value in catalog.get("sequence", {}).items() if value.get("owned_by")}
         self._others = {name: kind for kind in ("view", "materialized view", "sequence") for name in catalog.get(kind, {})}
+        self._domains = {name for name, value in catalog.get("domain", {}).items() if value.get("checks") or value.get("not_null")}
+        self._children: dict[str, list[str]] = {}
+        for name, value in catalog.get("table", {}).items():
+            for parent in (*(value.get("inherits") or ()), *filter(None, [value.get("partition_of")])):
+                self._children.setdefault(parent, []).append(name)
         self._views = catalog.get("materialized view", {})
         self._statistics = {name: value.get("definition", "").rpartition(" FROM ")[2] for name, value in catalog.get("statistics", {}).items()}
         self._triggers = {join(*parts(name)[:2]) for name in catalog.get("trigger", {})}
@@ -154,6 +179,27 @@ class Known:
         found = self.indexes.get(index)
         return found.get("table") if found else None
 
+    def tree(self, table: str) -> list[str]:
+        """The table, its partitions, and the tables that inherit from it."""
+        below = self._children.get(self.original(table), [])
+        return [table, *(name for child in below if self.has(child) is not False for name in self.tree(child))]
+
+    def is_partitioned(self, table: str) -> bool:
+        """Whether its rows are in its partitions, and it has no file of its own."""
+        return (self.tables.get(table) or {}).get("kind") == "partitioned table"
+
+    def add_child(self, parent: str, table: str) -> None:
+        """A statement makes the table a partition of the parent, or lets it inherit."""
+        self._children.setdefault(self.original(parent), []).append(table)
+
+    def restricts(self, domain: str) -> bool:
+        """Whether it is a domain with rules of its own: a new column of it is checked row by row."""
+        return domain in self._domains
+
+    def add_domain(self, name: str) -> None:
+        """A statement makes a domain with rules, or adds one."""
+        self._domains.add(name)
+
     def table_of_statistics(self, name: str) -> str | None:
         """The table that extended statistics are about, where it is known."""
         found = parts(self._statistics.get(name, ""))
@@ -192,18 +238,16 @@ class Known:
 
     def belonging_to(self, table: str) -> list[tuple[str, str]]:
         """The kind and name of each index and sequence that goes when the table goes."""
-        origin = (table, self.original(table))
-        return ([("index", name) for name, value in self.indexes.items() if value.get("table") in origin]
+        origin = {table, self.original(table)}
+        return ([("index", name) for name, _ in self.indexes.of(*origin)]
                 + [("sequence", name) for name, column in self._sequences.items() if join(*parts(column)[:2]) in origin])
 
     def standing_on(self, table: str, column: str) -> list[tuple[str, str]]:
         """The kind and name of each index and constraint of the table that goes when the column goes."""
-        origin = self.original(table)
-        indexes = [("index", name) for name, value in self.indexes.items()
-                   if value.get("table") in (table, origin) and column in _columns(value.get("definition", ""))]
-        constraints = [("constraint", name) for name, value in self.constraints.items()
-                       if name.startswith((f"{table}.", f"{origin}.")) and column in _columns(value.get("definition", ""))]
-        return indexes + constraints
+        origin = {table, self.original(table)}
+        found = [("index", name, value) for name, value in self.indexes.of(*origin)]
+        found += [("constraint", name, value) for name, value in self.constraints.of(*origin)]
+        return [(kind, name) for kind, name, value in found if column in _columns(value.get("definition", ""))]
 
     def _foreign_key(self, name: str, properties: Properties) -> ForeignKey | None:
         definition = properties.get("definition", "")
@@ -219,6 +263,10 @@ class Known:
     def _overlay(self, kind: str) -> _Overlay | None:
         return {"table": self.tables, "column": self.columns, "index": self.indexes, "enum": self.enums,
                 "constraint": self.constraints}.get(kind)
+
+
+def _prefix(name: str, _: Properties) -> str:
+    return join(*parts(name)[:2])
 
 
 def _columns(definition: str) -> tuple[str, ...]:

@@ -36,11 +36,13 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
     draft.alone = draft.kind if node.concurrent else ""
     if node.concurrent and node.if_not_exists:
         draft.remark("invalid-index-accepted", table)
-    draft.lock(table, CONCURRENTLY["IndexStmt"] if node.concurrent else BY_NODE["IndexStmt"])
+    draft.lock_tree(table, CONCURRENTLY["IndexStmt"] if node.concurrent else BY_NODE["IndexStmt"])
     if node.if_not_exists and draft.known.table_of(name):
         draft.remark("nothing-to-do", table, what=f"IF NOT EXISTS: there is an index {short(name)} already, whatever its columns are")
         return
-    draft.added("index", name, table=table, definition=f"({', '.join(map(quote, columns))})")
+    for below in draft.known.tree(table):
+        own = name if below == table else join(schema_of(below), generated(below, columns, "idx"))
+        draft.added("index", own, table=below, definition=f"({', '.join(map(quote, columns))})")
     draft.scan(table)
     if node.concurrent:
         draft.remark("built-concurrently", table, what="CREATE INDEX CONCURRENTLY")
@@ -94,22 +96,23 @@ def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
     if table:
         draft.lock(table, mode)
     draft.removed("index", name)
-    draft.remark("index-dropped", table or name, name=short(name), use="")
+    draft.remark("index-dropped", table or name, name=short(name), use="", index=name)
     if not concurrent:
         draft.remark("brief-exclusive-lock", table or name, safer.drop_index_concurrently(name), what=f"DROP INDEX {short(name)}")
 
 
 def _drop_table(draft: Draft, name: str) -> None:
-    draft.lock(name, BY_NODE["DropStmt"])
+    draft.lock_tree(name, BY_NODE["DropStmt"])
     draft.remark("table-dropped", name)
     draft.remark("client-breaks", name, name=short(name))
     for other in draft.known.referred_by(name) + tuple(key.table for key in draft.known.referring_to(name)):
         draft.lock(other, LockMode.ACCESS_EXCLUSIVE)
         draft.remark("brief-exclusive-lock", other, what=f"dropping {short(name)} and its foreign keys")
-    draft.rows(name, "delete")
-    for kind, part in draft.known.belonging_to(name):
-        draft.removed(kind, part)
-    draft.removed("table", name)
+    for each in reversed(draft.known.tree(name)):
+        draft.rows(each, "delete")
+        for kind, part in draft.known.belonging_to(each):
+            draft.removed(kind, part)
+        draft.removed("table", each)
 
 
 def _drop_other(draft: Draft, kind: ObjectType, word: str, name: str) -> None:
@@ -145,7 +148,7 @@ def rename(draft: Draft, node: ast.RenameStmt) -> None:
         draft.renamed(word, old, new)
     elif node.relation is not None:
         table = relation(node.relation, draft.schema)
-        draft.lock(table, BY_NODE["RenameStmt"])
+        draft.lock_tree(table, BY_NODE["RenameStmt"])
         draft.renamed(word, f"{table}.{quote(node.subname)}", f"{table}.{quote(node.newname)}")
         if node.renameType == O.OBJECT_COLUMN:
             draft.remark("client-breaks", table, name=f"{short(table)}.{quote(node.subname)}")
@@ -279,6 +282,7 @@ def alter_domain(draft: Draft, node: ast.AlterDomainStmt) -> None:
     draft.kind = "ALTER DOMAIN"
     name = listed(node.typeName, draft.schema)
     draft.changed("domain", name)
+    draft.known.add_domain(name)
     columns = [column for column, value in draft.known.columns.items() if value.get("type") == name] if node.subtype in ("C", "O") else []
     for column in columns:
         table = join(*parts(column)[:2])

@@ -52,7 +52,8 @@ def reads(draft: Draft, node: ast.Node | None) -> _Query:
         query(node)
     for item in query.read:
         if item.schemaname or item.relname not in query.named:
-            draft.lock(relation(item, draft.schema), LockMode.ROW_SHARE if query.locks else LockMode.ACCESS_SHARE)
+            mode = LockMode.ROW_SHARE if query.locks else LockMode.ACCESS_SHARE
+            (draft.lock_tree if item.inh else draft.lock)(relation(item, draft.schema), mode)
     return query
 
 
@@ -82,13 +83,12 @@ def _insert(draft: Draft, node: ast.InsertStmt) -> None:
 
 def _update(draft: Draft, node: ast.UpdateStmt) -> None:
     table, columns = relation(node.relation, draft.schema), _targets(node.targetList)
-    fresh = next((column for column in columns if draft.known.is_new(f"{table}.{column}")), None)
     _writes(draft, table, "update", columns)
     if not node.whereClause and not node.fromClause:
         draft.scan(table)
-        draft.remark("all-rows-updated", table, safer.batches(node, table, fresh))
+        draft.remark("all-rows-updated", table, safer.batches(node, table))
     else:
-        draft.remark("rows-updated", table, safer.batches(node, table, fresh) if not node.fromClause and not node.withClause else
+        draft.remark("rows-updated", table, safer.batches(node, table) if not node.fromClause and not node.withClause else
                      "update some thousand rows at a time, each batch in a transaction of its own")
 
 
@@ -131,8 +131,10 @@ def _targets(targets: tuple[ast.ResTarget, ...] | None) -> tuple[str, ...]:
 
 
 def _writes(draft: Draft, table: str, action: str, columns: tuple[str, ...] = ()) -> None:
-    draft.lock(table, LockMode.ROW_EXCLUSIVE)
+    (draft.lock if action == "insert" else draft.lock_tree)(table, LockMode.ROW_EXCLUSIVE)
     draft.rows(table, action, columns)
+    for below in draft.known.tree(table)[1:]:
+        draft.rows(below, action, columns)
     if draft.known.has_triggers(table):
         draft.unclear = f"a trigger on {short(table)} may do more"
 
@@ -146,8 +148,9 @@ def truncate(draft: Draft, node: ast.TruncateStmt) -> None:
     names = [relation(item, draft.schema) for item in node.relations]
     cascade = node.behavior.name == "DROP_CASCADE"
     for name in names:
-        draft.lock(name, BY_NODE["TruncateStmt"])
-        draft.rows(name, "delete")
+        draft.lock_tree(name, BY_NODE["TruncateStmt"])
+        for below in draft.known.tree(name):
+            draft.rows(below, "delete")
         draft.remark("rows-removed", name, what="TRUNCATE")
         names += [key.table for key in draft.known.referring_to(name) if cascade and key.table not in names]
     if cascade and not draft.known.complete:

@@ -28,7 +28,7 @@ def alter_type(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
                      "between these types it depends on the server and its settings")
     else:
         draft.remark("brief-exclusive-lock", table, what=what)
-    narrower = types.narrows(old, new)
+    narrower = _narrows(draft, old, new)
     if narrower:
         draft.remark("type-narrowed", table, name=name, old=old, new=new)
         draft.rows(table, "update", (quote(command.name),))
@@ -37,6 +37,14 @@ def alter_type(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     if rewrite is not types.Rewrite.NO:
         draft.rows(table, "update", (quote(command.name),))
         draft.remark("client-sees-new-type", table, name=name)
+
+
+def _narrows(draft: Draft, old: str | None, new: str) -> bool | None:
+    """Between two enums: whether a label is lost."""
+    before, after = draft.known.enums.get(old or ""), draft.known.enums.get(new)
+    if before and after and before.get("labels") and after.get("labels"):
+        return not set(before["labels"]) <= set(after["labels"])
+    return types.narrows(old, new)
 
 
 def _retype_keys(draft: Draft, table: str, column: str) -> None:

@@ -20,6 +20,7 @@ from runbook_lib.prisma.declared import Declared, declared
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.judge import Statement, findings, statements
 from runbook_lib.prisma.known import Known
+from runbook_lib.prisma.locks import LockMode
 from runbook_lib.prisma.names import short
 from runbook_lib.prisma.rules import Finding, Severity, Sizes
 from runbook_lib.prisma.shown import Shown
@@ -39,7 +40,7 @@ class Review(Shown):
         findings: by file and line.
         files_atomicity: what each file leaves when it fails.
         lint_problems: why squawk could not be asked, or could not read a file; empty where it could.
-        sizes: of the tables, as they were given.
+        sizes, index_use: of tables and indexes, as they were given.
     """
 
     files: tuple[str, ...]
@@ -48,6 +49,7 @@ class Review(Shown):
     files_atomicity: tuple[Atomicity, ...]
     lint_problems: tuple[str, ...] = ()
     sizes: Sizes = field(repr=False, default_factory=dict)
+    index_use: Sizes = field(repr=False, default_factory=dict)
 
     def having(self, severity: Severity) -> tuple[Finding, ...]:
         """The findings of one severity."""
@@ -82,25 +84,32 @@ class Review(Shown):
 
     def tables_affected(self) -> Table:
         """The tables that are there already and are touched: size, strongest lock, what happens to them."""
-        rows, marks = [], []
-        for name in dict.fromkeys(lock.relation for lock in self._locks() if lock.kind != "index"):
-            known, mode = self.sizes.get(name, {}), max(lock.mode for lock in self._locks() if lock.relation == name)
-            rows.append((short(name), known.get("rows"), size(known.get("bytes")), str(mode), mode.blocks_reads, mode.blocks_writes,
-                         self._touched("rewrites", name), self._touched("scans", name), self._rows(name)))
-            marks.append("bad" if mode.blocks_writes and (rows[-1][6] or rows[-1][7]) else "")
+        strongest: dict[str, LockMode] = {}
+        for lock in (lock for statement in self.statements for lock in statement.effect.locks if not lock.new and lock.kind != "index"):
+            strongest[lock.relation] = max(lock.mode, strongest.get(lock.relation, lock.mode))
+        rewritten = {name for statement in self.statements for name in statement.effect.rewrites}
+        read = {name for statement in self.statements for name in statement.effect.scans}
+        actions: dict[str, dict[str, None]] = {}
+        for change in (change for statement in self.statements for change in statement.effect.rows):
+            actions.setdefault(change.table, {})[change.action] = None
+        rows = [(short(name), self.sizes.get(name, {}).get("rows"), size(self.sizes.get(name, {}).get("bytes")), str(mode), mode.blocks_reads,
+                 mode.blocks_writes, name in rewritten, name in read, ", ".join(actions.get(name, ())) or "no") for name, mode in strongest.items()]
+        marks = ["bad" if row[5] and (row[6] or row[7]) else "" for row in rows]
         columns = ("table", "rows", "size", "strongest lock", "stops reads", "stops writes", "rewritten", "read whole", "rows changed")
         return Table(f"{len(rows)} tables affected", columns, rows, marks)
 
     def indexes(self) -> Table:
-        """Indexes that come and go: on which table, and whether they are built without blocking."""
+        """Indexes that come and go: on which table, whether they are built without blocking, how often those that go were used."""
         rows = []
         for statement in self.statements:
             for change in statement.effect.changes:
                 if change.kind == "index" and change.action in ("added", "removed"):
                     on = next((lock for lock in statement.effect.locks if lock.kind != "index"), None)
                     how = "new table" if on and on.new else "concurrently" if "CONCURRENTLY" in statement.effect.kind else "blocking"
-                    rows.append((change.action, short(change.name), short(on.relation) if on else None, how, statement.place))
-        return Table(f"{len(rows)} indexes come or go", ("change", "index", "table", "how", "where"), rows,
+                    use = self.index_use.get(change.name, {}) if change.action == "removed" else {}
+                    rows.append((change.action, short(change.name), short(on.relation) if on else None, how, use.get("scans"),
+                                 size(use.get("bytes")), statement.place))
+        return Table(f"{len(rows)} indexes come or go", ("change", "index", "table", "how", "scans so far", "size", "where"), rows,
                      ["bad" if row[3] == "blocking" and row[0] == "added" else "" for row in rows])
 
     def atomicity(self) -> Table:
@@ -116,20 +125,10 @@ class Review(Shown):
                 "statements": [item.as_dict() for item in self.statements],
                 "atomicity": [item.as_dict() for item in self.files_atomicity], "lint_problems": list(self.lint_problems)}
 
-    def _locks(self) -> list[Any]:
-        return [lock for statement in self.statements for lock in statement.effect.locks if not lock.new]
-
-    def _touched(self, what: str, name: str) -> bool:
-        return any(name in getattr(statement.effect, what) for statement in self.statements)
-
-    def _rows(self, name: str) -> str:
-        actions = [change.action for statement in self.statements for change in statement.effect.rows if change.table == name]
-        return ", ".join(dict.fromkeys(actions)) or "no"
-
 
 def review(files: Sequence[MigrationFile], catalog: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None, sizes: Sizes | None = None,
            rule: TransactionRule = TransactionRule.WHOLE_FILE, *, schema: str = "public", before: Sequence[MigrationFile] = (),
-           linter: Path = squawk.PROGRAM) -> Review:
+           index_use: Sizes | None = None, linter: Path = squawk.PROGRAM) -> Review:
     """Read the files that are to be applied, in their order.
 
     Args:
@@ -139,6 +138,7 @@ def review(files: Sequence[MigrationFile], catalog: Mapping[str, Mapping[str, Ma
         rule: how Prisma sends a file.
         schema: where unqualified names live: the schema in the URL.
         before: the applied files: where there is no catalogue, they tell which index is whose and which type a column has.
+        index_use: by qualified name of the index, "scans" (how often it was used) and "bytes".
         linter: the program squawk.
     """
     known, sizes = Known(catalog, schema), sizes or {}
@@ -152,7 +152,7 @@ def review(files: Sequence[MigrationFile], catalog: Mapping[str, Mapping[str, Ma
     problems = [lint.problem] if lint.problem else []
     for file in files:
         found = statements(file, known)
-        ours = findings(file, found, known, sizes, rule)
+        ours = findings(file, found, known, sizes, rule, index_use or {})
         harmless = frozenset(item.parsed.number for item in found if item.harmless)
         theirs, unread = squawk.findings(file.name, lint.messages.get(str(file.path), ()), [item.parsed for item in found], ours, harmless)
         every += found
@@ -160,4 +160,4 @@ def review(files: Sequence[MigrationFile], catalog: Mapping[str, Mapping[str, Ma
         atomic.append(atomicity(file.name, [item.effect for item in found], rule))
         if unread and not any(item.rule in ("syntax-error", "byte-order-mark") for item in ours):
             problems.append(unread)
-    return Review(tuple(file.name for file in files), tuple(every), tuple(all_findings), tuple(atomic), tuple(problems), sizes)
+    return Review(tuple(file.name for file in files), tuple(every), tuple(all_findings), tuple(atomic), tuple(problems), sizes, index_use or {})

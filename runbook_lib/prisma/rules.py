@@ -181,6 +181,11 @@ def measured(name: str, sizes: Sizes) -> str:
     return f"{short(name)} ({rows}{size(known['bytes'])})"
 
 
+def use_said(use: Mapping[str, Any] | None) -> str:
+    """How often an index was used, where it is known."""
+    return f"; it was used {text(use['scans'])} times since the statistics began" if use and use.get("scans") is not None else ""
+
+
 def finding(remark: Remark, file: str, line: int, statement: int, sizes: Sizes, now: str = "") -> Finding | None:
     """A remark, weighed: None where it is about a table that the migration itself makes, and so concerns nobody.
 

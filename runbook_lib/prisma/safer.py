@@ -81,16 +81,21 @@ def volatile_column(table: str, column: str, type: str, default: str) -> str:
             f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default};  -- for new rows; then fill the old ones in batches")
 
 
-def batches(node: ast.UpdateStmt, table: str, key: str | None) -> str:
-    """An UPDATE of some thousand rows at a time; `key` is a column that tells the rows to do still, where one is known."""
-    matching = [f"{key} IS NULL"] if key else []
-    matching += [f"({deparsed(node.whereClause)})"] if node.whereClause else []
-    todo = " AND ".join(matching) or "true"
-    done = "" if key else "  -- add a condition that a row fulfils no more once it is done"
+def batches(node: ast.UpdateStmt, table: str) -> str:
+    """An UPDATE of some thousand rows at a time; rows that have the new value already are left out, where that can be said."""
+    todo = [_undone(target) for target in node.targetList[:1] if _undone(target)]
+    known, done = bool(todo), "  -- add a condition that a row fulfils no more once it is done"
+    todo += [f"({deparsed(node.whereClause)})"] if node.whereClause else []
     before, node.whereClause = node.whereClause, None
     try:
         update = deparsed(node)
     finally:
         node.whereClause = before
-    return (f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {short(table)} WHERE {todo} LIMIT 5000));{done}\n"
-            "-- repeat, each time in a transaction of its own, until no row is touched")
+    return (f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {short(table)} WHERE {' AND '.join(todo) or 'true'} LIMIT 5000));"
+            f"{'' if known else done}\n-- repeat, each time in a transaction of its own, until no row is touched")
+
+
+def _undone(target: ast.ResTarget) -> str:
+    """The condition that a row has not got its new value yet, where that is a constant."""
+    value = target.val.arg if isinstance(target.val, ast.TypeCast) else target.val
+    return f"{quote(target.name)} IS DISTINCT FROM {deparsed(target.val)}" if isinstance(value, ast.A_Const) and target.name else ""

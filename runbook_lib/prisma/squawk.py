@@ -34,7 +34,7 @@ SAME: Mapping[str, frozenset[str]] = {
     "ban-drop-table": frozenset({"table-dropped"}),
     "ban-truncate-cascade": frozenset({"rows-removed"}),
     "changing-column-type": frozenset({"table-rewrite", "table-may-be-rewritten", "type-narrowed", "type-changed", "brief-exclusive-lock"}),
-    "constraint-missing-not-valid": frozenset({"constraint-blocks-writes", "scan-under-exclusive-lock"}),
+    "constraint-missing-not-valid": frozenset({"constraint-blocks-writes", "scan-under-exclusive-lock", "brief-write-block", "not-validated"}),
     "disallowed-unique-constraint": frozenset({"scan-under-exclusive-lock"}),
     "renaming-column": frozenset({"client-breaks"}),
     "renaming-table": frozenset({"client-breaks"}),

@@ -14,6 +14,10 @@ from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import ALTER_TABLE, CONCURRENTLY, REWRITES, STRONG_OPTIONS, LockMode
 from runbook_lib.prisma.names import generated, join, quote, relation, schema_of, short
 
+_NOT_BELOW = frozenset({AT.AT_AttachPartition, AT.AT_DetachPartition, AT.AT_DetachPartitionFinalize, AT.AT_ChangeOwner, AT.AT_SetTableSpace,
+                        AT.AT_SetRelOptions, AT.AT_ResetRelOptions, AT.AT_EnableRowSecurity, AT.AT_DisableRowSecurity, AT.AT_ForceRowSecurity,
+                        AT.AT_NoForceRowSecurity, AT.AT_ReplicaIdentity, AT.AT_AddInherit, AT.AT_DropInherit})
+"""Subcommands that change the named table alone; the others go down to partitions and inheriting tables."""
 _RELATIONS = {ObjectType.OBJECT_TABLE: "table", ObjectType.OBJECT_INDEX: "index", ObjectType.OBJECT_VIEW: "view",
               ObjectType.OBJECT_MATVIEW: "materialized view", ObjectType.OBJECT_SEQUENCE: "sequence", ObjectType.OBJECT_FOREIGN_TABLE: "table"}
 
@@ -31,6 +35,7 @@ def create_table(draft: Draft, node: ast.CreateStmt) -> None:
     for parent in node.inhRelations or ():
         name = relation(parent, draft.schema)
         draft.lock(name, LockMode.ACCESS_EXCLUSIVE if partition else LockMode.SHARE_UPDATE_EXCLUSIVE)
+        draft.known.add_child(name, table)
         if partition:
             draft.remark("brief-exclusive-lock", name, "CREATE TABLE … (LIKE …), then ALTER TABLE … ATTACH PARTITION", what="PARTITION OF")
     for element in node.tableElts or ():
@@ -57,6 +62,8 @@ def alter_table(draft: Draft, node: ast.AlterTableStmt) -> None:
         draft.remark("nothing-to-do", what=f"IF EXISTS: there is no {short(table)}")
         return
     for command in node.cmds or ():
+        if kind == "table" and node.relation.inh and command.subtype not in _NOT_BELOW:
+            draft.lock_tree(table, _mode(command))
         draft.lock(table, _mode(command), kind if kind != "table" else "")
         handler = _COMMANDS.get(command.subtype)
         if handler:
@@ -119,10 +126,10 @@ def _add_column(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     kind, default = types.of(node.typeName, draft.schema), found.get(C.CONSTR_DEFAULT)
     volatile = types.volatile(default.raw_expr) if default else frozenset()
     stored = C.CONSTR_GENERATED in found and found[C.CONSTR_GENERATED].generated_kind != "v"
-    if volatile or stored or _serial(node) or C.CONSTR_IDENTITY in found:
+    if volatile or stored or _serial(node) or C.CONSTR_IDENTITY in found or draft.known.restricts(kind):
         draft.rewrite(table)
         better = safer.volatile_column(table, node.colname, kind, safer.deparsed(default.raw_expr)) if default else ""
-        draft.remark("table-rewrite", table, better, what=f"ADD COLUMN {quote(node.colname)}, whose value differs from row to row,")
+        draft.remark("table-rewrite", table, better, what=f"ADD COLUMN {quote(node.colname)}, whose value is made row by row,")
     else:
         _brief(draft, table, f"ADD COLUMN {quote(node.colname)}")
     filled = default and not _null(default) or C.CONSTR_GENERATED in found or C.CONSTR_IDENTITY in found or _serial(node)

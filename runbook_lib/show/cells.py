@@ -73,7 +73,7 @@ def _exporter() -> HTMLExporter:
 
     template = Path(__file__).with_name("notebook.html.j2")
     config = Config({"NbConvertBase": {"display_data_priority": _SHOWN}, "HighlightMagicsPreprocessor": {"enabled": False}})
-    exporter = HTMLExporter(config=config, template_file=str(template), exclude_anchor_links=True)
+    exporter = HTMLExporter(config=config, template_file=str(template))
     exporter.register_filter("plain", plain)
     exporter.register_filter("first_line", lambda text: next((line for line in text.splitlines() if line.strip()), "")[:90])
     return exporter
@@ -88,8 +88,20 @@ def _shortened(notebook: NotebookNode, longest: int) -> NotebookNode:
     for number, cell in enumerate(short.cells):
         cell.setdefault("id", f"cell-{number}")
         if cell.cell_type == "code":
-            cell.outputs = [_cut(output, longest) for output in cell.outputs if not _only_widget(output)]
+            cell.outputs = [_cut(output, longest) for output in _joined(cell.outputs) if not _only_widget(output)]
     return short
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """The outputs, with printed lines that follow one another in one piece."""
+    joined: list[Any] = []
+    for output in outputs:
+        before = joined[-1] if joined else None
+        if before and output.output_type == before.output_type == "stream" and output.name == before.name:
+            before.text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _only_widget(output: Any) -> bool:
@@ -123,7 +135,7 @@ def _middle(text: str, longest: int) -> str:
 
 def _tidy(html: str, anchor: str, present: Collection[str]) -> str:
     """One notebook's HTML made fit to stand beside others: no scripts, own ids, headings below the page's, tables that scroll."""
-    html = re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL | re.IGNORECASE)
+    html = re.sub(r"<(script|style)\b.*?</\1>|<a class=\"anchor-link\".*?</a>", "", html, flags=re.DOTALL | re.IGNORECASE)
     html = re.sub(r'(<[a-zA-Z][^<>]*?\s(?:id|for)=")(?!' + re.escape(anchor) + r'--)', rf"\g<1>{anchor}--", html)
     html = re.sub(r'(<a\b[^<>]*?href=")#(?!' + re.escape(anchor) + r'--)', rf"\g<1>#{anchor}--", html)
     html = re.sub(r"<(/?)h([1-4])\b", lambda found: f"<{found[1]}h{int(found[2]) + 2}", html)

@@ -214,17 +214,18 @@ def _spans(axes: Axes, spans: Sequence[Span]) -> None:
 
 
 def _lines(axes: Axes, samples: Mapping[str, Sequence[tuple[float, float]]], unit: str, limit: float | None, over: str) -> None:
-    styles = ["-", "--", ":", "-."]
-    for number, (name, points) in enumerate(samples.items()):
+    styles, lines, names = ["-", "--", ":", "-."], [], list(samples)
+    for number, points in enumerate(samples.values()):
         colour = (AFTER, BAD, UNKNOWN, GOOD, BEFORE)[number % 5]
-        axes.plot([x for x, _ in points], [y for _, y in points], styles[number % 4], color=colour, linewidth=2, label=name,
-                  marker=_MARKERS[number % len(_MARKERS)], markersize=5, markevery=max(1, len(points) // 25))
+        lines += axes.plot([x for x, _ in points], [y for _, y in points], styles[number % 4], color=colour, linewidth=2,
+                           marker=_MARKERS[number % len(_MARKERS)], markersize=5, markevery=max(1, len(points) // 25))
     if limit is not None:
-        axes.axhline(limit, color=INK, linewidth=2, linestyle=(0, (3, 1)), label=f"limit {text(limit)} {unit}")
+        lines.append(axes.axhline(limit, color=INK, linewidth=2, linestyle=(0, (3, 1))))
+        names.append(f"limit {text(limit)} {unit}")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
     axes.set(xlabel=over, ylabel="seconds" if unit == "s" else unit)
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4)
+    axes.legend(lines, [_name(name) for name in names], loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4)
 
 
 def _runs(axes: Axes, rows: Sequence[tuple[str, str, str, float | None, float | None]]) -> None:

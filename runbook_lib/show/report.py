@@ -6,12 +6,13 @@ who was told; every fact leads to the cell that proves it. All notebooks follow,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from runbook_lib.show.cells import Fragment, anchor_of, fragment
 from runbook_lib.show.style import asset, base_css, dark_variables
@@ -68,8 +69,8 @@ def render(
     page = ""
     for longest in (300_000, 20_000, 2_000):
         fragments = [fragment(file, notebook, files, longest) for file, notebook in notebooks]
-        page = _templates().get_template("report.html.j2").render(
-            **_context(run, fragments, journal), approvals=approvals, evidence=evidence, changes=changes, css=page_css())
+        page = _anchored(_templates().get_template("report.html.j2").render(
+            **_context(run, fragments, journal), approvals=approvals, evidence=evidence, changes=changes, css=page_css()))
         if len(page.encode()) <= LARGEST_PAGE:
             break
     return page
@@ -118,6 +119,12 @@ def _context(run: Mapping[str, Any], fragments: Sequence[Fragment], journal: Seq
         "told": [line for line in journal if line.get("what") in ("notified", "not notified")],
         "lessons": [line["text"] for line in journal if line.get("what") == "lessons learned"],
     }
+
+
+def _anchored(page: str) -> str:
+    """The page, with links to a place that a notebook does not have leading to the notebook instead."""
+    ids = set(re.findall(r'\sid="([^"]+)"', page))
+    return re.sub(r'(?<=\shref="#)([^"]+)--[^"]*(?=")', lambda found: found[0] if unquote(found[0]) in ids else found[1], page)
 
 
 def _phase(entry: Mapping[str, Any], by_anchor: Mapping[str, Fragment]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ JupyterLab in notebooks that it does not trust, too. It follows the reader's lig
 from __future__ import annotations
 
 import re
+import warnings
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ _SETTINGS: dict[str, Any] = {
     "axes.spines.right": False, "axes.spines.left": False, "axes.edgecolor": RULE, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.facecolor": PAPER, "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "grid.color": RULE, "axes.grid": True,
     "axes.grid.axis": "x", "axes.axisbelow": True, "ytick.left": False, "hatch.color": PAPER, "hatch.linewidth": 1.2, "legend.frameon": False,
-    "path.simplify": True, "axes.unicode_minus": True, "legend.borderpad": 0.0,
+    "text.parse_math": False, "legend.borderpad": 0.0,
 }
 
 
@@ -115,7 +116,8 @@ def draw(title: str, table: Table, height_inches: float, paint: Callable[[Axes],
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the reader's fonts draw it, not ours
         figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
         paint(figure.subplots())
         buffer = BytesIO()

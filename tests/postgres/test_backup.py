@@ -1,0 +1,208 @@
+"""A backup: made whole or not at all, every damage found, nothing secret in its words."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runbook_lib.errors import CheckError, DatabaseError, ToolError, UsageError
+from runbook_lib.postgres import dump
+from runbook_lib.postgres.backup import Backup, load, verify_hashes
+from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.restore import prove, restore
+from runbook_lib.postgres.tools import Tools
+
+NAME = "runbook/test/backup"
+
+
+def test_the_manifest_describes_everything_and_reads_back(made: Backup) -> None:
+    assert load(made.folder) == made
+    assert {"catalog.json", "database.json", "globals.sql", "schema.sql", "dump/toc.dat"} < made.files.keys()
+    assert made.snapshot.tables["public.kinds"].rows == 201 and made.snapshot.lsn and made.snapshot.sequences
+    assert made.seconds.keys() == {"dump", "content", "schema and globals", "hashes"} and made.globals_missing == ""
+    assert verify_hashes(made).passed
+
+
+def test_only_its_owner_may_look_into_a_backup(made: Backup) -> None:
+    assert made.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_existing_folder_is_refused(source: Target, programs: Tools, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exists already"):
+        dump.make(source, tmp_path, NAME, tools=programs)
+
+
+def test_a_folder_without_a_manifest_is_no_backup(made: Backup) -> None:
+    (made.folder / "manifest.json").unlink()
+    with pytest.raises(UsageError, match="is no backup"):
+        load(made.folder)
+
+
+def test_every_flipped_bit_is_found(made: Backup) -> None:
+    chance = random.Random(7)
+    files = [path for path in made.folder.rglob("*") if path.is_file() and path.stat().st_size]
+    for _ in range(50):
+        path = chance.choice(files)
+        good = path.read_bytes()
+        place = chance.randrange(len(good))
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1 << chance.randrange(8)]) + good[place + 1:])
+        assert not verify_hashes(made).passed, path
+        path.write_bytes(good)
+    assert verify_hashes(made).passed
+
+
+def test_files_cut_emptied_deleted_or_added_are_found_before_anything_is_restored(made: Backup, programs: Tools) -> None:
+    path = sorted((made.folder / "dump").glob("*.dat.gz"))[0]
+    good, more = path.read_bytes(), path.with_suffix(".more")
+    damages = {"bytes": lambda: path.write_bytes(good[:-1]), "has 0 instead of": lambda: path.write_bytes(b""), "is missing": path.unlink,
+               ".more": lambda: path.rename(more) and more.write_bytes(good) and path.write_bytes(good)}
+    for said, damage in damages.items():
+        damage()
+        failed = verify_hashes(made).failed
+        assert len(failed) == 1 and said in failed[0].found
+        with pytest.raises(CheckError):
+            restore(made, Target("nowhere", 1, "", ""), NAME, tools=programs)
+        path.write_bytes(good)
+
+
+def test_an_edited_manifest_is_found(made: Backup) -> None:
+    path = made.folder / "manifest.json"
+    path.write_text(path.read_text().replace('"rows": 201', '"rows": 202'))
+    assert [one.id for one in verify_hashes(load(path.parent)).failed] == ["backup.manifest"]
+    path.write_text("{}")
+    with pytest.raises(UsageError, match="is damaged"):
+        load(path.parent)
+
+
+def test_a_dump_killed_at_any_point_leaves_no_manifest(rich: Database, tmp_path: Path) -> None:
+    rich.execute("CREATE TABLE big AS SELECT g, md5(g::text) AS a, md5((g + 1)::text) AS b FROM generate_series(1, 150000) AS g")
+    code = ("import sys; from runbook_lib.postgres import dump, tools; from runbook_lib.postgres.connection import Target;"
+            "from runbook_lib.demo.embedded import BINARIES; t = Target.parse(sys.argv[1]);"
+            "print('begun', flush=True); dump.make(t, sys.argv[2], 'runbook/test/killed', tools=tools.tools(t, BINARIES))")
+    for number, delay in enumerate((0.02, 0.1, 0.2, 0.3)):
+        folder = tmp_path / str(number)
+        child = subprocess.Popen([sys.executable, "-c", code, os.environ["RUNBOOK_TEST_URL"], str(folder)], stdout=subprocess.PIPE)
+        assert child.stdout and child.stdout.readline()
+        time.sleep(delay)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        if folder.exists():
+            with pytest.raises(UsageError, match="is no backup"):
+                load(folder)
+
+
+@pytest.fixture(autouse=True)
+def url(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The URL for child processes, off their command line."""
+    monkeypatch.setenv("RUNBOOK_TEST_URL", database)
+
+
+def test_a_table_truncated_during_the_dump_spoils_it(rich: Database, programs: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = dump._pg_dump
+
+    def meanwhile(*arguments: object) -> None:
+        rich.execute("TRUNCATE wide")
+        real(*arguments)
+
+    monkeypatch.setattr(dump, "_pg_dump", meanwhile)
+    with pytest.raises(DatabaseError, match="rewritten while they were dumped.*public.wide"):
+        dump.make(rich.target, tmp_path / "b", NAME, tools=programs)
+    assert not (tmp_path / "b" / "manifest.json").exists()
+
+
+def test_a_dump_under_write_load_matches_its_manifest(rich: Database, programs: Tools, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        with Database(rich.target) as other:
+            while not stop.is_set():
+                other.execute("UPDATE kinds SET i8 = i8 + 1; INSERT INTO wide SELECT max(id) + 1, 'new' FROM wide; DELETE FROM \"no key\" WHERE ctid IN "
+                              "(SELECT ctid FROM \"no key\" LIMIT 1)")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        made = dump.make(rich.target, tmp_path / "b", NAME, tools=programs)
+    finally:
+        stop.set()
+        writer.join()
+    assert prove(made, rich.target, NAME, tools=programs).verified.content.identical
+
+
+def test_a_locked_table_ends_the_dump_within_its_limit(rich: Database, programs: Tools, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "b", ignore_errors=True)
+    with Database(rich.target) as other, other.transaction():
+        other.execute("LOCK TABLE wide IN ACCESS EXCLUSIVE MODE")
+        started = time.monotonic()
+        with pytest.raises((DatabaseError, ToolError), match="lock"):
+            dump.make(rich.target, tmp_path / "b", NAME, tools=programs, lock_timeout_s=0.3)
+    assert time.monotonic() - started < 5
+
+
+def test_the_password_is_in_no_command_line_and_no_file(rich: Database, programs: Tools, tmp_path: Path) -> None:
+    seen: set[str] = set()
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            for child in psutil.Process().children(recursive=True):
+                try:
+                    seen.add(" ".join(child.cmdline()))
+                except psutil.Error:
+                    continue
+
+    lines: list[str] = []
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    made = dump.make(rich.target, tmp_path / "b", NAME, tools=programs, on_line=lines.append)
+    stop.set()
+    watcher.join()
+    text = "".join(seen) + "".join(lines) + str(made) + repr(rich.target) + "".join(p.read_bytes().decode("latin1") for p in made.folder.rglob("*") if p.is_file())
+    assert any("pg_dump" in command for command in seen) and rich.target.password not in text
+
+
+def test_the_schema_is_the_same_text_each_time(backup: Backup, source: Target, programs: Tools, tmp_path: Path) -> None:
+    again = dump.make(source, tmp_path / "b", NAME, tools=programs)
+    assert (again.folder / "schema.sql").read_text() == (backup.folder / "schema.sql").read_text()
+    assert "CREATE TABLE public.kinds" in (backup.folder / "schema.sql").read_text()
+
+
+def test_evidence_of_a_backup_holds_no_setting_and_no_row(made: Backup) -> None:
+    text = json.dumps(made.as_dict(), default=str) + str(made) + made._repr_html_()
+    assert "geheim" not in text and "Grüße 1" not in text
+    assert {"role": None, "name": "app.key", "value": "geheim"} in made.database()["settings"]
+
+
+def test_globals_that_may_not_be_read_are_recorded_as_missing(source: Target, programs: Tools, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("pg_dump", "pg_restore"):
+        (tmp_path / "bin" / name).symlink_to(programs.folder / name)
+    (tmp_path / "bin" / "pg_dumpall").write_text("#!/bin/sh\necho 'pg_dumpall: error: permission denied for table pg_authid'\nexit 1\n")
+    (tmp_path / "bin" / "pg_dumpall").chmod(0o755)
+    made = dump.make(source, tmp_path / "b", NAME, tools=Tools(tmp_path / "bin", programs.version))
+    assert "permission denied" in made.globals_missing and not (made.folder / "globals.sql").exists() and "permission denied" in str(made)
+
+
+def test_the_predicted_size_is_near_the_real_one(rich: Database, programs: Tools, tmp_path: Path) -> None:
+    rich.execute("CREATE TABLE big AS SELECT g, md5(g::text) AS a, 'constant' AS b FROM generate_series(1, 100000) AS g")
+    predicted = dump.predicted_size(rich)
+    made = dump.make(rich.target, tmp_path / "b", NAME, tools=programs)
+    assert 0.7 < predicted.bytes / made.bytes < 1.5
+    assert 0.9 < dump.predicted_size(rich, made).bytes / made.bytes < 1.1
+
+
+def test_progress_is_told_in_lines(source: Target, programs: Tools, tmp_path: Path) -> None:
+    lines: list[str] = []
+    dump.make(source, tmp_path / "b", NAME, tools=programs, on_line=lines.append)
+    assert lines[-1].startswith(f"backup in {tmp_path / 'b'} finished (")

@@ -1,0 +1,52 @@
+"""Scratch databases: ours alone are dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from runbook_lib.errors import UsageError
+from runbook_lib.postgres import databases, scratch
+from runbook_lib.postgres.connection import Database, Target
+
+NAME = "runbook/test/scratch"
+
+
+def test_a_scratch_database_is_there_and_then_gone(source: Target, admin: Database) -> None:
+    with scratch.scratch(source, "try", NAME) as place, Database(place) as db:
+        assert db.value("SELECT current_database()") == place.database and place.database.startswith("runbook_scratch_try_")
+        assert databases.entry(admin, place.database).comment.startswith("runbook scratch: made by runbook/test/scratch at ")
+        assert not scratch.leftovers(admin).items
+    assert databases.entry(admin, place.database) is None
+
+
+def test_it_is_dropped_with_sessions_connected_and_after_an_error(source: Target, admin: Database) -> None:
+    with pytest.raises(ZeroDivisionError), scratch.scratch(source, "try", NAME) as place:
+        Database(place)
+        raise ZeroDivisionError
+    assert databases.entry(admin, place.database) is None
+
+
+@pytest.mark.parametrize("name, comment", [("runbook_scratch_x", ""), ("runbook_scratch_x", "production"), ("customers", "runbook scratch: made by me")])
+def test_name_and_comment_must_both_prove_it_ours(admin: Database, name: str, comment: str) -> None:
+    admin.execute(f"CREATE DATABASE {name}")
+    databases.comment_on(admin, name, comment)
+    try:
+        with pytest.raises(UsageError, match="do not prove"):
+            scratch.drop(admin, name)
+        assert databases.entry(admin, name)
+    finally:
+        databases.drop(admin, name)
+
+
+def test_the_target_itself_is_refused(source: Target, admin: Database) -> None:
+    with pytest.raises(UsageError, match="do not prove"):
+        scratch.drop(admin, source.database)
+
+
+def test_one_whose_maker_is_gone_is_left_over(admin: Database) -> None:
+    admin.execute("CREATE DATABASE runbook_scratch_old")
+    databases.comment_on(admin, "runbook_scratch_old", "runbook scratch: made by runbook/x at 2024-01-01 00:00:00 UTC, session 999999/1.5")
+    assert [one.name for one in scratch.leftovers(admin)] == ["runbook_scratch_old"]
+    assert "runbook_scratch_old" in str(scratch.leftovers(admin))
+    scratch.drop(admin, "runbook_scratch_old")
+    assert not scratch.leftovers(admin).items

@@ -1,0 +1,27 @@
+"""What the files declare, against the difference that a real server's catalogues show."""
+
+from __future__ import annotations
+
+import pytest
+from pglast.parser import parse_sql
+
+from runbook_lib.postgres import catalog
+from runbook_lib.postgres.connection import Database, sql
+from runbook_lib.prisma.analysis import effect
+from runbook_lib.prisma.declared import declared
+from runbook_lib.prisma.known import Known
+from tests.prisma.test_locks import STATEMENTS, db, objects, relations  # noqa: F401  fixtures
+
+pytestmark = pytest.mark.usefixtures("relations")
+CHANGES = [statement for statement in STATEMENTS if statement.startswith(("ALTER", "CREATE", "DROP", "COMMENT", "GRANT", "REVOKE"))]
+
+
+@pytest.mark.parametrize("statement", CHANGES)
+def test_every_change_of_the_catalogue_is_declared(db: Database, objects: dict, statement: str) -> None:  # noqa: F811
+    said = declared([("file:1", effect(parse_sql(statement)[0].stmt, statement, Known(objects)))])
+    with db.connection.transaction(force_rollback=True):
+        before = catalog.read(db)
+        db.execute(sql.SQL(statement))  # type: ignore[arg-type]
+        changes = catalog.difference(before, catalog.read(db)).changes
+    undeclared = [str(change) for change in changes if not said.covers(change.kind, change.name, change.action, change.before, change.after)]
+    assert said.unclear or undeclared == []

@@ -1,0 +1,115 @@
+"""Start-to-end runs of each scenario, by the command line; and what the archive then holds."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from worlds import MARKER, MARKER_PASSWORD, Story, outputs
+
+from runbook_lib import archive
+from runbook_lib.postgres import snapshot
+from runbook_lib.postgres.connection import Target
+from runbook_lib.run import PHASES
+
+pytestmark = pytest.mark.timeout(600)
+
+
+SCENARIOS = ("success", "failing-migration", "lock-conflict", "bad-data")
+Tell = Callable[[str], Story]
+
+
+@pytest.fixture(params=SCENARIOS)
+def story(request: pytest.FixtureRequest, tell: Tell) -> Story:
+    """Each scenario."""
+    return tell(request.param)
+
+
+def test_the_outcome_and_the_exit_status_are_the_scenarios(story: Story) -> None:
+    expected = {"success": ("succeeded", 0), "failing-migration": ("rolled_back", 4), "lock-conflict": ("rolled_back", 4), "bad-data": ("failed", 1)}
+    assert (story.world.newest.outcome, story.status) == expected[story.name], story.output[-3000:]
+
+
+def test_every_phase_that_ran_left_its_notebook_and_the_last_one_shows_the_failing_cell(story: Story) -> None:
+    phases = [(entry["phase"], entry["status"]) for entry in story.world.newest.state["phases"]]
+    failing = {"success": None, "failing-migration": "migrate", "lock-conflict": "migrate", "bad-data": "validate"}[story.name]
+    ran = [phase for phase, _ in phases]
+    assert ran == list(PHASES) if failing is None else ran[:PHASES.index(failing) + 1] == list(PHASES[:PHASES.index(failing) + 1])
+    for entry in story.world.newest.state["phases"]:
+        whole, error = archive.judge(story.world.newest.folder / entry["notebook"])
+        assert whole == (entry["status"] == "succeeded"), (entry, error)
+
+
+def test_the_archive_is_sealed_and_intact(story: Story) -> None:
+    assert archive.verify(story.world.newest) == []
+    done = story.world.command("verify", str(story.world.newest.folder))
+    assert (done.returncode, "intact" in done.stdout) == (0, True)
+
+
+def test_no_byte_of_the_archive_or_of_the_output_holds_a_secret_or_a_row(story: Story) -> None:
+    token = (story.world.folder / "demo" / "secrets" / "api_token").read_text().strip()
+    for secret in (MARKER, MARKER_PASSWORD, token, story.world.platform.server.password, "fictitious.patient", "FICTITIOUS.PATIENT", "FICTITIOUS-MEMBER"):
+        assert secret not in story.output, secret
+        for path in story.world.newest.folder.rglob("*"):
+            assert path.is_dir() or secret.encode() not in path.read_bytes(), (secret, path)
+
+
+def test_the_database_holds_what_the_outcome_says(story: Story) -> None:
+    with story.world.db() as db:
+        columns = db.value("SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' AND column_name LIKE 'insur%%'", ())
+        assert columns == (0 if story.name in ("success", "bad-data") else 2)
+        assert db.value("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'runbook/%%'", ()) == 0
+        scratch = db.value("SELECT count(*) FROM pg_database WHERE datname LIKE 'runbook_scratch%%'", ())
+        assert scratch == 0
+
+
+@pytest.mark.parametrize("name", ["failing-migration", "lock-conflict"])
+def test_after_a_rollback_the_content_is_that_of_before(tell: Tell, name: str) -> None:
+    story = tell(name)
+    before = snapshot.Snapshot.from_dict(story.world.newest.read_evidence("before.snapshot"))
+    now = snapshot.take(Target.parse(story.world.url()), "tests")
+    differing = [item.name for item in before.compare(now).differing]
+    assert differing in ([], ["public._prisma_migrations"])
+
+
+def test_a_failed_database_is_kept_where_a_backup_was_restored(story: Story) -> None:
+    with story.world.db() as db:
+        failed = db.value("SELECT count(*) FROM pg_database WHERE datname LIKE 'healthcare_failed_%%'", ())
+    assert failed == (1 if story.name == "failing-migration" else 0)
+
+
+def test_a_blocker_is_named_with_what_it_held(tell: Tell) -> None:
+    text = outputs(tell("lock-conflict").world.newest.folder / "60_migrate.ipynb")
+    assert "monthly-report" in text and "lock timeout" in text and "AccessExclusiveLock" in text
+
+
+def test_a_session_that_was_in_the_way_is_left_alone(tell: Tell) -> None:
+    assert "Exception in thread" not in tell("lock-conflict").output
+
+
+def test_bad_data_is_found_by_its_foreign_key_and_the_run_says_what_to_type(tell: Tell) -> None:
+    story = tell("bad-data")
+    failed = next(entry for entry in story.world.newest.state["phases"] if entry["phase"] == "validate")["failed_checks"]
+    assert any("InsurancePolicy_patientId_fkey" in item for item in failed)
+    assert f"runbook rollback {story.world.newest.id}" in story.output
+
+
+def test_people_were_told_and_the_record_says_so(story: Story) -> None:
+    told = [json.loads(line) for line in (story.world.folder / "demo" / "notifications.jsonl").read_text().splitlines()]
+    assert any("maintenance starts" in line["title"] for line in told)
+    assert {line["what"] for line in story.world.newest.read_journal()} >= {"run started", "notified", "phase ended", "run ended"}
+
+
+def test_the_evidence_opens_without_the_runbook(story: Story) -> None:
+    for path in (story.world.newest.folder / "evidence").iterdir():
+        with path.open() as file:
+            assert (json.load(file) if path.suffix == ".json" else list(csv.reader(file))) is not None
+
+
+def test_the_report_is_one_page_that_needs_no_network(story: Story) -> None:
+    page = (story.world.newest.folder / "report.html").read_text()
+    assert "<script" not in page and "src=\"http" not in page and 'href="http' not in page.replace('href="https://www.prisma', "")
+    assert len(page.encode()) < 5 * 2**20 and Path(story.world.newest.state["phases"][0]["notebook"]).stem[:2] in page
