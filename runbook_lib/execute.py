@@ -23,6 +23,7 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # opti
 
 import nbformat
 import papermill
+from nbformat.sign import NotebookNotary
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
@@ -181,6 +182,11 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+def _sign(notebook: Path) -> None:
+    """Tell Jupyter that this notebook was executed here: it shows the outputs of others without their styles."""
+    NotebookNotary().sign(nbformat.read(notebook, as_version=4))
+
+
 def _judge(run: Run, phase: str, output: Path, stop: _Stop) -> Executed:
     entry = run.phase(phase) or {}
     whole, error = judge(output) if output.exists() else (False, "no notebook was written")
@@ -190,6 +196,8 @@ def _judge(run: Run, phase: str, output: Path, stop: _Stop) -> Executed:
     elif status == "running" or (status == "succeeded" and not whole):
         status, error = "failed", error or "the notebook did not finish its phase"
     run.end_phase(phase, status, reason=error)
+    if output.exists():
+        _sign(output)
     if stop.requested:
         run.end("aborted")
         raise Aborted(f"{phase} was stopped; database work of this run was cancelled", f"`runbook resume {run.id}` goes on")

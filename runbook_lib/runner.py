@@ -11,7 +11,7 @@ import nbformat
 from runbook_lib import archive, execute, history
 from runbook_lib.errors import Aborted, UsageError
 from runbook_lib.phases.base import notebook_name
-from runbook_lib.run import PHASES, Run
+from runbook_lib.run import PHASES, Run, runs
 
 EXIT_STATUS = {"succeeded": 0, "failed": 1, "unknown": 1, "aborted": 1, "running": 0, "waiting": 3, "rolled_back": 4}
 """The exit status that an outcome ends with."""
@@ -59,6 +59,7 @@ def finish(run: Run) -> None:
     """Write the report and seal the folder."""
     report(run)
     archive.seal(run)
+    index(run.folder.parent)
 
 
 def report(run: Run) -> Path:
@@ -70,6 +71,15 @@ def report(run: Run) -> Path:
     text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run), changes=history.entry(run).changes)
     path = run.folder / "report.html"
     path.write_text(text, encoding="utf-8")
+    return path
+
+
+def index(folder: Path) -> Path:
+    """Write index.html over an archive: all runs, each leading to its report."""
+    from runbook_lib.show import report as page
+
+    path = folder / "index.html"
+    path.write_text(page.index([run.state for run in runs(folder)]), encoding="utf-8")
     return path
 
 

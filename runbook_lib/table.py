@@ -63,13 +63,16 @@ class Table:
         return pandas.DataFrame([list(row) for row in self.rows], columns=list(self.columns))
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in self.columns)
+        head = "".join(f"<th scope='col' class='{self._column(n)}'>{escape(name)}</th>" for n, name in enumerate(self.columns))
         body = "".join(self._row(number, row) for number, row in enumerate(self.rows))
         empty = f"<tr><td colspan='{len(self.columns)}'>none</td></tr>" if not self.rows else ""
         return (
             f"<table class='runbook'><caption>{escape(self.title)}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}{empty}</tbody></table>"
         )
+
+    def _column(self, number: int) -> str:
+        return "number" if self.rows and all(_kind(row[number]) == "number" for row in self.rows) else "text"
 
     def _row(self, number: int, row: Sequence[Any]) -> str:
         mark = self.marks[number] if number < len(self.marks) else ""

@@ -6,6 +6,7 @@ Everything lies in one folder (`demo.folder`, ignored by git) and belongs to the
 from __future__ import annotations
 
 import copy
+import os
 import secrets
 import shutil
 import signal
@@ -73,6 +74,7 @@ class Platform:
     def up(self, say: Say, fresh: bool) -> None:
         """Start everything; with `fresh`, from an empty server and the sample's own files."""
         node.use()
+        os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")  # everything of the demo is on loopback
         self._install(say)
         if fresh:
             self.down(say)

@@ -24,6 +24,7 @@ from runbook_lib import gate
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
 from runbook_lib.params import KEYS, Params, parse
+from runbook_lib.phases import talk
 from runbook_lib.postgres import databases, locks
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.project import Project
@@ -145,8 +146,25 @@ class Phase:
 
     def pass_gate(self, name: str, checks: Checks) -> None:
         """Pass a gate, or raise: see `runbook_lib.gate.require`."""
-        gate.require(self.run, name, checks, self.params.approvals.required)
+        try:
+            gate.require(self.run, name, checks, self.params.approvals.required)
+        except ApprovalNeeded:
+            self._offer(name, checks)
+            raise
         self.say(f"gate `{name}` is open")
+
+    def _offer(self, name: str, checks: Checks) -> None:
+        """The buttons of a gate, where a person sits before this notebook; then its cell is run again."""
+        if not os.environ.get("JPY_SESSION_NAME"):
+            return
+        from IPython.display import display
+
+        def decide(approved: bool, person: str, reason: str) -> widgets.Decision:
+            os.environ["RUNBOOK_PERSON"] = person
+            record = gate.approve(self.run, name, reason, refused=not approved)
+            return widgets.Decision(approved, record["person"], record["at"], record["reason"])
+
+        display(widgets.Gate(name, checks, decide=decide, person=self.params.engineer))
 
     def finish(self, status: str = "succeeded") -> None:
         """End the phase."""
@@ -277,6 +295,15 @@ def _notebook(phase: str) -> str:
     return Path(said).name
 
 
+def _escalate(phase: Phase, error: BaseException) -> None:
+    """Show who is told of this failure, where it is one that the matrix knows."""
+    from IPython.display import display
+
+    entry = phase.run.phase(phase.name) or {}
+    if entry.get("status") == "failed" and phase.name in talk.GRAVE:
+        display(talk.escalate(phase, getattr(error, "failed", ())))
+
+
 def _watch(phase: Phase) -> None:
     """Let a failing cell end the phase, and show its error without secrets or rows of data."""
     try:
@@ -289,6 +316,7 @@ def _watch(phase: Phase) -> None:
 
     def handler(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: int | None = None) -> list[str]:
         phase.fail(error)
+        _escalate(phase, error)
         own = isinstance(error, (RunbookError, KeyboardInterrupt))
         message = redact(str(error)) or ("stopped by a person or a signal" if own else "")
         lines = [f"{kind.__name__}: {message}"] if own else [

@@ -18,6 +18,8 @@ from runbook_lib.table import Table
 
 HISTORY = "_prisma_migrations"
 """Prisma's table of applied migrations, which every migration writes."""
+REWRITES = frozenset({"", "type", "generated", "collation", "name"})
+"""Changed properties of a column after which its values may look different; a default or NOT NULL leaves them alone."""
 Declared = Mapping[str, Any]
 Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -159,7 +161,7 @@ def _changed_columns(declared: Declared) -> dict[str, set[str]]:
     """Table → columns that the plan removes, retypes or writes."""
     changed: dict[str, set[str]] = {}
     for change in declared.get("changes", ()):
-        if change["kind"] == "column" and change["action"] != "added":
+        if change["kind"] == "column" and (change["action"] == "removed" or change["property"] in REWRITES):
             table, _, column = _split(change["name"])
             changed.setdefault(table, set()).add(column)
         elif change["kind"] == "column":

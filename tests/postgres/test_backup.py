@@ -19,7 +19,8 @@ import pytest
 from runbook_lib.errors import CheckError, DatabaseError, ToolError, UsageError
 from runbook_lib.postgres import dump
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.postgres.restore import prove, restore
 from runbook_lib.postgres.tools import Tools
 
@@ -192,6 +193,25 @@ def test_globals_that_may_not_be_read_are_recorded_as_missing(source: Target, pr
     (tmp_path / "bin" / "pg_dumpall").chmod(0o755)
     made = dump.make(source, tmp_path / "b", NAME, tools=Tools(tmp_path / "bin", programs.version))
     assert "permission denied" in made.globals_missing and not (made.folder / "globals.sql").exists() and "permission denied" in str(made)
+
+
+def pretend_locks(monkeypatch: pytest.MonkeyPatch, needed: int) -> None:
+    monkeypatch.setattr(dump, "query", lambda name: f"SELECT {needed} AS needed, 100 AS available" if name == "dump_locks" else query(name))
+
+
+def test_more_tables_than_the_lock_table_can_hold_are_refused_before_the_folder_is_made(
+        source: Target, programs: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_locks(monkeypatch, 250)
+    with pytest.raises(UsageError, match="max_locks_per_transaction"):
+        dump.make(source, tmp_path / "b", NAME, tools=programs)
+    assert not (tmp_path / "b").exists()
+
+
+def test_more_tables_than_the_lock_table_is_made_for_are_said(still: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    pretend_locks(monkeypatch, 150)
+    dump._require_locks(still, Ticker(lines.append))
+    assert lines[-1].startswith("warning: the dump locks 150 tables, the server's lock table is made for 100 locks")
 
 
 def test_the_predicted_size_is_near_the_real_one(rich: Database, programs: Tools, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def test_a_good_connection_passes_every_check(source: Target) -> None:
     assert checks.passed and {one.id for one in checks} == {f"environment.{name}" for name in ("connect", "version", "direct", "writable", "clock", "round_trip")}
 
 
-@pytest.mark.parametrize("wrong, said", [({"port": 1}, "refused"), ({"password": "wrong"}, "password authentication failed"), ({"database": "none"}, "does not exist")])
+@pytest.mark.parametrize("wrong, said", [({"port": 1}, "refused"), ({"password": "wrong"}, "password authentication failed"),
+                                         ({"database": "none"}, "does not exist")])
 def test_a_connection_that_fails_is_a_failed_check_with_its_remedy(source: Target, wrong: dict, said: str) -> None:
     only, = health.connection(replace(source, **wrong), "runbook/test")
     assert only.status is Status.FAILED and said in only.found and only.remedy and source.password not in str(only)
