@@ -205,7 +205,9 @@ def _end(found: Run) -> None:
 
     state = found.state
     _show(_phases(found))
-    downtime = f"{state['downtime_s']:.1f} s" if state["downtime_s"] is not None else "not measured, or not ended"
+    down = [line["what"] for line in found.read_journal() if line["what"] in ("maintenance on", "maintenance off")]
+    not_over = "not over: the application is still in maintenance mode" if down[-1:] == ["maintenance on"] else "not measured"
+    downtime = f"{state['downtime_s']:.1f} s" if state["downtime_s"] is not None else not_over
     console.print(f"\noutcome:  {state['outcome']}\ndowntime: {downtime}\nreport:   {found.folder / 'report.html'}")
     if command := runner.next_command(found):
         console.print(f"next:     {command}")

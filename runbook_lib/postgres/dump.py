@@ -106,8 +106,7 @@ def predicted_size(db: Database, past: Backup | None = None) -> Prediction:
         largest = [row for row in sorted(tables, key=_stored)[-8:] if row["heap_bytes"]]
         samples = [_sample(db, row) for row in largest]
     known, read = sum(map(_stored, largest)), sum(sample[0] for sample in samples)
-    packed = sum(_stored(row) * sample[1] / sample[0] for row, sample in zip(largest, samples))
-    predicted = packed * stored / known if known else 0.0
+    predicted = sum(sample[1] for sample in samples) * stored / known if known else 0.0
     return Prediction(round(predicted) + 200_000, f"by compressing a sample of {size(read)}")
 
 
@@ -116,15 +115,18 @@ def _stored(row: Mapping[str, Any]) -> int:
     return int(row["heap_bytes"] + row["toast_bytes"])
 
 
-def _sample(db: Database, row: Mapping[str, Any]) -> tuple[int, int]:
-    """Bytes on disk of a sample of a table, and what its rows take compressed; the rows are not kept."""
+def _sample(db: Database, row: Mapping[str, Any]) -> tuple[int, float]:
+    """Bytes of a sample of a table's rows, and what all its rows will take compressed; the rows are not kept."""
     percent = min(100.0, 100 * SAMPLE_BYTES / _stored(row))
-    packer, packed = zlib.compressobj(1), 0
-    statement = f"COPY (SELECT * FROM ONLY {row['name']} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)) TO STDOUT"
+    packer, packed, rows, read = zlib.compressobj(1), 0, 0, 0
+    statement = f"COPY (SELECT * FROM ONLY {row['name']} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1) LIMIT 50000) TO STDOUT"
     with translated(), db.connection.cursor() as cursor, cursor.copy(statement) as copy:
         for data in copy:
-            packed += len(packer.compress(data))
-    return round(_stored(row) * percent / 100), packed + len(packer.flush())
+            packed, rows, read = packed + len(packer.compress(data)), rows + bytes(data).count(b"\n"), read + len(data)
+    packed += len(packer.flush())
+    if not rows:
+        return read, float(_stored(row))
+    return read, packed / rows * row["estimated_rows"] if row["estimated_rows"] > 0 else packed * 100 / percent
 
 
 def _require_locks(db: Database, ticker: Ticker) -> None:

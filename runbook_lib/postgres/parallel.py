@@ -32,8 +32,7 @@ def each(target: Target, application_name: str, jobs: int, units: Iterable[Unit]
     Raises:
         The first error of `work`; KeyboardInterrupt. Either way the other sessions are cancelled and closed first.
     """
-    listed = list(units)
-    todo = deque(enumerate(listed))
+    todo = deque(enumerate(listed := list(units)))
     results: dict[int, Result] = {}
     stop = threading.Event()
 

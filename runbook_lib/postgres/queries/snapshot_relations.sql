@@ -1,4 +1,5 @@
 -- Which tables hold rows, how large are they on disk (bytes), and which columns have they?
+-- `estimated_rows` is the planner's, -1 where it has none.
 -- `type` is a column's type in pg_type with domains resolved, empty for one that is not PostgreSQL's own;
 -- a virtual generated column holds nothing and is left out.
 WITH RECURSIVE size AS MATERIALIZED (
@@ -30,6 +31,7 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name,
        coalesce(heap.bytes, 0) AS heap_bytes,
        coalesce(toast.bytes, 0) + coalesce(toasted.bytes, 0) AS toast_bytes,
        coalesce(indexed.bytes, 0) AS index_bytes,
+       c.reltuples AS estimated_rows,
        coalesce(m.amname, '') = 'heap' AS by_blocks,
        coalesce(k.columns, '{}') AS columns,
        coalesce(k.types, '{}') AS types
