@@ -20,7 +20,7 @@ demo: install
 
 lab: install
 	$(BIN)/runbook demo up
-	$(BIN)/runbook lab params/demo.yaml; $(BIN)/runbook demo down
+	$(BIN)/runbook lab params/demo.yaml --new; $(BIN)/runbook demo down
 
 test: install
 	$(BIN)/python -m pytest

@@ -6,7 +6,9 @@ Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a p
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,7 +144,8 @@ def verify(run: RunName = "") -> None:
 
 
 @app.command()
-def lab(params: Parameters, browser: Annotated[bool, typer.Option(help="Open a browser")] = True) -> None:
+def lab(params: Parameters, browser: Annotated[bool, typer.Option(help="Open a browser")] = True,
+        new: Annotated[bool, typer.Option("--new", help="Start a new run even where one is open")] = False) -> None:
     """Start a run, or go on with the open one, in JupyterLab."""
     from runbook_lib import runner
     from runbook_lib.phases.start import start_run
@@ -151,14 +154,19 @@ def lab(params: Parameters, browser: Annotated[bool, typer.Option(help="Open a b
     environment = parameters.parse(values, str(params)).environment
     with _demo(values):
         open_run = newest(environment.archive, environment.name)
-        found = open_run if open_run and open_run.outcome not in FINAL else start_run(values)
+        found = open_run if open_run and open_run.outcome not in FINAL and not new else start_run(values)
         runner.prepare(found)
         console.print(f"run: {found.folder}")
-        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={found.folder}", "--ServerApp.ip=127.0.0.1",
+        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={found.folder}", "--ServerApp.ip=127.0.0.1", "--LabApp.news_url=None",
                    f"--LabApp.default_url=/lab/tree/{next(iter(sorted(p.name for p in found.folder.glob('*.ipynb'))))}"]
         import subprocess
 
-        subprocess.run(command + ([] if browser else ["--no-browser"]), env={**os.environ, "RUNBOOK_RUN": str(found.folder)}, check=False)
+        command += ["--allow-root"] if os.geteuid() == 0 else []
+        with suppress(KeyboardInterrupt):  # Ctrl-C ends JupyterLab, and what was done in it is then closed like any run
+            subprocess.run(command + ([] if browser else ["--no-browser"]), env={**os.environ, "RUNBOOK_RUN": str(found.folder)}, check=False)
+        if found.state["ended_at"]:
+            runner.finish(found)
+            _end(found)
 
 
 @app.command()

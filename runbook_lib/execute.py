@@ -167,11 +167,11 @@ def _interrupt(run: Run, worker: threading.Thread, stop: _Stop) -> None:
     if not worker.is_alive():
         return
     from runbook_lib.phases.base import Target
-    from runbook_lib.postgres import activity
+    from runbook_lib.postgres import locks
     from runbook_lib.postgres.connection import Database
 
     with Database(Target.parse(run.params.database_url()), f"runbook/{run.key}/abort") as db:
-        activity.cancel(db, f"runbook/{run.key}/")
+        locks.cancel(db, f"runbook/{run.key}")
     if stop.kernel:
         _send(stop.kernel, signal.SIGKILL)
     worker.join(10)

@@ -11,7 +11,7 @@ import nbformat
 from runbook_lib import archive, execute, history
 from runbook_lib.errors import Aborted, UsageError
 from runbook_lib.phases.base import notebook_name
-from runbook_lib.run import PHASES, Run, runs
+from runbook_lib.run import FINAL, PHASES, Run, runs
 
 EXIT_STATUS = {"succeeded": 0, "failed": 1, "unknown": 1, "aborted": 1, "running": 0, "waiting": 3, "rolled_back": 4}
 """The exit status that an outcome ends with."""
@@ -56,7 +56,10 @@ def step(run: Run, phase: str, say: Callable[[str], None]) -> execute.Executed:
 
 
 def finish(run: Run) -> None:
-    """Write the report and seal the folder."""
+    """Write the report and seal the folder; notebooks that were laid out and never run are no record."""
+    for path in run.folder.glob("[0-9][0-9]_*.ipynb"):
+        if run.outcome in FINAL and not any(entry["notebook"] == path.name for entry in run.state["phases"]):
+            path.unlink()
     report(run)
     archive.seal(run)
     index(run.folder.parent)
@@ -66,7 +69,8 @@ def report(run: Run) -> Path:
     """Write report.html: all executed notebooks as one page."""
     from runbook_lib.show import report as page
 
-    files = sorted(run.folder.glob("[0-9][0-9]_*.ipynb"), key=lambda path: _order(run, path))
+    ran = {entry["notebook"] for entry in run.state["phases"]}
+    files = sorted((path for path in run.folder.glob("[0-9][0-9]_*.ipynb") if path.name in ran), key=lambda path: _order(run, path))
     notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in files]
     text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run), changes=history.entry(run).changes)
     path = run.folder / "report.html"
@@ -85,6 +89,7 @@ def index(folder: Path) -> Path:
 
 def prepare(run: Run) -> None:
     """Put the notebooks that have not run yet into the run folder, parameters filled in, for JupyterLab."""
+    from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     from runbook_lib.run import ASIDE
@@ -94,8 +99,8 @@ def prepare(run: Run) -> None:
     for phase in PHASES + ASIDE:
         name = notebook_name(phase)
         if not (run.folder / name).exists():
-            notebook = nbformat.read(HOME / "notebooks" / name, as_version=4)
-            nbformat.write(parameterize_notebook(notebook, values), run.folder / name)
+            notebook = parameterize_notebook(load_notebook_node(str(HOME / "notebooks" / name)), values)
+            nbformat.write(notebook, run.folder / name)
 
 
 def summary(run: Run) -> list[tuple[str, str, float | None]]:

@@ -244,6 +244,8 @@ class Rollback(Phase):
         if self._session:
             self._session.close()
         done = swap.swap(self.target, names["live"], names["restored"], names["failed"], self.application_name)
+        with databases.maintenance(self.target, self.application_name) as admin:
+            databases.comment_on(admin, names["live"], load_backup(self).database()["comment"] or None)
         self.run.journal("swap ended", **names, seconds=round(done.closed_s, 3))
         found = identify(self.db)
         self.run.update(lambda state: state["target"].update(found))
