@@ -24,7 +24,7 @@ from runbook_lib.table import Table, text
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.")
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 Parameters = Annotated[Path, typer.Argument(help="Parameter file of one environment, e.g. params/demo.yaml")]
 RunName = Annotated[str, typer.Argument(help="Run folder, or its name in the archive; default: the newest", show_default=False)]

@@ -79,11 +79,15 @@ def entry(run: Run) -> Entry:
 def table(archive: Path) -> Table:
     """All runs of an archive, newest first."""
     entries = [entry(run) for run in reversed(runs(archive))]
-    rows = [(e.date, e.environment, e.outcome, ", ".join(e.migrations), e.engineer, e.duration_s, e.downtime_s, "yes" if e.rollback else "no")
+    rows = [(e.date, e.environment, e.outcome, _last(e.migrations), e.engineer, e.duration_s, e.downtime_s, "yes" if e.rollback else "no")
             for e in entries]
     marks = [{"succeeded": "good", "failed": "bad", "rolled_back": "unknown"}.get(e.outcome, "") for e in entries]
-    return Table(f"{len(rows)} runs", ("date (UTC)", "environment", "outcome", "migrations", "engineer", "duration (s)", "downtime (s)", "rolled back"),
+    return Table(f"{len(rows)} runs", ("date (UTC)", "environment", "outcome", "last migration", "engineer", "duration (s)", "downtime (s)", "rolled back"),
                  rows, marks)
+
+
+def _last(migrations: tuple[str, ...]) -> str:
+    return migrations[-1] + (f" (+{len(migrations) - 1})" if len(migrations) > 1 else "") if migrations else "–"
 
 
 def minutes(seconds: float | None) -> str:
