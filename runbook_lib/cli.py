@@ -6,7 +6,6 @@ Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a p
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -141,6 +140,25 @@ def verify(run: RunName = "") -> None:
     if wrong:
         raise typer.Exit(1)
     console.print(f"intact: {found.id}")
+
+
+@app.command()
+def prune(params: Parameters, keep_days: Annotated[float, typer.Option(help="Days; default: `backup.keep_days`", show_default=False)] = -1,
+          dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False) -> None:
+    """Remove old backups: never the newest proven one, never one that an open run needs."""
+    from runbook_lib.phases import retention
+
+    found = parameters.parse(parameters.load(params), str(params))
+    _show(retention.prune(found, found.backup.keep_days if keep_days < 0 else keep_days, dry_run=dry_run))
+
+
+@app.command()
+def drill(params: Parameters) -> None:
+    """Restore the newest backup into a scratch database and compare it: for cron, or any scheduler."""
+    from runbook_lib.phases import retention
+
+    proof = retention.drill(parameters.parse(parameters.load(params), str(params)))
+    console.print(str(proof), markup=False)
 
 
 @app.command()
