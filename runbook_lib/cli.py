@@ -48,7 +48,7 @@ def run(params: Parameters,
         last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1]) -> None:
     """Start a run and execute phase after phase, to the first that does not succeed."""
     values = parameters.load(params)
-    with _demo(values):
+    with _demo(values, fresh=True):
         from runbook_lib import runner
         from runbook_lib.phases.start import examine
         from runbook_lib.run import create
@@ -170,7 +170,7 @@ def lab(params: Parameters, browser: Annotated[bool, typer.Option(help="Open a b
 
     values = parameters.load(params)
     environment = parameters.parse(values, str(params)).environment
-    with _demo(values):
+    with _demo(values, fresh=new):
         open_run = newest(environment.archive, environment.name)
         found = open_run if open_run and open_run.outcome not in FINAL and not new else start_run(values)
         runner.prepare(found)
@@ -261,15 +261,15 @@ def _find(name: str) -> Run:
     raise UsageError(f"there is no run {name!r}", f"did you mean {', '.join(alike[-3:])}?" if alike else "`runbook history` lists the runs")
 
 
-def _demo(values: dict[str, Any]) -> Any:
-    """The embedded platform for parameters that ask for it, stopped at the end if it was started here."""
+def _demo(values: dict[str, Any], *, fresh: bool = False) -> Any:
+    """The embedded platform for parameters that ask for it, stopped at the end if it was started here; a new run makes it anew."""
     from contextlib import nullcontext
 
     if not values.get("demo"):
         return nullcontext()
     from runbook_lib.demo import platform
 
-    return platform.Platform.of(values).running(_say)
+    return platform.Platform.of(values).running(_say, fresh)
 
 
 def _say(line: str) -> None:

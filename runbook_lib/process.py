@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from runbook_lib.errors import ToolError
 from runbook_lib.redact import redact
 
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 GRACE_S = 1.0
 """Seconds between the polite signal and the final one."""
 
@@ -106,7 +108,7 @@ def _start(command: Sequence[str] | str, cwd: Path | None, env: Mapping[str, str
 def _read(child: subprocess.Popen[str], lines: deque[str], on_line: Callable[[str], None] | None) -> None:
     assert child.stdout is not None
     for line in child.stdout:
-        safe = redact(line.rstrip("\n"))
+        safe = redact(_COLOURS.sub("", line.rstrip("\n")))
         lines.append(safe)
         if on_line:
             on_line(safe)

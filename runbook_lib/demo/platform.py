@@ -99,14 +99,19 @@ class Platform:
         self.server.stop()
 
     @contextmanager
-    def running(self, say: Say) -> Iterator[Platform]:
-        """The platform, started if it is not running, and then stopped at the end."""
+    def running(self, say: Say, fresh: bool) -> Iterator[Platform]:
+        """The platform, started if it is not running, and then stopped at the end.
+
+        Args:
+            fresh: whether it is made anew where it has to be started, and the scenario's trouble happens; else it goes
+                on from where it was stopped.
+        """
         node.use()
         started = not self.server.running()
         if started:
-            self.up(say, fresh=True)
+            self.up(say, fresh)
         try:
-            with self.trouble():
+            with self.trouble() if fresh else nullcontext():
                 yield self
         finally:
             if started:

@@ -51,7 +51,7 @@ class Rollback(Phase):
     name, heading = "rollback", "Roll back"
 
     def begin(self, notebook: str) -> None:
-        """Finish a swap of this run that was interrupted, before anything else is asked: the live name may be missing."""
+        """Finish a way back of this run that was interrupted, before anything else is asked: the live name may be missing."""
         self._resumed = self._interrupted()
         if self._resumed:
             self._swap(self._resumed)
@@ -232,7 +232,7 @@ class Rollback(Phase):
         names = {"live": self.target.database, "restored": f"{self.target.database}_restored_{key}", "failed": f"{self.target.database}_failed_{key}"}
         application = Application(self)
         application.run("stop")
-        steps = [("an interrupted swap was finished", 0.0)] if self._resumed else [
+        steps = [("an interrupted way back was taken up again", 0.0)] if self._resumed else [
             ("restored beside and compared with the manifest", self._restore_beside(names)), ("swapped by name", self._swap(names))]
         if any(line["what"] == "client generated" for line in self.run.read_journal()):
             application.run("previous")
@@ -267,9 +267,9 @@ class Rollback(Phase):
         return seconds
 
     def _interrupted(self) -> dict[str, str] | None:
-        """The names of a swap that was begun and not ended."""
-        steps = [line for line in self.run.read_journal() if line["what"] in ("swap begun", "swap ended")]
-        if not steps or steps[-1]["what"] == "swap ended":
+        """The names of a swap that was begun, of a way back that was not seen to its end."""
+        steps = [line for line in self.run.read_journal() if line["what"] in ("swap begun", "rolled back")]
+        if not steps or steps[-1]["what"] == "rolled back":
             return None
         return {key: steps[-1][key] for key in ("live", "restored", "failed")}
 

@@ -113,3 +113,14 @@ def test_the_report_is_one_page_that_needs_no_network(story: Story) -> None:
     page = (story.world.newest.folder / "report.html").read_text()
     assert "<script" not in page and "src=\"http" not in page and 'href="http' not in page.replace('href="https://www.prisma', "")
     assert len(page.encode()) < 5 * 2**20 and Path(story.world.newest.state["phases"][0]["notebook"]).stem[:2] in page
+
+
+def test_a_failed_validation_is_rolled_back_on_request(tell: Tell) -> None:
+    """The last test: it changes how the story ends."""
+    world = tell("bad-data").world
+    done = world.command("rollback", str(world.newest.folder), "--reason", "orphans")
+    assert (done.returncode, world.newest.outcome) == (4, "rolled_back"), done.stdout[-3000:]
+    before = snapshot.Snapshot.from_dict(world.newest.read_evidence("before.snapshot"))
+    assert before.compare(snapshot.take(Target.parse(world.url()), "tests")).identical
+    assert archive.verify(world.newest) == []
+    assert MARKER.encode() not in (world.newest.folder / "90_rollback.ipynb").read_bytes()
