@@ -27,7 +27,7 @@ class Announce(Phase):
 
     def tell_start(self) -> Any:
         """Announce the start to users and stakeholders."""
-        return tell(self, "stakeholders", "started", f"Database maintenance starts on {self.params.environment.name}",
+        return tell(self, ["stakeholders"], "started", f"Database maintenance starts on {self.params.environment.name}",
                     "The application serves reads only until further notice.")
 
     def maintenance_on(self) -> Table:
@@ -66,7 +66,7 @@ class Announce(Phase):
 
     def tell_operations(self) -> Any:
         """Send the status to operations."""
-        return tell(self, "operations", "progress", f"{self.params.environment.name}: maintenance mode is on and proven",
+        return tell(self, ["operations"], "progress", f"{self.params.environment.name}: maintenance mode is on and proven",
                     "The migration is applied next.")
 
     def _sessions(self) -> Check:

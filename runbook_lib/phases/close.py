@@ -36,8 +36,7 @@ class Close(Phase):
         """Tell everybody that it is over."""
         downtime = self.run.state["downtime_s"]
         body = "The migration was applied and validated." + (f" Downtime: {downtime:.0f} s." if downtime is not None else "")
-        return [tell(self, audience, "done", f"Database maintenance finished on {self.params.environment.name}", body)
-                for audience in ("stakeholders", "operations")]
+        return tell(self, ["stakeholders", "operations"], "done", f"Database maintenance finished on {self.params.environment.name}", body)
 
     def lessons(self, text: str) -> None:
         """Record what was learned, for the history."""

@@ -75,7 +75,7 @@ class Plan(Phase):
     def tell_stakeholders(self) -> Any:
         """Announce what is planned."""
         names = ", ".join(self.history.pending)
-        return tell(self, "stakeholders", "planned", f"Database maintenance planned on {self.params.environment.name}",
+        return tell(self, ["stakeholders"], "planned", f"Database maintenance planned on {self.params.environment.name}",
                     f"These migrations will be applied: {names}. Largest table affected: {self._largest()}.")
 
     def seal(self) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
 from runbook_lib.errors import ApprovalNeeded, GateError
+from runbook_lib.history import minutes
 from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
@@ -17,10 +19,23 @@ from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.close import reopen
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.talk import tell
-from runbook_lib.postgres import catalog, databases, integrity, restore, snapshot, swap
+from runbook_lib.postgres import catalog, databases, integrity, restore, snapshot, statistics, swap
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import cli, history
 from runbook_lib.table import Table
+
+ENOUGH_CALLS = 5
+"""Calls since the migration from which on a statement's mean says something."""
+SLOWER = 2.0
+"""How many times as long a statement may take."""
+
+
+def _slowdown(before: Mapping[str, Any], now: Mapping[str, Any]) -> float | None:
+    """How many times as long a statement takes since then; None where it was called too seldom."""
+    calls = now["calls"] - before["calls"]
+    if calls < ENOUGH_CALLS or not before["mean_ms"]:
+        return None
+    return (now["total_ms"] - before["total_ms"]) / calls / before["mean_ms"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +81,7 @@ class Rollback(Phase):
                   "roll back"),
             attempt("trigger.data", "data is as it was but for the declared change", self._data),
             attempt("trigger.application", "the application answers without errors", self._application),
-            unknown("trigger.performance", "queries are as fast as before", "too few statements since the migration to tell")
-            if status["validate"] == "succeeded" else not_configured("trigger.performance", "queries are as fast as before", "70_validate"),
+            attempt("trigger.performance", "queries are as fast as before", self._performance),
             check("trigger.validation", "the validation did not fail", status["validate"] not in ("failed",), status["validate"], "succeeded",
                   "roll back"),
         ]))
@@ -97,13 +111,13 @@ class Rollback(Phase):
         """Each way back: possible or not, minutes, and what it would lose."""
         record = self.run.read_evidence("backup") or {}
         lost = self._lost()
-        minutes = f"{record['restore_s'] / 60:.1f}" if record.get("restore_s") else "not measured"
-        rows = [("resolve", "yes" if self.landed.nothing else "no: something landed", "0.1", "nothing"),
-                ("restore and swap", "yes" if record.get("proven_at") else "no: no proven backup", minutes,
+        takes = minutes(record["restore_s"]) if record.get("restore_s") else "not measured"
+        rows = [("resolve", "yes" if self.landed.nothing else "no: something landed", "seconds", "nothing"),
+                ("restore and swap", "yes" if record.get("proven_at") else "no: no proven backup", takes,
                  "not known" if lost is None else (", ".join(lost) or "nothing")),
                 ("point in time", "no: no provider is configured", "–", "–")]
-        self.run.write_csv("rollback.price", ("way", "possible", "minutes", "loses"), rows)
-        return Table("What each way back costs", ("way", "possible", "minutes", "would lose writes to"), rows)
+        self.run.write_csv("rollback.price", ("way", "possible", "takes", "loses"), rows)
+        return Table("What each way back costs", ("way", "possible", "takes", "would lose writes to"), rows)
 
     @cached_property
     def way(self) -> str:
@@ -149,7 +163,7 @@ class Rollback(Phase):
         checks = [check("after.history", "Prisma's history holds no failed migration", not found.failed, ", ".join(found.failed) or "none failed", "none failed"),
                   *project_check(self, "after.data"), *integrity.foreign_keys(self.db).checks(), attempt("after.content", "content and catalogue are those of before", self._as_before)]
         self.look("afterwards", Checks("After the way back", checks)).require()
-        return self.look("reopened", reopen(self)).require()
+        return Checks("After the way back", [*checks, *self.look("reopened", reopen(self)).require()])
 
     def record(self) -> Any:
         """The outcome, and the people told."""
@@ -157,8 +171,8 @@ class Rollback(Phase):
             return Table("The outcome stays as it is", ("", ""), [])
         reasons = [item.title for item in self._fired.failed]
         self.run.journal("rolled back", way=self.way, reasons=reasons)
-        return [tell(self, audience, "rolled back", f"{self.params.environment.name}: the migration was rolled back",
-                     "The database is as it was before. The migration will be planned again.") for audience in ("stakeholders", "operations")]
+        return tell(self, ["stakeholders", "operations"], "rolled back", f"{self.params.environment.name}: the migration was rolled back",
+                    "The database is as it was before. The migration will be planned again.")
 
     def retry_plan(self) -> Table:
         """What to do before the next attempt."""
@@ -174,6 +188,18 @@ class Rollback(Phase):
     def _data(self) -> Check:
         changed = self._undeclared()
         return check("trigger.data", "data is as it was but for the declared change", not changed, ", ".join(changed) or "identical", "identical", "roll back")
+
+    def _performance(self) -> Check:
+        """Means of the statements that were called often enough since before, by pg_stat_statements."""
+        title, stored = "queries are as fast as before", self.run.read_evidence("before.statistics")
+        before, now = (stored or {}).get("statements"), statistics.read(self.db).statements
+        if before is None or now is None:
+            return unknown("trigger.performance", title, "pg_stat_statements is not available, or there is no state from before")
+        old = {one["id"]: one for one in before}
+        slower = [ratio for one in now if one["id"] in old and (ratio := _slowdown(old[one["id"]], one))]
+        if not slower:
+            return unknown("trigger.performance", title, f"no statement was called {ENOUGH_CALLS} times since")
+        return check("trigger.performance", title, max(slower) <= SLOWER, f"the slowest takes {max(slower):.1f} times as long", f"at most {SLOWER:g} times", "roll back")
 
     def _application(self) -> Check:
         application = Application(self)

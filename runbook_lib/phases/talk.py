@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.params import dereference
@@ -16,23 +17,27 @@ GRAVE = {"announce": people.Failure.PARTIAL_OUTAGE, "migrate": people.Failure.MI
 """Phases whose failure is escalated, and what it is called in the matrix. Before them, nothing has happened to anybody."""
 
 
-def tell(phase: Phase, audience: str, occasion: str, title: str, body: str) -> Any:
-    """Send a message to an audience of the parameters, and record what became of it; a failure never stops a run.
+def tell(phase: Phase, audiences: Sequence[str], occasion: str, title: str, body: str) -> Any:
+    """Send a message to audiences of the parameters, and record what became of it; a failure never stops a run.
 
     Args:
-        audience: a key of `notify.audiences`.
+        audiences: keys of `notify.audiences`.
         occasion: what it is about in one word: planned, started, progress, done, failed, rolled back.
 
     Returns:
-        what was sent, with each delivery; a table that says so where the audience is not configured.
+        what was sent, with each delivery; a table that says so where none of them is configured.
     """
-    urls = phase.params.notify.audiences.get(audience)
-    if not urls:
-        phase.run.journal("not notified", audience=audience, occasion=occasion, why="notify.audiences has no such audience")
-        return Table(f"{audience}: nobody was told — `notify.audiences.{audience}` is not set", ("audience", "result"), [])
-    resolved = {audience: [dereference(url, f"notify.audiences.{audience}") for url in urls]}
-    sent = notify.send(resolved, [audience], title, f"{body}\nRun: {phase.run.id}")
-    phase.run.journal("notified", audience=audience, occasion=occasion, title=title, deliveries=sent.as_dict())
+    named = {name: phase.params.notify.audiences[name] for name in audiences if phase.params.notify.audiences.get(name)}
+    for name in audiences:
+        if name not in named:
+            phase.run.journal("not notified", audience=name, occasion=occasion, title=title, why=f"`notify.audiences.{name}` is not set")
+    if not named:
+        return Table(f"Nobody was told: `notify.audiences` does not name {' or '.join(audiences)}", ("audience", "result"), [])
+    resolved = {name: [dereference(url, f"notify.audiences.{name}") for url in urls] for name, urls in named.items()}
+    sent = notify.send(resolved, list(named), title, f"{body}\nRun: {phase.run.id}")
+    for name in named:
+        deliveries = [item for item in sent.as_dict() if item["audience"] == name]
+        phase.run.journal("notified", audience=name, occasion=occasion, title=title, deliveries=deliveries)
     return sent
 
 
@@ -46,7 +51,8 @@ def escalate(phase: Phase, failed_checks: tuple[str, ...]) -> people.Escalation:
     severity = people.severity(failures)
     found = people.escalation([people.Contact(c.role, c.name, c.contact, c.escalation) for c in phase.params.people.contacts], severity)
     phase.run.journal("escalated", phase=phase.name, severity=severity, told=[contact.role for contact in found.at(0)])
-    for audience in phase.params.people.severity_audiences.get(str(severity), []):  # type: ignore[call-overload]
-        tell(phase, audience, "failed", f"{phase.params.environment.name}: {phase.name} failed, severity {severity} ({found.level.name})",
+    audiences = phase.params.people.severity_audiences.get(str(severity), [])  # type: ignore[call-overload]
+    if audiences:
+        tell(phase, audiences, "failed", f"{phase.params.environment.name}: {phase.name} failed, severity {severity} ({found.level.name})",
              "; ".join(found.level.actions))
     return found
