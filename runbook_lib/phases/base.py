@@ -144,14 +144,15 @@ class Phase:
                          failed=[item.id for item in checks.failed], unknown=[item.id for item in checks.unknown])
         return self.keep(name, checks)
 
-    def pass_gate(self, name: str, checks: Checks) -> None:
-        """Pass a gate, or raise: see `runbook_lib.gate.require`."""
+    def pass_gate(self, name: str, checks: Checks) -> Checks:
+        """Pass a gate, or raise: see `runbook_lib.gate.require`. Returns the checks, to be shown."""
         try:
             gate.require(self.run, name, checks, self.params.approvals.required)
         except ApprovalNeeded:
             self._offer(name, checks)
             raise
         self.say(f"gate `{name}` is open")
+        return checks
 
     def _offer(self, name: str, checks: Checks) -> None:
         """The buttons of a gate, where a person sits before this notebook; then its cell is run again."""

@@ -33,11 +33,11 @@ class Migrate(Phase):
         data, schema, status = self.together(lambda: project_check(self, "health.data"), lambda: self._valid("health.schema"), self._status)
         return self.look("health", Checks("Health before the migration", [*data, schema, status])).require()
 
-    def gate(self) -> None:
+    def gate(self) -> Checks:
         """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating."""
         application = Application(self)
         maintenance = application.maintenance_checks(True) if application.has_maintenance else []
-        self.pass_gate("migrate", self.look("gate", Checks("The gate before the migration", [
+        return self.pass_gate("migrate", self.look("gate", Checks("The gate before the migration", [
             self.identity(), self._plan(), window_check(self, opening=True), *backup_checks(self), self._rehearsed(),
             *maintenance, attempt("migrate.alone", "no other migration is in flight", self._alone),
         ])))

@@ -87,9 +87,9 @@ class Plan(Phase):
         rows = [("hash", digest), *((name, sha) for name, sha in content["files"].items())]
         return Table("The plan that approvals are bound to", ("", "sha256"), rows)
 
-    def gate(self) -> None:
+    def gate(self) -> Checks:
         """Pass the plan's gate: a file that does not parse shuts it, a statement that was not understood needs a person."""
-        self.pass_gate("plan", self.look("review.checks", self.review.checks()))
+        return self.pass_gate("plan", self.look("review.checks", self.review.checks()))
 
     def keep_table(self, name: str, table: Table) -> Table:
         """Keep a table as CSV evidence."""

@@ -84,8 +84,7 @@ class Rehearse(Phase):
             content = declared.compare(self._before, after, self._declared)
             checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks()]
         found = self.look("validation", Checks("The migrated copy", checks))
-        self.pass_gate("rehearse", found)
-        return found
+        return self.pass_gate("rehearse", found)
 
     def roll_back(self) -> Table:
         """Rehearse the way back on the copy: restore beside, swap by name, compare with the backup."""

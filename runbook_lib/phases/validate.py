@@ -121,7 +121,7 @@ class Validate(Phase):
             attempt("monitoring.deadlocks", "no deadlock since before", self._deadlocks),
         ]))
 
-    def require(self) -> None:
+    def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
         everything: list[Check] = []
         for name in ("integrity", "orphans", "content", "application", "invariants", "monitoring"):
@@ -130,7 +130,7 @@ class Validate(Phase):
                 everything.append(check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell"))
             found = [Check(**{**item, "status": Status(item["status"])}) for item in kept or []]
             everything += [_to_a_person(item) if name == "monitoring" else item for item in found]
-        self.pass_gate("validate", Checks("Validation", everything))
+        return self.pass_gate("validate", Checks("Validation", everything))
 
     def _invariant(self, item: Any, number: int) -> Check:
         from psycopg import sql

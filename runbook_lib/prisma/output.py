@@ -149,6 +149,10 @@ def clean(line: str) -> str:
     return _ANSI.sub("", line)
 
 
+_ENGINE_TRACE = re.compile(r"\s+(\d+: \w+::|with \w+=|at [\w./-]+\.rs:\d+)")
+"""Where in the engine's own code an error was met: of use to nobody here."""
+
+
 class Quiet:
     """Passes lines on, but not those in which the CLI quotes the SQL of a file, PostgreSQL's details, or a row's values."""
 
@@ -167,7 +171,7 @@ class Quiet:
         if self._quoting and (not line.strip() or _NUMBERED.match(line)):
             return None
         self._quoting = False
-        if line.startswith(("DETAIL:", "CONTEXT:", "HINT:")):
+        if line.startswith(("DETAIL:", "CONTEXT:", "HINT:")) or _ENGINE_TRACE.match(line):
             return None
         return said("", line) if not (self._withhold and line.startswith("ERROR:")) else f"ERROR: {_WITHHELD}"
 
