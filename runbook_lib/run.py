@@ -127,6 +127,9 @@ class Run:
         entry = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": []}
 
         def change(state: dict[str, Any]) -> None:
+            for older in state["phases"]:
+                if older["phase"] == name and older["status"] == "running":
+                    older.update(status="unknown", ended_at=stamp(), reason="its kernel ended without saying how")
             state["phases"].append(entry)
             if name not in LOOKING:
                 state.update(outcome="running", ended_at=None, duration_s=None)

@@ -128,7 +128,12 @@ def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
     allowed = _allowed(declared)
     own = dict.fromkeys((Outcome.ROWS, Outcome.CONTENT, Outcome.ADDED), "Prisma's own record")
     return Content(tuple(_judge(item, own if _history(item) else allowed.get(item.name, {}))
-                         for item in before.compare(after).content))
+                         for item in before.compare(after, _kept(before)).content))
+
+
+def _kept(before: Snapshot) -> dict[str, tuple[str, ...]]:
+    """The columns that the plan leaves alone, where they were fingerprinted by themselves: only they are compared."""
+    return {table: lists[1] for table, lists in before.columns().items() if len(lists) > 1}
 
 
 def changed_tables(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
