@@ -136,6 +136,16 @@ class Run:
         self.update(change)
         self.journal("phase begun", phase=name)
 
+    def resume_phase(self, name: str) -> None:
+        """Take the newest entry of a phase up again: what had failed in it has passed since."""
+        def change(state: dict[str, Any]) -> None:
+            entry = next(entry for entry in reversed(state["phases"]) if entry["phase"] == name)
+            entry.update(status="running", ended_at=None, failed_checks=[], reason="")
+            if name not in LOOKING:
+                state.update(outcome="running", ended_at=None, duration_s=None)
+        self.update(change)
+        self.journal("phase taken up again", phase=name)
+
     def end_phase(self, name: str, status: str, failed_checks: Iterable[str] = (), reason: str = "") -> None:
         """Record how the newest entry of a phase ended; a phase that has ended stays as it is."""
         changed = []

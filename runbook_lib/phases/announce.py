@@ -24,6 +24,7 @@ class Announce(Phase):
     """Brings the application into maintenance mode and proves that nothing writes any more."""
 
     name, heading = "announce", "Announce"
+    gates = ("announce",)
 
     def tell_start(self) -> Any:
         """Announce the start to users and stakeholders."""

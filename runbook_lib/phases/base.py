@@ -47,6 +47,8 @@ class Phase:
     name: ClassVar[str] = ""
     heading: ClassVar[str] = ""
     needs_database: ClassVar[bool] = True
+    gates: ClassVar[tuple[str, ...]] = ()
+    """The gates that must have been passed before the phase may be finished."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -56,6 +58,8 @@ class Phase:
         self._session: Database | None = None
         self._begun = now()
         self._outcome_before = run.outcome
+        self._passed: set[str] = set()
+        self._failing: set[str | None] = set()
 
     @cached_property
     def target(self) -> Target:
@@ -154,8 +158,18 @@ class Phase:
         except ApprovalNeeded:
             self._offer(name, checks)
             raise
+        self._passed.add(name)
         self.say(f"gate `{name}` is open")
         return checks
+
+    def require_gate(self, name: str) -> None:
+        """Refuse to go on before the cell of a gate was run and passed.
+
+        Raises:
+            GateError: it was not.
+        """
+        if name not in self._passed:
+            raise GateError(f"the gate `{name}` was not passed in this notebook", "run its cell first")
 
     def _offer(self, name: str, checks: Checks) -> None:
         """The buttons of a gate, where a person sits before this notebook; then its cell is run again."""
@@ -171,7 +185,15 @@ class Phase:
         display(widgets.Gate(name, checks, decide=decide, person=self.params.engineer))
 
     def finish(self, status: str = "succeeded") -> None:
-        """End the phase."""
+        """End the phase.
+
+        Raises:
+            GateError: a gate was not passed, or a cell that failed has not passed since.
+        """
+        for name in self.gates:
+            self.require_gate(name)
+        if self._failing:
+            raise GateError(f"{len(self._failing)} cells of this notebook have failed and not passed since", "run them again")
         self._give_back()
         self.run.end_phase(self.name, status)
         self.say(f"{self.name}: {status}")
@@ -186,6 +208,19 @@ class Phase:
         if self.run.outcome not in FINAL and self.name not in LOOKING:
             self.run.end(status)
         self._give_back()
+
+    def cell_ended(self, cell: str | None, success: bool) -> None:
+        """Keep in mind which cells have failed; where the last of them has passed, the phase goes on.
+
+        Args:
+            cell: its id in the notebook, where the front end tells it.
+        """
+        if not success:
+            self._failing.add(cell)
+        elif self._failing:
+            self._failing.discard(cell)
+            if not self._failing and self.run.outcome not in FINAL:
+                self.run.resume_phase(self.name)
 
     def _give_back(self) -> None:
         """Close the session and everything else that the phase holds."""
@@ -328,7 +363,15 @@ def _watch(phase: Phase) -> None:
         shell._showtraceback(kind, message, lines)
         return lines
 
+    def ended(result: Any) -> None:
+        if result.info.raw_cell.strip():
+            phase.cell_ended(getattr(result.info, "cell_id", None), result.success)
+
     shell.set_custom_exc((Exception, KeyboardInterrupt), handler)
+    for callback in list(shell.events.callbacks["post_run_cell"]):  # of the phase that this kernel had open before
+        if callback.__name__ == "ended":
+            shell.events.unregister("post_run_cell", callback)
+    shell.events.register("post_run_cell", ended)
 
 
 __all__ = ["Phase", "open_phase", "open_project", "identify", "describe", "milliseconds", "notebook_name", "GateError"]

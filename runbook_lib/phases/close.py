@@ -29,7 +29,8 @@ class Close(Phase):
             raise GateError(f"the validation has not passed: {status}", "run 70_validate; where it fails, 90_rollback")
 
     def reopen(self) -> Checks:
-        """Switch maintenance mode off and see through the application that it is."""
+        """Switch maintenance mode off and see through the application that it is; only after the validation has passed."""
+        self.validated()
         return self.look("reopen", reopen(self)).require()
 
     def tell(self) -> Any:
@@ -48,6 +49,7 @@ class Close(Phase):
 
     def finish(self, status: str = "succeeded") -> None:
         """End the phase and the run."""
+        self.validated()
         super().finish(status)
         self.run.end("succeeded")
 

@@ -16,6 +16,7 @@ from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
 from runbook_lib.postgres import catalog, locks
 from runbook_lib.prisma import cli, history
+from runbook_lib.run import PHASES
 from runbook_lib.show import charts
 from runbook_lib.table import Table
 
@@ -27,6 +28,7 @@ class Migrate(Phase):
     """Applies the pending files to the pinned database."""
 
     name, heading = "migrate", "Migrate"
+    gates = ("migrate",)
 
     def health(self) -> Checks:
         """The project's own data check, the schema's validity, and what Prisma says is pending."""
@@ -38,7 +40,7 @@ class Migrate(Phase):
         application = Application(self)
         maintenance = application.maintenance_checks(True) if application.has_maintenance else []
         return self.pass_gate("migrate", self.look("gate", Checks("The gate before the migration", [
-            self.identity(), self._plan(), window_check(self, opening=True), *backup_checks(self), self._rehearsed(),
+            self.identity(), self._earlier(), self._plan(), window_check(self, opening=True), *backup_checks(self), self._rehearsed(),
             *maintenance, attempt("migrate.alone", "no other migration is in flight", self._alone),
         ])))
 
@@ -48,6 +50,7 @@ class Migrate(Phase):
         Raises:
             MigrationFailed: naming the file, the cause and who blocked it.
         """
+        self.require_gate("migrate")
         pending = self.history.pending
         if not pending:
             return Table("Already applied: nothing is pending", ("file", "seconds"), [])
@@ -143,6 +146,12 @@ class Migrate(Phase):
         changed = [key for key, value in current.items() if value != plan[key]]
         return check("migrate.plan", title, not changed, f"changed: {', '.join(changed)}" if changed else plan["hash"][:16], "unchanged",
                      "plan again: run 10_plan" + (f" ({', '.join(sorted(already))} no longer pending)" if already else ""))
+
+    def _earlier(self) -> Check:
+        """Whether every phase before this one has succeeded in this run."""
+        open_ones = [name for name in PHASES[:PHASES.index(self.name)] if (self.run.phase(name) or {}).get("status") != "succeeded"]
+        return check("migrate.phases", "every phase before this one has succeeded", not open_ones, ", ".join(open_ones) or "all of them", "all of them",
+                     "run them first, in their order")
 
     def _rehearsed(self) -> Check:
         promise, plan = self.run.read_evidence("promise"), self.run.read_evidence("plan") or {}

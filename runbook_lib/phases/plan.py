@@ -22,6 +22,7 @@ class Plan(Phase):
     """Reviews the pending files against this database."""
 
     name, heading = "plan", "Plan"
+    gates = ("plan",)
 
     @cached_property
     def history(self) -> history.History:

@@ -19,6 +19,7 @@ class Preflight(Phase):
     """Looks at everything that the night depends on; changes nothing."""
 
     name, heading = "preflight", "Preflight"
+    gates = ("preflight",)
 
     def credentials(self) -> Checks:
         """Whether the role connects, directly, and has each right that it needs, tried one by one."""

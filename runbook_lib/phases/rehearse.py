@@ -38,6 +38,7 @@ class Rehearse(Phase):
     """Applies the pending files to a copy, validates it, rolls it back, and times each."""
 
     name, heading = "rehearse", "Rehearse"
+    gates = ("rehearse",)
 
     @cached_property
     def tools(self) -> Tools:

@@ -145,6 +145,7 @@ class Rollback(Phase):
         if self.way == "restore" and not self._resumed:
             self.look("backup", Checks("The backup to restore", [c for c in backup_checks(self) if c.id in ("backup.made", "backup.proven", "backup.intact")])).require()
         by = decision["person"] if decision else "rollback.automatic"
+        self._passed.add("rollback")
         self.run.journal("rollback decided", way=self.way, by=by)
         return Table(f"Decided: {self.way}", ("way", "by"), [(self.way, by)])
 
@@ -152,6 +153,7 @@ class Rollback(Phase):
         """Take the way back that was decided."""
         if self.way == "none":
             return Table("Nothing to do", ("", ""), [])
+        self.require_gate("rollback")
         with self.exclusive():
             return self._resolve() if self.way == "resolve" else self._restore()
 

@@ -22,6 +22,7 @@ class Validate(Phase):
     """Compares everything with the state before; what the plan does not declare must be identical."""
 
     name, heading = "validate", "Validate"
+    gates = ("validate",)
 
     def integrity(self) -> Checks:
         """Prisma's status, the schema, the project's own check."""
