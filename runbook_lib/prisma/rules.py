@@ -79,10 +79,10 @@ RULES: dict[str, Rule] = {
                                "afterwards look for invalid indexes (70_validate does)"),
     "constraint-validated": Rule(_I, "checking {name} reads all of {table} while reads and writes go on", grows=True),
     # data
-    "table-dropped": Rule(_D, "{table} and all its rows are destroyed", "save it first (60_migrate can), and drop it a release after the last "
+    "table-dropped": Rule(_D, "{table} and all its rows are destroyed", "the backup of this run is then its only copy: keep it; better, drop it a release after the last "
                               "client that used it"),
     "column-dropped": Rule(_D, "the values of {name} are destroyed in all of {table}",
-                           "save them first (60_migrate can), and drop the column a release after the last client that used it"),
+                           "the backup of this run is then their only copy: keep it; better, drop the column a release after the last client that used it"),
     "rows-removed": Rule(_D, "{what} destroys all rows of {table}", "save them first, or delete in batches what is known to be obsolete"),
     "rows-deleted": Rule(_W, "the rows of {table} that match are destroyed, and stay locked until the transaction ends",
                          "count them first; delete in batches of some thousands"),
