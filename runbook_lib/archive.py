@@ -30,9 +30,7 @@ def judge(notebook: Path) -> tuple[bool, str]:
 def seal(run: Run) -> Path:
     """Write manifest.json: the sha256 of every file of the run, and of the previous run's manifest."""
     path = run.folder / "manifest.json"
-    if path.exists():
-        number = len(list(run.folder.glob("manifest.*.json"))) + 1
-        path.rename(run.folder / f"manifest.{number}.json")
+    run.open_seal()
     before = [other for other in runs(run.folder.parent) if other.id < run.id and (other.folder / "manifest.json").exists()]
     previous = before[-1] if before else None
     write_json(path, {
@@ -51,7 +49,7 @@ def verify(run: Run) -> list[str]:
     """
     path = run.folder / "manifest.json"
     if not path.exists():
-        raise UsageError(f"{run.id} was never sealed: it has no manifest.json", "a run is sealed when it ends")
+        raise UsageError(f"{run.id} is not sealed: it has not ended, or was taken up again since", f"`runbook report {run.id}` seals it")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     sealed, present = manifest["files"], {str(file.relative_to(run.folder)): file for file in _files(run.folder)}
     wrong = [f"{name}: missing" for name in sealed if name not in present]

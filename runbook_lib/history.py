@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.run import Run, moment, runs
+from runbook_lib.run import LOOKING, Run, moment, runs
 from runbook_lib.table import Table
 
 
@@ -105,4 +105,4 @@ def _changes(run: Run) -> tuple[str, ...]:
 
 def _issues(state: dict[str, Any]) -> tuple[str, ...]:
     return tuple(f"{phase['phase']}: {phase.get('reason') or ', '.join(phase['failed_checks']) or phase['status']}".splitlines()[0]
-                 for phase in state["phases"] if phase["status"] in ("failed", "aborted"))
+                 for phase in state["phases"] if phase["status"] in ("failed", "aborted") and phase["phase"] not in LOOKING)

@@ -133,8 +133,21 @@ class Run:
             state["phases"].append(entry)
             if name not in LOOKING:
                 state.update(outcome="running", ended_at=None, duration_s=None)
+        self.open_seal()
         self.update(change)
         self.journal("phase begun", phase=name)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the folder was sealed and not taken up again since."""
+        return (self.folder / "manifest.json").exists()
+
+    def open_seal(self) -> None:
+        """Before a sealed run goes on: its manifest is kept under a number, and the next seal covers it."""
+        if self.sealed:
+            number = len(list(self.folder.glob("manifest.*.json"))) + 1
+            (self.folder / "manifest.json").rename(self.folder / f"manifest.{number}.json")
+            self.journal("seal opened", manifest=f"manifest.{number}.json")
 
     def resume_phase(self, name: str) -> None:
         """Take the newest entry of a phase up again: what had failed in it has passed since."""

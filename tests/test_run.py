@@ -116,6 +116,25 @@ def test_a_sealed_run_is_intact_until_a_byte_changes(run: Run) -> None:
     assert archive.verify(run) == ["added: added after sealing", "evidence/a.json: changed after sealing"]
 
 
+def test_a_sealed_run_that_goes_on_says_that_it_is_not_sealed_until_it_is_again(run: Run) -> None:
+    archive.seal(run)
+    run.begin_phase("rollback", "90_rollback.ipynb")
+    with pytest.raises(UsageError, match="taken up again"):
+        archive.verify(run)
+    run.end_phase("rollback", "succeeded")
+    archive.seal(run)
+    assert archive.verify(run) == [] and (run.folder / "manifest.1.json").exists()
+
+
+def test_looking_at_a_sealed_run_leaves_it_as_it_is(run: Run) -> None:
+    from runbook_lib.phases.base import open_phase
+    archive.seal(run)
+    phase = open_phase("history", {"run_folder": str(run.folder)})
+    phase.entry()
+    phase.finish()
+    assert archive.verify(run) == []
+
+
 def test_seals_are_chained(values: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import runbook_lib.run
     archive.seal(run)

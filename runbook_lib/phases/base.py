@@ -47,6 +47,7 @@ class Phase:
     name: ClassVar[str] = ""
     heading: ClassVar[str] = ""
     needs_database: ClassVar[bool] = True
+    """Whether the phase begins only with the database that the run pinned."""
     gates: ClassVar[tuple[str, ...]] = ()
     """The gates that must have been passed before the phase may be finished."""
 
@@ -108,10 +109,16 @@ class Phase:
 
     def begin(self, notebook: str) -> None:
         """Enter the phase in run.json, watch for failing cells, and make sure that this is the pinned database."""
-        self.run.begin_phase(self.name, notebook)
+        if not self.only_looks:
+            self.run.begin_phase(self.name, notebook)
         _watch(self)
         if self.needs_database:
             Checks("The pinned database", [self.identity()]).require()
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether nothing is recorded: somebody looks at a run that is sealed."""
+        return self.name in LOOKING and self.run.sealed
 
     def identity(self) -> Check:
         """Whether the server and database are those that the run pinned when it started."""
@@ -142,7 +149,8 @@ class Phase:
             result: JSON-able, or with `as_dict()`; `Checks` are kept one by one.
         """
         content = [item.as_dict() for item in result] if isinstance(result, Checks) else result
-        self.run.write_evidence(f"{self.name}.{name}", content)
+        if not self.only_looks:
+            self.run.write_evidence(f"{self.name}.{name}", content)
         return result
 
     def look(self, name: str, checks: Checks) -> Checks:
@@ -195,11 +203,14 @@ class Phase:
         if self._failing:
             raise GateError(f"{len(self._failing)} cells of this notebook have failed and not passed since", "run them again")
         self._give_back()
-        self.run.end_phase(self.name, status)
+        if not self.only_looks:
+            self.run.end_phase(self.name, status)
         self.say(f"{self.name}: {status}")
 
     def fail(self, error: BaseException) -> None:
         """End the phase by an error: waiting for a person, aborted, or failed; the run's outcome follows."""
+        if self.only_looks:
+            return
         waits, stopped = isinstance(error, ApprovalNeeded), isinstance(error, (Aborted, KeyboardInterrupt))
         status = "waiting" if waits else "aborted" if stopped else "failed"
         ids = error.failed if isinstance(error, CheckError) else ()
@@ -286,9 +297,12 @@ def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run
 
 
 def _same_parameters(run: Run, values: dict[str, Any]) -> None:
-    """Refuse parameters that differ from those the run was started with; another engineer may go on."""
-    stored = run.parameters
-    changed = [key for key in KEYS if key != "engineer" and values and values.get(key) != stored.get(key)]
+    """Refuse parameters that mean something else than those the run was started with; another engineer may go on."""
+    if not values:
+        return
+    given, stored = parse(values), run.params
+    changed = [key for key, field in zip(KEYS, Params.model_fields) if field not in ("engineer", "demo")
+               and getattr(given, field) != getattr(stored, field)]
     if changed:
         raise UsageError(f"the parameters {', '.join(changed)} differ from those that run {run.id} was started with",
                          "go on with the stored ones (`runbook resume`), or start a new run with 00_start")

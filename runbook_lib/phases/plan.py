@@ -103,7 +103,8 @@ class Plan(Phase):
         if not touched:
             return "none that exists today"
         largest = max(touched, key=lambda name: sizes[name]["bytes"])
-        return f"{largest} ({size(sizes[largest]['bytes'])}, about {sizes[largest]['rows']:,} rows)"
+        rows = sizes[largest]["rows"]
+        return f"{largest} ({size(sizes[largest]['bytes'])}, {'rows not estimated yet' if rows is None else f'about {rows:,} rows'})"
 
 
 def contents(phase: Phase, findings: list[dict[str, Any]] | None = None) -> dict[str, Any]:

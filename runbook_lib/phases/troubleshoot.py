@@ -13,7 +13,7 @@ from runbook_lib.table import Table, size
 class Troubleshoot(Phase):
     """Reads the live state; changes nothing."""
 
-    name, heading = "troubleshoot", "Troubleshoot"
+    name, heading, needs_database = "troubleshoot", "Troubleshoot", False  # opened when something is wrong, and be it that
 
     def timeouts(self) -> Table:
         """The timeouts in force and where each comes from."""

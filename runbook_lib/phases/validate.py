@@ -58,10 +58,10 @@ class Validate(Phase):
         """Rows by table, before and after."""
         return charts.before_after(self.content.finding(), *self.content.rows(), unit="rows")
 
-    def analyze(self) -> Table:
+    def analyze(self) -> str:
         """Refresh the planner's statistics: after a rewrite or a backfill they describe the table that was."""
         self.db.execute("ANALYZE")
-        return Table("Statistics were refreshed (ANALYZE)", ("", ""), [])
+        return "ANALYZE: the planner's statistics were refreshed"
 
     @cached_property
     def statistics(self) -> tuple[statistics.Statistics, statistics.Statistics]:

@@ -29,7 +29,7 @@ from runbook_lib.table import Table
 __all__ = ["Deployed", "Difference", "MigrationFailed", "PrismaFailed", "Pulled", "Side", "Status", "db_pull", "deploy", "diff", "drift",
            "format", "generate", "resolve", "same_files", "same_target", "status", "validate", "version"]
 
-_APPLIED = re.compile(r"^\s*└─ (\S+)/\s*$", re.MULTILINE)
+_APPLIED = re.compile(r"^\s*└─ (.+)/\s*$", re.MULTILINE)
 _UNKNOWN_END = ("the server may still be running it, and may commit: look for the holder of advisory lock 72707369 before you resolve anything "
                 "(95_troubleshoot tells failed from still running)")
 

@@ -16,13 +16,13 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _DATASOURCE = re.compile(r'^Datasource "(?P<name>[^"]*)": (?P<provider>.+?) database(?: "(?P<database>[^"]*)")?'
                          r'(?:, schemas? "(?P<schema>[^"]*)")?(?: at "(?P<location>[^"]*)")?\s*$', re.MULTILINE)
 _FOUND = re.compile(r"^(?:(\d+) migrations?|No migration) found in ", re.MULTILINE)
-_BEHIND = re.compile(r"^Following migrations? have not yet been applied:\n((?:\S+\n?)+)", re.MULTILINE)
-_FAILED = re.compile(r"^Following migrations? have failed:\n((?:\S+\n?)+)", re.MULTILINE)
-_DIVERGED = re.compile(r"^The migrations? have not yet been applied:\n((?:\S+\n?)*)", re.MULTILINE)
-_ABSENT = re.compile(r"^The migrations? from the database are not found locally[^\n]*:\n((?:\S+\n?)+)", re.MULTILINE)
+_BEHIND = re.compile(r"^Following migrations? have not yet been applied:\n((?:.+\n?)+)", re.MULTILINE)
+_FAILED = re.compile(r"^Following migrations? have failed:\n((?:.+\n?)+)", re.MULTILINE)
+_DIVERGED = re.compile(r"^The migrations? have not yet been applied:\n((?:.+\n?)*)", re.MULTILINE)
+_ABSENT = re.compile(r"^The migrations? from the database are not found locally[^\n]*:\n((?:.+\n?)+)", re.MULTILINE)
 _CODE = re.compile(r"^Error(?:\s+code)?:\s*(P\d{4})\b", re.MULTILINE)
 _SQLSTATE = re.compile(r"^Database error code: (\w+)", re.MULTILINE)
-_NAME = re.compile(r"^Migration name: (\S+)|^The `([^`]+)` migration started at", re.MULTILINE)
+_NAME = re.compile(r"^Migration name: (.+)$|^The `([^`]+)` migration started at", re.MULTILINE)
 _SAID = re.compile(r"^(?:Database error:\s*\n)?((?:ERROR|FATAL|PANIC): [^\n]*)", re.MULTILINE)
 _QUOTING = ("22", "P0001")
 """SQLSTATEs whose message can quote a value of a row: data exceptions, and what a function raises in its own words."""
@@ -240,7 +240,7 @@ def status(output: str, exit_status: int) -> Status:
 
 
 def _listed(found: re.Match[str] | None) -> tuple[str, ...]:
-    return tuple(found[1].split()) if found else ()
+    return tuple(found[1].splitlines()) if found else ()
 
 
 def read(output: str) -> Failure:

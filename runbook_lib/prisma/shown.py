@@ -8,6 +8,9 @@ from runbook_lib.table import Table
 class Shown:
     """A result that renders as its `table()`."""
 
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = cls.__str__  # type: ignore[assignment]  # set here, a dataclass makes none of its own
+
     def table(self) -> Table:
         """The result as rows."""
         raise NotImplementedError

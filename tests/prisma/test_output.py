@@ -10,6 +10,7 @@ from runbook_lib.prisma.output import PrismaFailed, Quiet
 SOURCE = 'Datasource "db": PostgreSQL database "shop", schema "public" at "db.example:5433"\n\n'
 BEHIND = SOURCE + "2 migrations found in prisma/migrations\nFollowing migrations have not yet been applied:\n1_a\n2_b\n\nTo apply migrations in development run …\n"
 FAILED = SOURCE + "1 migration found in prisma/migrations\nFollowing migration have failed:\n1_a\n\nDuring development if the failed …\n"
+SPACED = BEHIND.replace("2_b", "2_Add a column")
 CURRENT = SOURCE + "1 migration found in prisma/migrations\n\nDatabase schema is up to date!\n"
 DIVERGED = SOURCE + ("1 migration found in prisma/migrations\nYour local migration history and the migrations table from your database are different:\n\n"
                      "The last common migration is: 1_a\n\nThe migration have not yet been applied:\n3_c\n\n"
@@ -40,6 +41,7 @@ DbError { severity: "ERROR", code: SqlState(E23505), detail: Some("Key (name)=(M
 
 @pytest.mark.parametrize("text, status, expected", [
     (BEHIND, 1, dict(pending=("1_a", "2_b"), failed=(), failed_known=False, up_to_date=False, found=2, managed=True)),
+    (SPACED, 1, dict(pending=("1_a", "2_Add a column"), found=2)),
     (FAILED, 1, dict(pending=(), failed=("1_a",), failed_known=True, up_to_date=False, found=1)),
     (CURRENT, 0, dict(pending=(), failed=(), failed_known=True, up_to_date=True, missing=())),
     (DIVERGED, 1, dict(pending=("3_c",), missing=("2_b",), failed_known=False, up_to_date=False)),
