@@ -133,9 +133,8 @@ class Run:
             state["phases"].append(entry)
             if name not in LOOKING:
                 state.update(outcome="running", ended_at=None, duration_s=None)
-        self.open_seal()
-        self.update(change)
         self.journal("phase begun", phase=name)
+        self.update(change)
 
     @property
     def sealed(self) -> bool:
@@ -218,6 +217,7 @@ class Run:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def _append(self, name: str, line: Mapping[str, Any]) -> None:
+        self.open_seal()
         text = redact(json.dumps(line, ensure_ascii=False, default=str))
         with self._lock, (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(text + "\n")

@@ -126,6 +126,12 @@ def test_a_sealed_run_that_goes_on_says_that_it_is_not_sealed_until_it_is_again(
     assert archive.verify(run) == [] and (run.folder / "manifest.1.json").exists()
 
 
+def test_an_approval_opens_the_seal(run: Run) -> None:
+    archive.seal(run)
+    gate.approve(run, "plan", "read it")
+    assert not run.sealed and [line["what"] for line in run.read_journal()][-2:] == ["seal opened", "gate approved"]
+
+
 def test_looking_at_a_sealed_run_leaves_it_as_it_is(run: Run) -> None:
     from runbook_lib.phases.base import open_phase
     archive.seal(run)
