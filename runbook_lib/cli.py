@@ -6,7 +6,9 @@ Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a p
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,12 +19,14 @@ from rich.table import Table as RichTable
 
 from runbook_lib import params as parameters
 from runbook_lib.errors import Aborted, RunbookError, UsageError
-from runbook_lib.run import FINAL, PHASES, Run, newest, now, runs
+from runbook_lib.run import FINAL, PHASES, Run, between, create, newest, now, runs
 from runbook_lib.secret import HOME
 from runbook_lib.table import Table, text
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.")
+INTERRUPTED = 130
+"""What typer makes of a KeyboardInterrupt."""
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 Parameters = Annotated[Path, typer.Argument(help="Parameter file of one environment, e.g. params/demo.yaml")]
@@ -32,8 +36,15 @@ Reason = Annotated[str, typer.Option(help="Why, for the record")]
 
 def main() -> None:
     """Run the command line; errors of ours are one message and an exit status, not a traceback."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)  # ended as by Ctrl-C: with what was started
     try:
         app()
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        _stop(Aborted("stopped", "`runbook status` says how the newest run stands"), 1)
     except UsageError as error:
         _stop(error, 2)
     except Aborted as error:
@@ -48,17 +59,16 @@ def run(params: Parameters,
         last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1]) -> None:
     """Start a run and execute phase after phase, to the first that does not succeed."""
     values = parameters.load(params)
+    chosen = parameters.parse(values, str(params))
+    between(first, last)
     with _demo(values, fresh=True):
-        from runbook_lib import runner
         from runbook_lib.phases.start import examine
-        from runbook_lib.run import create
 
-        found = examine(parameters.parse(values, str(params)))
+        found = examine(chosen)
         if not found.pending:
             console.print("nothing is pending: every migration of the project is applied")
             return
-        runner._between(first, last)
-        _carry(create(values, list(found.pending), found.target), first, last)
+        _carry(lambda: create(values, list(found.pending), found.target), first, last)
 
 
 @app.command()
@@ -67,9 +77,11 @@ def resume(run: RunName = "", last: Annotated[str, typer.Option("--to", help="La
     found = _find(run)
     if found.outcome in FINAL:
         raise UsageError(f"{found.id} has ended: {found.outcome}", "start a new run")
+    between(PHASES[0], last)
+    _settle(found)
     with _demo(found.parameters):
         found.journal("resumed")
-        _carry(found, PHASES[0], last)
+        _carry(lambda: found, PHASES[0], last)
 
 
 @app.command()
@@ -87,14 +99,15 @@ def approve(run: RunName, gate: Annotated[str, typer.Argument(help="The gate: th
 @app.command()
 def rollback(run: RunName = "", reason: Reason = "asked for on the command line") -> None:
     """Approve and execute the way back of a run."""
+    from runbook_lib import execute, runner
     from runbook_lib import gate as gates
-    from runbook_lib import runner
 
     found = _find(run)
+    _settle(found)
     with _demo(found.parameters):
         gates.approve(found, "rollback", reason)
-        runner.step(found, "rollback", _say)
-        runner.finish(found)
+        with execute.stoppable() as stop:
+            runner.back(found, _say, stop)
         _end(found)
 
 
@@ -105,7 +118,8 @@ def status(run: RunName = "") -> None:
 
     found = _find(run)
     _show(_phases(found))
-    console.print(f"outcome: {found.outcome}\nrun: {found.folder}")
+    lost = "".join(f": process {entry['process']['pid']} of {entry['phase']} is gone without a word" for entry in found.lost)
+    console.print(f"outcome: {runner.outcome(found)}{lost}\nrun: {found.folder}")
     if command := runner.next_command(found):
         console.print(f"next: {command}")
 
@@ -212,17 +226,30 @@ def _run_demo(chosen: Any) -> None:
     try:
         chosen.up(_say, fresh=True)
         with chosen.trouble():
-            _carry(start_run(chosen.values), PHASES[0], PHASES[-1])
+            _carry(lambda: start_run(chosen.values), PHASES[0], PHASES[-1])
     finally:
         chosen.down(_say)
 
 
-def _carry(found: Run, first: str, last: str) -> None:
+def _carry(made: Callable[[], Run], first: str, last: str) -> None:
+    """Carry a run, made where nothing can end this process without the run saying so."""
+    from runbook_lib import execute, runner
+
+    with execute.stoppable() as stop:
+        found = made()
+        console.print(f"run: {found.folder}")
+        runner.carry(found, first, last, _say, stop)
+    _end(found)
+
+
+def _settle(found: Run) -> None:
+    """Say which phases were killed, and end them in the record."""
     from runbook_lib import runner
 
-    console.print(f"run: {found.folder}")
-    runner.carry(found, first, last, _say)
-    _end(found)
+    lost = [entry["phase"] for entry in found.lost]
+    runner.settle(found)
+    for phase in lost:
+        _say(f"{phase} was killed and could not say how it ended: what is true now is looked at again")
 
 
 def _end(found: Run) -> None:

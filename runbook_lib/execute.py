@@ -11,10 +11,11 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,26 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # opti
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbformat.sign import NotebookNotary
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from runbook_lib.archive import judge
-from runbook_lib.errors import Aborted
+from runbook_lib.errors import Aborted, DatabaseError
 from runbook_lib.phases.base import notebook_name
-from runbook_lib.run import Run
+from runbook_lib.postgres import locks
+from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.run import FINAL, Run
 from runbook_lib.secret import HOME
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks a run to stop."""
 ABORT_GRACE_S = 1.5
-"""Seconds that a kernel has to end its cell after an interrupt, before it is ended from outside."""
+"""Seconds that a kernel has to end its cell after an interrupt, before its sessions are cancelled from outside."""
+CLEAN_UP_S = 4.0
+"""Seconds that it then has to put things away, before it is ended."""
 
 
 @dataclass(frozen=True)
@@ -54,35 +62,58 @@ class Executed:
     error: str = ""
 
 
-def execute(run: Run, phase: str, on_line: Callable[[str], None]) -> Executed:
+class Stop:
+    """Whether a signal asked for an end: heard while a notebook is executed, and between two."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Turn Ctrl-C and SIGTERM into a request to stop, as long as the block is executed."""
+    stop = Stop()
+
+    def request(number: int, frame: Any) -> None:
+        stop.requested = True
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]  # nohup
+    old = {number: signal.signal(number, request) for number in heard}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def execute(run: Run, phase: str, on_line: Callable[[str], None], stop: Stop | None = None) -> Executed:
     """Execute a phase's notebook into the run folder.
 
     Args:
         on_line: called with each line that the notebook prints.
+        stop: of `stoppable`, where several notebooks are executed; default one for this notebook.
 
     Raises:
         Aborted: the run was told to stop; the notebook and run.json stand.
     """
-    output = _free_name(run.folder / notebook_name(phase))
-    stop = _Stop()
-    parameters = {**run.parameters, "run_folder": str(run.folder)}
-    worker = threading.Thread(target=_papermill, args=(HOME / "notebooks" / notebook_name(phase), output, parameters, stop, on_line))
-    with _signals(stop):
+    with nullcontext(stop) if stop else stoppable() as heard:
+        if heard.requested:
+            run.end("aborted")
+            raise Aborted(f"stopped before {phase}", f"`runbook resume {run.id}` goes on")
+        work = _Work(run, heard, _free_name(run.folder / notebook_name(phase)))
+        worker = threading.Thread(target=_papermill, args=(HOME / "notebooks" / notebook_name(phase), work, on_line))
         worker.start()
         while worker.is_alive():
             worker.join(0.1)
-            if stop.requested:
-                _interrupt(run, worker, stop)
-    if stop.error and not isinstance(stop.error, (PapermillExecutionError, Aborted)):
-        raise stop.error
-    return _judge(run, phase, output, stop)
+            if heard.requested:
+                _interrupt(work, worker)
+        return _judge(phase, work)
 
 
-class _Stop:
-    """Shared by the main thread and papermill's: whether to stop, and which kernel to interrupt."""
+class _Work:
+    """One notebook's execution, shared by the main thread and papermill's."""
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, run: Run, stop: Stop, output: Path) -> None:
+        self.run, self.stop, self.output = run, stop, output
         self.kernel: int | None = None
         self.error: BaseException | None = None
 
@@ -90,17 +121,18 @@ class _Stop:
 class _Client(PapermillNotebookClient):
     """Papermill's client, which stops before a cell once the run was told to stop."""
 
-    stop: _Stop
+    work: _Work
+    sockets: str
 
     def create_kernel_manager(self) -> Any:
         """A kernel that is spoken to through files of this user's, not through ports that everybody on the machine can reach."""
         manager = super().create_kernel_manager()
-        manager.transport = "ipc"
+        manager.transport, manager.ip = "ipc", f"{self.sockets}/kernel"
         return manager
 
     def execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:
-        self.stop.kernel = self.km.provisioner.pid
-        if self.stop.requested:
+        self.work.kernel = self.km.provisioner.pid
+        if self.work.stop.requested:
             raise Aborted("stopped before the next cell")
         return super().execute_cell(cell, cell_index, **options)
 
@@ -109,12 +141,13 @@ class _Engine(NBClientEngine):
     """Papermill's engine with that client."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, stop: _Stop, stdout_file: Any, start_timeout: int = 60,
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, work: _Work, stdout_file: Any, start_timeout: int = 60,
                                  **_: Any) -> Any:
         client = _Client(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, stdout_file=stdout_file,
                          timeout=None, shutdown_kernel="immediate", log=logging.getLogger("papermill"))
-        client.stop = stop
-        return client.execute()
+        client.work = work
+        with tempfile.TemporaryDirectory(prefix="runbook-") as client.sockets:  # short: the path of a socket has at most 107 bytes
+            return client.execute()
 
 
 papermill_engines.register("runbook", _Engine)
@@ -135,46 +168,37 @@ class _Lines:
         """Nothing is held back but an unfinished line."""
 
 
-def _papermill(source: Path, output: Path, parameters: dict[str, Any], stop: _Stop, on_line: Callable[[str], None]) -> None:
-    os.environ["RUNBOOK_NOTEBOOK"] = output.name
+def _papermill(source: Path, work: _Work, on_line: Callable[[str], None]) -> None:
+    os.environ["RUNBOOK_NOTEBOOK"] = work.output.name
+    parameters = {**work.run.parameters, "run_folder": str(work.run.folder)}
     try:
-        papermill.execute_notebook(source, output, parameters, engine_name="runbook", kernel_name="python3", progress_bar=False,
-                                   cwd=HOME, stop=stop, stdout_file=_Lines(on_line))
+        papermill.execute_notebook(source, work.output, parameters, engine_name="runbook", kernel_name="python3", progress_bar=False,
+                                   cwd=HOME, work=work, stdout_file=_Lines(on_line))
     except BaseException as error:  # handed to the main thread, which raises or judges it
-        stop.error = error
+        work.error = error
 
 
-@contextmanager
-def _signals(stop: _Stop) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a request to stop, as long as a notebook is executed."""
-    def request(number: int, frame: Any) -> None:
-        stop.requested = True
-    old = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(run: Run, worker: threading.Thread, stop: _Stop) -> None:
-    """Interrupt the kernel until its cell ends; after the grace, end its sessions and the kernel itself."""
-    deadline = time.monotonic() + ABORT_GRACE_S
-    while worker.is_alive() and time.monotonic() < deadline:
-        if stop.kernel:
-            _send(stop.kernel, signal.SIGINT)
-        worker.join(0.5)
-    if not worker.is_alive():
+def _interrupt(work: _Work, worker: threading.Thread) -> None:
+    """Interrupt the kernel until its cell ends; after a grace cancel its sessions, after another end it and its programs."""
+    if _ends(work, worker, ABORT_GRACE_S):
         return
-    from runbook_lib.phases.base import Target
-    from runbook_lib.postgres import locks
-    from runbook_lib.postgres.connection import Database
-
-    with Database(Target.parse(run.params.database_url()), f"runbook/{run.key}/abort") as db:
+    run = work.run
+    target = Target.parse(run.params.database_url())
+    with suppress(DatabaseError), Database(target, f"runbook/{run.key}/abort") as db:  # out of reach: nothing can be cancelled there
         locks.cancel(db, f"runbook/{run.key}")
-    if stop.kernel:
-        _send(stop.kernel, signal.SIGKILL)
-    worker.join(10)
+    if not _ends(work, worker, CLEAN_UP_S) and work.kernel:
+        _send(work.kernel, signal.SIGKILL)
+        worker.join(10)
+
+
+def _ends(work: _Work, worker: threading.Thread, seconds: float) -> bool:
+    """Whether the cell ends in time, interrupted again and again: a kernel that is between two cells does not hear it."""
+    deadline = time.monotonic() + seconds
+    while worker.is_alive() and time.monotonic() < deadline:
+        if work.kernel:
+            _send(work.kernel, signal.SIGINT)
+        worker.join(0.5)
+    return not worker.is_alive()
 
 
 def _send(pid: int, number: int) -> None:
@@ -187,23 +211,41 @@ def _sign(notebook: Path) -> None:
     NotebookNotary().sign(nbformat.read(notebook, as_version=4))
 
 
-def _judge(run: Run, phase: str, output: Path, stop: _Stop) -> Executed:
-    entry = run.phase(phase) or {}
+def _judge(phase: str, work: _Work) -> Executed:
+    """How the notebook ended, in run.json too: a kernel that was killed, or never came that far, could not say it itself.
+
+    Raises:
+        Aborted: the run was told to stop.
+    """
+    run, output = work.run, work.output
     whole, error = judge(output) if output.exists() else (False, "no notebook was written")
-    status = entry.get("status", "failed")
-    if stop.requested:
-        status = "aborted"
-    elif status == "running" or (status == "succeeded" and not whole):
-        status, error = "failed", error or "the notebook did not finish its phase"
-    run.end_phase(phase, status, reason=error)
+    entry = _entry(run, phase, output.name)
+    status = entry["status"]
+    if status == "running" or (status == "succeeded" and not whole):
+        status = "aborted" if work.stop.requested else "failed"
+        run.end_phase(phase, status, reason=_died(work.error) or error or "the notebook did not finish its phase")
     if output.exists():
         _sign(output)
-    if stop.requested:
-        run.end("aborted")
+    if work.stop.requested and run.outcome not in FINAL:
+        if run.outcome != "aborted":
+            run.end("aborted")
         raise Aborted(f"{phase} was stopped; database work of this run was cancelled", f"`runbook resume {run.id}` goes on")
     if status == "failed" and run.outcome == "running":
         run.end("failed")
+    if work.error and not isinstance(work.error, (PapermillExecutionError, DeadKernelError, Aborted)):
+        raise work.error
     return Executed(phase, status, output, error)
+
+
+def _entry(run: Run, phase: str, notebook: str) -> dict[str, Any]:
+    """This notebook's entry in run.json, made here where it did not come as far as to make it."""
+    if not any(entry["notebook"] == notebook for entry in run.state["phases"]):
+        run.begin_phase(phase, notebook)
+    return next(entry for entry in reversed(run.state["phases"]) if entry["notebook"] == notebook)
+
+
+def _died(error: BaseException | None) -> str:
+    return "its kernel died" if isinstance(error, DeadKernelError) else ""
 
 
 def _free_name(path: Path) -> Path:

@@ -41,6 +41,14 @@ def _no_password(text: str) -> str:
     return text
 
 
+def _no_secret(variables: dict[str, str]) -> dict[str, str]:
+    for name, value in variables.items():
+        _no_password(value)
+        if _SECRET_NAME.search(name) and value and not is_reference(value):
+            raise ValueError(f"the value of {name} is given by reference: {FORMS}")
+    return variables
+
+
 def _path(value: Any) -> Any:
     return HOME / Path(value).expanduser() if isinstance(value, str) else value
 
@@ -49,10 +57,14 @@ def _text_keys(value: Any) -> Any:
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
+_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY", re.IGNORECASE)
+
 Secret = Annotated[str, AfterValidator(_reference)]
 """A reference to a secret."""
 Address = Annotated[str, AfterValidator(_no_password)]
 """A URL without a password, or a reference to one."""
+Variables = Annotated[dict[str, str], AfterValidator(_no_secret)]
+"""Environment variables; those that are secrets by reference."""
 Location = Annotated[Path, BeforeValidator(_path)]
 """A path; relative ones are relative to the checkout."""
 Command = Annotated[str, AfterValidator(_no_password), Field(min_length=1)]
@@ -98,7 +110,7 @@ class Prisma(Section):
     engine: Literal["installed", "offline"] = "installed"
     validate_command: Command | None = None
     """The project's own check of its data, e.g. `npm run db:validate`."""
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: Variables = Field(default_factory=dict)
     """Variables for the CLI and the project's commands; values may be references."""
 
 
@@ -193,7 +205,7 @@ class Service(Section):
     """What its sessions are called in `pg_stat_activity`."""
     reach_database: Command | None = None
     """A command that tests the way to the database from the application's host."""
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: Variables = Field(default_factory=dict)
 
 
 class Probe(Section):

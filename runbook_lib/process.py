@@ -1,4 +1,9 @@
-"""Runs other programs: their lines as they come, their whole family ended with us, nothing secret in what they say."""
+"""Runs other programs: their lines as they come, their whole family ended with us, nothing secret in what they say.
+
+They lead sessions of their own, so that a family can be ended as one. What is then to end them where this process is
+killed, and cannot? A guardian: a small shell that is told of each family, and ends those that are left once the pipe
+from this process closes.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,19 @@ from runbook_lib.redact import redact
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 GRACE_S = 1.0
 """Seconds between the polite signal and the final one."""
+_GUARDIAN = """
+families=" "
+while read -r what family; do
+    case $what in
+        began) families="$families$family " ;;
+        ended) families="${families%% $family *} ${families#* $family }" ;;
+    esac
+done
+for family in $families; do kill -s TERM -- "-$family"; done
+[ "$families" = " " ] || sleep 1
+for family in $families; do kill -s KILL -- "-$family"; done
+"""
+"""Reads which families began and ended; at the end of its input, ends those that are left."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +81,9 @@ def run(
     child = _start(command, cwd, env, shown, remedy)
     lines: deque[str] = deque(maxlen=keep_lines)
     reader = threading.Thread(target=_read, args=(child, lines, on_line), daemon=True)
-    reader.start()
     try:
+        _families.began(child)
+        reader.start()
         status = child.wait(timeout_s)
         reader.join(GRACE_S)  # a daemon that the program left behind may hold the pipe open
     except subprocess.TimeoutExpired:
@@ -74,6 +93,8 @@ def run(
     except BaseException:
         end_family(child)
         raise
+    finally:
+        _families.ended(child)
     output = "\n".join(list(lines))
     if check and status != 0:
         raise ToolError(f"`{shown}` ended with status {status}: {_last(lines)}", remedy, status=status, output=output)
@@ -91,6 +112,49 @@ def end_family(child: subprocess.Popen[str]) -> None:
             child.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             continue
+
+
+def end_running() -> None:
+    """End the programs that other threads of this process wait for."""
+    for child in _families.running():
+        end_family(child)
+
+
+class _Families:
+    """The programs that run now, as this process and its guardian know them."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, subprocess.Popen[str]] = {}
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def began(self, child: subprocess.Popen[str]) -> None:
+        """A program was started."""
+        with self._lock:
+            self._running[child.pid] = child
+            self._tell("began", child.pid)
+
+    def ended(self, child: subprocess.Popen[str]) -> None:
+        """It has ended, or was ended."""
+        with self._lock:
+            self._running.pop(child.pid, None)
+            self._tell("ended", child.pid)
+
+    def running(self) -> list[subprocess.Popen[str]]:
+        """Those that have not ended."""
+        with self._lock:
+            return list(self._running.values())
+
+    def _tell(self, what: str, family: int) -> None:
+        if self._guardian is None or self._guardian.poll() is not None:
+            self._guardian = subprocess.Popen(["/bin/sh", "-c", _GUARDIAN], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                              stderr=subprocess.DEVNULL, start_new_session=True, cwd="/")
+        assert self._guardian.stdin is not None
+        self._guardian.stdin.write(f"{what} {family}\n".encode())
+        self._guardian.stdin.flush()
+
+
+_families = _Families()
 
 
 def _start(command: Sequence[str] | str, cwd: Path | None, env: Mapping[str, str] | None, shown: str,

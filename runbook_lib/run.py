@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock
 
 from runbook_lib.errors import UsageError
@@ -124,7 +125,8 @@ class Run:
 
     def begin_phase(self, name: str, notebook: str) -> None:
         """Enter a phase as running."""
-        entry = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": []}
+        entry = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": [],
+                 "process": _this_process()}
 
         def change(state: dict[str, Any]) -> None:
             for older in state["phases"]:
@@ -171,6 +173,16 @@ class Run:
         self.update(change)
         if changed:
             self.journal("phase ended", phase=name, outcome=status, reason=redact(reason))
+
+    @property
+    def at_work(self) -> list[dict[str, Any]]:
+        """Entries of phases that have not ended, and whose process is there, or is another machine's and cannot be seen."""
+        return [entry for entry in self.state["phases"] if entry["status"] == "running" and not _gone(entry.get("process"))]
+
+    @property
+    def lost(self) -> list[dict[str, Any]]:
+        """Entries of phases that have not ended, though their process is gone: it was killed and could not say so."""
+        return [entry for entry in self.state["phases"] if entry["status"] == "running" and _gone(entry.get("process"))]
 
     def journal(self, what: str, **facts: Any) -> None:
         """Append one line to the journal: what happened, by whom, when, from which machine."""
@@ -259,6 +271,21 @@ def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str
     return run
 
 
+def between(first: str, last: str) -> tuple[str, ...]:
+    """The phases from `first` to `last`.
+
+    Raises:
+        UsageError: one is no phase, or they are not in their order.
+    """
+    for name in (first, last):
+        if name not in PHASES:
+            raise UsageError(f"there is no phase {name!r}", "one of " + ", ".join(PHASES))
+    chosen = PHASES[PHASES.index(first):PHASES.index(last) + 1]
+    if not chosen:
+        raise UsageError(f"the phase {last} comes before {first}", "give --from and --to in their order")
+    return chosen
+
+
 def runs(archive: Path, environment: str | None = None) -> list[Run]:
     """The runs of an archive, oldest first, of one environment where it is named."""
     found = [Run(path.parent) for path in sorted(archive.glob("*/run.json"))]
@@ -273,6 +300,22 @@ def newest(archive: Path, environment: str | None = None) -> Run | None:
 def person() -> str:
     """Who is at work: `$RUNBOOK_PERSON`, else the login name."""
     return os.environ.get("RUNBOOK_PERSON") or getpass.getuser()
+
+
+def _this_process() -> dict[str, Any]:
+    """What tells this process from all others: its number is used again once it is gone."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": round(psutil.Process().create_time(), 1)}
+
+
+def _gone(process: Mapping[str, Any] | None) -> bool:
+    """Whether the process that `_this_process` described is known to be gone."""
+    if process is None or process["host"] != socket.gethostname():
+        return False
+    try:
+        found = psutil.Process(process["pid"])
+        return found.status() == psutil.STATUS_ZOMBIE or abs(found.create_time() - process["started"]) > 2  # the clock is set now and then
+    except psutil.NoSuchProcess:
+        return True
 
 
 def lock_file(folder: Path) -> Path:

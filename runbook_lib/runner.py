@@ -11,7 +11,7 @@ import nbformat
 from runbook_lib import archive, execute, history
 from runbook_lib.errors import Aborted, UsageError
 from runbook_lib.phases.base import notebook_name
-from runbook_lib.run import FINAL, PHASES, Run, runs
+from runbook_lib.run import FINAL, PHASES, Run, between, runs
 
 EXIT_STATUS = {"succeeded": 0, "failed": 1, "unknown": 1, "aborted": 1, "running": 0, "waiting": 3, "rolled_back": 4}
 """The exit status that an outcome ends with."""
@@ -19,36 +19,71 @@ NO_WAY_BACK_NEEDED = frozenset(PHASES[:PHASES.index("announce")])
 """Phases whose failure leaves the application as it was."""
 
 
-def carry(run: Run, first: str, last: str, say: Callable[[str], None]) -> str:
+def carry(run: Run, first: str, last: str, say: Callable[[str], None], stop: execute.Stop) -> str:
     """Execute the phases from `first` to `last`; where migration or validation fails, roll back if that is automatic.
 
     Args:
         say: called with each line for the terminal.
+        stop: of `execute.stoppable`.
 
     Returns:
         the run's outcome.
     """
     try:
-        for phase in _between(first, last):
-            if _done(run, phase):
-                say(f"{phase:<10} already done at {run.phase(phase)['ended_at']}")  # type: ignore[index]
-                continue
-            done = step(run, phase, say)
-            if done.status == "succeeded":
-                continue
-            if done.status == "failed" and phase not in NO_WAY_BACK_NEEDED and run.params.rollback.automatic:
-                step(run, "rollback", say)
-            break
+        _carry(run, between(first, last), say, stop)
     except Aborted as error:
         say(str(error))
     finish(run)
     return run.outcome
 
 
-def step(run: Run, phase: str, say: Callable[[str], None]) -> execute.Executed:
+def back(run: Run, say: Callable[[str], None], stop: execute.Stop) -> str:
+    """Execute the way back; the run's outcome."""
+    try:
+        step(run, "rollback", say, stop)
+    except Aborted as error:
+        say(str(error))
+    finish(run)
+    return run.outcome
+
+
+def _carry(run: Run, phases: tuple[str, ...], say: Callable[[str], None], stop: execute.Stop) -> None:
+    for phase in phases:
+        if _done(run, phase):
+            say(f"{phase:<10} already done at {run.phase(phase)['ended_at']}")  # type: ignore[index]
+            continue
+        done = step(run, phase, say, stop)
+        if done.status == "succeeded":
+            continue
+        if done.status == "failed" and phase not in NO_WAY_BACK_NEEDED and run.params.rollback.automatic:
+            step(run, "rollback", say, stop)
+        return
+
+
+def settle(run: Run) -> None:
+    """End the phases whose process was killed, before the run is gone on with.
+
+    Raises:
+        UsageError: a phase is at work in another process.
+    """
+    for entry in run.at_work:
+        process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
+        raise UsageError(f"{entry['phase']} of {run.id} is at work: process {process['pid']} on {process['host']} has begun and not ended it",
+                         "wait until it has ended, or stop it there: Ctrl-C, or shut the notebook's kernel down")
+    for entry in run.lost:
+        run.end_phase(entry["phase"], "aborted", reason=f"its process {entry['process']['pid']} was killed: what it began may have landed in part")
+        run.end("aborted")
+
+
+def outcome(run: Run) -> str:
+    """The run's outcome as far as it is known: a phase whose process was killed could not record how it ended."""
+    return "unknown" if run.lost else run.outcome
+
+
+def step(run: Run, phase: str, say: Callable[[str], None], stop: execute.Stop) -> execute.Executed:
     """Execute one phase's notebook, and say how it ended."""
     say(f"{phase:<10} …")
-    done = execute.execute(run, phase, lambda line: say(f"           {line}"))
+    done = execute.execute(run, phase, lambda line: say(f"           {line}"), stop)
     entry = run.phase(phase) or {}
     why = f": {entry.get('reason') or done.error}".splitlines()[0] if done.status != "succeeded" else ""
     say(f"{phase:<10} {done.status}{why}")
@@ -114,24 +149,13 @@ def summary(run: Run) -> list[tuple[str, str, float | None]]:
 
 def next_command(run: Run, parameters: str = "") -> str:
     """What a person types next, given how the run ended; empty where nothing is left to do."""
-    outcome = run.outcome
     waiting = next((entry for entry in reversed(run.state["phases"]) if entry["status"] == "waiting"), None)
     commands: Mapping[str, str] = {
         "waiting": f"runbook approve {run.id} {waiting['phase'] if waiting else 'GATE'} --reason … && runbook resume {run.id}",
         "failed": f"runbook rollback {run.id} --reason …   (or, once the cause is gone: runbook resume {run.id})",
         "aborted": f"runbook resume {run.id}   (or: runbook rollback {run.id} --reason …)",
     }
-    return commands.get(outcome, "")
-
-
-def _between(first: str, last: str) -> tuple[str, ...]:
-    for name in (first, last):
-        if name not in PHASES:
-            raise UsageError(f"there is no phase {name!r}", "one of " + ", ".join(PHASES))
-    chosen = PHASES[PHASES.index(first):PHASES.index(last) + 1]
-    if not chosen:
-        raise UsageError(f"the phase {last} comes before {first}", "give --from and --to in their order")
-    return chosen
+    return commands.get("aborted" if run.lost else run.outcome, "")
 
 
 def _done(run: Run, phase: str) -> bool:
@@ -147,4 +171,4 @@ def _evidence(run: Run) -> list[str]:
     return sorted(path.name for path in (run.folder / "evidence").iterdir())
 
 
-__all__ = ["carry", "step", "finish", "report", "prepare", "summary", "next_command", "EXIT_STATUS", "Any"]
+__all__ = ["carry", "back", "settle", "outcome", "step", "finish", "report", "prepare", "summary", "next_command", "EXIT_STATUS", "Any"]

@@ -12,15 +12,19 @@ A cell that fails in between ends the phase as failed (or waiting, or aborted) b
 from __future__ import annotations
 
 import importlib
+import math
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from runbook_lib import gate
+from runbook_lib import gate, process
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
 from runbook_lib.params import KEYS, Params, parse
@@ -35,6 +39,8 @@ from runbook_lib.show import widgets
 
 ENGINE = HOME / "examples" / "unified_healthcare_platform" / "tooling" / "schema-engine.mjs"
 """Prisma's schema engine for where its download is out of reach (`prisma.engine: offline`)."""
+ENDING_S = 10.0
+"""Seconds for which a cell that was interrupted is left alone to end its work; then it can be interrupted again."""
 
 
 class Phase:
@@ -137,9 +143,18 @@ class Phase:
         print(f"{now():%H:%M:%S}Z {elapsed:7.1f} s  {redact(text)}", flush=True)
 
     def together(self, *looks: Callable[[], Any]) -> list[Any]:
-        """The results of several looks that wait for other programs, made side by side."""
+        """The results of several looks that wait for other programs, made side by side; an interrupt ends those programs."""
         with ThreadPoolExecutor(min(len(looks), os.cpu_count() or 1)) as pool:
-            return [future.result() for future in [pool.submit(look) for look in looks]]
+            futures = [pool.submit(look) for look in looks]
+            try:
+                return [future.result() for future in futures]
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                while wait(futures, timeout=0.05).not_done:  # a look may go on to its next program
+                    process.end_running()
+                    if self._session:
+                        self._session.cancel()
+                raise
 
     def keep(self, name: str, result: Any) -> Any:
         """Keep a result as the run's evidence, and hand it on.
@@ -386,6 +401,22 @@ def _watch(phase: Phase) -> None:
         if callback.__name__ == "ended":
             shell.events.unregister("post_run_cell", callback)
     shell.events.register("post_run_cell", ended)
+    shell.events.register("pre_run_cell", _hear_once)
+    _hear_once()
+
+
+def _hear_once(*_: object) -> None:
+    """Let the first interrupt end the cell, and no other one disturb that end: it cancels, puts away and records."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    heard = -math.inf
+
+    def handler(number: int, frame: object) -> None:
+        nonlocal heard
+        if time.monotonic() - heard > ENDING_S:
+            heard = time.monotonic()
+            raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, handler)
 
 
 __all__ = ["Phase", "open_phase", "open_project", "identify", "describe", "milliseconds", "notebook_name", "GateError"]

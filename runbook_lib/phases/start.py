@@ -40,10 +40,10 @@ def examine(params: Params) -> Examined:
     files = history.files(project)
     target = Target.parse(params.database_url())
     try:
-        with Database(target, "runbook/examine", statement_timeout="60s") as db:
+        with _session(target) as db:
+            _old_server(db)
             identity = identify(db)
             found = history.compare(files, applied(db, target))
-            _old_server(db)
             programs = tools(target, params.database.tools)
             _room(params, dump.predicted_size(db).bytes)
     except DatabaseError as error:
@@ -51,6 +51,9 @@ def examine(params: Params) -> Examined:
     if found.edited:
         raise UsageError(f"migrations were edited after they were applied: {', '.join(found.edited)}",
                          "restore the files as they were applied, and write a new migration for the change")
+    if found.failed and not found.pending:
+        raise UsageError(f"nothing is pending, but migrations were begun and not finished: {', '.join(found.failed)}",
+                         "find out whether they failed or still run, and settle them: `prisma migrate status`, `prisma migrate resolve`")
     return Examined({**identity, "tools_version": programs.version}, found.pending)
 
 
@@ -98,6 +101,13 @@ class Start(Phase):
         """The phases and how each of them stands."""
         rows = [(name, (self.run.phase(name) or {}).get("status", "to come")) for name in PHASES]
         return Table("Phases", ("phase", "status"), rows)
+
+
+def _session(target: Target) -> Database:
+    try:
+        return Database(target, "runbook/examine", statement_timeout="60s")
+    except DatabaseError as error:
+        raise UsageError(f"`database.url`: {error.message}", error.remedy) from None
 
 
 def _old_server(db: Database) -> None:

@@ -97,7 +97,7 @@ def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> N
         text |= {"ICU_RULES": facts["icu_rules"]} if facts["icu_rules"] else {}
     parts = [sql.SQL(f"{key} {{}}").format(sql.Literal(value)) for key, value in text.items()]
     parts += [sql.SQL("OWNER {}").format(identifier(facts["owner"]))]
-    if db.row("SELECT FROM pg_tablespace WHERE spcname = %s", [facts["tablespace"]]) is not None:
+    if db.row("SELECT 1 AS it FROM pg_tablespace WHERE spcname = %s", [facts["tablespace"]]) is not None:
         parts += [sql.SQL("TABLESPACE {}").format(identifier(facts["tablespace"]))]
     make(db, name, "template0", comment, sql.SQL(" ").join(parts))
 

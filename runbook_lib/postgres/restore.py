@@ -214,7 +214,7 @@ def _require_fit(tools: Tools, backup: Backup, admin: Database) -> None:
     written, server = int(backup.tools.split(".")[0]), admin.server_version // 10000
     if tools.major < written or not fits(tools.major, server):
         raise UsageError(f"pg_restore {tools.version} cannot bring a dump of pg_dump {backup.tools} up on a server of version {server}",
-                         f"name tools of version {written} in `backup: tools:`")
+                         f"name tools of version {written} in `database: tools:`")
 
 
 def _clear_unfinished(admin: Database, name: str) -> None:

@@ -97,7 +97,7 @@ def tools(target: Target, folder: Path | str | None = None, *, application_name:
     listed = ", ".join(f"{one.version} in {one.folder}" for one in found) or "none"
     raise UsageError(f"no PostgreSQL tools fit the server's version {server}; found: {listed}",
                      f"install PostgreSQL {server}'s client programs (Debian: apt install postgresql-client-{server}), "
-                     "or name their folder in `backup: tools:`")
+                     "or name their folder in `database: tools:`")
 
 
 def fits(tools_major: int, server_major: int) -> bool:

@@ -71,7 +71,7 @@ def lay_out(folder: Path, sample: Path) -> Path:
     project = folder / "product"
     (project / "prisma").mkdir(parents=True)
     shutil.copytree(PACKAGE / "migrations", project / "prisma" / "migrations")
-    schema = re.sub(r"^  url .*\n", "", (PACKAGE / "schema.prisma").read_text(), flags=re.MULTILINE)
+    schema = re.sub(r"^  url +=.*\n", "", (PACKAGE / "schema.prisma").read_text(), flags=re.MULTILINE)
     generator = 'generator client {\n  provider = "prisma-client"\n  output   = "../generated"\n}\n'
     (project / "prisma" / "schema.prisma").write_text(re.sub(r"^generator client \{.*?^\}\n", generator, schema, flags=re.MULTILINE | re.DOTALL))
     for name in ("package.json", "package-lock.json", "prisma.config.ts"):
