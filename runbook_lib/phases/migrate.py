@@ -15,6 +15,7 @@ from runbook_lib.phases.rehearse import durations
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
 from runbook_lib.postgres import catalog, locks
+from runbook_lib.postgres.difference import same_after_restore
 from runbook_lib.prisma import cli, history
 from runbook_lib.run import PHASES
 from runbook_lib.show import charts
@@ -127,13 +128,14 @@ class Migrate(Phase):
         return up_to_date(self, "migrate.status")
 
     def _pulled(self) -> Check:
-        id, title = "migrate.pull", "`db pull` and `format` see what the schema file says"
+        """Where schema file and database differed on the migrated copy too, that is not this night's doing."""
+        id, title = "migrate.pull", "`db pull` and `format` see what they saw in the rehearsal"
 
         def look() -> Check:
-            pulled = cli.db_pull(self.project, self.prisma_url)
-            lines = pulled.difference.count("\n") + 1
-            return check(id, title, pulled.same, "no difference" if pulled.same else f"they differ in {lines} lines", "no difference",
-                         "compare the schema file with the database: `prisma migrate diff`")
+            seen = self.keep("pull", list(cli.db_pull(self.project, self.prisma_url).difference))
+            promised = (self.run.read_evidence("promise") or {}).get("pulled", [])
+            return check(id, title, same_after_restore(seen, promised), _against(seen, promised), f"the {len(promised)} lines of the rehearsal" if promised else "no difference",
+                         "compare evidence/migrate.pull.json with evidence/rehearse.pull.json")
         return attempt(id, title, look)
 
     def _plan(self) -> Check:
@@ -166,7 +168,7 @@ class Migrate(Phase):
 
     def _promised(self) -> Check:
         promised = (self.run.read_evidence("promise") or {}).get("difference")
-        same = promised is not None and promised == self.difference.as_dict()
+        same = promised is not None and same_after_restore(promised, self.difference.as_dict())
         return check("migrate.promised", "the catalogue changed exactly as in the rehearsal", same,
                      f"{len(self.difference.changes)} changes" + ("" if same else ", not those of the rehearsal"), "the same changes",
                      "compare evidence/migrate.difference.json with evidence/rehearse.difference.json")
@@ -188,6 +190,15 @@ class Migrate(Phase):
         message = "\n".join([error.message, *(f"it waited for {blocker}" for blocker in blockers), f"What is true now: {true_now}"])
         return cli.MigrationFailed(message, "90_rollback measures what landed and leads back; 95_troubleshoot explains the cause",
                                    code=error.code, migration=error.migration, sqlstate=error.sqlstate, output=error.output)
+
+
+def _against(seen: list[str], promised: list[str]) -> str:
+    """In which lines schema file and database differ, held against those of the rehearsal."""
+    if same_after_restore(seen, promised):
+        return f"remark: schema file and database differ in {len(seen)} lines, the same as in the rehearsal" if seen else "no difference"
+    new, gone = ([line for line in one if line not in other] for one, other in ((seen, promised), (promised, seen)))
+    shown = [f"new: {line}" for line in new] + [f"gone: {line}" for line in gone]
+    return f"{len(shown)} lines are not those of the rehearsal: {'; '.join(shown[:3])}"
 
 
 PHASE = Migrate

@@ -99,7 +99,7 @@ def difference(before: Catalog, after: Catalog, *, restored: bool = False) -> Di
         restored: `after` was restored from a dump of `before`. Its expressions were parsed anew, and PostgreSQL then
             writes the casts of some of them in other places: those that differ in nothing else count as the same.
     """
-    same = _same_after_restore if restored else _same
+    same = same_after_restore if restored else _same
     changes = [change for kind in (*before.objects, *(kind for kind in after.objects if kind not in before.objects))
                for change in _of_kind(kind, before.objects.get(kind, {}), after.objects.get(kind, {}), same)]
     return Difference(tuple(changes))
@@ -123,11 +123,14 @@ def _same(old: Any, new: Any) -> bool:
     return bool(old == new)
 
 
-def _same_after_restore(old: Any, new: Any) -> bool:
+def same_after_restore(old: Any, new: Any) -> bool:
+    """Whether both are the same but for where PostgreSQL writes casts and brackets of an expression that was restored from a dump."""
     if isinstance(old, str) and isinstance(new, str):
         return old == new or _bare(old) == _bare(new)
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(_same_after_restore(a, b) for a, b in zip(old, new))
+        return len(old) == len(new) and all(map(same_after_restore, old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(same_after_restore(old[key], new[key]) for key in old)
     return _same(old, new)
 
 

@@ -71,16 +71,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What `db pull` sees: the schema as text, and where it says something else than the project's file."""
+    """What `db pull` sees: the schema as text, and the lines in which it says something else than the project's file."""
 
     schema: str
-    difference: str
+    difference: tuple[str, ...]
     seconds: float
-
-    @property
-    def same(self) -> bool:
-        """Whether the project's file says what the database has."""
-        return not self.difference
 
 
 def call(project: Project, url: str | None, *arguments: str, timeout_s: float = 300, on_line: Callable[[str], None] | None = None,
@@ -228,7 +223,7 @@ def db_pull(project: Project, url: str) -> Pulled:
         if "Introspected" not in done.output:
             raise output.failure("prisma db pull", done.output, done.status, "it does not say that it introspected the database")
         after = schemafile.text(schema)
-    return Pulled(after, schemafile.difference(before, after), done.seconds)
+    return Pulled(after, tuple(schemafile.difference(before, after)), done.seconds)
 
 
 def diff(project: Project, url: str, from_: Side, to: Side) -> Difference:

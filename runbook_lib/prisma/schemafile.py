@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runbook_lib.prisma.project import Project
 
-_BLOCK = re.compile(r"^(model|enum|view|type)\s+(\w+)\s*\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^(model|enum|view|type)\s+(\w+)\s*\{[^\n]*\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s*//.*$")
 
 
@@ -34,8 +34,8 @@ def text(schema: Path) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
-def difference(project: str, database: str) -> str:
-    """What one schema says and the other does not, line by line; empty where both say the same.
+def difference(project: str, database: str) -> list[str]:
+    """What one schema says and the other does not, a line each; none where both say the same.
 
     The order of blocks and lines, comments and spaces say nothing: introspection orders and drops them as it likes.
     """
@@ -48,7 +48,7 @@ def difference(project: str, database: str) -> str:
         else:
             lines += [f"{block}: only in the schema file: {line}" for line in mine if line not in theirs]
             lines += [f"{block}: only in the database: {line}" for line in theirs if line not in mine]
-    return "\n".join(lines)
+    return sorted(lines)
 
 
 def _said(schema: str) -> dict[str, list[str]]:
@@ -58,6 +58,6 @@ def _said(schema: str) -> dict[str, list[str]]:
 
 def _plain(line: str) -> str:
     """A line without what goes without saying: spaces, and the actions of a relation that are its defaults."""
-    words = " ".join(line.split())
+    words = re.sub(r"(@\w+) \(", r"\1(", " ".join(line.split()))
     usual = "SetNull" if re.match(r"\w+ \w+\? ", words) else "Restrict"
     return words.replace(", onUpdate: Cascade", "").replace(f", onDelete: {usual}", "")

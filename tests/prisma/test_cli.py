@@ -110,7 +110,7 @@ def test_what_the_database_has_is_compared_with_the_schema_file(make: Make, data
     assert cli.drift(project, database) == ""
     run(database, 'ALTER TABLE "Patient" ADD COLUMN "stray" INTEGER')
     assert 'DROP COLUMN "stray"' in cli.drift(project, database)
-    assert cli.db_pull(project, database).difference == "model Patient: only in the database: stray Int?"
+    assert cli.db_pull(project, database).difference == ("model Patient: only in the database: stray Int?",)
     assert project.schema.read_text() == before
 
 

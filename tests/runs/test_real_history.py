@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import shutil
 import subprocess
@@ -15,17 +14,15 @@ from typing import Any
 
 import pytest
 import yaml
-from worlds import ROOT, outputs
+from worlds import ROOT
 
-from runbook_lib import archive
 from runbook_lib.demo.embedded import Server
-from runbook_lib.phases import declared
 from runbook_lib.phases.base import ENGINE
 from runbook_lib.postgres import snapshot
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma import cli
 from runbook_lib.prisma.project import Project
-from runbook_lib.run import PHASES, Run, runs
+from runbook_lib.run import Run, runs
 
 pytestmark = pytest.mark.timeout(600)
 
