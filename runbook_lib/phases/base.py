@@ -12,11 +12,7 @@ A cell that fails in between ends the phase as failed (or waiting, or aborted) b
 from __future__ import annotations
 
 import importlib
-import math
 import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -28,7 +24,7 @@ from runbook_lib import gate, process
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
 from runbook_lib.params import KEYS, Params, parse
-from runbook_lib.phases import talk
+from runbook_lib.phases import kernel
 from runbook_lib.postgres import databases, locks
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.project import Project
@@ -39,8 +35,6 @@ from runbook_lib.show import widgets
 
 ENGINE = HOME / "examples" / "unified_healthcare_platform" / "tooling" / "schema-engine.mjs"
 """Prisma's schema engine for where its download is out of reach (`prisma.engine: offline`)."""
-ENDING_S = 10.0
-"""Seconds for which a cell that was interrupted is left alone to end its work; then it can be interrupted again."""
 
 
 class Phase:
@@ -117,7 +111,7 @@ class Phase:
         """Enter the phase in run.json, watch for failing cells, and make sure that this is the pinned database."""
         if not self.only_looks:
             self.run.begin_phase(self.name, notebook)
-        _watch(self)
+        kernel.watch(self)
         if self.needs_database:
             Checks("The pinned database", [self.identity()]).require()
 
@@ -361,62 +355,6 @@ def _notebook(phase: str) -> str:
     """The file that this kernel runs: what the runner says, else what Jupyter says, else the source's name."""
     said = os.environ.get("RUNBOOK_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME") or notebook_name(phase)
     return Path(said).name
-
-
-def _escalate(phase: Phase, error: BaseException) -> None:
-    """Show who is told of this failure, where it is one that the matrix knows."""
-    from IPython.display import display
-
-    entry = phase.run.phase(phase.name) or {}
-    if entry.get("status") == "failed" and phase.name in talk.GRAVE:
-        display(talk.escalate(phase, getattr(error, "failed", ())))
-
-
-def _watch(phase: Phase) -> None:
-    """Let a failing cell end the phase, and show its error without secrets or rows of data."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return
-    shell = get_ipython()
-    if shell is None:
-        return
-
-    def handler(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: int | None = None) -> list[str]:
-        phase.fail(error)
-        _escalate(phase, error)
-        own = isinstance(error, (RunbookError, KeyboardInterrupt))
-        message = redact(str(error)) or ("stopped by a person or a signal" if own else "")
-        lines = [f"{kind.__name__}: {message}"] if own else [
-            redact(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset=tb_offset)]
-        shell._showtraceback(kind, message, lines)
-        return lines
-
-    def ended(result: Any) -> None:
-        if result.info.raw_cell.strip():
-            phase.cell_ended(getattr(result.info, "cell_id", None), result.success)
-
-    shell.set_custom_exc((Exception, KeyboardInterrupt), handler)
-    for callback in list(shell.events.callbacks["post_run_cell"]):  # of the phase that this kernel had open before
-        if callback.__name__ == "ended":
-            shell.events.unregister("post_run_cell", callback)
-    shell.events.register("post_run_cell", ended)
-    shell.events.register("pre_run_cell", _hear_once)
-    _hear_once()
-
-
-def _hear_once(*_: object) -> None:
-    """Let the first interrupt end the cell, and no other one disturb that end: it cancels, puts away and records."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    heard = -math.inf
-
-    def handler(number: int, frame: object) -> None:
-        nonlocal heard
-        if time.monotonic() - heard > ENDING_S:
-            heard = time.monotonic()
-            raise KeyboardInterrupt
-    signal.signal(signal.SIGINT, handler)
 
 
 __all__ = ["Phase", "open_phase", "open_project", "identify", "describe", "milliseconds", "notebook_name", "GateError"]
