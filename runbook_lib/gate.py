@@ -2,7 +2,7 @@
 
 An approval names run, gate, plan, person, time and reason. It stands only for the plan whose hash it names: change a
 file, and it is void. Which gates need a person is set by `approvals.required`; a check that could not be made needs
-one everywhere.
+one everywhere, who was told of that very check: an approval accepts what the gate was waiting with, and nothing later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def approve(run: Run, gate: str, reason: str, *, refused: bool = False) -> dict[
         the record, as it stands in approvals.jsonl.
     """
     record = {"run": run.id, "gate": gate, "plan": plan_hash(run), "person": person(), "at": stamp(),
-              "reason": reason, "decision": "refused" if refused else "approved"}
+              "reason": reason, "decision": "refused" if refused else "approved", "could_not_check": _waits_with(run, gate)}
     run.approve(record)
     run.journal("gate refused" if refused else "gate approved", gate=gate, reason=reason)
     return record
@@ -61,10 +61,17 @@ def require(run: Run, gate: str, checks: Checks, required: Iterable[str]) -> dic
     checks.require(accepted=[item.id for item in checks.unknown])
     if gate not in required and not checks.unknown:
         return decision
-    if decision is None:
+    if decision is None or not {item.id for item in checks.unknown} <= set(decision.get("could_not_check", ())):
+        run.journal("gate waits", gate=gate, could_not_check=[item.id for item in checks.unknown])
         raise _needed(run, gate, checks)
     run.journal("gate passed", gate=gate, approved_by=decision["person"], could_not_check=[item.id for item in checks.unknown])
     return decision
+
+
+def _waits_with(run: Run, gate: str) -> list[str]:
+    """The checks that could not be made when the gate was last asked to open, by id."""
+    waits = [line for line in run.read_journal() if line["what"] == "gate waits" and line["gate"] == gate]
+    return waits[-1]["could_not_check"] if waits else []
 
 
 def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
@@ -73,7 +80,8 @@ def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
         why = "could not check: " + "; ".join(f"{item.title} ({item.found})" for item in checks.unknown)
     old = [record for record in run.read_approvals() if record["gate"] == gate]
     if old:
-        why += f"; the approval of {old[-1]['person']} was of another plan and is void"
+        void = "was of another plan and is void" if old[-1]["plan"] != plan_hash(run) else "was given before that was known"
+        why += f"; the approval of {old[-1]['person']} {void}"
     return ApprovalNeeded(f"the gate `{gate}` needs a person: {why}",
                           f"read the evidence above; then `runbook approve {run.id} {gate} --reason …` and `runbook resume {run.id}`",
                           gate=gate)

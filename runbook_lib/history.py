@@ -48,7 +48,7 @@ class Entry:
             ("Rollback required", "yes" if self.rollback else "no"),
             *(("Lesson learned", line) for line in self.lessons or ("none recorded",)),
         ]
-        return Table(f"History entry: {self.outcome}", ("", ""), rows)
+        return Table(f"History entry: {'as far as the run has come' if self.outcome == 'running' else self.outcome}", ("", ""), rows)
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()

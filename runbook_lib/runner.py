@@ -11,12 +11,14 @@ import nbformat
 from runbook_lib import archive, execute, history
 from runbook_lib.errors import Aborted, UsageError
 from runbook_lib.phases.base import notebook_name
-from runbook_lib.run import FINAL, PHASES, Run, between, runs
+from runbook_lib.run import FINAL, LOOKING, PHASES, Run, between, runs
 
 EXIT_STATUS = {"succeeded": 0, "failed": 1, "unknown": 1, "aborted": 1, "running": 0, "waiting": 3, "rolled_back": 4}
 """The exit status that an outcome ends with."""
-NO_WAY_BACK_NEEDED = frozenset(PHASES[:PHASES.index("announce")])
-"""Phases whose failure leaves the application as it was."""
+LED_BACK = ("migrate", "validate")
+"""Phases whose failure is rolled back where that is automatic: before them nothing has happened, after them the application writes again."""
+HARMLESS = PHASES[:PHASES.index("announce")]
+"""Phases that change neither the database nor the application."""
 
 
 def carry(run: Run, first: str, last: str, say: Callable[[str], None], stop: execute.Stop) -> str:
@@ -55,7 +57,7 @@ def _carry(run: Run, phases: tuple[str, ...], say: Callable[[str], None], stop: 
         done = step(run, phase, say, stop)
         if done.status == "succeeded":
             continue
-        if done.status == "failed" and phase not in NO_WAY_BACK_NEEDED and run.params.rollback.automatic:
+        if done.status == "failed" and phase in LED_BACK and run.params.rollback.automatic:
             step(run, "rollback", say, stop)
         return
 
@@ -150,9 +152,11 @@ def summary(run: Run) -> list[tuple[str, str, float | None]]:
 def next_command(run: Run, parameters: str = "") -> str:
     """What a person types next, given how the run ended; empty where nothing is left to do."""
     waiting = next((entry for entry in reversed(run.state["phases"]) if entry["status"] == "waiting"), None)
+    harmless = all(entry["phase"] in (*HARMLESS, *LOOKING) for entry in run.state["phases"])
+    rollback = f"runbook rollback {run.id} --reason …   (or, once the cause is gone: runbook resume {run.id})"
     commands: Mapping[str, str] = {
         "waiting": f"runbook approve {run.id} {waiting['phase'] if waiting else 'GATE'} --reason … && runbook resume {run.id}",
-        "failed": f"runbook rollback {run.id} --reason …   (or, once the cause is gone: runbook resume {run.id})",
+        "failed": f"runbook resume {run.id}   (once the cause is gone; nothing was changed)" if harmless else rollback,
         "aborted": f"runbook resume {run.id}   (or: runbook rollback {run.id} --reason …)",
     }
     return commands.get("aborted" if run.lost else run.outcome, "")

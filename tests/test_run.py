@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import archive, gate, history, params
+from runbook_lib import archive, gate, history, params, runner
 from runbook_lib.check import Checks, check, unknown
 from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, UsageError
 from runbook_lib.run import Run, create, newest
@@ -85,6 +85,16 @@ def test_what_could_not_be_checked_needs_a_person_everywhere(run: Run) -> None:
         gate.require(run, "plan", BLIND, required=[])
     gate.approve(run, "plan", "I looked")
     assert gate.require(run, "plan", BLIND, required=[])
+
+
+def test_an_approval_accepts_only_what_the_gate_was_waiting_with(run: Run) -> None:
+    gate.approve(run, "plan", "in advance")
+    with pytest.raises(ApprovalNeeded, match="given before that was known"):
+        gate.require(run, "plan", BLIND, required=["plan"])
+    gate.approve(run, "plan", "I looked")
+    assert gate.require(run, "plan", BLIND, required=["plan"])["reason"] == "I looked"
+    with pytest.raises(ApprovalNeeded, match="another thing"):
+        gate.require(run, "plan", BLIND + Checks("More", [unknown("later", "another thing", "nobody can see")]), required=[])
 
 
 def test_a_failed_check_is_opened_by_no_approval(run: Run) -> None:
@@ -165,3 +175,11 @@ def test_the_history_entry_is_filled_in_from_the_run(run: Run) -> None:
     entry = history.entry(run)
     assert entry.issues == ("migrate: lock timeout",) and entry.lessons == ("ask first",) and entry.rollback is False
     assert "lock timeout" in str(entry) and entry.duration_s is not None
+
+
+def test_what_to_type_after_a_failure_depends_on_whether_anything_was_changed(run: Run) -> None:
+    for phase, command in (("plan", f"runbook resume {run.id}"), ("migrate", f"runbook rollback {run.id}")):
+        run.begin_phase(phase, f"{phase}.ipynb")
+        run.end_phase(phase, "failed")
+        run.end("failed")
+        assert runner.next_command(run).startswith(command)

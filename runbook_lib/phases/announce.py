@@ -28,14 +28,16 @@ class Announce(Phase):
 
     def tell_start(self) -> Any:
         """Announce the start to users and stakeholders."""
-        return tell(self, ["stakeholders"], "started", f"Database maintenance starts on {self.params.environment.name}",
-                    "The application serves reads only until further notice.")
+        body = "The application serves reads only until further notice." if Application(self).has_maintenance else "The database is migrated now."
+        return tell(self, ["stakeholders"], "started", f"Database maintenance starts on {self.params.environment.name}", body)
 
     def maintenance_on(self) -> Table:
         """Switch maintenance mode on; from here the downtime counts."""
         application = Application(self)
         if not application.has_maintenance:
-            return Table("Maintenance mode: `service.maintenance` is not set; the application is not stopped by this run", ("", ""), [])
+            return Table("There is no maintenance mode: `service.maintenance` is not set", ("what follows",), [
+                ("this run stops nobody: stop yourself what writes, and leave it stopped until 80_close",),
+                ("that nothing writes is seen from the database alone",), ("no downtime is measured",)])
         application.log_position()
         self.run.journal("maintenance on", phase=self.name)
         seconds = application.switch(True)
@@ -48,7 +50,8 @@ class Announce(Phase):
             not_configured("maintenance", "the application is in maintenance mode", "service.maintenance")]
         quiet = attempt("sessions.cleared", "no application session is at work", self._sessions)
         still = attempt("writes.stopped", f"nothing was written for {OBSERVED_S:g} s", self._writes)
-        return self.look("proof", Checks("Maintenance mode, proven", [*seen, quiet, still]))
+        title = "Maintenance mode, proven" if application.has_maintenance else "Nothing writes"
+        return self.look("proof", Checks(title, [*seen, quiet, still]))
 
     def gate(self, proof: Checks) -> None:
         """Go on only where writes have stopped."""
@@ -67,8 +70,8 @@ class Announce(Phase):
 
     def tell_operations(self) -> Any:
         """Send the status to operations."""
-        return tell(self, ["operations"], "progress", f"{self.params.environment.name}: maintenance mode is on and proven",
-                    "The migration is applied next.")
+        now = "maintenance mode is on and proven" if Application(self).has_maintenance else "nothing writes to the database"
+        return tell(self, ["operations"], "progress", f"{self.params.environment.name}: {now}", "The migration is applied next.")
 
     def _sessions(self) -> Check:
         names = self.params.service.application_names if self.params.service else []

@@ -34,7 +34,7 @@ class BackupPhase(Phase):
         """Whether the backup system works: tools, target folder, room."""
         folder = self.params.backup.directory
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return self.look("preconditions", Checks("Before the backup", [
+        return self.must_hold("preconditions", Checks("Before the backup", [
             check("backup.tools", "the tools fit the server", True, f"{self.tools.version} in {self.tools.folder}",
                   f"for a server {self.db.server_version // 10_000}"),
             check("backup.writable", "the backup directory can be written", os.access(folder, os.W_OK), str(folder), "writable",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -170,14 +170,22 @@ class Phase:
 
     def pass_gate(self, name: str, checks: Checks) -> Checks:
         """Pass a gate, or raise: see `runbook_lib.gate.require`. Returns the checks, to be shown."""
-        try:
-            gate.require(self.run, name, checks, self.params.approvals.required)
-        except ApprovalNeeded:
-            self._offer(name, checks)
-            raise
+        self._ask(name, checks, self.params.approvals.required)
         self._passed.add(name)
         self.say(f"gate `{name}` is open")
         return checks
+
+    def must_hold(self, name: str, checks: Checks) -> Checks:
+        """Keep checks, and go on where none failed; for what could not be checked, a person has to open this phase's gate."""
+        self._ask(self.name, self.look(name, checks), ())
+        return checks
+
+    def _ask(self, name: str, checks: Checks, required: Iterable[str]) -> None:
+        try:
+            gate.require(self.run, name, checks, required)
+        except ApprovalNeeded:
+            self._offer(name, checks)
+            raise
 
     def require_gate(self, name: str) -> None:
         """Refuse to go on before the cell of a gate was run and passed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runbook_lib import history
-from runbook_lib.check import Checks
+from runbook_lib.check import Checks, not_configured
 from runbook_lib.errors import GateError
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.base import Phase
@@ -58,7 +58,7 @@ def reopen(phase: Phase) -> Checks:
     """Maintenance mode off, verified through the application; the downtime ends here."""
     application = Application(phase)
     if not application.has_maintenance:
-        return Checks("Back in service: `service.maintenance` is not set", [])
+        return Checks("Back in service", [not_configured("maintenance", "the application is out of maintenance mode", "service.maintenance")])
     application.switch(False)
     checks = Checks("Back in service", [application.wait(), *application.maintenance_checks(False)])
     phase.run.journal("maintenance off", phase=phase.name, verified=checks.passed)

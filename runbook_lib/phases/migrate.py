@@ -16,7 +16,7 @@ from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
 from runbook_lib.postgres import catalog, locks
 from runbook_lib.postgres.difference import same_after_restore
-from runbook_lib.prisma import cli, history
+from runbook_lib.prisma import cli, history, schemafile
 from runbook_lib.run import PHASES
 from runbook_lib.show import charts
 from runbook_lib.table import Table
@@ -30,11 +30,13 @@ class Migrate(Phase):
 
     name, heading = "migrate", "Migrate"
     gates = ("migrate",)
+    _found_valid: str | None = None
+    """The schema that `prisma validate` found valid."""
 
     def health(self) -> Checks:
         """The project's own data check, the schema's validity, and what Prisma says is pending."""
         data, schema, status = self.together(lambda: project_check(self, "health.data"), lambda: self._valid("health.schema"), self._status)
-        return self.look("health", Checks("Health before the migration", [*data, schema, status])).require()
+        return self.must_hold("health", Checks("Health before the migration", [*data, schema, status]))
 
     def gate(self) -> Checks:
         """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating."""
@@ -79,7 +81,7 @@ class Migrate(Phase):
     def verify(self) -> Checks:
         """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
         status, pulled, schema = self.together(self._up_to_date, self._pulled, lambda: self._valid("migrate.schema"))
-        return self.look("verify", Checks("The migration, verified", [status, pulled, schema, self._promised()])).require()
+        return self.must_hold("verify", Checks("The migration, verified", [status, pulled, schema, self._promised()]))
 
     @cached_property
     def difference(self) -> catalog.Difference:
@@ -98,7 +100,7 @@ class Migrate(Phase):
             checks.append(check("client.deployed", "the application was restarted", seconds is not None,
                                 f"{seconds:.1f} s" if seconds is not None else "no command", "restarted", "set `service.restart`"))
             checks.append(application.wait())
-        return self.look("client", Checks("Client and application", checks)).require()
+        return self.must_hold("client", Checks("Client and application", checks))
 
     @property
     def history(self) -> history.History:
@@ -106,10 +108,15 @@ class Migrate(Phase):
         return history.compare(history.files(self.project), applied(self.db, self.target))
 
     def _valid(self, id: str) -> Check:
+        """`prisma validate`, asked once of a schema: it takes its seconds of the downtime."""
         title = "the Prisma schema is valid"
 
         def look() -> Check:
+            schema = schemafile.text(self.project.schema)
+            if schema == self._found_valid:
+                return check(id, title, True, "valid, and unchanged since the health check", "valid")
             done = cli.validate(self.project)
+            self._found_valid = schema if done.status == 0 else None
             said = (done.output.strip().splitlines() or ["no output"])[-1]
             return check(id, title, done.status == 0, "valid" if done.status == 0 else said, "valid", "`prisma validate` says where")
         return attempt(id, title, look)
@@ -143,11 +150,19 @@ class Migrate(Phase):
         title = "the plan is the one that was reviewed"
         if not plan:
             return check("migrate.plan", title, False, "there is no plan", "a plan", "run 10_plan")
+        if self._already(plan["files"]):
+            return check("migrate.plan", title, True, f"{plan['hash'][:16]}, already applied by this run: only the proof is left", "unchanged")
         current = contents(self, plan["findings"])
         already = set(plan["files"]) - set(current["files"])
         changed = [key for key, value in current.items() if value != plan[key]]
         return check("migrate.plan", title, not changed, f"changed: {', '.join(changed)}" if changed else plan["hash"][:16], "unchanged",
                      "plan again: run 10_plan" + (f" ({', '.join(sorted(already))} no longer pending)" if already else ""))
+
+    def _already(self, planned: dict[str, str]) -> bool:
+        """Whether this run was stopped, or waited for a person, after it had applied every file of the plan as it was reviewed."""
+        found = self.history
+        done = {entry.name: entry.file.sha256 for entry in found.entries if entry.name in found.applied and entry.file}
+        return planned.items() <= done.items() and any(line["what"] == "migration begun" for line in self.run.read_journal())
 
     def _earlier(self) -> Check:
         """Whether every phase before this one has succeeded in this run."""

@@ -44,7 +44,7 @@ class Plan(Phase):
         """Whether files, history and the Prisma CLI agree on what is pending."""
         status = cli.status(self.project, self.prisma_url)
         agree = set(status.pending) == set(self.history.pending)
-        return self.look("pending", Checks("Pending migrations", [
+        return self.must_hold("pending", Checks("Pending migrations", [
             *self.history.checks(),
             cli.same_target(status, self.target.host, self.target.port, self.target.database),
             cli.same_files(status, len(history.files(self.project))),

@@ -79,9 +79,8 @@ class Rehearse(Phase):
 
     def validate(self) -> Checks:
         """The same checks that will run on the night, on the copy; what was seen there becomes the promise."""
-        after, pulled = self.together(lambda: snapshot.take(self._copy, self.application_name, columns=declared.columns_of(self._before)),
-                                      lambda: cli.db_pull(self.project, self._copy_url()))
-        self._pulled = self.keep("pull", list(pulled.difference))
+        self._pulled = self.keep("pull", list(cli.db_pull(self.project, self._copy_url()).difference))
+        after = snapshot.take(self._copy, self.application_name, columns=declared.columns_of(self._before))
         content = declared.compare(self._before, after, self._declared)
         with self._on_copy() as db:
             checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks(), self._drift()]

@@ -254,6 +254,8 @@ class Replication:
     def __str__(self) -> str:
         return str(self.table())
 
+    __repr__ = __str__
+
 
 def replication(db: Database) -> Replication:
     """Standbys and replication slots."""

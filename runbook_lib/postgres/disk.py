@@ -77,6 +77,8 @@ class Disks:
     def __str__(self) -> str:
         return str(self.table())
 
+    __repr__ = __str__
+
 
 def disk(db: Database) -> Disks:
     """The room that is left where the server keeps this database's tables.

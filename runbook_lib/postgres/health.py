@@ -60,6 +60,8 @@ class ServerFacts:
     def __str__(self) -> str:
         return str(self.table())
 
+    __repr__ = __str__
+
 
 def server_facts(db: Database) -> ServerFacts:
     """Which server and database this session is on."""

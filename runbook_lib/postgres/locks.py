@@ -100,6 +100,8 @@ class Blockers:
     def __str__(self) -> str:
         return "\n".join(self.tree()) or "no session waits for a lock"
 
+    __repr__ = __str__
+
 
 def blockers(db: Database) -> Blockers:
     """Who waits for a lock in this database, and who is in the way, as `pg_blocking_pids` has it."""

@@ -64,6 +64,8 @@ class Restored:
     def __str__(self) -> str:
         return str(self.table())
 
+    __repr__ = __str__
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -113,6 +115,8 @@ class Verified:
     def __str__(self) -> str:
         return str(self.table())
 
+    __repr__ = __str__
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -139,6 +143,8 @@ class Proof:
 
     def __str__(self) -> str:
         return f"{self.restored}\n{self.verified}"
+
+    __repr__ = __str__
 
 
 def restore(backup: Backup, target: Target, application_name: str, *, tools: Tools, jobs: int = 2, mark: str = "", verify: bool = True,

@@ -64,6 +64,8 @@ class Leftovers:
     def __str__(self) -> str:
         return str(self.table())
 
+    __repr__ = __str__
+
 
 @contextmanager
 def reserved(server: Target, purpose: str, application_name: str) -> Iterator[Place]:

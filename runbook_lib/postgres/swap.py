@@ -68,6 +68,8 @@ class State:
     def __str__(self) -> str:
         return str(self.table())
 
+    __repr__ = __str__
+
 
 @dataclass(frozen=True)
 class Swapped:
@@ -101,6 +103,8 @@ class Swapped:
 
     def __str__(self) -> str:
         return str(self.table())
+
+    __repr__ = __str__
 
 
 def state(db: Database, live_name: str, restored_name: str, failed_name: str) -> State:

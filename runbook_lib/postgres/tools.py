@@ -74,6 +74,8 @@ class Tools:
     def __str__(self) -> str:
         return f"PostgreSQL {self.version} tools in {self.folder}"
 
+    __repr__ = __str__
+
 
 def tools(target: Target, folder: Path | str | None = None, *, application_name: str = "runbook") -> Tools:
     """The programs that fit the server of `target` best.
