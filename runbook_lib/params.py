@@ -114,6 +114,14 @@ class Prisma(Section):
     """Variables for the CLI and the project's commands; values may be references."""
 
 
+class Proof(Section):
+    """How a backup is proven: `restore` brings it up and compares everything, `hashes` only reads its files again."""
+
+    level: Literal["restore", "hashes"] = "restore"
+    server: Secret | None = None
+    """URL of the server to restore on; default: the database's own."""
+
+
 class Backup(Section):
     """Where backups go, and how good one must be."""
 
@@ -124,6 +132,7 @@ class Backup(Section):
     restore_within_minutes: Annotated[float, Field(gt=0)] = 60.0
     keep_days: Annotated[int, Field(ge=1)] = 30
     disk_free_percent: Percent = 30.0
+    proof: Proof = Proof()
 
 
 class Window(Section):
@@ -309,6 +318,10 @@ class Params(Section):
     def database_url(self) -> str:
         """The URL of the database, resolved."""
         return resolve(self.database.url, "database.url")
+
+    def proof_url(self) -> str:
+        """The URL of the server on which backups are proven, resolved."""
+        return resolve(self.backup.proof.server, "backup.proof.server") if self.backup.proof.server else self.database_url()
 
     def variables(self, section: Literal["prisma", "service"]) -> dict[str, str]:
         """A section's `environment`, references resolved."""

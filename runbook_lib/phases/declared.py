@@ -136,12 +136,12 @@ def _kept(before: Snapshot) -> dict[str, tuple[str, ...]]:
     return {table: lists[1] for table, lists in before.columns().items() if len(lists) > 1}
 
 
-def changed_tables(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
-    """Names of tables and sequences whose content is not the same, or could not be compared.
+def differing(before: Snapshot, after: Snapshot) -> tuple[Compared, ...]:
+    """Tables and sequences whose content is not the same, or could not be compared.
 
     A sequence may have moved on, and Prisma's own record tells of attempts: neither counts.
     """
-    return tuple(item.name for item in before.compare(after).differing if not _history(item))
+    return tuple(item for item in before.compare(after).differing if not _history(item))
 
 
 def _history(item: Compared) -> bool:

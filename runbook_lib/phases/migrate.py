@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check
+from runbook_lib.errors import DatabaseError
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
@@ -14,7 +15,7 @@ from runbook_lib.phases.plan import contents, window_check
 from runbook_lib.phases.rehearse import durations
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
-from runbook_lib.postgres import catalog, locks
+from runbook_lib.postgres import catalog, locks, statistics
 from runbook_lib.postgres.difference import same_after_restore
 from runbook_lib.prisma import cli, history, schemafile
 from runbook_lib.run import PHASES
@@ -66,6 +67,7 @@ class Migrate(Phase):
                 raise self._failure(error, watch) from None
             finally:
                 self._nothing_left_behind(watch)
+                self._count()
         self.run.journal("migration ended", files=list(done.applied), seconds=round(done.seconds, 1))
         self.run.write_evidence("migration", {"applied": list(done.applied), "seconds": done.seconds, "forecast_s": forecast})
         return Table(f"{len(done.applied)} files applied in {done.seconds:.1f} s", ("file", "seconds"),
@@ -194,6 +196,13 @@ class Migrate(Phase):
             done = locks.cancel(db, self.prisma_name)
         if done.cancelled or done.ended:
             self.say(f"stopped on the server: sessions {', '.join(map(str, {*done.cancelled, *done.ended}))}")
+
+    def _count(self) -> None:
+        """Keep the counters of this moment: what is written from here on, a way back may lose."""
+        try:
+            self.run.write_evidence("migrated.statistics", statistics.read(self.db))
+        except DatabaseError as error:
+            self.say(f"the server's counters could not be read: what is written from here on will not be known: {error.message}")
 
     def _failure(self, error: cli.MigrationFailed, watch: Watch) -> cli.MigrationFailed:
         """The same failure, with who was in the way and what is true now."""

@@ -120,10 +120,15 @@ class Verified:
 
 @dataclass(frozen=True)
 class Proof:
-    """A backup that was restored and compared."""
+    """A backup that was restored and compared.
+
+    Args:
+        seconds: what all of it took, from the first hash to the last comparison: as long as the way back will take.
+    """
 
     restored: Restored
     verified: Verified
+    seconds: float
 
     @property
     def identical(self) -> bool:
@@ -136,7 +141,7 @@ class Proof:
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"restored": self.restored.as_dict(), "verified": self.verified.as_dict()}
+        return {"restored": self.restored.as_dict(), "verified": self.verified.as_dict(), "seconds": self.seconds}
 
     def _repr_html_(self) -> str:
         return self.restored._repr_html_() + self.verified._repr_html_()
@@ -211,9 +216,11 @@ def prove(backup: Backup, server: Target, application_name: str, *, tools: Tools
     Raises:
         As `restore` and `compare_with`; the scratch database is gone either way.
     """
+    began = time.monotonic()
     with scratch.reserved(server, "proof", application_name) as place:
         restored = restore(backup, place.target, application_name, tools=tools, jobs=jobs, mark=place.mark, timeout_s=timeout_s, on_line=on_line)
-        return Proof(restored, compare_with(backup, place.target, application_name, jobs=jobs, on_line=on_line))
+        verified = compare_with(backup, place.target, application_name, jobs=jobs, on_line=on_line)
+        return Proof(restored, verified, round(time.monotonic() - began, 3))
 
 
 def _require_fit(tools: Tools, backup: Backup, admin: Database) -> None:
