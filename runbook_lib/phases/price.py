@@ -69,7 +69,7 @@ class Losses:
         if self.before.unknown or self.since.unknown:
             rows.append(("not known", self.before.unknown or "–", self.since.unknown or "–"))
         wal = f"; {size(self.since.wal_bytes)} of WAL since then, of the whole server" if self.since.wal_bytes is not None else ""
-        title = f"{len(names)} tables were written" if names else "Nothing was written" if not rows else "What was written is not known"
+        title = f"Tables that were written: {len(names)}" if names else "Nothing was written" if not rows else "What was written is not known"
         return Table(title + wal, ("table", "from the backup to the moment before the migration", "since the migration ended"), rows)
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,8 +105,9 @@ class Option:
 
     def row(self) -> tuple[str, ...]:
         """For the table of prices."""
-        return (self.way, f"no: {self.impossible}" if self.impossible else "yes", minutes(self.seconds) if self.seconds is not None else "not measured",
-                self.basis, self.loses or "nothing")
+        if self.impossible:
+            return self.way, f"no: {self.impossible}", "–", "–", "–"
+        return self.way, "yes", minutes(self.seconds) if self.seconds is not None else "not measured", self.basis, self.loses or "nothing"
 
 
 def losses(phase: Phase) -> Losses:

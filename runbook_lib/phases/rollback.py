@@ -185,8 +185,12 @@ class Rollback(Phase):
         self.run.end({"none": self._outcome_before, "forward": "aborted"}.get(self.way, "rolled_back"))
 
     def _data(self) -> Check:
-        changed = self._undeclared()
-        return check("trigger.data", "data is as it was but for the declared change", not changed, ", ".join(changed) or "identical", "identical", "roll back")
+        title = "data is as it was but for the declared change"
+        if self._comparison is None:
+            return check("trigger.data", title, True, "the state before was not fixed yet: no migration has begun", "identical")
+        plan = self.run.read_evidence("plan") or {}
+        wrong = [item.found for item in declared.compare(*self._comparison, plan.get("declared", {})).checks().failed]
+        return check("trigger.data", title, not wrong, "; ".join(wrong) or "identical", "identical", "roll back")
 
     def _performance(self) -> Check:
         """Means of the statements that were called often enough since before, by pg_stat_statements."""
@@ -215,12 +219,6 @@ class Rollback(Phase):
             return None
         before = snapshot.Snapshot.from_dict(stored)
         return before, snapshot.take(self.target, self.application_name, columns=declared.columns_of(before))
-
-    def _undeclared(self) -> list[str]:
-        if self._comparison is None:
-            return []
-        plan = self.run.read_evidence("plan") or {}
-        return [c.title for c in declared.compare(*self._comparison, plan.get("declared", {})).checks().failed]
 
     def _content_checks(self) -> list[Check]:
         """Content and catalogue against what the way leads to: the backup, the state before, or what the plan promised."""
