@@ -30,6 +30,11 @@ class BackupPhase(Phase):
         """pg_dump and its kin, of the server's major where there are several."""
         return tools(self.target, self.params.database.tools, application_name=self.application_name)
 
+    @cached_property
+    def predicted(self) -> dump.Prediction:
+        """How large the backup will be."""
+        return dump.predicted_size(self.db)
+
     def preconditions(self) -> Checks:
         """Whether the backup system works: tools, target folder, room."""
         folder = self.params.backup.directory
@@ -46,7 +51,7 @@ class BackupPhase(Phase):
         """Dump the database, with globals, schema, row counts and fingerprints of the same instant."""
         folder = self.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}"
         with self.exclusive():
-            made = make_backup(self, folder, self.tools)
+            made = make_backup(self, folder, self.tools, self.predicted.bytes)
         self.run.write_evidence("backup", {"folder": str(folder), "at": made.finished_at, "sha256": made.sha256, "proven_at": None, "restore_s": None})
         self.run.journal("backup made", folder=str(folder), bytes=made.bytes, seconds=dict(made.seconds))
         return made
@@ -91,7 +96,7 @@ class BackupPhase(Phase):
 
     def _room(self, folder: Path) -> Check:
         """Space for the predicted size, and the share that has to stay free after it."""
-        needed, place, limit = dump.predicted_size(self.db), disk.room(folder), self.params.backup.disk_free_percent
+        needed, place, limit = self.predicted, disk.room(folder), self.params.backup.disk_free_percent
         if place.free_bytes is None or not place.total_bytes:
             return unknown("backup.space", "there is room for the backup", place.why)
         left = (place.free_bytes - needed.bytes) / place.total_bytes * 100
@@ -105,12 +110,12 @@ def table_sizes(found: statistics.Statistics) -> dict[str, dict[str, Any]]:
     return {name: {"bytes": table["table_bytes"] + table["index_bytes"], "rows": table["estimated_rows"]} for name, table in found.tables.items()}
 
 
-def make_backup(phase: Phase, folder: Path, programs: Tools) -> Backup:
+def make_backup(phase: Phase, folder: Path, programs: Tools, expected_bytes: int | None = None) -> Backup:
     """A backup of the pinned database in `folder`, with the columns that the plan leaves alone fingerprinted by themselves."""
     options, plan = phase.params.backup, phase.run.read_evidence("plan") or {}
     kept = declared.kept_columns(catalog.read(phase.db).objects, plan.get("declared", {}))
     return dump.make(phase.target, folder, phase.application_name, tools=programs, jobs=phase.jobs, compression=options.compression or "auto",
-                     columns=kept, on_line=phase.say)
+                     columns=kept, expected_bytes=expected_bytes, on_line=phase.say)
 
 
 def load_backup(phase: Phase) -> Backup:

@@ -57,11 +57,8 @@ class Rehearse(Phase):
 
     def prepare(self) -> restore.Restored:
         """Restore the copy."""
-        for left in scratch.leftovers(self.db):
-            self.say(f"dropping {left.name}, left behind by a run that was killed")
-            scratch.drop(self.db, left.name)
         source = self.source
-        place = self.resources.enter_context(scratch.reserved(self.target, "rehearsal", self.application_name))
+        place = self.resources.enter_context(scratch.reserved(self.target, "rehearsal", self.application_name, self.say))
         self._copy = place.target
         self._restored = restore.restore(source, place.target, self.application_name, tools=self.tools, jobs=self.jobs, mark=place.mark, on_line=self.say)
         return self._restored

@@ -12,7 +12,7 @@ from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases.backup import proof_file
 from runbook_lib.postgres import restore
-from runbook_lib.postgres.backup import Backup, load
+from runbook_lib.postgres.backup import Backup, load, unfinished
 from runbook_lib.postgres.connection import Target
 from runbook_lib.postgres.tools import tools
 from runbook_lib.run import FINAL, moment, now, runs, stamp, write_json
@@ -46,12 +46,13 @@ def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
     Args:
         dry_run: only say what would be removed.
     """
-    rows = []
+    rows: list[tuple[str, float | None, str]] = []
     for one in examine(params, keep_days):
         if not one.why and not dry_run:
             shutil.rmtree(one.backup.folder)
             proof_file(one.backup.folder).unlink(missing_ok=True)
         rows.append((one.backup.folder.name, one.days, one.why or ("would be removed" if dry_run else "removed")))
+    rows += [(folder.name, None, "no backup: its dump is still at work, or was killed; remove it by hand once none is") for folder in unfinished(params.backup.directory)]
     return Table(f"Backups in {params.backup.directory}", ("backup", "age (days)", "what becomes of it"), rows)
 
 
