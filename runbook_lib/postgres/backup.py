@@ -190,14 +190,14 @@ def verify_hashes(backup: Backup, jobs: int = 2) -> Checks:
     Args:
         jobs: files read at the same time.
     """
-    there = hashes(backup.folder, jobs)
-    wrong = [f"{name} is missing" for name in backup.files.keys() - there.keys()]
-    wrong += [_damage(name, backup.files[name], there[name]) for name in backup.files.keys() & there.keys() if backup.files[name] != there[name]]
-    extra = sorted(there.keys() - backup.files.keys())
+    with ThreadPoolExecutor(jobs) as pool:
+        damages = pool.map(lambda name: _damage(backup.folder, name, backup.files[name]), sorted(backup.files))
+    wrong = list(filter(None, damages))
+    extra = sorted(set(_files(backup.folder)) - backup.files.keys())
     found = f"{len(backup.files)} files, {size(backup.bytes)}"
     return Checks(f"Backup {backup.folder.name}", (
         _manifest_check(backup),
-        check("backup.files", "every file is as it was written", not wrong, _some(sorted(wrong)) or found, "the manifest's sizes and sha256", _REMEDY),
+        check("backup.files", "every file is as it was written", not wrong, _some(wrong) or found, "the manifest's sizes and sha256", _REMEDY),
         check("backup.extra", "no file was added", not extra, _some(extra) or "none", "none", "find out who wrote into the backup's folder"),
     ))
 
@@ -222,10 +222,16 @@ def _own_hash(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _damage(name: str, expected: File, found: File) -> str:
+def _damage(folder: Path, name: str, expected: File) -> str:
+    try:
+        found = _file(folder / name)
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
     if found.bytes != expected.bytes:
         return f"{name} has {found.bytes} instead of {expected.bytes} bytes"
-    return f"{name} was altered"
+    return f"{name} was altered" if found != expected else ""
 
 
 def _some(names: list[str]) -> str:
