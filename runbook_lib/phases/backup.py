@@ -17,7 +17,8 @@ from runbook_lib.phases import declared
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import catalog, disk, dump, restore, statistics
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
-from runbook_lib.postgres.connection import Target
+from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.fingerprint import Method, method_for
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.run import moment, now, stamp, write_json
 from runbook_lib.show import charts
@@ -38,6 +39,11 @@ class BackupPhase(Phase):
         """pg_dump and its kin, of the server's major where there are several."""
         return tools(self.target, self.params.database.tools, application_name=self.application_name)
 
+    @cached_property
+    def predicted(self) -> dump.Prediction:
+        """How large the backup will be."""
+        return dump.predicted_size(self.db, self._past())
+
     def preconditions(self) -> Checks:
         """Whether the backup system works: tools, target folder, room."""
         folder = self.params.backup.directory
@@ -54,7 +60,7 @@ class BackupPhase(Phase):
         """Dump the database, with globals, schema, row counts and fingerprints of the same instant."""
         folder = self.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}"
         with self.exclusive():
-            made = make_backup(self, folder, self.tools)
+            made = make_backup(self, folder, self.tools, self.predicted.bytes)
         self.run.write_evidence("backup", {"folder": str(folder), "at": made.finished_at, "sha256": made.sha256, **dict.fromkeys(PROVEN)})
         self.run.journal("backup made", folder=str(folder), bytes=made.bytes, seconds=dict(made.seconds))
         return made
@@ -101,7 +107,7 @@ class BackupPhase(Phase):
 
     def _room(self, folder: Path) -> Check:
         """Space for the predicted size, and the share that has to stay free after it."""
-        needed, place, limit = dump.predicted_size(self.db, self._past()), disk.room(folder), self.params.backup.disk_free_percent
+        needed, place, limit = self.predicted, disk.room(folder), self.params.backup.disk_free_percent
         if place.free_bytes is None or not place.total_bytes:
             return unknown("backup.space", "there is room for the backup", place.why)
         left = (place.free_bytes - needed.bytes) / place.total_bytes * 100
@@ -120,12 +126,20 @@ def table_sizes(found: statistics.Statistics) -> dict[str, dict[str, Any]]:
     return {name: {"bytes": table["table_bytes"] + table["index_bytes"], "rows": table["estimated_rows"]} for name, table in found.tables.items()}
 
 
-def make_backup(phase: Phase, folder: Path, programs: Tools) -> Backup:
+def make_backup(phase: Phase, folder: Path, programs: Tools, expected_bytes: int | None = None) -> Backup:
     """A backup of the pinned database in `folder`, with the columns that the plan leaves alone fingerprinted by themselves."""
     options, plan = phase.params.backup, phase.run.read_evidence("plan") or {}
     kept = declared.kept_columns(catalog.read(phase.db).objects, plan.get("declared", {}))
     return dump.make(phase.target, folder, phase.application_name, tools=programs, jobs=phase.jobs, compression=options.compression or "auto",
-                     columns=kept, on_line=phase.say)
+                     columns=kept, method=_method(phase), expected_bytes=expected_bytes, on_line=phase.say)
+
+
+def _method(phase: Phase) -> Method:
+    """How content is fingerprinted: so that source and proof can be compared."""
+    if not phase.params.backup.proof.server:
+        return Method.HASH
+    with Database(Target.parse(phase.params.proof_url()), phase.application_name, statement_timeout="60s") as proof:
+        return method_for(phase.db, proof)
 
 
 def load_backup(phase: Phase) -> Backup:

@@ -16,6 +16,7 @@ from runbook_lib.phases.start import applied
 from runbook_lib.postgres import catalog, databases, integrity, restore, scratch, snapshot, swap
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma import cli
 from runbook_lib.run import now
@@ -57,11 +58,8 @@ class Rehearse(Phase):
 
     def prepare(self) -> restore.Restored:
         """Restore the copy."""
-        for left in scratch.leftovers(self.db):
-            self.say(f"dropping {left.name}, left behind by a run that was killed")
-            scratch.drop(self.db, left.name)
         source = self.source
-        place = self.resources.enter_context(scratch.reserved(self.target, "rehearsal", self.application_name))
+        place = self.resources.enter_context(scratch.reserved(self.target, "rehearsal", self.application_name, self.say))
         self._copy = place.target
         self._restored = restore.restore(source, place.target, self.application_name, tools=self.tools, jobs=self.jobs, mark=place.mark, on_line=self.say)
         return self._restored
@@ -80,7 +78,7 @@ class Rehearse(Phase):
     def validate(self) -> Checks:
         """The same checks that will run on the night, on the copy; what was seen there becomes the promise."""
         self._pulled = self.keep("pull", list(cli.db_pull(self.project, self._copy_url()).difference))
-        after = snapshot.take(self._copy, self.application_name, columns=declared.columns_of(self._before))
+        after = declared.taken_again(self._before, self._copy, self.application_name)
         content = declared.compare(self._before, after, self._declared)
         with self._on_copy() as db:
             checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks(), self._drift()]
@@ -152,7 +150,7 @@ class Rehearse(Phase):
     def _same_history(self, made: Backup) -> bool:
         """Whether the live database has the history that the backup has: the same rows in Prisma's table."""
         name = f"{self.target.schema}._prisma_migrations"
-        live = snapshot.take(self.target, self.application_name, tables=[name])
+        live = snapshot.take(self.target, self.application_name, tables=[name], method=Method(made.snapshot.method))
         return live.tables[name].fingerprints[0] == made.snapshot.tables[name].fingerprints[0]
 
 

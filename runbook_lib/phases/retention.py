@@ -12,7 +12,7 @@ from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases import backup
 from runbook_lib.postgres import databases, restore, scratch, swap
-from runbook_lib.postgres.backup import Backup
+from runbook_lib.postgres.backup import Backup, unfinished
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.run import FINAL, moment, now, runs
 from runbook_lib.table import Table
@@ -98,7 +98,7 @@ def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
         yield Kept("backup", one.folder.name, moment(one.finished_at), why, lambda one=one: _remove(one))  # type: ignore[misc]
     for folder, why in damaged.items():
         yield Kept("damaged backup", folder.name, None, f"look at it yourself: {why}", _nothing)
-    for folder in sorted(path.parent for path in params.backup.directory.glob("*/catalog.json") if not (path.parent / "manifest.json").exists()):
+    for folder in unfinished(params.backup.directory):
         yield Kept("unfinished backup", folder.name, None, "it has no manifest: a dump that was killed, or is at work; remove it by hand", _nothing)
 
 

@@ -218,7 +218,7 @@ class Rollback(Phase):
         if stored is None:
             return None
         before = snapshot.Snapshot.from_dict(stored)
-        return before, snapshot.take(self.target, self.application_name, columns=declared.columns_of(before))
+        return before, declared.taken_again(before, self.target, self.application_name)
 
     def _content_checks(self) -> list[Check]:
         """Content and catalogue against what the way leads to: the backup, the state before, or what the plan promised."""

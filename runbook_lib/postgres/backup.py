@@ -94,7 +94,7 @@ class Backup:
         shot = self.snapshot
         rows = [("folder", str(self.folder)), ("database", self.source), ("shows the instant", f"{shot.taken_at} (LSN {shot.lsn})"),
                 ("size", f"{size(self.bytes)} in {len(self.files)} files, of a database of {size(shot.database_bytes)}"),
-                ("holds", f"{text(len(shot.tables))} tables, {text(shot.rows)} rows"),
+                ("holds", f"{text(len(shot.tables))} tables, {text(shot.rows)} rows; content by {shot.method}"),
                 ("made with", f"pg_dump {self.tools}, {self.compression}, {self.jobs} jobs, server {shot.server_version}"),
                 ("seconds", ", ".join(f"{step} {took:.1f}" for step, took in self.seconds.items())),
                 ("globals", self.globals_missing or "globals.sql"), ("sha256 of the manifest", self.sha256)]
@@ -130,7 +130,7 @@ def load(folder: Path | str) -> Backup:
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
-        raise UsageError(f"{folder} is no backup: it has no {MANIFEST}, which is written last", "use another backup")
+        raise UsageError(f"{folder} is no backup: {_what_it_is(folder)}", "use another backup")
     try:
         data = _json(folder / MANIFEST)
         if data["format"] != FORMAT:
@@ -140,13 +140,26 @@ def load(folder: Path | str) -> Backup:
         raise UsageError(f"{folder / MANIFEST} is damaged: {type(error).__name__}", _REMEDY) from None
 
 
+def _what_it_is(folder: Path) -> str:
+    if not folder.is_dir():
+        return "there is no such folder"
+    if not (folder / "catalog.json").exists():
+        return f"it has no {MANIFEST}, and none of a backup's other files"
+    return f"it has no {MANIFEST}, which is written last: the dump is still at work, or it was killed; nothing in it is usable, and a killed one can be removed"
+
+
+def unfinished(directory: Path) -> tuple[Path, ...]:
+    """The folders in `directory` that dumps have begun and not finished, by the files that they write first and last."""
+    return tuple(sorted(path.parent for path in directory.glob("*/catalog.json") if not (path.parent / MANIFEST).exists()))
+
+
 def seal(backup: Backup) -> Backup:
     """Write the manifest, at once and for good; the backup with its name (`sha256`)."""
     data = backup.as_dict() | {"sha256": ""}
     data["sha256"] = _own_hash(data)
     part = backup.folder / (MANIFEST + ".part")
     with part.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1)
+        file.write(_spelled(data))
         file.flush()
         os.fsync(file.fileno())
     part.chmod(0o600)
@@ -177,14 +190,14 @@ def verify_hashes(backup: Backup, jobs: int = 2) -> Checks:
     Args:
         jobs: files read at the same time.
     """
-    there = hashes(backup.folder, jobs)
-    wrong = [f"{name} is missing" for name in backup.files.keys() - there.keys()]
-    wrong += [_damage(name, backup.files[name], there[name]) for name in backup.files.keys() & there.keys() if backup.files[name] != there[name]]
-    extra = sorted(there.keys() - backup.files.keys())
+    with ThreadPoolExecutor(jobs) as pool:
+        damages = pool.map(lambda name: _damage(backup.folder, name, backup.files[name]), sorted(backup.files))
+    wrong = list(filter(None, damages))
+    extra = sorted(set(_files(backup.folder)) - backup.files.keys())
     found = f"{len(backup.files)} files, {size(backup.bytes)}"
     return Checks(f"Backup {backup.folder.name}", (
         _manifest_check(backup),
-        check("backup.files", "every file is as it was written", not wrong, _some(sorted(wrong)) or found, "the manifest's sizes and sha256", _REMEDY),
+        check("backup.files", "every file is as it was written", not wrong, _some(wrong) or found, "the manifest's sizes and sha256", _REMEDY),
         check("backup.extra", "no file was added", not extra, _some(extra) or "none", "none", "find out who wrote into the backup's folder"),
     ))
 
@@ -192,11 +205,16 @@ def verify_hashes(backup: Backup, jobs: int = 2) -> Checks:
 def _manifest_check(backup: Backup) -> Check:
     title = "the manifest is as it was written"
     try:
-        data = _json(backup.folder / MANIFEST)
-        good = data.get("sha256") == _own_hash(data) == backup.sha256
+        spelling = (backup.folder / MANIFEST).read_text(encoding="utf-8")
+        data = json.loads(spelling)
+        good = data.get("sha256") == _own_hash(data) == backup.sha256 and spelling == _spelled(data)
         return check("backup.manifest", title, good, "intact" if good else "altered", "its own sha256", _REMEDY)
     except (OSError, ValueError, AttributeError) as error:
         return check("backup.manifest", title, False, f"cannot be read: {type(error).__name__}", "its own sha256", _REMEDY)
+
+
+def _spelled(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=1)
 
 
 def _own_hash(data: Mapping[str, Any]) -> str:
@@ -204,10 +222,16 @@ def _own_hash(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _damage(name: str, expected: File, found: File) -> str:
+def _damage(folder: Path, name: str, expected: File) -> str:
+    try:
+        found = _file(folder / name)
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
     if found.bytes != expected.bytes:
         return f"{name} has {found.bytes} instead of {expected.bytes} bytes"
-    return f"{name} was altered"
+    return f"{name} was altered" if found != expected else ""
 
 
 def _some(names: list[str]) -> str:

@@ -118,7 +118,6 @@ def _read_batch(db: Database, batch: tuple[Piece, ...], snapshot_id: str, method
 _REMEDIES = {
     "42501": "grant the runbook's role SELECT on all tables (pg_read_all_data), and BYPASSRLS where row security is used",
     "57014": "it was cancelled, or took longer than its limit: repeat with a larger one",
-    "53200": "raise max_locks_per_transaction",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -86,16 +86,28 @@ def disk(db: Database) -> Disks:
     It is known only where the server runs on this machine and its data directory proves to be the one seen here, by the
     system identifier in it: a forwarded port or a container would show another disk.
     """
+    return Disks(tuple(_places(db, "disk_places", {})))
+
+
+def tablespace(db: Database, name: str) -> Disk:
+    """The room that is left where a new database in that tablespace would go; known under the same conditions."""
+    return next(_places(db, "disk_tablespace", {"tablespace": name}))
+
+
+def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Iterator[Disk]:
     if not _loopback(db.target):
-        return Disks((Disk("data directory", "", why=f"the server {db.target.host} is another machine"),))
+        yield Disk("data directory", "", why=f"the server {db.target.host} is another machine")
+        return
     try:
-        places = db.rows(query("disk_places"))
-        identifier = db.value("SELECT system_identifier FROM pg_control_system()")
+        places = db.rows(query(question), parameters)
+        data, identifier = (db.row(query("disk_server")) or {}).values()
     except DatabaseError as error:
-        return Disks((Disk("data directory", "", why=error.message),))
-    proven = _proven(Path(places[0]["path"]), identifier)
-    return Disks(tuple(_measured(row["place"], row["path"]) if proven else
-                       Disk(row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's") for row in places))
+        yield Disk("data directory", "", why=error.message)
+        return
+    proven = _proven(Path(data), identifier)
+    for row in places:
+        yield _measured(row["place"], row["path"]) if proven else Disk(
+            row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's")
 
 
 def room(folder: Path | str) -> Disk:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from runbook_lib.errors import UsageError
 from runbook_lib.postgres.connection import Database
 
 _SEND = {"int8": "int8send", "timestamp": "timestamp_send", "timestamptz": "timestamptz_send", "numeric": "numeric_send",
@@ -113,3 +114,23 @@ def canary(db: Database, method: Method) -> str:
     columns = [Column(f"c{number}", name) for number, name in enumerate(_CANARY)]
     values = ", ".join(f"{value}::{name} AS c{number}" for number, (name, value) in enumerate(_CANARY.items()))
     return str(db.value(f"SELECT {row_hash(columns, method)} AS canary FROM (SELECT {values}) AS known"))
+
+
+def method_for(source: Database, proof: Database) -> Method:
+    """How content has to be fingerprinted that is to be compared between two servers: `HASH` where both are of one major
+    version and hash the known row alike, else `MD5`.
+
+    Args:
+        source: a session on the server that is backed up.
+        proof: a session on the server where the backup is restored.
+
+    Raises:
+        UsageError: even as text the known row differs: nothing that is compared between the two would prove anything.
+    """
+    majors = [db.server_version // 10000 for db in (source, proof)]
+    if majors[0] == majors[1] and canary(source, Method.HASH) == canary(proof, Method.HASH):
+        return Method.HASH
+    if canary(source, Method.MD5) == canary(proof, Method.MD5):
+        return Method.MD5
+    raise UsageError(f"the servers of version {majors[0]} and {majors[1]} write the same values differently: content cannot be compared between them",
+                     "prove the backup on a server of the source's own version")

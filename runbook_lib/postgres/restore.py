@@ -5,25 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from psycopg import sql
 
 from runbook_lib.check import Checks, check
-from runbook_lib.errors import UsageError
-from runbook_lib.postgres import catalog, databases, scratch, snapshot
+from runbook_lib.errors import DatabaseError, RunbookError, UsageError
+from runbook_lib.postgres import catalog, databases, disk, scratch, snapshot
 from runbook_lib.postgres.backup import Backup, verify_hashes
 from runbook_lib.postgres.comparison import Comparison
 from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.postgres.difference import Difference
-from runbook_lib.postgres.dump import failures_named, progress
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker, each
+from runbook_lib.postgres.program import Progress, carry_out
 from runbook_lib.postgres.reading import reading
 from runbook_lib.postgres.tools import Tools, fits
-from runbook_lib.process import run
-from runbook_lib.table import Table
+from runbook_lib.table import Table, size
 
 OnLine = Callable[[str], None] | None
 _TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "jit": "off", "lock_timeout": "60s"}
@@ -75,11 +74,13 @@ class Verified:
         content: rows and content of every table, sequences, large objects, extensions, settings.
         schema: every object and property that differs.
         database: what differs of the database itself: owner, locale, privileges, settings.
+        left_out: what two major versions write differently, and was not compared; empty where both servers are of one.
     """
 
     content: Comparison
     schema: Difference
     database: tuple[str, ...]
+    left_out: str = ""
 
     @property
     def identical(self) -> bool:
@@ -89,6 +90,7 @@ class Verified:
     def checks(self) -> Checks:
         """The same as checks that can be required."""
         remedy = "this backup does not prove itself: find out why before relying on it"
+        nothing = "nothing differs" + (f", left out: {self.left_out}" if self.left_out else "")
         count = sum(item.kind == "table" for item in self.content)
         said = [f"{item.name}: {item.outcome.value}" for item in self.content.differing]
         facts = [f"{item.kind} {item.name}: {item.before} → {item.after}" for item in self.content.facts]
@@ -96,9 +98,9 @@ class Verified:
             check("backup.restore.content", "every table, sequence and large object came up identical", self.content.identical,
                   _some(said) or f"{count} tables identical", "nothing differs", remedy),
             check("backup.restore.schema", "every object came up identical: indexes, constraints, owners, privileges, …", self.schema.empty,
-                  _some(self.schema.in_words()) or "nothing differs", "nothing differs", remedy),
+                  _some(self.schema.in_words()) or "nothing differs", nothing, remedy),
             check("backup.restore.database", "extensions, settings, locale, owner and privileges of the database are the same",
-                  not self.database and not facts, _some([*self.database, *facts]) or "nothing differs", "nothing differs", remedy),
+                  not self.database and not facts, _some([*self.database, *facts]) or "nothing differs", nothing, remedy),
         ))
 
     def table(self) -> Table:
@@ -107,7 +109,8 @@ class Verified:
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"identical": self.identical, "content": self.content.as_dict(), "schema": self.schema.as_dict(), "database": list(self.database)}
+        return {"identical": self.identical, "content": self.content.as_dict(), "schema": self.schema.as_dict(), "database": list(self.database),
+                "left_out": self.left_out}
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
@@ -163,7 +166,8 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
         timeout_s: seconds that pg_restore may take; default no limit.
 
     Raises:
-        UsageError: a finished database has that name, or the tools fit neither dump nor server; nothing was touched.
+        UsageError: a finished database has that name, the tools fit neither dump nor server, or the server lacks room, a role
+            or an extension; nothing was touched.
         CheckError: the backup is damaged; nothing was touched.
         ToolError, DatabaseError: it failed; the new database is gone.
     """
@@ -171,21 +175,21 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
         verify_hashes(backup, jobs).require()
     facts = backup.database()
     seconds: dict[str, float] = {}
+    ticker = Ticker(on_line)
     with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
         _require_fit(tools, backup, admin)
+        _require_there(admin, backup, facts)
         _clear_unfinished(admin, target.database)
+        _require_room(admin, backup, facts, ticker)
         databases.create(admin, target.database, facts, f"{databases.UNFINISHED}of backup {backup.sha256}, {databases.signature(admin)}")
-        try:
+        with _dropped_where_it_fails(target, application_name):
             with _step(seconds, "pg_restore"):
-                _pg_restore(backup, target, application_name, tools, jobs, timeout_s, on_line)
+                _pg_restore(backup, target, application_name, tools, jobs, timeout_s, admin, ticker)
             with _step(seconds, "privileges and settings"):
                 databases.apply(admin, target.database, facts)
             with _step(seconds, "analyze"):
                 _analyze(target, application_name, jobs)
             databases.comment_on(admin, target.database, mark or facts["comment"])
-        except BaseException:
-            databases.drop(admin, target.database)
-            raise
         made = databases.entry(admin, target.database)
         assert made
         return Restored(target.database, made.oid, backup.sha256, {step: round(took, 3) for step, took in seconds.items()})
@@ -195,15 +199,21 @@ def compare_with(backup: Backup, target: Target, application_name: str, *, jobs:
     """Compare a database with what a backup says that it holds.
 
     Raises:
-        UsageError: this server hashes differently than the backup's; make the backup with `Method.MD5`.
+        UsageError: this server hashes differently than the backup's; make the backup with what `fingerprint.method_for` says.
         DatabaseError: a table could not be read.
     """
     with snapshot.exported(target, application_name) as at:
-        shot = snapshot.take(target, application_name, jobs=jobs, columns=backup.snapshot.columns(), at=at,
-                             method=Method(backup.snapshot.method), on_progress=on_line)
-        schema = catalog.difference(backup.catalog(), catalog.read(at.db), restored=True)
+        after = snapshot.take(target, application_name, jobs=jobs, columns=backup.snapshot.columns(), at=at,
+                              method=Method(backup.snapshot.method), on_progress=on_line)
+        schemas = backup.catalog(), catalog.read(at.db)
         now = at.db.row(query("dump_database")) or {}
-    return Verified(backup.snapshot.compare(shot), schema, _database_differences(backup.database(), now))
+    before, left_out = backup.snapshot, ""
+    majors = [shot.server_version.split(".")[0] for shot in (before, after)]
+    if majors[0] != majors[1]:
+        left_out = f"between the versions {majors[0]} and {majors[1]}, versions of extensions, the privilege MAINTAIN, qualifiers in views and rules"
+        schemas = schemas[0].portable(), schemas[1].portable()
+        before, after = (replace(shot, extensions=dict.fromkeys(shot.extensions, "")) for shot in (before, after))
+    return Verified(before.compare(after), catalog.difference(*schemas, restored=True), _database_differences(backup.database(), now), left_out)
 
 
 def prove(backup: Backup, server: Target, application_name: str, *, tools: Tools, jobs: int = 2, timeout_s: float | None = None,
@@ -217,7 +227,7 @@ def prove(backup: Backup, server: Target, application_name: str, *, tools: Tools
         As `restore` and `compare_with`; the scratch database is gone either way.
     """
     began = time.monotonic()
-    with scratch.reserved(server, "proof", application_name) as place:
+    with scratch.reserved(server, "proof", application_name, on_line) as place:
         restored = restore(backup, place.target, application_name, tools=tools, jobs=jobs, mark=place.mark, timeout_s=timeout_s, on_line=on_line)
         verified = compare_with(backup, place.target, application_name, jobs=jobs, on_line=on_line)
         return Proof(restored, verified, round(time.monotonic() - began, 3))
@@ -230,6 +240,30 @@ def _require_fit(tools: Tools, backup: Backup, admin: Database) -> None:
                          f"name tools of version {written} in `database: tools:`")
 
 
+def _require_there(admin: Database, backup: Backup, facts: Mapping[str, Any]) -> None:
+    wanted = {"roles": facts.get("roles", []), "extensions": list(backup.snapshot.extensions)}
+    lacking = admin.rows(query("restore_lacking"), wanted)
+    if lacking:
+        raise UsageError(f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: {_some([row['what'] for row in lacking])}",
+                         "\n→ ".join(dict.fromkeys(_LACKING[row["kind"]] for row in lacking)))
+
+
+_LACKING = {
+    "role": "create the roles first: globals.sql of the backup has them (without passwords)",
+    "extension": "install the packages that bring the extensions on the server (Debian: postgresql-contrib has PostgreSQL's own)",
+}
+
+
+def _require_room(admin: Database, backup: Backup, facts: Mapping[str, Any], ticker: Ticker) -> None:
+    """Refuse where the server is known to lack the room that the database took when it was dumped."""
+    needed, place = backup.snapshot.database_bytes, disk.tablespace(admin, facts["tablespace"])
+    if place.free_bytes is None:
+        ticker(f"whether the server has the {size(needed)} that the database took is not known: {place.why}", last=True)
+    elif place.free_bytes < needed:
+        raise UsageError(f"the server has no room for a restore: the database took {size(needed)}, {size(place.free_bytes)} are free in {place.path} "
+                         f"({place.place})", "free space there, or restore on another server")
+
+
 def _clear_unfinished(admin: Database, name: str) -> None:
     """Drop what a killed restore left behind: a database that our own comment calls unfinished, its maker gone."""
     there = databases.entry(admin, name)
@@ -237,13 +271,39 @@ def _clear_unfinished(admin: Database, name: str) -> None:
         databases.drop(admin, name)
 
 
-def _pg_restore(backup: Backup, target: Target, application_name: str, tools: Tools, jobs: int, timeout_s: float | None, on_line: OnLine) -> None:
+@contextmanager
+def _dropped_where_it_fails(target: Target, application_name: str) -> Iterator[None]:
+    """Drop the half-restored database again, by a session of its own: what failed may have taken the other one along."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
+                databases.drop(admin, target.database)
+        except DatabaseError as second:
+            first = error.message if isinstance(error, RunbookError) else type(error).__name__
+            raise DatabaseError(f"{first}. Dropping {target.database} failed, too: {second.message}",
+                                "it is marked as unfinished: the next restore of that name, or the next proof, drops it", sqlstate=second.sqlstate) from error
+        raise
+
+
+def _pg_restore(backup: Backup, target: Target, application_name: str, tools: Tools, jobs: int, timeout_s: float | None, admin: Database,
+                ticker: Ticker) -> None:
     quoted = target.database.replace("\\", "\\\\").replace("'", "\\'")
     command = [tools.path("pg_restore"), "--exit-on-error", "-j", str(jobs), "--verbose", "--no-password", "-d", f"dbname='{quoted}'", str(backup.dump)]
     tables = sum(not state.excluded for state in backup.snapshot.tables.values())
-    with failures_named("pg_restore", f"{target.database} is dropped again and nothing else was touched"):
-        run(command, env=target.environment(application_name, **_TUNED), timeout_s=timeout_s,
-            on_line=progress(Ticker(on_line), "restored", tables), remedy="read the error; the backup itself is unharmed")
+    progress = Progress(ticker, "restored", tables, lambda: _size(admin, target.database), backup.snapshot.database_bytes)
+    carry_out(command, target.environment(application_name, **_TUNED), f"only {target.database} was touched, and is dropped again",
+              timeout_s=timeout_s, progress=progress, remedy="read the error; the backup itself is unharmed")
+
+
+def _size(admin: Database, name: str) -> int | None:
+    """How large the database is by now; `None` where the server does not say: pg_restore will tell why."""
+    try:
+        there = databases.entry(admin, name)
+    except DatabaseError:
+        return None
+    return there.bytes if there else None
 
 
 def _analyze(target: Target, application_name: str, jobs: int) -> None:
@@ -254,7 +314,7 @@ def _analyze(target: Target, application_name: str, jobs: int) -> None:
 
 def _database_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     """What differs, without the values of settings: they may be secret."""
-    ignored = ("comment", "tablespace", "collation_version", "has_acl", "settings")
+    ignored = ("comment", "tablespace", "collation_version", "has_acl", "settings", "roles")
     return tuple(f"{key.replace('_', ' ')}: {before[key]} → {after[key]}" for key in before if key not in ignored and before[key] != after[key])
 
 
