@@ -24,7 +24,6 @@ from runbook_lib.run import moment, now, stamp, write_json
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
 
-
 PROVEN = ("proven_at", "proven_on", "restore_s", "way_back_s")
 """What a run's evidence and the record beside a backup say of its proof; None where it was not proven."""
 

@@ -22,7 +22,8 @@ from runbook_lib.prisma.history import TABLE
 from runbook_lib.table import Table, size
 
 WAYS = ("resolve", "forward", "restore", "point-in-time")
-"""The ways, cheapest first. `forward` leads on and not back: it is taken only where a person names it."""
+"""The ways, cheapest first. `forward` settles the failed file by what is proven of it and leads on, not back: it is taken
+only where a person names it."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,12 @@ def options(phase: Phase, found: Landed, lost: Losses) -> tuple[Option, ...]:
     """Every way, cheapest first."""
     record, rehearsed = phase.run.read_evidence("backup") or {}, phase.run.read_evidence("rehearsal") or {}
     measured = record["way_back_s"] + rehearsed.get("swap_s", 0.0) if record.get("proven_at") else None
+    busy = f"a migration is still at work: {', '.join(found.at_work)}" if found.at_work else ""
     basis = "restored and compared when the backup was proven, swapped when it was rehearsed"
     return (
         Option("resolve", "" if found.nothing else "something landed, or it is not known that nothing did", None, "one command of Prisma a file", ""),
-        Option("forward", found.incomplete and f"not proven that everything landed: {found.incomplete}", None, "one command of Prisma a file", ""),
-        Option("restore", "" if record else "there is no backup", measured,
+        Option("forward", found.unsettled, None, found.replayed.command if found.replayed else "", ""),
+        Option("restore", busy or ("" if record else "there is no backup"), measured,
                basis if record.get("proven_at") else "it was never restored; what comes up is compared before it is used", lost.words("restore")),
         Option("point-in-time", "no provider is configured", None, "", lost.words("point-in-time")),
     )

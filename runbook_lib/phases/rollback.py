@@ -14,16 +14,19 @@ from runbook_lib.errors import GateError
 from runbook_lib.phases import declared, price
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
-from runbook_lib.phases.base import Phase, describe, identify
+from runbook_lib.phases.base import Phase, describe, identify, milliseconds
 from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.close import reopen
 from runbook_lib.phases.landed import Landed, landed
+from runbook_lib.phases.replay import Replayed
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.talk import tell
 from runbook_lib.postgres import databases, integrity, restore, snapshot, statistics, swap
 from runbook_lib.postgres.backup import Backup, load
+from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import cli, history
+from runbook_lib.prisma.names import quote
 from runbook_lib.table import Table
 
 ENOUGH_CALLS = 5
@@ -138,7 +141,7 @@ class Rollback(Phase):
             return Table("Nothing to do", ("", ""), [])
         self.require_gate("rollback")
         with self.exclusive():
-            return self._resolve() if self.way in ("resolve", "forward") else self._restore()
+            return {"resolve": self._resolve, "forward": self._forward}.get(self.way, self._restore)()
 
     def afterwards(self) -> Checks:
         """Integrity and content after the way back; then the application back in service, and its health."""
@@ -160,14 +163,14 @@ class Rollback(Phase):
         reasons = [f"{item.title}: {item.found}" for item in self._fired.failed]
         self.run.journal("rolled back", way=self.way, reasons=reasons)
         if self.way == "forward":
-            return tell(self, ["operations"], "progress", f"{self.params.environment.name}: the migration had landed whole", "Its record was put right; the run goes on.")
+            return tell(self, ["operations"], "progress", f"{self.params.environment.name}: the file that failed was settled", "Its record is right again; the run goes on.")
         return tell(self, ["stakeholders", "operations"], "rolled back", f"{self.params.environment.name}: the migration was rolled back",
                     f"The database is as it was {'when it was backed up' if self.way == 'restore' else 'before'}. The migration will be planned again.")
 
     def retry_plan(self) -> Table:
         """What to do before the next attempt, by what failed in this one."""
         if self.way == "forward":
-            return Table("What comes next", ("step",), [(f"runbook resume {self.run.id}: what landed is verified and validated",)])
+            return Table("What comes next", ("step",), [(f"runbook resume {self.run.id}: the files that are left are applied, and everything is verified and validated",)])
         failed = [line for line in self.run.read_journal() if line["what"] == "migration failed"]
         why = [f"settle what stopped it: {failed[-1]['file'] or 'the migration'} ({failed[-1]['code'] or failed[-1]['sqlstate'] or 'no code'})"] if failed else []
         held = [f"find out why this was open, and keep it closed: {blocker}" for blocker in failed[-1]["blockers"]] if failed else []
@@ -221,18 +224,52 @@ class Rollback(Phase):
         return before, declared.taken_again(before, self.target, self.application_name)
 
     def _content_checks(self) -> list[Check]:
-        """Content and catalogue against what the way leads to: the backup, the state before, or what the plan promised."""
-        if self.way not in ("resolve", "forward"):
-            return list(restore.compare_with(self._source, self.target, self.application_name, jobs=self.jobs).checks())
-        self.__dict__.pop("_comparison", None)
-        now = landed(self, self._comparison)
+        """Content and catalogue against what the way leads to: the backup, or the state before."""
         if self.way == "forward":
-            return [check("after.content", "catalogue and content are those of the plan", not now.incomplete, now.incomplete or "as planned", "as planned")]
+            return []
+        if self.way != "resolve":
+            return list(restore.compare_with(self._source, self.target, self.application_name, jobs=self.jobs).checks())
+        now = self._landed_now()
         return [check("after.content", "catalogue and content are those of before", now.nothing, "identical" if now.nothing else str(now), "identical")]
 
+    def _landed_now(self) -> Landed:
+        """What landed, looked at again."""
+        self.__dict__.pop("_comparison", None)
+        return landed(self, self._comparison)
+
     def _resolve(self) -> Table:
-        """Close Prisma's record of the failed files: it was proven that nothing of them is in the database, or all."""
-        word = "applied" if self.way == "forward" else "rolled_back"
+        """Close Prisma's record of the failed file: it was proven that nothing of the migration is in the database."""
+        return self._mark("rolled_back")
+
+    def _forward(self) -> Table:
+        """Settle the failed file by what is proven of it: what did not land is run, then Prisma's record put right."""
+        found = self.landed.replayed
+        assert found
+        if found.untouched:
+            return self._mark("rolled_back")
+        if found.landed != found.statements:
+            self._repair(found)
+        return self._mark("applied")
+
+    def _repair(self, found: Replayed) -> None:
+        """Run the repair, each statement by itself; one that fails leaves a position that is told anew.
+
+        Raises:
+            DatabaseError: a statement was refused.
+            GateError: the catalogue is not that of the whole file afterwards.
+        """
+        limits = self.params.migrate
+        with Database(self.target, f"{self.application_name}/repair", lock_timeout=milliseconds(limits.lock_timeout_s),
+                      statement_timeout=milliseconds(limits.statement_timeout_s), search_path=quote(self.target.schema)) as db:
+            for number, step in enumerate(found.repair, 1):
+                self.say(f"repair {number} of {len(found.repair)}: {step.shown}")
+                db.execute(step.sql)
+                self.run.journal("repaired", step=step.shown)
+        after = self._landed_now().replayed
+        if not after or not after.complete:
+            raise GateError(f"after the repair {found.file} is not whole: {after.answer if after else 'not known'}", "run this notebook again: it tells where it stands")
+
+    def _mark(self, word: str) -> Table:
         for name in self.landed.failed:
             cli.resolve(self.project, self.prisma_url, **{word: name})
         self.run.journal("resolved", files=list(self.landed.failed), marked=word)
