@@ -20,7 +20,7 @@ class Disk:
     """One place where the server keeps tables.
 
     Args:
-        place: "data directory" or a tablespace.
+        place: "data directory", a tablespace, or "write-ahead log" where that lies elsewhere.
         free_bytes, total_bytes: of its file system; `None` where it cannot be known from here.
         why: why it cannot be known.
     """
@@ -39,7 +39,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Disks:
-    """All places where the server keeps this database's tables."""
+    """All places where the server keeps this database's tables, and its write-ahead log."""
 
     items: tuple[Disk, ...]
 
@@ -93,7 +93,10 @@ def disk(db: Database) -> Disks:
         identifier = db.value("SELECT system_identifier FROM pg_control_system()")
     except DatabaseError as error:
         return Disks((Disk("data directory", "", why=error.message),))
-    proven = _proven(Path(places[0]["path"]), identifier)
+    data = Path(places[0]["path"])
+    proven = _proven(data, identifier)
+    if proven and (data / "pg_wal").is_symlink():
+        places.append({"place": "write-ahead log", "path": str(data / "pg_wal")})
     return Disks(tuple(_measured(row["place"], row["path"]) if proven else
                        Disk(row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's") for row in places))
 
