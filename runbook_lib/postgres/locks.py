@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from runbook_lib.errors import DatabaseError, GateError
@@ -152,17 +152,15 @@ def cancel(db: Database, application_name_prefix: str, wait_s: float = 2.0) -> C
     Raises:
         DatabaseError: this role may not stop one of them.
     """
-    working, began = _ours(db, application_name_prefix), time.monotonic()
-    _signal(db, "pg_cancel_backend", working)
-    while True:
-        elapsed = time.monotonic() - began
-        left = _ours(db, application_name_prefix)
-        if not left or elapsed >= wait_s:
-            break
-        _signal(db, "pg_cancel_backend", [one for one in left if one.state == "active" and (one.statement_s or 0) >= elapsed])
+    working = left = _ours(db, application_name_prefix)
+    begun, deadline = db.value("SELECT clock_timestamp()"), time.monotonic() + wait_s
+    while left and time.monotonic() < deadline:
+        _signal(db, "pg_cancel_backend", left, begun)
         time.sleep(0.02)
+        left = _ours(db, application_name_prefix)
     _signal(db, "pg_terminate_backend", left)
-    return Cancelled(tuple(one.pid for one in working if one not in left), tuple(one.pid for one in left))
+    ended = tuple(one.pid for one in left)
+    return Cancelled(tuple(one.pid for one in working if one.pid not in ended), ended)
 
 
 def end(db: Database, session: Session, grace_s: float = 1.0) -> str:
@@ -188,11 +186,15 @@ def _ours(db: Database, prefix: str) -> list[Session]:
     return [one for one in everyone(db) if one.database == db.target.database and one.working and named(one.application, prefix)]
 
 
-def _signal(db: Database, function: str, found: list[Session]) -> None:
-    """Signal sessions that are still those that were seen: a number is used again, by one that has been connected for less long."""
+def _signal(db: Database, function: str, found: list[Session], begun: datetime | None = None) -> None:
+    """Signal sessions that are still those that were seen: a number is used again, by one that has been connected for less long.
+
+    Args:
+        begun: only where the statement was begun before that.
+    """
     for one in found:
-        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s"
-                   " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s", [one.pid, one.application, one.connected_s or 0.0])
+        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s AND (%s::timestamptz IS NULL OR query_start <= %s)"
+                   " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s", [one.pid, one.application, begun, begun, one.connected_s or 0.0])
 
 
 @contextmanager
