@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from runbook_lib.check import Check, attempt, check, unknown
-from runbook_lib.phases.base import Phase
+from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.postgres import activity, disk, locks
 from runbook_lib.postgres.activity import Follower
 from runbook_lib.postgres.connection import Database
 from runbook_lib.prisma.cli import ADVISORY_LOCK
 from runbook_lib.table import size
 
-LOOK_S = 5
+LOOK_S = 5.0
 """Seconds that one look may take in the minute before the migration."""
 
 
 def minute_checks(phase: Phase) -> list[Check]:
     """The server in the minute before the migration, by one session in which no look takes long."""
-    with Database(phase.target, phase.application_name, statement_timeout=f"{LOOK_S}s", lock_timeout="1s") as db:
+    with Database(phase.target, phase.application_name, statement_timeout=milliseconds(LOOK_S), lock_timeout="1s") as db:
         return [
             _alone(db, "migrate.run", "no other run works on this database", phase.target.database),
             _alone(db, "migrate.alone", "no other migration is in flight", ADVISORY_LOCK),

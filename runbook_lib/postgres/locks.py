@@ -167,7 +167,7 @@ def end(db: Database, session: Session, grace_s: float = 1.0) -> str:
     """End what one session of others does: cancel its statement, and where its transaction is still open after `grace_s` seconds, end the session.
 
     Returns:
-        "cancelled" where its statement was cancelled and its transaction is over, "ended" where the session is.
+        "cancelled" where its statement was cancelled and its transaction has failed, "ended" where the session is gone.
 
     Raises:
         DatabaseError: this role may not, or the server did not do it.
@@ -176,7 +176,8 @@ def end(db: Database, session: Session, grace_s: float = 1.0) -> str:
         _signal(db, function, [session])
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline:
-            if not any(one.pid == session.pid and one.working for one in everyone(db)):
+            left = [one for one in everyone(db) if one.pid == session.pid and one.working]
+            if all(one.state == "idle in transaction (aborted)" for one in left):  # it holds no lock any more
                 return done
             time.sleep(0.02)
     raise DatabaseError(f"{session} was told to end, and has not", "it may be in the middle of a rollback: look again; else stop its client")

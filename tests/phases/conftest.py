@@ -131,6 +131,14 @@ MIGRATION_SLEEPS = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '
 
 
 @pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that also keeps prepared transactions."""
+    made = Server(tmp_path_factory.mktemp("phases"), {"fsync": "off", "full_page_writes": "off", "max_prepared_transactions": "10"}).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
 def template(server: Server, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database to which the first migration was applied, to be copied."""
     folder = tmp_path_factory.mktemp("template")
@@ -147,13 +155,14 @@ def template(server: Server, sample: Path, tmp_path_factory: pytest.TempPathFact
 def night(make: Make, template: str, server: Server, tmp_path: Path) -> Iterator[Callable[..., Night]]:
     """Makes a night with these pending migrations; `mode` is how Prisma sends a file, `migrate` further parameters of that section."""
     with ExitStack() as stack:
-        def made(migrations: dict[str, str], mode: str = "file", **migrate: Any) -> Night:
+        def made(migrations: dict[str, str], mode: str = "file", monitoring: dict[str, Any] | None = None, **migrate: Any) -> Night:
             url = stack.enter_context(_copy(server, template))
             project = make(INIT | migrations, mode)
             (tmp_path / "url").write_text(url)
             values = params.load(ROOT / "params" / "demo.yaml")
-            for key in ("service", "validate", "notify", "monitoring", "demo"):
+            for key in ("service", "validate", "notify", "demo"):
                 values.pop(key)
+            values["monitoring"] = monitoring or {}
             values["environment"]["archive"] = str(tmp_path / "archive")
             values["database"]["url"] = f"file:{tmp_path / 'url'}"
             values["prisma"] = {"project": str(project.folder), "engine": "offline", "environment": {"OFFLINE_ENGINE_TRANSACTIONS": mode}}

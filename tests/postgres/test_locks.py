@@ -139,6 +139,15 @@ def test_somebody_elses_statement_is_cancelled_and_only_an_open_transaction_cost
             idle.execute("SELECT 1")
 
 
+def test_a_transaction_that_has_failed_holds_nothing_and_keeps_its_session(db: Database, target: Target) -> None:
+    db.execute("CREATE TABLE t (id int)")
+    with waiting(target, "BEGIN; LOCK TABLE t; SELECT pg_sleep(30)") as working:
+        until(lambda: [one for one in activity.busy(db) if one.waits_for == "Timeout: PgSleep"])
+        assert locks.end(db, next(iter(activity.busy(db))), 0.5) == "cancelled"
+        db.execute("LOCK TABLE t NOWAIT; SELECT 1")
+        working.execute("ROLLBACK")
+
+
 def test_a_number_that_another_session_has_by_now_is_left_alone(db: Database, target: Target) -> None:
     with Database(target, "app") as other, other.transaction():
         other.execute("SELECT 1")
