@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from runbook_lib.errors import DatabaseError, GateError, UsageError
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import activity, integrity, locks, statistics
+from runbook_lib.run import person
 from runbook_lib.table import Table, size
 
 
 class Troubleshoot(Phase):
-    """Reads the live state; changes nothing."""
+    """Reads the live state; changes nothing, but where a person names a session that is to be ended."""
 
     name, heading, needs_database = "troubleshoot", "Troubleshoot", False  # opened when something is wrong, and be it that
 
@@ -49,6 +51,44 @@ class Troubleshoot(Phase):
         running = [("building", str(step)) for step in activity.progress(self.db)]
         invalid = [("invalid", f"{row[0]} on {row[1]}, {row[2]}: DROP INDEX CONCURRENTLY {row[0]}") for row in integrity.invalid_indexes(self.db).rows]
         return Table("Index builds under way, and invalid indexes", ("state", "index"), running + invalid)
+
+    def end_blocker(self, pid: int, reason: str) -> Table:
+        """End what one session does that is in the way of this run's migration: its statement, or, where that does not help, the session.
+
+        Args:
+            pid: its process number, as `blockers` shows it.
+            reason: why; it goes into the journal, with who did it.
+
+        Raises:
+            GateError: it is not in the way of the migration, or is one that is never ended here.
+            DatabaseError: this role may not.
+        """
+        if not reason.strip():
+            raise UsageError("ending somebody's session needs a reason", 'phase.end_blocker(PID, reason="…")')
+        session = self._blocker(pid)
+        self.run.journal("blocker is ended", pid=pid, session=str(session), reason=reason)
+        try:
+            done = locks.end(self.db, session)
+        except DatabaseError as error:
+            self.run.journal("blocker was not ended", pid=pid, why=error.message)
+            raise
+        self.run.journal("blocker ended", pid=pid, how=done)
+        return Table(f"Session {pid} was {done}", ("session", "reason", "by"), [(str(session), reason, person())])
+
+    def _blocker(self, pid: int) -> activity.Session:
+        """The session of that number, in the way of the migration and neither ours nor one that keeps the server or its copies alive."""
+        found = locks.blockers(self.db)
+        migration = [one for one, session in found.sessions.items() if activity.named(session.application, f"runbook/{self.run.key}/migrate/prisma")]
+        session = found.sessions.get(pid)
+        if session is None or pid not in found.in_the_way_of(migration):
+            raise GateError(f"session {pid} is not in the way of this run's migration", "`phase.blockers()` shows who is")
+        superuser = self.db.value("SELECT rolsuper FROM pg_roles WHERE rolname = %s", [session.user])
+        why = ("it is one of the runbook's" if activity.named(session.application, "runbook") else
+               f"it is a {session.backend_type}, no client" if session.backend_type != "client backend" else
+               "it is a superuser's" if superuser is not False else "")
+        if why:
+            raise GateError(f"{session} is not ended here: {why}", "end it where it was opened")
+        return session
 
 
 PHASE = Troubleshoot
