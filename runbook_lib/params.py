@@ -255,6 +255,8 @@ class Monitoring(Section):
     cpu_percent: Percent = 95.0
     memory_percent: Percent = 95.0
     error_rate_per_minute: Annotated[float, Field(ge=0)] = 1.0
+    show_statements: bool = False
+    """Whether 95_troubleshoot shows the statements of other sessions: they may hold data, and the record keeps them."""
     replica_lag_s: Annotated[float, Field(ge=0)] = 30.0
     """How far a standby may be behind, where there is one."""
     replica_lag_mb: Annotated[float, Field(ge=0)] = 1024.0

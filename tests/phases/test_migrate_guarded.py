@@ -99,7 +99,7 @@ def test_what_is_not_proven_to_have_left_nothing_is_not_tried_again(night: Make,
 def test_a_lock_that_is_not_given_in_time_is_the_migrations_own_failure(night: Make) -> None:
     story = night(COLUMN, lock_timeout_s=0.5)
     holder = story.holding(WRITE)
-    expect_failed(story, "", "55P03", "held up by", "monthly-report")
+    expect_failed(story, "lock timeout", "55P03", "held up by", "monthly-report")
     holder.execute("COMMIT")
     assert story.attempts()[0]["not_again"] == "only what the guard cancelled is tried again"
 
@@ -108,7 +108,7 @@ def test_it_waits_in_the_queue_behind_somebodys_waiting_statement_and_names_that
     story = night({NAME: 'CREATE INDEX "by_name" ON "Patient" ("name");\n'}, lock_timeout_s=0.7)
     holder = story.holding(READ)
     queued = Statement(story, 'LOCK TABLE "Patient" IN ACCESS EXCLUSIVE MODE; SELECT 1', "vacuum-job")
-    expect_failed(story, "", "55P03", "vacuum-job")
+    expect_failed(story, "lock timeout", "55P03", "vacuum-job")
     holder.execute("COMMIT")
     assert queued.ended_well()
 
@@ -120,7 +120,7 @@ def test_a_deadlock_ends_the_migration_and_the_other_goes_on(night: Make) -> Non
     other.execute("BEGIN")
     other.execute(READ)
     inserted = When(story, MIGRATION_WAITS, lambda: other.execute("""INSERT INTO "Visit" VALUES (1001, 'x')"""))
-    expect_failed(story, "", "40P01", "deadlock detected")
+    expect_failed(story, "deadlock", "40P01", "deadlock detected")
     assert inserted.get() == 1
     other.execute("COMMIT")
     assert story.db().value('SELECT count(*) FROM "Visit" WHERE id = 1001') == 1
@@ -129,7 +129,7 @@ def test_a_deadlock_ends_the_migration_and_the_other_goes_on(night: Make) -> Non
 @pytest.mark.parametrize("mode", ["file", "statement"])
 def test_a_statement_that_takes_too_long_is_no_doing_of_the_guard(night: Make, mode: str) -> None:
     story = night({NAME: 'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nSELECT pg_sleep(15);\n'}, mode, statement_timeout_s=1.0)
-    expect_failed(story, "", "57014", "statement timeout")
+    expect_failed(story, "statement timeout", "57014", "statement timeout")
     landed = story.db().value("SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' AND column_name = 'seen'")
     assert landed == (1 if mode == "statement" else 0)
 
