@@ -151,7 +151,7 @@ def told(file: str, found: Sequence[Statement], states: Sequence[Catalog | None]
     """
     differences = {k: catalog.difference(state, live, restored=True) for k, state in enumerate(states) if state is not None}
     invalid = {k: tuple(change.name for change in one.changes) for k, one in differences.items() if all(map(_half_built, one.changes))}
-    complete = differences[len(found)].empty
+    complete = len(found) in differences and differences[len(found)].empty
     if not invalid:
         return Replayed(file, len(found), None, "the live catalogue is that of no point between its statements")
     first, *later = [k for k in invalid if len(invalid[k]) == min(map(len, invalid.values()))]
@@ -194,13 +194,16 @@ def _wrote(row: RowChange, item: Compared | None) -> bool | None:
     return True
 
 
-def _states(copy: Database, found: Sequence[Statement]) -> list[Catalog]:
-    """The catalogue before the first statement and after each."""
-    states = [catalog.read(copy)]
+def _states(copy: Database, found: Sequence[Statement]) -> list[Catalog | None]:
+    """The catalogue before the first statement and after each, up to the first that the copy refuses: none behind that one landed."""
+    states: list[Catalog | None] = [catalog.read(copy)]
     for statement in found:
-        _run(copy, statement)
+        try:
+            _run(copy, statement)
+        except DatabaseError:
+            break
         states.append(catalog.read(copy) if statement.effect.changes or statement.effect.unclear else states[-1])
-    return states
+    return states + [None] * (len(found) + 1 - len(states))
 
 
 def _run(copy: Database, statement: Statement) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -44,7 +46,7 @@ class Night:
         others: sessions of others that were opened on it, closed at the end.
     """
 
-    url: str
+    url: str = field(repr=False)
     phase: Migrate
     others: ExitStack = field(default_factory=ExitStack)
 
@@ -202,3 +204,22 @@ class _copy:
     def _admin(self, statement: str, *names: str) -> None:
         with Database(Target.parse(self._server.url())) as admin:
             admin.execute(sql.SQL(statement).format(*map(identifier, names)))
+
+
+@pytest.fixture
+def small_disk(server: Server, tmp_path: Path) -> Iterator[str]:
+    """A tablespace on a disk of 8 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here: that needs root")
+    (folder / "files").mkdir(mode=0o777)
+    (folder / "files").chmod(0o777)
+    name = f"small_{uuid.uuid4().hex[:8]}"
+    try:
+        os.chown(folder / "files", (owner := server.data.stat()).st_uid, owner.st_gid)
+        with Database(Target.parse(server.url())) as admin:
+            admin.execute(f"CREATE TABLESPACE {name} LOCATION '{folder / 'files'}'")
+        yield name
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
