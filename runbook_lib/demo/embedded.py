@@ -42,10 +42,12 @@ class Server:
     Args:
         folder: holds data, log and password; made where it does not exist.
         settings: server settings beside the defaults, e.g. `{"fsync": "off"}`.
+        binaries: the folder of `postgres` and `initdb`, e.g. of another major version.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None, binaries: Path = BINARIES) -> None:
         self.folder = folder.resolve()
+        self.binaries = binaries
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
         self._settings = {**_SETTINGS, **(settings or {})}
@@ -88,7 +90,7 @@ class Server:
         options = [part for name, value in {**self._settings, "port": str(_free_port())}.items()
                    for part in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
-            subprocess.Popen(_unprivileged([str(BINARIES / "postgres"), "-D", str(self.data), *options]), stdin=subprocess.DEVNULL,
+            subprocess.Popen(_unprivileged([str(self.binaries / "postgres"), "-D", str(self.data), *options]), stdin=subprocess.DEVNULL,
                              stdout=log, stderr=log, cwd="/", start_new_session=True, env=_environment())
         self._wait(self.running, 30, "did not start")
         return self
@@ -111,7 +113,7 @@ class Server:
             nobody = pwd.getpwnam("nobody")
             os.chown(self.data, nobody.pw_uid, nobody.pw_gid)
             os.chown(self.folder / "password", nobody.pw_uid, nobody.pw_gid)
-        command = [str(BINARIES / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256",
+        command = [str(self.binaries / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256",
                    f"--pwfile={self.folder / 'password'}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
                    "--no-instructions"]
         done = subprocess.run(_unprivileged(command), capture_output=True, text=True, cwd="/", env=_environment())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runbook_lib.demo.embedded import Server
+from runbook_lib.demo.embedded import BINARIES, Server
 from runbook_lib.errors import ToolError
 from runbook_lib.postgres.connection import Database, Target
 
@@ -38,6 +39,19 @@ def test_it_starts_in_a_folder_that_is_its_users_alone_and_wants_its_password(em
 def test_it_never_runs_as_root(embedded: Server) -> None:
     embedded.start()
     assert psutil.Process(pid(embedded)).uids().effective != 0
+
+
+def test_it_runs_the_programs_of_the_folder_that_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("initdb", "postgres"):
+        shutil.copy(BINARIES / name, tmp_path / "bin")  # they look for the rest beside their real path
+    for name in ("lib", "share"):
+        (tmp_path / name).symlink_to(BINARIES.parent / name)
+    other = Server(tmp_path / "server", {"fsync": "off"}, tmp_path / "bin")
+    try:
+        assert psutil.Process(pid(other.start())).exe() == str(tmp_path / "bin" / "postgres")
+    finally:
+        other.stop("immediate")
 
 
 def test_starting_twice_is_starting_once(embedded: Server) -> None:
