@@ -32,13 +32,19 @@ def add(draft: Draft, table: str, node: ast.Constraint, column: str = "", *, all
     name = node.conname or node.indexname or generated(table, stem, _SUFFIX[node.contype])
     draft.lock_tree(table, CONSTRAINT.get(node.contype, LockMode.ACCESS_EXCLUSIVE))
     if node.contype != C.CONSTR_NOTNULL:
-        draft.added("constraint", f"{table}.{quote(name)}", type=_KIND[node.contype], definition=_brackets(columns))
+        draft.added("constraint", f"{table}.{quote(name)}", type=_KIND[node.contype], definition=_definition(node, columns),
+                    validated=not node.skip_validation)
     if node.contype == C.CONSTR_FOREIGN:
         _foreign_key(draft, table, node, name, columns, all_null)
     elif node.contype in (C.CONSTR_CHECK, C.CONSTR_NOTNULL):
         _check(draft, table, node, name, columns)
     else:
         _index(draft, table, node, name, columns)
+
+
+def _definition(node: ast.Constraint, columns: tuple[str, ...]) -> str:
+    """As far as it matters here: of a check its condition, of others the columns."""
+    return f"CHECK (({safer.deparsed(node.raw_expr)}))" if node.contype == C.CONSTR_CHECK else _brackets(columns)
 
 
 def _brackets(columns: tuple[str, ...]) -> str:

@@ -94,7 +94,7 @@ def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
     table = draft.known.table_of(name)
     draft.lock(name, mode, "index")
     if table:
-        draft.lock(table, mode)
+        draft.lock_tree(table, mode)
     draft.removed("index", name)
     draft.remark("index-dropped", table or name, name=short(name), use="", index=name)
     if not concurrent:
@@ -254,7 +254,8 @@ def grant(draft: Draft, node: ast.GrantStmt) -> None:
     draft.kind = "GRANT" if node.is_grant else "REVOKE"
     for item in node.objects or ():
         if isinstance(item, ast.RangeVar):
-            draft.lock(relation(item, draft.schema), BY_NODE["GrantStmt"])
+            if draft.known.server_major >= 18:  # the majors before lock nothing
+                draft.lock(relation(item, draft.schema), BY_NODE["GrantStmt"])
             draft.changed("sequence" if node.objtype == O.OBJECT_SEQUENCE else "table", relation(item, draft.schema), "acl")
         elif node.targtype.name == "ACL_TARGET_ALL_IN_SCHEMA":
             draft.unclear = f"it changes the rights of everything in {item.sval}"

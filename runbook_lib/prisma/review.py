@@ -128,7 +128,7 @@ class Review(Shown):
 
 def review(files: Sequence[MigrationFile], catalog: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None, sizes: Sizes | None = None,
            rule: TransactionRule = TransactionRule.WHOLE_FILE, *, schema: str = "public", before: Sequence[MigrationFile] = (),
-           index_use: Sizes | None = None, linter: Path = squawk.PROGRAM) -> Review:
+           index_use: Sizes | None = None, linter: Path = squawk.PROGRAM, server_major: int = 18) -> Review:
     """Read the files that are to be applied, in their order.
 
     Args:
@@ -140,8 +140,9 @@ def review(files: Sequence[MigrationFile], catalog: Mapping[str, Mapping[str, Ma
         before: the applied files: where there is no catalogue, they tell which index is whose and which type a column has.
         index_use: by qualified name of the index, "scans" (how often it was used) and "bytes".
         linter: the program squawk.
+        server_major: the server's major version.
     """
-    known, sizes = Known(catalog, schema), sizes or {}
+    known, sizes = Known(catalog, schema, server_major), sizes or {}
     for file in before:
         statements(file, known)
     known.settle()

@@ -18,6 +18,7 @@ _NOT_BELOW = frozenset({AT.AT_AttachPartition, AT.AT_DetachPartition, AT.AT_Deta
                         AT.AT_SetRelOptions, AT.AT_ResetRelOptions, AT.AT_EnableRowSecurity, AT.AT_DisableRowSecurity, AT.AT_ForceRowSecurity,
                         AT.AT_NoForceRowSecurity, AT.AT_ReplicaIdentity, AT.AT_AddInherit, AT.AT_DropInherit})
 """Subcommands that change the named table alone; the others go down to partitions and inheriting tables."""
+_PERSISTENCE = {AT.AT_SetLogged: "permanent", AT.AT_SetUnLogged: "unlogged"}
 _RELATIONS = {ObjectType.OBJECT_TABLE: "table", ObjectType.OBJECT_INDEX: "index", ObjectType.OBJECT_VIEW: "view",
               ObjectType.OBJECT_MATVIEW: "materialized view", ObjectType.OBJECT_SEQUENCE: "sequence", ObjectType.OBJECT_FOREIGN_TABLE: "table"}
 
@@ -172,6 +173,9 @@ def _set_not_null(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
         return
     draft.changed("column", f"{table}.{quote(command.name)}", "not_null")
     draft.known.alter("column", f"{table}.{quote(command.name)}", {**(known or {}), "not_null": "yes"})
+    if draft.known.proves_not_null(table, quote(command.name)):
+        _brief(draft, table, f"SET NOT NULL on {name}, which a validated check proves,")
+        return
     draft.scan(table)
     draft.remark("scan-under-exclusive-lock", table, safer.not_null(table, command.name), what=f"SET NOT NULL on {name}")
     draft.remark("null-refused", table, name=name)
@@ -231,14 +235,19 @@ def _validate(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     key = draft.known.foreign_keys().get(f"{table}.{quote(command.name)}")
     if key:
         draft.lock(key.references, LockMode.ROW_SHARE)
-    draft.changed("constraint", f"{table}.{quote(command.name)}", "validated")
+    name = f"{table}.{quote(command.name)}"
+    draft.known.alter("constraint", name, {**(draft.known.constraints.get(name) or {}), "validated": True})
+    draft.changed("constraint", name, "validated")
     draft.scan(table)
     draft.remark("constraint-validated", table, name=quote(command.name))
 
 
 def _rewriting(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     draft.changed("table", table)
-    draft.rewrite(table)
+    if (draft.known.tables.get(table) or {}).get("persistence") == _PERSISTENCE.get(command.subtype, "?"):
+        draft.remark("nothing-to-do", table, what=f"{_said(command)}: {short(table)} is so already")
+        return
+    draft.rewrite(table, indexes=command.subtype != AT.AT_SetTableSpace)
     draft.remark("table-rewrite", table, what=_said(command))
 
 
@@ -246,9 +255,10 @@ def _partition(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     other = relation(command.def_.name, draft.schema)
     concurrent = command.subtype == AT.AT_DetachPartition and command.def_.concurrent
     draft.changed("table", other, "partition_of")
-    draft.lock(other, LockMode.SHARE_UPDATE_EXCLUSIVE if concurrent else LockMode.ACCESS_EXCLUSIVE)
+    draft.lock(other, LockMode.ACCESS_EXCLUSIVE)
     if concurrent:
         draft.alone = "DETACH PARTITION CONCURRENTLY"
+        draft.remark("brief-exclusive-lock", other, what="the second step of DETACH PARTITION CONCURRENTLY")
     elif command.subtype == AT.AT_AttachPartition:
         draft.scan(other)
         draft.remark("scan-under-exclusive-lock", other, "add a CHECK that says the same as the partition's bounds, NOT VALID, and validate it "
@@ -269,6 +279,14 @@ def _part(kind: str) -> Callable[[Draft, str, ast.AlterTableCmd], None]:
     return changed
 
 
+def _alter_constraint(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
+    _part("constraint")(draft, table, command)
+    key = draft.known.foreign_keys().get(f"{table}.{quote(command.def_.conname)}")
+    if key and command.def_.alterEnforceability:
+        draft.lock(key.references, LockMode.ACCESS_EXCLUSIVE)
+        _brief(draft, key.references, f"changing the foreign key {quote(command.def_.conname)}")
+
+
 def _cluster_on(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     draft.changed("index", join(schema_of(table), command.name))
 
@@ -281,7 +299,7 @@ _COMMANDS: dict[AT, Callable[[Draft, str, ast.AlterTableCmd], None]] = {
     AT.AT_DetachPartition: _partition, AT.AT_SetStatistics: _column_property("statistics_target"), AT.AT_SetStorage: _column_property("storage"),
     AT.AT_SetCompression: _column_property("compression"), AT.AT_SetOptions: _column_property("options"),
     AT.AT_ResetOptions: _column_property("options"), AT.AT_DropExpression: _column_property("generated"),
-    AT.AT_AlterConstraint: _part("constraint"), AT.AT_ClusterOn: _cluster_on,
+    AT.AT_AlterConstraint: _alter_constraint, AT.AT_ClusterOn: _cluster_on,
     **{kind: _part("trigger") for kind in AT if kind.name.endswith(("Trig", "TrigAll", "TrigUser"))},
     **{kind: _part("rule") for kind in AT if kind.name.endswith("Rule")},
     **{kind: _rewriting for kind in REWRITES},
