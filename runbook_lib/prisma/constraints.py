@@ -9,7 +9,7 @@ from runbook_lib.prisma import safer
 from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.known import ForeignKey
 from runbook_lib.prisma.locks import CONSTRAINT, LockMode
-from runbook_lib.prisma.names import generated, join, quote, relation, schema_of, short
+from runbook_lib.prisma.names import bare, generated, join, quote, relation, schema_of, short
 
 _SUFFIX = {C.CONSTR_PRIMARY: "pkey", C.CONSTR_UNIQUE: "key", C.CONSTR_FOREIGN: "fkey", C.CONSTR_CHECK: "check", C.CONSTR_EXCLUSION: "excl",
            C.CONSTR_NOTNULL: "not_null"}
@@ -61,7 +61,9 @@ def _foreign_key(draft: Draft, table: str, node: ast.Constraint, name: str, colu
         _not_validated(draft, table, name)
     elif not all_null and not draft.known.is_new(table):
         draft.scan(table)
-        draft.remark("constraint-blocks-writes", table, safer.not_valid(table, node, name), name=quote(name), other=short(other))
+        piecewise = draft.known.is_partitioned(table) and draft.known.server_major < 18
+        better = safer.on_partitions(draft.known.tree(table), node, name) if piecewise else safer.not_valid(table, node, name)
+        draft.remark("constraint-blocks-writes", table, better, name=quote(name), other=short(other))
         return
     if other != table:
         draft.remark("brief-write-block", other, what=f"the foreign key {quote(name)}")
@@ -91,10 +93,9 @@ def _index(draft: Draft, table: str, node: ast.Constraint, name: str, columns: t
         draft.remark("brief-exclusive-lock", table, what=f"adding {quote(name)} on the index that is there")
         return
     draft.added("index", index, table=table, definition=_brackets(columns))
-    for below in draft.known.tree(table)[1:]:  # a partition's index and constraint have names of their own
-        own = generated(below, () if node.contype == C.CONSTR_PRIMARY else columns, _SUFFIX[node.contype])
-        draft.added("index", join(schema_of(below), own), table=below, definition=_brackets(columns))
-        draft.added("constraint", f"{below}.{quote(own)}", type=_KIND[node.contype], definition=_brackets(columns))
+    for below in draft.known.tree(table)[1:] if draft.known.is_partitioned(table) else ():  # with names of their own
+        own = draft.add_index_below(index, below, () if node.contype == C.CONSTR_PRIMARY else columns, _SUFFIX[node.contype])
+        draft.added("constraint", f"{below}.{quote(bare(own))}", type=_KIND[node.contype], definition=_brackets(columns))
     draft.scan(table)
     better = safer.by_index(table, node, name, columns) if node.contype != C.CONSTR_EXCLUSION else ""
     draft.remark("scan-under-exclusive-lock", table, better, what=f"building {quote(name)}")

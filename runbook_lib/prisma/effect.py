@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import Any
 
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import LockMode
-from runbook_lib.prisma.names import join, parts, short
+from runbook_lib.prisma.names import generated, join, parts, quote, schema_of, short
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,19 @@ class Draft:
             self._changes[Change(kind, before, "removed", renamed=after)] = None
             self._changes[Change(kind, after, "added")] = None
             self.known.rename(kind, before, after)
+
+    def add_index_below(self, index: str, table: str, columns: Iterable[str], suffix: str) -> str:
+        """It gives a partition its part of the parent's index, under a name that is free; where an index is there already, that is taken."""
+        columns = tuple(columns)
+        quoted = tuple(map(quote, columns))
+        for own in self.known.indexes_of(table):
+            if self.known.columns_of(own) == quoted and "part_of" not in (self.known.indexes.get(own) or {}) and suffix == "idx":
+                self.changed("index", own, "part_of")
+                return own
+        names = (join(schema_of(table), generated(table, columns, f"{suffix}{number or ''}")) for number in count())
+        own = next(name for name in names if self.known.indexes.get(name) is None)
+        self.added("index", own, table=table, definition=f"({', '.join(quoted)})", part_of=index)
+        return own
 
     def _each(self, kind: str, name: str) -> list[str]:
         """A column or constraint on its table and on every table below it; other objects as they are."""

@@ -246,6 +246,15 @@ class Known:
         """The indexes that stand on a table."""
         return [name for name, _ in self.indexes.of(*{table, self.original(table)})]
 
+    def columns_of(self, index: str) -> tuple[str, ...]:
+        """The columns that an index is on, quoted; of an expression, its words."""
+        return _columns((self.indexes.get(index) or {}).get("definition", ""))
+
+    def parts_of(self, index: str) -> list[str]:
+        """The indexes of partitions that are parts of a partitioned table's index."""
+        found = [name for name, value in self.indexes.items() if value.get("part_of") == index]
+        return found + [below for name in found for below in self.parts_of(name)]
+
     def belonging_to(self, table: str) -> list[tuple[str, str]]:
         """The kind and name of each index and sequence that goes when the table goes."""
         origin = {table, self.original(table)}

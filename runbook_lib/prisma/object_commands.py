@@ -9,7 +9,7 @@ from pglast.enums import ObjectType as O
 from runbook_lib.prisma import safer
 from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import BY_NODE, COMMENT, CONCURRENTLY, LockMode
-from runbook_lib.prisma.names import generated, join, listed, parts, quote, relation, schema_of, short
+from runbook_lib.prisma.names import bare, generated, join, listed, parts, quote, relation, schema_of, short
 from runbook_lib.prisma.queries import reads
 
 WORD: dict[ObjectType, str] = {
@@ -40,16 +40,25 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
     if node.if_not_exists and draft.known.table_of(name):
         draft.remark("nothing-to-do", table, what=f"IF NOT EXISTS: there is an index {short(name)} already, whatever its columns are")
         return
-    for below in draft.known.tree(table):
-        own = name if below == table else join(schema_of(below), generated(below, columns, "idx"))
-        draft.added("index", own, table=below, definition=f"({', '.join(map(quote, columns))})")
+    draft.added("index", name, table=table, definition=f"({', '.join(map(quote, columns))})")
+    below = draft.known.tree(table)[1:] if draft.known.is_partitioned(table) and node.relation.inh else []
+    own = {each: draft.add_index_below(name, each, columns, "idx") for each in below}
     draft.scan(table)
     if node.concurrent:
         draft.remark("built-concurrently", table, what="CREATE INDEX CONCURRENTLY")
     else:
-        draft.remark("index-blocks-writes", table, safer.index_concurrently(node), name=short(name))
+        draft.remark("index-blocks-writes", table, _concurrently(draft, node, name, own), name=short(name))
     if node.unique:
         draft.remark("unique-added", table, name=short(name))
+
+
+def _concurrently(draft: Draft, node: ast.IndexStmt, name: str, own: dict[str, str]) -> str:
+    """Of a partitioned table each partition's index by itself."""
+    if not own:
+        return safer.index_concurrently(node)
+    if any(draft.known.is_partitioned(table) for table in own):
+        return "CREATE INDEX ON ONLY the table and its partitioned partitions, CONCURRENTLY on those with rows, then ALTER INDEX … ATTACH PARTITION"
+    return safer.index_on_partitions(node, relation(node.relation, draft.schema), name, {table: bare(index) for table, index in own.items()})
 
 
 def drop(draft: Draft, node: ast.DropStmt) -> None:
@@ -95,7 +104,8 @@ def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
     draft.lock(name, mode, "index")
     if table:
         draft.lock_tree(table, mode)
-    draft.removed("index", name)
+    for each in (name, *draft.known.parts_of(name)):
+        draft.removed("index", each)
     draft.remark("index-dropped", table or name, name=short(name), use="", index=name)
     if not concurrent:
         draft.remark("brief-exclusive-lock", table or name, safer.drop_index_concurrently(name), what=f"DROP INDEX {short(name)}")

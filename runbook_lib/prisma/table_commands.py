@@ -12,7 +12,7 @@ from pglast.enums import DropBehavior, ObjectType
 from runbook_lib.prisma import constraints, retype, safer, types
 from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import ALTER_TABLE, CONCURRENTLY, REWRITES, STRONG_OPTIONS, LockMode
-from runbook_lib.prisma.names import generated, join, quote, relation, schema_of, short
+from runbook_lib.prisma.names import bare, generated, join, quote, relation, schema_of, short
 
 _NOT_BELOW = frozenset({AT.AT_AttachPartition, AT.AT_DetachPartition, AT.AT_DetachPartitionFinalize, AT.AT_ChangeOwner, AT.AT_SetTableSpace,
                         AT.AT_SetRelOptions, AT.AT_ResetRelOptions, AT.AT_EnableRowSecurity, AT.AT_DisableRowSecurity, AT.AT_ForceRowSecurity,
@@ -38,7 +38,8 @@ def create_table(draft: Draft, node: ast.CreateStmt) -> None:
         draft.lock(name, LockMode.ACCESS_EXCLUSIVE if partition else LockMode.SHARE_UPDATE_EXCLUSIVE)
         draft.known.add_child(name, table)
         if partition:
-            draft.remark("brief-exclusive-lock", name, "CREATE TABLE … (LIKE …), then ALTER TABLE … ATTACH PARTITION", what="PARTITION OF")
+            _indexes_of_parent(draft, name, table)
+            draft.remark("brief-exclusive-lock", name, safer.attach_made(name, table, node.partbound), what="PARTITION OF")
     for element in node.tableElts or ():
         if isinstance(element, ast.ColumnDef):
             _define(draft, table, element)
@@ -47,6 +48,17 @@ def create_table(draft: Draft, node: ast.CreateStmt) -> None:
             draft.unclear = f"it takes over the columns of {short(relation(element.relation, draft.schema))}"
         elif isinstance(element, ast.Constraint):
             constraints.add(draft, table, element)
+
+
+def _indexes_of_parent(draft: Draft, parent: str, partition: str) -> None:
+    """A new partition gets its part of each index of the parent, and the constraint that stands on it."""
+    for index in draft.known.indexes_of(parent):
+        columns, properties = [bare(column) for column in draft.known.columns_of(index)], draft.known.indexes.get(index) or {}
+        constraint = draft.known.constraints.get(f"{parent}.{quote(bare(index))}")
+        suffix = "idx" if not constraint else "pkey" if properties.get("primary") else "key"
+        own = draft.add_index_below(index, partition, () if suffix == "pkey" else columns, suffix)
+        if constraint:
+            draft.added("constraint", f"{partition}.{quote(bare(own))}")
 
 
 def alter_table(draft: Draft, node: ast.AlterTableStmt) -> None:
@@ -243,7 +255,14 @@ def _validate(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
 
 
 def _rewriting(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
-    draft.changed("table", table)
+    kind = draft.known.kind(table)
+    draft.changed(kind, table)
+    if kind == "index":
+        draft.reindex(table)
+        return
+    if command.subtype == AT.AT_SetExpression:
+        draft.changed("column", f"{table}.{quote(command.name)}", "generated")
+        draft.rows(table, "update", (quote(command.name),))
     if (draft.known.tables.get(table) or {}).get("persistence") == _PERSISTENCE.get(command.subtype, "?"):
         draft.remark("nothing-to-do", table, what=f"{_said(command)}: {short(table)} is so already")
         return
@@ -256,15 +275,18 @@ def _partition(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     concurrent = command.subtype == AT.AT_DetachPartition and command.def_.concurrent
     draft.changed("table", other, "partition_of")
     draft.lock(other, LockMode.ACCESS_EXCLUSIVE)
+    for index in draft.known.indexes_of(other) if command.subtype == AT.AT_DetachPartition else ():
+        draft.changed("index", index, "part_of")
     if concurrent:
         draft.alone = "DETACH PARTITION CONCURRENTLY"
         draft.remark("brief-exclusive-lock", other, what="the second step of DETACH PARTITION CONCURRENTLY")
     elif command.subtype == AT.AT_AttachPartition:
+        _indexes_of_parent(draft, table, other)
         draft.scan(other)
         draft.remark("scan-under-exclusive-lock", other, "add a CHECK that says the same as the partition's bounds, NOT VALID, and validate it "
                      "before: then ATTACH PARTITION reads nothing", what="ATTACH PARTITION")
     else:
-        draft.remark("brief-exclusive-lock", table, "DETACH PARTITION … CONCURRENTLY, in a file of its own", what="DETACH PARTITION")
+        draft.remark("brief-exclusive-lock", table, safer.detach_concurrently(table, other), what="DETACH PARTITION")
 
 
 def _part(kind: str) -> Callable[[Draft, str, ast.AlterTableCmd], None]:
