@@ -58,6 +58,9 @@ def _foreign_key(draft: Draft, table: str, node: ast.Constraint, name: str, colu
                                            _ON_DELETE.get(node.fk_del_action, "")))
     draft.lock(other, CONSTRAINT[C.CONSTR_FOREIGN])
     if node.skip_validation:
+        if draft.known.is_partitioned(table) and draft.known.server_major < 18:
+            draft.remark("refused-by-server", table, safer.on_partitions(draft.known.tree(table), node, name), what="NOT VALID",
+                         because=f"{short(table)} is partitioned, and this is PostgreSQL {draft.known.server_major}")
         _not_validated(draft, table, name)
     elif not all_null and not draft.known.is_new(table):
         draft.scan(table)
@@ -88,6 +91,8 @@ def _index(draft: Draft, table: str, node: ast.Constraint, name: str, columns: t
     for column in columns if node.contype == C.CONSTR_PRIMARY else ():
         draft.changed("column", f"{table}.{quote(column)}", "not_null")
     if node.indexname:
+        if draft.known.is_partitioned(table):
+            draft.remark("refused-by-server", table, what="USING INDEX", because=f"{short(table)} is partitioned")
         if name != node.indexname:
             draft.renamed("index", join(schema_of(table), node.indexname), index)
         draft.remark("brief-exclusive-lock", table, what=f"adding {quote(name)} on the index that is there")

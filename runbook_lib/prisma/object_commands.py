@@ -34,6 +34,8 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
     name = join(schema_of(table), node.idxname or generated(table, columns, "idx"))
     draft.kind = "CREATE INDEX CONCURRENTLY" if node.concurrent else "CREATE INDEX"
     draft.alone = draft.kind if node.concurrent else ""
+    if node.concurrent and draft.known.is_partitioned(table):
+        draft.remark("refused-by-server", table, what=draft.kind, because=f"{short(table)} is partitioned: build the index partition by partition")
     if node.concurrent and node.if_not_exists:
         draft.remark("invalid-index-accepted", table)
     draft.lock_tree(table, CONCURRENTLY["IndexStmt"] if node.concurrent else BY_NODE["IndexStmt"])
@@ -101,6 +103,9 @@ def _drop_on_table(draft: Draft, word: str, item: tuple[ast.String, ...]) -> Non
 def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
     mode = CONCURRENTLY["DropStmt"] if concurrent else BY_NODE["DropStmt"]
     table = draft.known.table_of(name)
+    if concurrent and draft.known.is_partitioned(table or ""):
+        draft.remark("refused-by-server", name, "DROP INDEX without CONCURRENTLY, at a quiet time", what="DROP INDEX CONCURRENTLY",
+                     because=f"{short(name)} is the index of a partitioned table")
     draft.lock(name, mode, "index")
     if table:
         draft.lock_tree(table, mode)
@@ -108,7 +113,8 @@ def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
         draft.removed("index", each)
     draft.remark("index-dropped", table or name, name=short(name), use="", index=name)
     if not concurrent:
-        draft.remark("brief-exclusive-lock", table or name, safer.drop_index_concurrently(name), what=f"DROP INDEX {short(name)}")
+        better = "" if draft.known.is_partitioned(table or "") else safer.drop_index_concurrently(name)
+        draft.remark("brief-exclusive-lock", table or name, better, what=f"DROP INDEX {short(name)}")
 
 
 def _drop_table(draft: Draft, name: str) -> None:

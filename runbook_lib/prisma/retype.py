@@ -19,8 +19,11 @@ def alter_type(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     draft.known.alter("column", f"{table}.{quote(command.name)}", {**(known or {}), "type": new})
     _retype_keys(draft, table, quote(command.name))
     if command.def_.collClause:  # an index sorts by it
-        draft.scan(table)
-        draft.reindex(*(index for kind, index in draft.known.standing_on(table, quote(command.name)) if kind == "index"))
+        indexes = [index for kind, index in draft.known.standing_on(table, quote(command.name)) if kind == "index"]
+        if indexes:
+            draft.scan(table)
+            draft.reindex(*indexes)
+            draft.remark("scan-under-exclusive-lock", table, what=f"building {', '.join(map(short, indexes))} anew for the collation")
     rewrite, what = _rewrite(command, old, new), f"changing {name} from {old or 'its type'} to {new}"
     if rewrite is not types.Rewrite.NO:
         draft.rewrite(table)

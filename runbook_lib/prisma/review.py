@@ -99,7 +99,7 @@ class Review(Shown):
         return Table(f"{len(rows)} tables affected", columns, rows, marks)
 
     def indexes(self) -> Table:
-        """Indexes that come and go: on which table, whether they are built without blocking, how often those that go were used."""
+        """Indexes that come, go or are written anew: on which table, whether without blocking, how often those that go were used."""
         rows = []
         for statement in self.statements:
             for change in statement.effect.changes:
@@ -109,8 +109,10 @@ class Review(Shown):
                     use = self.index_use.get(change.name, {}) if change.action == "removed" else {}
                     rows.append((change.action, short(change.name), short(on.relation) if on else None, how, use.get("scans"),
                                  size(use.get("bytes")), statement.place))
-        return Table(f"{len(rows)} indexes come or go", ("change", "index", "table", "how", "scans so far", "size", "where"), rows,
-                     ["bad" if row[3] == "blocking" and row[0] == "added" else "" for row in rows])
+            rows += [("rebuilt", short(name), short(statement.effect.tables[0]), "concurrently" if "CONCURRENTLY" in statement.effect.kind else "blocking",
+                      None, None, statement.place) for name in statement.effect.reindexes]
+        return Table(f"{len(rows)} indexes come, go or are rebuilt", ("change", "index", "table", "how", "scans so far", "size", "where"), rows,
+                     ["bad" if row[3] == "blocking" and row[0] != "removed" else "" for row in rows])
 
     def atomicity(self) -> Table:
         """What each file leaves when it fails half-way."""

@@ -20,12 +20,13 @@ def deparsed(node: ast.Node) -> str:
 
 
 def index_concurrently(node: ast.IndexStmt) -> str:
-    """CREATE INDEX CONCURRENTLY for CREATE INDEX."""
-    before, node.concurrent = node.concurrent, True
+    """CREATE INDEX CONCURRENTLY for CREATE INDEX; without IF NOT EXISTS, which would accept an invalid index."""
+    before = node.concurrent, node.if_not_exists
+    node.concurrent, node.if_not_exists = True, False
     try:
         return f"{_ALONE}{deparsed(node)};"
     finally:
-        node.concurrent = before
+        node.concurrent, node.if_not_exists = before
 
 
 def index_on_partitions(node: ast.IndexStmt, parent: str, index: str, parts: Mapping[str, str]) -> str:

@@ -164,7 +164,8 @@ def _drop_column(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
             draft.lock(key.references, LockMode.ACCESS_EXCLUSIVE)
             _brief(draft, key.references, f"dropping the foreign key {short(key.name)}")
     for kind, gone in draft.known.standing_on(table, quote(command.name)):
-        draft.removed(kind, gone)
+        for each in (gone, *(draft.known.parts_of(gone) if kind == "index" else ())):
+            draft.removed(kind, each)
     draft.removed("column", column)
     draft.remark("column-dropped", table, name=name)
     draft.remark("client-breaks", table, name=name)
@@ -235,8 +236,8 @@ def _drop_constraint(draft: Draft, table: str, command: ast.AlterTableCmd) -> No
         draft.lock(key.references, LockMode.ACCESS_EXCLUSIVE)
         _brief(draft, key.references, f"dropping the foreign key {quote(command.name)}")
     index = join(schema_of(table), command.name)
-    if draft.known.table_of(index):
-        draft.removed("index", index)
+    for each in (index, *draft.known.parts_of(index)) if draft.known.table_of(index) else ():
+        draft.removed("index", each)
     draft.removed("constraint", name)
     draft.remark("object-dropped", table, kind="constraint", name=quote(command.name))
     _cascade(draft, table, command, quote(command.name))

@@ -20,6 +20,7 @@ SCHEMA = """
     CREATE TABLE part (id int, k int) PARTITION BY LIST (k);
     CREATE TABLE part1 PARTITION OF part FOR VALUES IN (1);
     CREATE INDEX partk ON part (k);
+    CREATE UNIQUE INDEX partu ON part (id, k);
     CREATE TABLE part2 (id int, k int);
     CREATE VIEW v AS SELECT a FROM alone;
     CREATE MATERIALIZED VIEW m AS SELECT id FROM alone;
@@ -221,7 +222,6 @@ UPDATE p SET name = 'b'
 UPDATE ch SET v = p.id FROM p WHERE p.id = ch.pid
 DELETE FROM alone
 DELETE FROM p
-DELETE FROM p RETURNING OLD.id  -- since 18
 WITH gone AS (DELETE FROM alone RETURNING id) INSERT INTO ch SELECT id, 1 FROM gone
 MERGE INTO ch USING p ON ch.id = p.id WHEN MATCHED THEN UPDATE SET v = 2  -- since 15
 MERGE INTO ch USING p ON ch.id = p.id WHEN NOT MATCHED BY SOURCE THEN DELETE  -- since 17

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
-from ddl import HELD_UP, SCHEMA, STATEMENTS
 from pglast.parser import parse_sql
 
 from runbook_lib.demo.embedded import Server
@@ -18,6 +18,7 @@ from runbook_lib.prisma.analysis import effect
 from runbook_lib.prisma.effect import Effect
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import LockMode
+from tests.prisma.ddl import HELD_UP, SCHEMA, STATEMENTS
 
 SAID = re.compile(r'^(?:verifying|rewriting) table "(?P<table>\w+)"|^building index "(?!pg_toast)\w+" on table "(?P<on>\w+)"|^validating foreign key constraint "(?P<key>\w+)"')
 """What a server tells at DEBUG1 of the tables that it reads from end to end."""
@@ -120,15 +121,34 @@ def assert_locks(said: Effect, seen: Mapping[str, LockMode], relations: Mapping[
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_each_statement_locks_reads_and_rewrites_what_is_foretold(db: Database, objects: dict, relations: dict, major: int, statement: str) -> None:
-    if major < STATEMENTS[statement]:
-        pytest.skip(f"PostgreSQL {major} has no such statement")
-    seen, said = Observed(db, statement, relations), predicted(statement, objects, major)
+    said = predicted(statement, objects, major)
+    refused = "refused-by-server" in {remark.rule for remark in said.remarks}
+    assert refused == (major < STATEMENTS[statement])
+    if refused:
+        with pytest.raises(psycopg.Error), db.connection.transaction():
+            db.connection.execute(statement)  # type: ignore[arg-type]
+        return
+    seen = Observed(db, statement, relations)
     assert "not known here" not in said.unclear
     assert_locks(said, seen.locks, relations, objects)
     if not statement.startswith("TRUNCATE"):  # it gives the table another file, and writes nothing
         assert {*said.rewrites, *said.reindexes} == seen.new_files
     if not statement.startswith(SILENT):
         assert {name for name in said.scans if name in relations.values()} - seen.new_files == seen.read - seen.new_files
+
+
+REFUSED = {"CREATE INDEX CONCURRENTLY x ON part (k)": 99, "DROP INDEX CONCURRENTLY partk": 99, "ALTER TABLE part ADD UNIQUE USING INDEX partu": 99,
+           "ALTER TABLE part ADD FOREIGN KEY (id) REFERENCES p (id) NOT VALID": 18}
+"""What is refused on a partitioned table, with the first major version that allows it."""
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+def test_what_the_server_refuses_on_a_partitioned_table_is_foretold(db: Database, objects: dict, major: int, statement: str) -> None:
+    said = {remark.rule for remark in predicted(statement, objects, major).remarks}
+    assert ("refused-by-server" in said) == (major < REFUSED[statement])
+    if major < REFUSED[statement]:
+        with pytest.raises(psycopg.Error, match="partitioned"):
+            db.connection.execute(statement)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("statement", HELD_UP)
