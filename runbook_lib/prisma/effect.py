@@ -123,8 +123,8 @@ class Effect:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"kind": self.kind, "locks": [lock.as_dict() for lock in self.locks], "changes": [c.as_dict() for c in self.changes],
-                "rows": [asdict(change) for change in self.rows], "rewrites": list(self.rewrites), "reindexes": list(self.reindexes), "scans": list(self.scans),
-                "transaction": self.transaction, "runs_alone": self.alone, "unclear": self.unclear}
+                "rows": [asdict(change) for change in self.rows], "rewrites": list(self.rewrites), "reindexes": list(self.reindexes),
+                "scans": list(self.scans), "transaction": self.transaction, "runs_alone": self.alone, "unclear": self.unclear}
 
 
 @dataclass

@@ -240,7 +240,8 @@ class Known:
 
     def proves_not_null(self, table: str, column: str) -> bool:
         """Whether a validated check of the table says that the column is not NULL."""
-        return any(value.get("definition") == f"CHECK (({column} IS NOT NULL))" and value.get("validated") for _, value in self.constraints.of(*{table, self.original(table)}))
+        found = self.constraints.of(*{table, self.original(table)})
+        return any(value.get("definition") == f"CHECK (({column} IS NOT NULL))" and value.get("validated") for _, value in found)
 
     def indexes_of(self, table: str) -> list[str]:
         """The indexes that stand on a table."""

@@ -109,8 +109,9 @@ class Review(Shown):
                     use = self.index_use.get(change.name, {}) if change.action == "removed" else {}
                     rows.append((change.action, short(change.name), short(on.relation) if on else None, how, use.get("scans"),
                                  size(use.get("bytes")), statement.place))
-            rows += [("rebuilt", short(name), short(statement.effect.tables[0]), "concurrently" if "CONCURRENTLY" in statement.effect.kind else "blocking",
-                      None, None, statement.place) for name in statement.effect.reindexes]
+            how = "concurrently" if "CONCURRENTLY" in statement.effect.kind else "blocking"
+            table = short(next(iter(statement.effect.tables), "–"))
+            rows += [("rebuilt", short(name), table, how, None, None, statement.place) for name in statement.effect.reindexes]
         return Table(f"{len(rows)} indexes come, go or are rebuilt", ("change", "index", "table", "how", "scans so far", "size", "where"), rows,
                      ["bad" if row[3] == "blocking" and row[0] != "removed" else "" for row in rows])
 

@@ -59,8 +59,8 @@ _EXPAND = ("expand and contract: add the new beside the old, deploy a client tha
 
 RULES: dict[str, Rule] = {
     # how long others wait
-    "table-rewrite": Rule(_D, "{what} writes all of {table} anew under ACCESS EXCLUSIVE, and its indexes: until it is done nobody reads or writes it, "
-                              "and the disk holds it twice", _EXPAND, grows=True),
+    "table-rewrite": Rule(_D, "{what} writes all of {table} anew under ACCESS EXCLUSIVE, and its indexes: until it is done nobody reads or "
+                              "writes it, and the disk holds it twice", _EXPAND, grows=True),
     "table-may-be-rewritten": Rule(_W, "{what} may write all of {table} anew under ACCESS EXCLUSIVE: {because}",
                                    "measure it in the rehearsal", grows=True),
     "scan-under-exclusive-lock": Rule(_D, "{what} reads all of {table} under ACCESS EXCLUSIVE: until it is done nobody reads or writes it",
