@@ -16,14 +16,29 @@ from runbook_lib.demo.embedded import BINARIES, Server
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
 
 ROOT = Path(__file__).resolve().parents[1]
+FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real PostgreSQL 18, stopped at the end."""
-    made = Server(tmp_path_factory.mktemp("server"), {"fsync": "off", "full_page_writes": "off", "wal_level": "logical"}).start()
+    made = Server(tmp_path_factory.mktemp("server"), {**FAST, "wal_level": "logical"}).start()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session", params=(14, 15, 16, 17, 18), ids=lambda major: f"PostgreSQL {major}")
+def any_server(request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real PostgreSQL of each major version, one after the other; a test is skipped for one that is not here."""
+    if request.param == 18:
+        yield server
+        return
+    binaries = ROOT / ".servers" / str(request.param) / "bin"
+    if not (binaries / "postgres").exists():
+        pytest.skip(f"PostgreSQL {request.param} is not here: `make servers` fetches it")
+    made = Server(tmp_path_factory.mktemp(f"server{request.param}"), FAST, binaries).start()
+    yield made
+    made.stop("immediate")
 
 
 @pytest.fixture

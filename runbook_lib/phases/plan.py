@@ -38,7 +38,7 @@ class Plan(Phase):
     def review(self) -> review.Review:
         """What each pending file will do."""
         return review.review(self.history.pending_files, catalog=catalog.read(self.db).objects, sizes=self.sizes,
-                             rule=self.project.transaction_rule)
+                             rule=self.project.transaction_rule, server_major=self.db.server_version // 10_000)
 
     def pending(self) -> Checks:
         """Whether files, history and the Prisma CLI agree on what is pending."""
