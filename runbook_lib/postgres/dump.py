@@ -70,14 +70,14 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
     seconds: dict[str, float] = {}
     with snapshot.exported(target, application_name, lock_timeout_s=lock_timeout_s) as at:
         _require_locks(at.db, ticker)
-        _create(folder)
+        create_folder(folder)
         before = _describe(at.db, folder, lock_timeout_s)
         with _timed(seconds, "dump"):
             _pg_dump(target, folder, application_name, tools, jobs, compression, at.id, lock_timeout_s, timeout_s, ticker, len(before))
         with _timed(seconds, "content"):
             shot = snapshot.take(target, application_name, jobs=jobs, columns=columns, at=at, method=method,
                                  lock_timeout_s=lock_timeout_s, on_progress=on_line)
-    _require_unchanged(target, application_name, before)
+    require_unchanged(target, application_name, before)
     with _timed(seconds, "schema and globals"):
         _schema(folder, tools)
         missing = _globals(target, folder, application_name, tools)
@@ -142,12 +142,17 @@ def _require_locks(db: Database, ticker: Ticker) -> None:
         ticker(f"warning: {said}", last=True)
 
 
-def _create(folder: Path) -> None:
+def create_folder(folder: Path) -> None:
+    """A new folder that only its owner may look into.
+
+    Raises:
+        UsageError: its name is taken, or it cannot be made.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        raise UsageError(f"{folder} exists already; a backup is never overwritten", "choose another folder") from None
+        raise UsageError(f"{folder} exists already; what was saved is never overwritten", "choose another folder") from None
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}", "choose a folder that can be written") from None
 
@@ -156,10 +161,11 @@ def _describe(db: Database, folder: Path, lock_timeout_s: float) -> dict[str, in
     """Write the schema and the database's own facts as of the instant; which file holds the rows of each table."""
     _write(folder / "catalog.json", catalog.read(db, lock_timeout_s=lock_timeout_s).as_dict())
     _write(folder / "database.json", db.row(query("dump_database")) or {})
-    return _row_files(db)
+    return row_files(db)
 
 
-def _row_files(db: Database) -> dict[str, int]:
+def row_files(db: Database) -> dict[str, int]:
+    """Which file holds the rows of each table, for `require_unchanged`."""
     return {row["name"]: row["file"] for row in db.rows(query("dump_files"))}
 
 
@@ -205,9 +211,14 @@ def failures_named(program: str, state: str) -> Iterator[None]:
         raise ToolError(f"{program} failed, {state}: {said}", remedy, status=error.status, output=error.output) from None
 
 
-def _require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
+def require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
+    """Refuse what was read, where a table's rows moved to another file meanwhile: then it may have looked empty.
+
+    Raises:
+        DatabaseError: tables were dropped, truncated or rewritten.
+    """
     with Database(target, application_name, statement_timeout="60s") as db:
-        after = _row_files(db)
+        after = row_files(db)
     changed = sorted(name for name, file in before.items() if after.get(name) != file)
     if changed:
         raise DatabaseError(f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
