@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check
+from runbook_lib.phases import salvage
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
@@ -47,6 +48,14 @@ class Migrate(Phase):
             *maintenance, attempt("migrate.alone", "no other migration is in flight", self._alone),
         ])))
 
+    def save(self) -> Any:
+        """Save the columns and tables that the files will drop, with the SQL that reinstates them."""
+        self.require_gate("migrate")
+        found, planned = self.history, (self.run.read_evidence("plan") or {}).get("files", {})
+        saved = salvage.save(self, pending=bool(found.pending), landed=bool(found.failed) or not set(planned) <= set(found.pending))
+        self._passed.add("saved")
+        return saved
+
     def deploy(self) -> Table:
         """Run `prisma migrate deploy`, watched; a line a second says how far it is and who blocks it.
 
@@ -57,6 +66,7 @@ class Migrate(Phase):
         pending = self.history.pending
         if not pending:
             return Table("Already applied: nothing is pending", ("file", "seconds"), [])
+        self.require_gate("saved")
         forecast = (self.run.read_evidence("rehearsal") or {}).get("migrate_s")
         self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
         with self.exclusive(), Watch(self, forecast) as watch:
