@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.check import Checks, check
+from runbook_lib.errors import ToolError
 from runbook_lib.postgres.backup import verify_hashes
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.dump import failures_named
@@ -21,6 +22,8 @@ from runbook_lib.table import Table
 if TYPE_CHECKING:
     from runbook_lib.postgres.salvage import Found, Part, Saved
 
+_REFUSED = 3
+"""psql's exit status where a statement failed: then the transaction was rolled back."""
 _HEADINGS = ["state", "name", "what", "rows"]
 _BEGIN = r"""\set ON_ERROR_STOP on
 \set QUIET on
@@ -73,21 +76,23 @@ class Reinstated:
     __repr__ = __str__
 
 
-def reinstate(saved: Saved, target: Target, application_name: str, *, tools: Tools, timeout_s: float | None = None) -> Reinstated:
+def reinstate(saved: Saved, target: Target, application_name: str, *, tools: Tools) -> Reinstated:
     """Bring back what was saved, by running its reinstate.sql: all of it, or nothing.
 
     Saved rows that are no longer there are passed over, and counted; whatever data that came since forbids is said.
 
     Raises:
         CheckError: a file is damaged, or this is another database; nothing was touched.
-        ToolError: it was refused; nothing was changed.
+        ToolError: it was refused, and nothing was changed; or the connection was lost, and the error says so.
     """
     ready(saved, target, application_name).require()
     started = time.monotonic()
-    with failures_named("psql", "nothing was changed"):
-        done = run([tools.path("psql"), "-X", "--no-password", "-v", "ON_ERROR_STOP=1", "-f", saved.script.name], cwd=saved.folder,
-                   env=target.environment(application_name), timeout_s=timeout_s, keep_lines=100_000,
-                   remedy=f"read {saved.script}; it can be run again")
+    done = run([tools.path("psql"), "-X", "--no-password", "-v", "ON_ERROR_STOP=1", "-f", saved.script.name], cwd=saved.folder,
+               env=target.environment(application_name), keep_lines=100_000, check=False)
+    if done.status:
+        with failures_named("psql", "nothing was changed" if done.status == _REFUSED else "and whether it was committed is not known"):
+            raise ToolError(f"it ended with status {done.status}", f"see to it and run it again: it refuses what is there ({saved.script})",
+                            status=done.status, output=done.output)
     lines = done.output.splitlines()
     told = csv.reader(lines[lines.index(",".join(_HEADINGS)) + 1:])
     return Reinstated(tuple((state, name, what, int(rows) if rows else None) for state, name, what, rows in told), time.monotonic() - started)
@@ -111,7 +116,7 @@ def script(found: Found, parts: Sequence[Part], head: str, server_version: int, 
         server_version: as `server_version_num` has it.
         tables_saved: whether there is a tables.sql.
     """
-    settings = PINNED | {"standard_conforming_strings": "on", "statement_timeout": "0", "lock_timeout": "10s", **({"transaction_timeout": "0"} if server_version >= 170000 else {})}
+    settings = PINNED | {"standard_conforming_strings": "on", "work_mem": "64MB", "statement_timeout": "0", "lock_timeout": "10s", **({"transaction_timeout": "0"} if server_version >= 170000 else {})}
     pinned = "".join(f"SELECT set_config({_literal(name)}, {_literal(value)}, true);\n" for name, value in settings.items())
     blocks = [_head(found, head), _BEGIN + pinned + "\\ir functions.sql\n", *_refusals(found, parts)]
     if tables_saved:
@@ -188,7 +193,7 @@ def _values(part: Part, columns: Sequence[Mapping[str, Any]], saved: str) -> Ite
         if column["sequence"] and not column["identity"]:
             yield f"ALTER SEQUENCE {column['sequence']} OWNED BY {part.table}.{column['name']};"
         if column["default"]:
-            yield f"ALTER TABLE {part.table} ALTER COLUMN {column['name']} SET DEFAULT {column['default']};"
+            yield _attempt(f"{part.table}.{column['name']}", f"ALTER TABLE {part.table} ALTER COLUMN {column['name']} SET DEFAULT {column['default']}")
     filled = [column["name"] for column in columns if column["default"]]
     yield _call("put_back", _literal(part.table), _literal(saved), _array(part.key), _array(part.columns), _array(filled))
 

@@ -161,7 +161,8 @@ class Saved:
 
     def table(self) -> Table:
         """What was saved."""
-        rows = [(part.table, "all" if part.kind == "table" else part.columns, part.key or _KEYLESS[part.kind], part.rows, part.file) for part in self.parts]
+        rows: list[Sequence[Any]] = [
+            (part.table, "all" if part.kind == "table" else part.columns, part.key or _KEYLESS[part.kind], part.rows, part.file) for part in self.parts]
         rows += [(name, "–", "a view: its definition", None, f"view_{number}.sql") for number, name in enumerate(self.views, 1)]
         rows += [(name, "–", f"not saved: {why}", None, "") for name, why in self.unsaved]
         marks = [""] * (len(rows) - len(self.unsaved)) + ["unknown"] * len(self.unsaved)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runbook_lib.errors import CheckError, ToolError, UsageError
+from runbook_lib.errors import CheckError, DatabaseError, ToolError, UsageError
 from runbook_lib.postgres import catalog, salvage, snapshot
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.reinstate import reinstate
@@ -20,7 +22,7 @@ from runbook_lib.postgres.tools import Tools
 NAME = "runbook/test/salvage"
 ODD = '"Odd ""schema"""."Table with \'quotes\', spaces; and Größe -- no comment"'
 SCHEMA, STEP = '"Odd ""schema"""', '"Odd ""schema"""."Stu\'fe"'
-KINDS = "b, i8, n, n2, f8, m, t, vc, c, by, tstz, iv, u, j, jb, x, ip, ia, ta, r, e, ea, co, dom, ct, hs, p".split(", ")
+KINDS = ["b", "i8", "n", "n2", "f8", "m", "t", "vc", "c", "by", "tstz", "iv", "u", "j", "jb", "x", "ip", "ia", "ta", "r", "e", "ea", "co", "dom", "ct", "hs", "p"]
 
 Save = Callable[..., Saved]
 
@@ -262,6 +264,15 @@ def test_what_is_there_again_or_does_not_fit_is_refused_and_nothing_is_changed(f
     assert catalog.difference(before, catalog.read(family)).empty and shot.compare(snapshot.take(family.target, NAME)).identical
 
 
+def test_values_that_do_not_arrive_are_found_before_anything_is_committed(family: Database, save: Save, back: Any) -> None:
+    saved = save(["public.refers.old"])
+    drop(family, ["public.refers.old"])
+    family.execute("CREATE RULE still AS ON UPDATE TO refers DO INSTEAD NOTHING")
+    with pytest.raises(ToolError, match="nothing was changed.*5 rows of public.refers did not take their saved values"):
+        back(saved)
+    assert values(family, "SELECT * FROM refers") == [(number,) for number in range(1, 6)]
+
+
 def test_a_view_of_the_same_name_is_left_as_it_is(family: Database, save: Save, back: Any) -> None:
     saved = save(tables=GONE)
     family.execute('DROP TABLE "Old One", parts CASCADE; CREATE VIEW sad AS SELECT 1 AS id')
@@ -329,6 +340,19 @@ def test_a_folder_that_was_not_finished_is_not_taken_for_saved(odd: Database, sa
         salvage.load(saved.folder)
 
 
+def test_a_connection_lost_on_the_way_is_not_called_a_refusal(odd: Database, save: Save, back: Any, admin: Database) -> None:
+    saved = save([ODD_COLUMNS[0]])
+    drop(odd, [ODD_COLUMNS[0]])
+    with ThreadPoolExecutor(1) as pool, odd.transaction():
+        odd.execute(f"LOCK TABLE {ODD}")
+        future = pool.submit(back, saved)
+        while not admin.value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", [odd.target.database]):
+            assert not future.done()
+        with pytest.raises(ToolError, match="whether it was committed is not known"):
+            future.result()
+    assert back(saved)[("back", ODD)] == 60
+
+
 def test_what_is_saved_is_the_instant_and_not_what_came_after(odd: Database, programs: Tools, tmp_path: Path, back: Any) -> None:
     with snapshot.exported(odd.target, NAME) as at:
         odd.execute(f"""UPDATE {ODD} SET "V'1" = 'after'""")
@@ -339,10 +363,6 @@ def test_what_is_saved_is_the_instant_and_not_what_came_after(odd: Database, pro
 
 
 def test_a_role_that_row_security_holds_back_saves_nothing_rather_than_less(family: Database, programs: Tools, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from runbook_lib.errors import DatabaseError
-
     family.execute("""DO $$ BEGIN IF to_regrole('limited') IS NULL THEN CREATE ROLE limited LOGIN PASSWORD 'fictitious'; END IF; END $$;
                       GRANT SELECT ON ALL TABLES IN SCHEMA public TO limited""")
     target = replace(family.target, user="limited", password="fictitious")

@@ -19,7 +19,7 @@ DECLARE
   there text[] := ARRAY(SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = to_regclass(target) AND attnum > 0 AND NOT attisdropped);
 BEGIN
   IF to_regclass(target) IS NULL THEN
-    RAISE EXCEPTION 'the table % is gone; nothing was changed. Bring it back first', target;
+    RAISE EXCEPTION 'the table % is gone; nothing was changed. Bring it back first; where it was renamed, run this file by hand with its new name', target;
   ELSIF there && gone THEN
     RAISE EXCEPTION '% has a column % again; nothing was changed. Rename it, or take the values out of the files by hand', target,
       (SELECT string_agg(c, ', ') FROM unnest(gone) AS c WHERE c = ANY (there));
