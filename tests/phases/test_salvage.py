@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from runbook_lib import params
-from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, UsageError
+from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, ToolError, UsageError
 from runbook_lib.phases import salvage
 from runbook_lib.phases.base import identify
 from runbook_lib.phases.migrate import Migrate
 from runbook_lib.phases.salvage import Reinstate, to_be_dropped
+from runbook_lib.postgres import catalog
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma import history, review
 from runbook_lib.run import Run, create
@@ -39,8 +40,6 @@ def plan(db: Database, database: str, tmp_path: Path, monkeypatch: pytest.Monkey
     values["environment"]["archive"], values["database"]["url"], values["backup"]["directory"] = str(tmp_path / "archive"), "env:SALVAGE_URL", str(tmp_path / "backups")
 
     def made(text: str, seen: list[tuple[str, str]] = [], digest: str = "h" * 64) -> Run:  # noqa: B006 - not changed
-        from runbook_lib.postgres import catalog
-
         run = create(values, ["1_x"], identify(db))
         path = tmp_path / "1_x" / "migration.sql"
         path.parent.mkdir()
@@ -78,6 +77,16 @@ def test_columns_and_tables_are_named_as_they_are_called_today(plan: Plan) -> No
     run = plan('ALTER TABLE "Patient" RENAME TO person; ALTER TABLE person RENAME COLUMN insurer TO "In surer"; ALTER TABLE person DROP COLUMN "In surer"; DROP TABLE old;',
                seen=[("table", 'public."Patient"'), ("column", 'public."Patient".insurer'), ("column", 'public."Patient".note'), ("table", "public.old")])
     assert names(run) == (('public."Patient".insurer',), ("public.old",))
+
+
+def test_a_column_that_is_dropped_and_made_again_with_another_type_is_saved(plan: Plan, phase: Any, db: Database) -> None:
+    run = plan("ALTER TABLE old DROP COLUMN a, ADD COLUMN a text")
+    saved = salvage.save(phase(run), pending=True, landed=False)
+    assert (saved.columns, saved.rows) == (("public.old.a",), 1)
+    db.execute("ALTER TABLE old DROP COLUMN a, ADD COLUMN a text")
+    assert salvage.save(phase(run), pending=True, landed=True) == saved
+    with pytest.raises(ToolError, match="has a column a again"):
+        Reinstate(run).reinstate()
 
 
 def test_what_only_the_rehearsal_saw_go_is_known_too(plan: Plan) -> None:
