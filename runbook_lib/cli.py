@@ -121,7 +121,7 @@ def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", h
     phase = Reinstate(found)
     saved = phase.saved
     _show(saved.table())
-    console.print(f"sql: {saved.script}", markup=False)
+    console.print("\n".join([f"sql: {saved.script}", *(f"an earlier attempt saved {folder}" for folder in phase.earlier)]), markup=False)
     with _demo(found.parameters):
         if dry_run:
             _show(phase.checks().table())

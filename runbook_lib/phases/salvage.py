@@ -23,6 +23,7 @@ from runbook_lib.run import Run
 
 NOT_SAVED = ("domain", "type", "extension", "sequence")
 """Kinds of which a dropped one is not saved, though rows may need it, or be in it."""
+_SAVED = "saved what will be dropped"
 _BY_HAND = "look at the definitions in schema.sql of the backup, save by hand what is needed; then approve"
 _TITLE = "everything that will be dropped is saved"
 
@@ -103,7 +104,7 @@ def save(phase: Phase, pending: bool, landed: bool) -> Saved | Checks:
     saved = _save(phase, dropped)
     facts = {"folder": str(saved.folder), "sha256": saved.sha256, "rows": saved.rows, "plan": plan_hash(phase.run)}
     phase.run.write_evidence("saved", {**facts, **saved.as_dict()})
-    phase.run.journal("saved what will be dropped", **facts, columns=list(saved.columns), tables=list(saved.tables))
+    phase.run.journal(_SAVED, **facts, columns=list(saved.columns), tables=list(saved.tables))
     phase.must_hold("saved", Checks("What will be dropped", [
         check("salvage.saved", _TITLE, True, f"{len(saved.columns)} columns and {len(saved.tables)} tables, {saved.rows} rows")]))
     return saved
@@ -125,6 +126,12 @@ class Reinstate(Phase):
         if not record:
             raise UsageError(f"{self.run.id} saved nothing: it dropped no column and no table, or did not come so far", "`runbook status` says how far it came")
         return salvage.load(Path(record["folder"]))
+
+    @property
+    def earlier(self) -> tuple[Path, ...]:
+        """Folders that earlier attempts of the run saved: they hold what the last one did not find any more."""
+        folders = [Path(line["folder"]) for line in self.run.read_journal() if line["what"] == _SAVED]
+        return tuple(folder for folder in folders[:-1] if folder.exists())
 
     def checks(self) -> Checks:
         """Whether this is the run's database, and what was saved is as it was."""

@@ -22,7 +22,7 @@ from runbook_lib.postgres.tools import Tools
 NAME = "runbook/test/salvage"
 ODD = '"Odd ""schema"""."Table with \'quotes\', spaces; and Größe -- no comment"'
 SCHEMA, STEP = '"Odd ""schema"""', '"Odd ""schema"""."Stu\'fe"'
-KINDS = ["b", "i8", "n", "n2", "f8", "m", "t", "vc", "c", "by", "tstz", "iv", "u", "j", "jb", "x", "ip", "ia", "ta", "r", "e", "ea", "co", "dom", "ct", "hs", "p"]
+KINDS = "b, i8, n, n2, f8, m, t, vc, c, by, tstz, iv, u, j, jb, x, ip, ia, ta, r, e, ea, co, dom, ct, hs, p"
 
 Save = Callable[..., Saved]
 
@@ -127,8 +127,8 @@ def test_a_type_that_was_dropped_with_its_column_comes_back_first(odd: Database,
 
 
 def test_values_of_every_type_come_back(rich: Database, save: Save, back: Any) -> None:
-    columns = [f"public.kinds.{name}" for name in KINDS]
-    statement = f"SELECT id, ROW({', '.join(KINDS)})::text FROM kinds"
+    columns = [f"public.kinds.{name}" for name in KINDS.split(", ")]
+    statement = f"SELECT id, ROW({KINDS})::text FROM kinds"
     rows, saved = values(rich, statement), save(columns)
     drop(rich, columns)
     back(saved)

@@ -112,6 +112,7 @@ def test_where_nothing_landed_it_is_saved_anew_and_where_something_did_it_is_kep
     second = salvage.save(phase(run), pending=True, landed=False)
     assert (second.folder.name, first.folder.exists()) == (f"{run.key}-2", True)
     assert salvage.save(phase(run), pending=True, landed=True) == second
+    assert Reinstate(run).earlier == (first.folder,)
     db.execute("DROP TABLE old")
     assert salvage.save(phase(run), pending=True, landed=False) == second
     (second.folder / "1_public__Patient_.copy").write_text("")
