@@ -106,7 +106,7 @@ def save(phase: Phase, pending: bool, landed: bool) -> Saved | Checks:
     phase.run.write_evidence("saved", {**facts, **saved.as_dict()})
     phase.run.journal(_SAVED, **facts, columns=list(saved.columns), tables=list(saved.tables))
     phase.must_hold("saved", Checks("What will be dropped", [
-        check("salvage.saved", _TITLE, True, f"{len(saved.columns)} columns and {len(saved.tables)} tables, {saved.rows} rows")]))
+        check("salvage.saved", _TITLE, True, f"{len(saved.columns)} columns and {len(saved.tables)} tables, {saved.rows} rows, as of {saved.taken_at}")]))
     return saved
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _REFUSED = 3
 """psql's exit status where a statement failed: then the transaction was rolled back."""
 _HEADINGS = ["state", "name", "what", "rows"]
+_SETTINGS = {"standard_conforming_strings": "on", "work_mem": "64MB", "statement_timeout": "0", "lock_timeout": "10s"}
 _BEGIN = r"""\set ON_ERROR_STOP on
 \set QUIET on
 \set VERBOSITY terse
@@ -116,7 +117,7 @@ def script(found: Found, parts: Sequence[Part], head: str, server_version: int, 
         server_version: as `server_version_num` has it.
         tables_saved: whether there is a tables.sql.
     """
-    settings = PINNED | {"standard_conforming_strings": "on", "work_mem": "64MB", "statement_timeout": "0", "lock_timeout": "10s", **({"transaction_timeout": "0"} if server_version >= 170000 else {})}
+    settings = PINNED | _SETTINGS | ({"transaction_timeout": "0"} if server_version >= 170000 else {})
     pinned = "".join(f"SELECT set_config({_literal(name)}, {_literal(value)}, true);\n" for name, value in settings.items())
     blocks = [_head(found, head), _BEGIN + pinned + "\\ir functions.sql\n", *_refusals(found, parts)]
     if tables_saved:
