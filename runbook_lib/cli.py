@@ -116,6 +116,29 @@ def rollback(run: RunName = "", reason: Reason = "asked for on the command line"
 
 
 @app.command()
+def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come back, and by which SQL")] = False) -> None:
+    """Bring back the columns and tables that a run dropped, out of what it saved before."""
+    from runbook_lib import runner
+    from runbook_lib.phases.salvage import Reinstate
+
+    found = _find(run)
+    phase = Reinstate(found)
+    saved = phase.saved
+    _show(saved.table())
+    console.print("\n".join([f"sql: {saved.script}", *(f"an earlier attempt saved {folder}" for folder in phase.earlier)]), markup=False)
+    with _demo(found.parameters):
+        if dry_run:
+            _show(phase.checks().table())
+            return
+        done = phase.reinstate()
+        _show(done.table())
+        runner.finish(found)
+    console.print("the Prisma schema does not know them: `prisma db pull` shows how it would")
+    if done.open:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(run: RunName = "") -> None:
     """How a run stands: phases, outcome, what comes next."""
     from runbook_lib import runner

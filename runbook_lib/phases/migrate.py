@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check
 from runbook_lib.errors import DatabaseError, GateError
-from runbook_lib.phases import cause
+from runbook_lib.phases import cause, salvage
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.attempts import Attempts
 from runbook_lib.phases.backup import backup_checks
@@ -49,6 +49,14 @@ class Migrate(Phase):
             *maintenance, *minute_checks(self),
         ])))
 
+    def save(self) -> Any:
+        """Save the columns and tables that the files will drop, with the SQL that reinstates them."""
+        self.require_gate("migrate")
+        found, planned = self.history, (self.run.read_evidence("plan") or {}).get("files", {})
+        saved = salvage.save(self, pending=bool(found.pending), landed=bool(found.failed) or not set(planned) <= set(found.pending))
+        self._passed.add("saved")
+        return saved
+
     def deploy(self) -> Table:
         """Run `prisma migrate deploy`, watched and guarded; a line a second says how far it is, who blocks it, and who waits for it.
 
@@ -61,6 +69,7 @@ class Migrate(Phase):
             pending = self._reviewed()
             if not pending:
                 return Table("Already applied: nothing is pending", ("file", "seconds"), [])
+            self.require_gate("saved")
             forecast = (self.run.read_evidence("rehearsal") or {}).get("migrate_s")
             self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
             attempts, began = Attempts(self, forecast), time.monotonic()

@@ -73,7 +73,7 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
         at = instant.enter_context(snapshot.exported(target, application_name, lock_timeout_s=lock_timeout_s))
         _require_fit(at.db, tools)
         _require_locks(at.db, ticker)
-        _create(folder)
+        create_folder(folder)
         with _removed_where_it_fails(folder):
             before = _describe(at.db, folder, lock_timeout_s)
             with _timed(seconds, "dump"):
@@ -83,7 +83,7 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
                 shot = snapshot.take(target, application_name, jobs=jobs, columns=columns, at=at, method=method,
                                      lock_timeout_s=lock_timeout_s, on_progress=on_line)
             instant.close()
-            _require_unchanged(target, application_name, before)
+            require_unchanged(target, application_name, before)
             with _timed(seconds, "schema and globals"):
                 _schema(folder, tools)
                 missing = _globals(target, folder, application_name, tools)
@@ -156,12 +156,17 @@ def _require_fit(db: Database, tools: Tools) -> None:
                          f"name tools of version {server} in `database: tools:`")
 
 
-def _create(folder: Path) -> None:
+def create_folder(folder: Path) -> None:
+    """A new folder that only its owner may look into.
+
+    Raises:
+        UsageError: its name is taken, or it cannot be made.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        raise UsageError(f"{folder} exists already; a backup is never overwritten", "choose another folder") from None
+        raise UsageError(f"{folder} exists already; what was saved is never overwritten", "choose another folder") from None
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}", "choose a folder that can be written") from None
 
@@ -190,10 +195,11 @@ def _describe(db: Database, folder: Path, lock_timeout_s: float) -> dict[str, in
     """Write the schema and the database's own facts as of the instant; which file holds the rows of each table."""
     _write(folder / "catalog.json", catalog.read(db, lock_timeout_s=lock_timeout_s).as_dict())
     _write(folder / "database.json", db.row(query("dump_database")) or {})
-    return _row_files(db)
+    return row_files(db)
 
 
-def _row_files(db: Database) -> dict[str, int]:
+def row_files(db: Database) -> dict[str, int]:
+    """Which file holds the rows of each table, for `require_unchanged`."""
     return {row["name"]: row["file"] for row in db.rows(query("dump_files"))}
 
 
@@ -221,9 +227,14 @@ def _require_whole(folder: Path, tools: Tools, files: Mapping[str, File]) -> Non
         raise ToolError(f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}", "look at the disk, and repeat")
 
 
-def _require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
+def require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
+    """Refuse what was read, where a table's rows moved to another file meanwhile: then it may have looked empty.
+
+    Raises:
+        DatabaseError: tables were dropped, truncated or rewritten.
+    """
     with Database(target, application_name, statement_timeout="60s") as db:
-        after = _row_files(db)
+        after = row_files(db)
     changed = sorted(name for name, file in before.items() if after.get(name) != file)
     if changed:
         raise DatabaseError(f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
