@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases import backup
-from runbook_lib.postgres import databases, restore, scratch, swap
+from runbook_lib.phases.salvage import SAVED
+from runbook_lib.postgres import databases, restore, salvage, scratch, swap
 from runbook_lib.postgres.backup import Backup, unfinished
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.run import FINAL, moment, now, runs
@@ -25,7 +27,7 @@ class Kept:
     """One thing that a run has left, and why it is kept.
 
     Args:
-        kind: "backup", "failed database", "scratch database", "unfinished backup" or "damaged backup".
+        kind: "backup", "saved columns and tables", "failed database", "scratch database", "unfinished backup" or "damaged backup".
         since: when it was made; `None` where that is not known.
         why: why it is kept; empty where it may go.
         remove: what removes it.
@@ -42,13 +44,13 @@ def examine(params: Params, keep_days: float, admin: Database) -> tuple[Kept, ..
     """Everything that runs have left in the backup directory and on the server, and whether it may go.
 
     Kept are: what is younger than `keep_days`; the newest proven backup of each database; backups that a run needs which
-    has not ended well; a failed database that nothing has replaced, or that a replication slot, a prepared transaction or a
+    has not ended well, and what it saved before dropping; a failed database that nothing has replaced, or that a replication slot, a prepared transaction or a
     session holds on to. What is not known to be ours is never touched.
 
     Args:
         admin: a session on the maintenance database of the server.
     """
-    return (*_backups(params, keep_days), *_failed_databases(params, keep_days, admin), *_scratch(admin))
+    return (*_backups(params, keep_days), *_saved(params, keep_days), *_failed_databases(params, keep_days, admin), *_scratch(admin))
 
 
 def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
@@ -102,11 +104,29 @@ def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
         yield Kept("unfinished backup", folder.name, None, "it has no manifest: a dump that was killed, or is at work; remove it by hand", _nothing)
 
 
+def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
+    """What was saved before it was dropped: its only copy in this form, while the run may still be led back."""
+    ended = {run.key for run in runs(params.environment.archive) if run.outcome in FINAL}
+    for path in sorted((params.backup.directory / SAVED).glob("*/manifest.json")):
+        folder = path.parent
+        try:
+            since = moment(salvage.load(folder).taken_at)
+        except UsageError as error:
+            yield Kept("damaged saved columns", folder.name, None, f"look at it yourself: {error.message}", _nothing)
+            continue
+        why = _young(since, keep_days) or ("" if folder.name.split("-")[0] in ended else "its run has not ended well")
+        yield Kept("saved columns and tables", folder.name, since, why, lambda folder=folder: _erase(folder))  # type: ignore[misc]
+
+
 def _remove(one: Backup) -> None:
-    """The manifest first: what is removed in part must not be taken for a backup."""
-    (one.folder / "manifest.json").unlink()
-    shutil.rmtree(one.folder)
+    _erase(one.folder)
     backup.proof_file(one.folder).unlink(missing_ok=True)
+
+
+def _erase(folder: Path) -> None:
+    """The manifest first: what is removed in part must not be taken for whole."""
+    (folder / "manifest.json").unlink()
+    shutil.rmtree(folder)
 
 
 def _failed_databases(params: Params, keep_days: float, admin: Database) -> Iterator[Kept]:

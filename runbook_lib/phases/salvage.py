@@ -23,6 +23,8 @@ from runbook_lib.run import Run
 
 NOT_SAVED = ("domain", "type", "extension", "sequence")
 """Kinds of which a dropped one is not saved, though rows may need it, or be in it."""
+SAVED = "saved"
+"""The folder in the backup directory that holds what runs have saved, a folder a run."""
 _SAVED = "saved what will be dropped"
 _BY_HAND = "look at the definitions in schema.sql of the backup, save by hand what is needed; then approve"
 _TITLE = "everything that will be dropped is saved"
@@ -163,7 +165,7 @@ class Reinstate(Phase):
 
 
 def _save(phase: Phase, dropped: Dropped) -> Saved:
-    parent = phase.params.backup.directory / "saved"
+    parent = phase.params.backup.directory / SAVED
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = next(path for n in range(1, 1000) if not (path := parent / (phase.run.key if n == 1 else f"{phase.run.key}-{n}")).exists())
     programs = tools(phase.target, phase.params.database.tools, application_name=phase.application_name)

@@ -145,7 +145,10 @@ def load(folder: Path | str) -> Backup:
     Raises:
         UsageError: there is no manifest, or it cannot be read.
     """
-    return read_manifest(Path(folder), FORMAT, "backup", Backup.from_dict)
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(f"{folder} is no backup: {_what_it_is(folder)}", "use another backup")
+    return read_manifest(folder, FORMAT, "backup", Backup.from_dict)
 
 
 def _what_it_is(folder: Path) -> str:
@@ -179,7 +182,7 @@ def read_manifest(folder: Path, form: int, what: str, made: Callable[[Mapping[st
         UsageError: there is no manifest, or it cannot be read.
     """
     if not (folder / MANIFEST).is_file():
-        raise UsageError(f"{folder} is no {what}: {_what_it_is(folder)}", "use another one")
+        raise UsageError(f"{folder} is no {what}: it has no {MANIFEST}, which is written last", "use another one")
     try:
         data = _json(folder / MANIFEST)
         if data["format"] != form:

@@ -14,10 +14,11 @@ from runbook_lib.errors import CheckError, UsageError
 from runbook_lib.params import Params, Proof
 from runbook_lib.phases import retention
 from runbook_lib.phases.backup import proof_of
-from runbook_lib.postgres import databases, dump, swap
+from runbook_lib.postgres import databases, dump, salvage, snapshot, swap
 from runbook_lib.postgres.backup import load
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
+from runbook_lib.run import create
 
 
 @pytest.fixture
@@ -91,6 +92,17 @@ def test_a_manifest_that_cannot_be_read_stops_a_drill_and_is_never_removed(setti
 def test_a_drill_without_a_backup_says_how_to_make_one(settings) -> None:
     with pytest.raises(UsageError, match="--to backup"):
         retention.drill(settings[0])
+
+
+def test_what_was_saved_before_it_was_dropped_stays_until_its_run_has_ended_well(settings) -> None:
+    params, _ = settings
+    target, run = Target.parse(params.database_url()), create(params.model_dump(mode="json", by_alias=True, exclude_none=True), ["1_drop"], {"host": "h", "database": "d"})
+    with snapshot.exported(target, "tests") as at:
+        salvage.save(at, target, params.backup.directory / "saved" / run.key, "tests", columns=[], tables=["public.kept"], tools=tools(target))
+    run.end("failed")
+    assert fates(params, 30)[run.key] == "kept: younger than 30 days" and fates(params)[run.key] == "kept: its run has not ended well"
+    run.end("succeeded")
+    assert fates(params, dry_run=False)[run.key] == "removed" and not (params.backup.directory / "saved" / run.key).exists()
 
 
 @pytest.fixture
