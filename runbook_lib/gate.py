@@ -22,7 +22,8 @@ def approve(run: Run, gate: str, reason: str, *, refused: bool = False) -> dict[
         the record, as it stands in approvals.jsonl.
     """
     record = {"run": run.id, "gate": gate, "plan": plan_hash(run), "person": person(), "at": stamp(),
-              "reason": reason, "decision": "refused" if refused else "approved", "could_not_check": _waits_with(run, gate)}
+              "reason": reason, "decision": "refused" if refused else "approved", "could_not_check": _waits_with(run, gate),
+              "accepts": (run.read_evidence("plan") or {}).get("severe", [])}
     run.approve(record)
     run.journal("gate refused" if refused else "gate approved", gate=gate, reason=reason)
     return record
