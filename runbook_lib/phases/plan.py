@@ -40,6 +40,11 @@ class Plan(Phase):
         return table_sizes(statistics.read(self.db))
 
     @cached_property
+    def found_drift(self) -> Drift:
+        """Where the live catalogue is not what the applied files make."""
+        return find(self, self.history)
+
+    @cached_property
     def objects(self) -> Any:
         """The live catalogue."""
         return catalog.read(self.db).objects
@@ -64,8 +69,7 @@ class Plan(Phase):
 
     def pending(self) -> Checks:
         """Whether files, history and the Prisma CLI agree on what is pending; drift is looked for while the CLI answers."""
-        found = self.history
-        status, self._drift = self.together(lambda: cli.status(self.project, self.prisma_url), lambda: find(self, found))
+        status, _ = self.together(lambda: cli.status(self.project, self.prisma_url), lambda: self.found_drift)
         agree = set(status.pending) == set(self.history.pending)
         return self.must_hold("pending", Checks("Pending migrations", [
             *self.history.checks(),
@@ -78,7 +82,7 @@ class Plan(Phase):
 
     def drift(self) -> Drift:
         """Where the live catalogue is not what the applied files make."""
-        return self.keep("drift", self._drift)
+        return self.keep("drift", self.found_drift)
 
     def findings(self) -> review.Review:
         """The findings of the review, file by file."""
@@ -117,7 +121,7 @@ class Plan(Phase):
     def seal(self) -> Table:
         """Make the plan one object with one hash; later gates compare with it."""
         reviewed = {"findings": [finding.as_dict() for finding in self.review.findings], "data": self.live_data.matters(),
-                    "client": self.breaks.as_dict(), "drift": self._drift.as_dict()}
+                    "client": self.breaks.as_dict(), "drift": self.found_drift.as_dict()}
         content = contents(self) | reviewed
         digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
         self.run.write_evidence("plan", {"hash": digest, **content, "severe": self._severe(), "declared": self.review.declared().as_dict()})
@@ -128,7 +132,7 @@ class Plan(Phase):
 
     def gate(self) -> Checks:
         """Pass the plan's gate: a file that does not parse or that must fail shuts it, what is not known for certain needs a person."""
-        checks = Checks("The plan", [*self.review.checks(), self._drift.check(), *self.live_data.checks()])
+        checks = Checks("The plan", [*self.review.checks(), self.found_drift.check(), *self.live_data.checks()])
         return self.pass_gate("plan", self.look("review.checks", checks))
 
     def accepted(self) -> Table:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from pglast import ast
 from pglast.enums import AlterTableType as AT
 from pglast.enums import ConstrType as C
-from pglast.parser import parse_sql
+from pglast.parser import ParseError, parse_sql
 
 from runbook_lib.prisma import types
 from runbook_lib.prisma.before import Before, columns_in
@@ -142,7 +143,7 @@ class _Asker:
         node = self._unchecked.get(f"{table}.{quote(name)}")
         known = self.objects.get("constraint", {}).get(f"{self.before.table(table)}.{quote(name)}")
         if node is None and known:
-            node = parse_sql(f"ALTER TABLE t ADD CONSTRAINT {quote(name)} {known['definition']}")[0].stmt.cmds[0].def_
+            node = _parsed(name, known["definition"])
         if node is None:
             yield self._unasked("check", table, f"every row fulfils {name}", "the constraint is not known")
             return
@@ -298,22 +299,30 @@ class _Asker:
     def _primary_key(self, table: str) -> tuple[str, ...]:
         """The columns of its primary key, quoted."""
         for name, value in self._by_table.get(table, ()):
-            if value.get("type") == "primary key":
-                node = parse_sql(f"ALTER TABLE t ADD CONSTRAINT {quote(bare(name))} {value['definition']}")[0].stmt.cmds[0].def_
+            node = _parsed(bare(name), value["definition"]) if value.get("type") == "primary key" else None
+            if node:
                 return tuple(quote(key.sval) for key in node.keys)
         return ()
 
-    @property
+    @cached_property
     def _by_table(self) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
-        if not hasattr(self, "_grouped"):
-            self._grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-            for name, value in self.objects.get("constraint", {}).items():
-                self._grouped.setdefault(join(*parts(name)[:2]), []).append((name, value))
-        return self._grouped
+        """The constraints of each table."""
+        grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+        for name, value in self.objects.get("constraint", {}).items():
+            grouped.setdefault(join(*parts(name)[:2]), []).append((name, value))
+        return grouped
 
     def _key(self, table: str, prefix: str = "") -> str:
         """What names a row: its primary key, else where it lies."""
         return ", ".join(f"{prefix}{column}" for column in self._primary_key(self.before.table(table)) or ("tableoid::regclass", "ctid"))
+
+
+def _parsed(name: str, definition: str) -> ast.Constraint | None:
+    """A constraint as the catalogue defines it; None where the parser is older than the server and does not know the form."""
+    try:
+        return parse_sql(f"ALTER TABLE t ADD CONSTRAINT {quote(name)} {definition}")[0].stmt.cmds[0].def_
+    except ParseError:
+        return None
 
 
 def _alike(table: str, terms: list[str]) -> str:
