@@ -99,9 +99,14 @@ def _compared(phase: Phase, shadow: Target, files: list[MigrationFile]) -> Drift
         made = catalog.read(db)
     changes = [change for change in catalog.difference(made, catalog.read(phase.db), restored=True) if not _ours(change, phase.target.schema)]
     aside = [change for change in changes if change.kind == "extension" and change.action == "changed"]
-    lines = tuple((_SIDES[change.action], str(change).removesuffix(f" {change.action}")) for change in changes if change not in aside)
+    lines = tuple((_SIDES[change.action], _said(change)) for change in changes if change not in aside)
     statements, problem = _reconciling(phase, shadow) if lines else ("", "")
     return Drift(lines, tuple(map(str, aside)), statements, problem)
+
+
+def _said(change: Change) -> str:
+    """The change in words, where the side says already on which it is."""
+    return str(change).replace(f"{change.name} {change.action}", change.name, 1)
 
 
 def _run(db: Database, files: list[MigrationFile]) -> None:
@@ -133,4 +138,4 @@ def _reconciling(phase: Phase, shadow: Target) -> tuple[str, str]:
             found = cli.diff(phase.project, phase.prisma_url, cli.Side.DATABASE, cli.Side.SCHEMA, schema=schema)
     except ToolError as error:
         return "", error.message
-    return found.sql.strip(), "" if not found.empty else "Prisma does not see these differences"
+    return ("", "Prisma does not see these differences") if found.empty else (found.sql.strip(), "")
