@@ -82,8 +82,12 @@ class LiveData(Shown):
                                                   "seconds": a.counted.seconds if a.counted else None} for a in self.answers]}
 
     def matters(self) -> list[str]:
-        """What of it belongs to the plan: every demand that is violated or not settled."""
+        """Every demand that is violated or not settled, with its numbers."""
         return [f"{a.question.place}: {a.question.demand}: {a.said}" for a in self.answers if a.status in (Status.FAILED, Status.UNKNOWN)]
+
+    def outcomes(self) -> list[str]:
+        """How each demand came out, for the plan's hash: without the numbers, which change from minute to minute."""
+        return [f"{a.question.place}: {a.question.demand}: {a.status.value if a.status else a.question.worth.value}" for a in self.answers]
 
 
 def ask(phase: Phase, questions: tuple[Question, ...]) -> LiveData:

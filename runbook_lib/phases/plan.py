@@ -35,9 +35,14 @@ class Plan(Phase):
         return history.compare(history.files(self.project), applied(self.db, self.target))
 
     @cached_property
+    def statistics(self) -> statistics.Statistics:
+        """Sizes and use of tables and indexes, now."""
+        return statistics.read(self.db)
+
+    @cached_property
     def sizes(self) -> dict[str, dict[str, Any]]:
-        """Bytes and rows by table, now."""
-        return table_sizes(statistics.read(self.db))
+        """Bytes and rows by table."""
+        return table_sizes(self.statistics)
 
     @cached_property
     def found_drift(self) -> Drift:
@@ -53,7 +58,7 @@ class Plan(Phase):
     def review(self) -> review.Review:
         """What each pending file will do."""
         return review.review(self.history.pending_files, catalog=self.objects, sizes=self.sizes, rule=self.project.transaction_rule,
-                             schema=self.target.schema)
+                             schema=self.target.schema, index_use=self.statistics.indexes)
 
     @cached_property
     def live_data(self) -> LiveData:
@@ -120,7 +125,7 @@ class Plan(Phase):
 
     def seal(self) -> Table:
         """Make the plan one object with one hash; later gates compare with it."""
-        reviewed = {"findings": [finding.as_dict() for finding in self.review.findings], "data": self.live_data.matters(),
+        reviewed = {"findings": [finding.named() for finding in self.review.findings], "data": self.live_data.outcomes(),
                     "client": self.breaks.as_dict(), "drift": self.found_drift.as_dict()}
         content = contents(self) | reviewed
         digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
