@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -19,8 +19,6 @@ from runbook_lib.table import Table, size
 
 RUNS = 10
 """So many past runs are learned from, the newest."""
-_WAL_KEPT = 2.0
-"""A checkpoint may lag: the disk may hold the WAL of a migration twice."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,10 @@ class Forecast(Shown):
 
     @property
     def disk_bytes(self) -> int | None:
-        """What the server's disk must have free; None where the rehearsal did not measure it."""
+        """What the server's disk must have free, all WAL kept; None where the rehearsal did not measure it."""
         if self.wal_bytes is None or self.growth_bytes is None:
             return None
-        return int(self.wal_bytes * _WAL_KEPT) + max(0, self.growth_bytes)
+        return self.wal_bytes + max(0, self.growth_bytes)
 
     @property
     def closed_s(self) -> float:
@@ -87,7 +85,7 @@ class Forecast(Shown):
     def table(self) -> Table:
         """The figures, and where each comes from."""
         around = f"the migration, and around it {median(self.around_s):.1f} s as in the last {len(self.around_s)} runs" if self.around_s else "no past run tells what is around the migration"
-        needs = f"WAL twice, and growth: {size(self.wal_bytes)} and {size(self.growth_bytes)} in the rehearsal"
+        needs = f"WAL and growth in the rehearsal: {size(self.wal_bytes)} and {size(self.growth_bytes)}"
         rows = [("migration", f"{self.rehearsed_migrate_s:.1f} s", f"{self.migrate_s:.1f} s", str(self.migration)),
                 ("downtime", None, None if self.downtime_s is None else f"{self.downtime_s:.1f} s", around),
                 ("way back", f"{self.rehearsed_restore_s:.1f} s", f"{self.restore_s:.1f} s", str(self.way_back)),

@@ -11,7 +11,7 @@ from runbook_lib.postgres import violations
 from runbook_lib.postgres.violations import Counted
 from runbook_lib.prisma.questions import Question, Worth
 from runbook_lib.prisma.shown import Shown
-from runbook_lib.table import Table
+from runbook_lib.table import Table, text
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Answer:
         if self.counted is None or self.rows is None:
             return self.counted.why if self.counted else f"not asked: {self.question.because}"
         if self.rows and self.question.cuts:
-            return f"{self.rows:,} values are cut"
+            return f"{text(self.rows)} values are cut"
         then = f"; {self.question.because}" if self.question.worth is Worth.MAY_CHANGE else ""
-        return f"{self.rows:,} violate it now{then or ': the statement fails'}" if self.rows else f"none violates it now{then}"
+        return f"{text(self.rows)} violate it now{then or ': the statement fails'}" if self.rows else f"none violates it now{then}"
 
     def check(self, number: int) -> Check:
         """As a check; its id names the place."""

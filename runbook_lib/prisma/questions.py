@@ -25,6 +25,7 @@ from runbook_lib.prisma.safer import deparsed
 
 Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
 _FILLED = (C.CONSTR_DEFAULT, C.CONSTR_GENERATED, C.CONSTR_IDENTITY)
+_TEXTS = ("text", "character varying", "character")
 _COUNTED_ROWS = 1000
 
 
@@ -246,23 +247,23 @@ class _Asker:
         if labels is None and not types.narrows(old, new) and old is not None:
             return
         words = f"each {short(table)}.{quote(column)} fits {new}"
-        using = node.raw_default
-        inner = using
-        while isinstance(inner, ast.TypeCast):
-            inner = inner.arg
-        length = types.split(new)[1] if types.split(new)[0] in ("character varying", "character", "bit varying") else ()
-        if using is not None and not isinstance(inner, ast.ColumnRef):
+        by_text, plain = _cast(node.raw_default, column)
+        before, after = types.split(old or "")[0], types.split(new)[0]
+        length = types.split(new)[1] if after in ("character varying", "character", "bit varying") else ()
+        if not plain:
             yield self._unasked("type", table, words, "USING computes the new value")
         elif labels is not None:
             allowed = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
             yield self._rows("type", table, words, f"{live}::text NOT IN ({allowed})", {column}, plain=True)
         elif length:
             asked = self._rows("type", table, words, f"char_length(rtrim({live}::text)) > {length[0]}", {column}, plain=True)
-            yield replace(asked, cuts=isinstance(using, ast.TypeCast))
+            yield replace(asked, cuts=isinstance(node.raw_default, ast.TypeCast))
+        elif not (by_text or before in _TEXTS or before == after or {before, after} <= set(types.NUMBERS)):
+            yield self._unasked("type", table, words, f"what a cast from {old} makes of a value only the server knows")
         elif self.server_version < 160000:
             yield self._unasked("type", table, words, "PostgreSQL 15 cannot tell whether a value is valid (pg_input_is_valid came with 16)")
         else:
-            whole = types.split(new)[0] in ("smallint", "integer", "bigint") and types.split(old or "")[0] in ("numeric", "real", "double precision")
+            whole = after in ("smallint", "integer", "bigint") and before in ("numeric", "real", "double precision")
             value = f"round({live}::numeric)::text" if whole else f"{live}::text"
             yield self._rows("type", table, words, f"NOT pg_input_is_valid({value}, '{new.replace(chr(39), chr(39) * 2)}')", {column}, plain=True)
 
@@ -315,6 +316,14 @@ class _Asker:
     def _key(self, table: str, prefix: str = "") -> str:
         """What names a row: its primary key, else where it lies."""
         return ", ".join(f"{prefix}{column}" for column in self._primary_key(self.before.table(table)) or ("tableoid::regclass", "ctid"))
+
+
+def _cast(using: ast.Node | None, column: str) -> tuple[bool, bool]:
+    """Whether USING casts the column to text first, and whether it does nothing but cast it."""
+    by_text = False
+    while isinstance(using, ast.TypeCast):
+        by_text, using = using.typeName.names[-1].sval == "text", using.arg
+    return by_text, using is None or isinstance(using, ast.ColumnRef) and getattr(using.fields[-1], "sval", "") == column
 
 
 def _parsed(name: str, definition: str) -> ast.Constraint | None:
