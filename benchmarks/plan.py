@@ -34,7 +34,7 @@ STATEMENTS = 6
 TABLE = """CREATE TABLE "Table{n}" ("id" TEXT NOT NULL, "name" TEXT NOT NULL, "email" VARCHAR(80), "amount" DECIMAL(8,2) NOT NULL DEFAULT 0,
  "parentId" TEXT, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, CONSTRAINT "Table{n}_pkey" PRIMARY KEY ("id"));
 CREATE INDEX "Table{n}_name_idx" ON "Table{n}"("name");
-ALTER TABLE "Table{n}" ADD CONSTRAINT "Table{n}_parentId_fkey" FOREIGN KEY ("parentId") REFERENCES "Table{m}"("id") ON DELETE SET NULL ON UPDATE CASCADE;
+ALTER TABLE "Table{n}" ADD CONSTRAINT "Table{n}_parentId_fkey" FOREIGN KEY ("parentId") REFERENCES "Table{m}"("id") ON DELETE SET NULL;
 """
 FILE = """-- AlterTable
 ALTER TABLE "Table{n}" ADD COLUMN "channel" TEXT NOT NULL DEFAULT 'PHONE';

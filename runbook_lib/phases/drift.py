@@ -68,7 +68,9 @@ class Drift(Shown):
         if self.lines:
             said = [line for line in self.sql.splitlines() if line and not line.startswith("--")] or [f"none: {self.no_sql}"]
             rows += [("SQL that makes the database as the files have it", line) for line in said]
-        title = f"Drift: {len(self.lines)} differences between the applied files and the database" if self.lines else "The applied files make what is there"
+        title = "The applied files make what is there"
+        if self.lines:
+            title = f"Drift: {len(self.lines)} differences between the applied files and the database"
         return Table(f"{title} ({_ASIDE})", ("", "what"), rows, marks)
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,7 +85,8 @@ def find(phase: Phase, found: history.History) -> Drift:
         return Drift(why=f"files that were applied are gone or edited: {', '.join((*found.missing, *found.edited))}")
     beyond = replay.beyond(files)
     if beyond:
-        return Drift(why=f"not run again, for they reach beyond the database: {', '.join(beyond[:5])}" + (f" and {len(beyond) - 5} more" if len(beyond) > 5 else ""))
+        more = f" and {len(beyond) - 5} more" if len(beyond) > 5 else ""
+        return Drift(why=f"not run again, for they reach beyond the database: {', '.join(beyond[:5])}{more}")
     try:
         with scratch.scratch(phase.target, "shadow", phase.application_name) as shadow:
             return _compared(phase, shadow, files)

@@ -19,6 +19,7 @@ from runbook_lib.table import Table, size
 
 RUNS = 10
 """So many past runs are learned from, the newest."""
+_ROOM = "the server's disk has room for WAL and growth"
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,16 @@ class Forecast(Shown):
 
     def table(self) -> Table:
         """The figures, and where each comes from."""
-        around = f"the migration, and around it {median(self.around_s):.1f} s as in the last {len(self.around_s)} runs" if self.around_s else "no past run tells what is around the migration"
-        needs = f"WAL and growth in the rehearsal: {size(self.wal_bytes)} and {size(self.growth_bytes)}"
+        around = "no past run tells what is around the migration"
+        if self.around_s:
+            around = f"the migration, and around it {median(self.around_s):.1f} s as in {len(self.around_s)} past runs"
+        needs = "the rehearsal did not measure it"
+        if self.disk_bytes is not None:
+            needs = f"WAL and growth in the rehearsal: {size(self.wal_bytes)} and {size(self.growth_bytes)}"
         rows = [("migration", f"{self.rehearsed_migrate_s:.1f} s", f"{self.migrate_s:.1f} s", str(self.migration)),
                 ("downtime", None, None if self.downtime_s is None else f"{self.downtime_s:.1f} s", around),
                 ("way back", f"{self.rehearsed_restore_s:.1f} s", f"{self.restore_s:.1f} s", str(self.way_back)),
-                ("disk", size(self.disk_bytes), size(self.disk_bytes), needs if self.disk_bytes is not None else "the rehearsal did not measure it")]
+                ("disk", size(self.disk_bytes), size(self.disk_bytes), needs)]
         return Table(f"Forecast: {self.migrate_s:.1f} s for the migration, {self.restore_s:.1f} s for the way back",
                      ("what", "rehearsed", "forecast", "because"), rows)
 
@@ -103,38 +108,37 @@ class Forecast(Shown):
         Args:
             free_bytes: asks the server's disk; gives None where it cannot be seen.
         """
-        limits = budgets(params)
-        values = {"migrate": self.migrate_s, "restore": self.restore_s, "window": self.closed_s + self.restore_s}
-        titles = {"migrate": "the migration fits its deadline", "restore": "the way back fits the allowed time", "window": "downtime and way back together fit the window"}
-        keys = {"migrate": "migrate.deadline_s", "restore": "backup.restore_within_minutes", "window": "migrate.window"}
-        found = [check(f"forecast.{name}", titles[name], values[name] <= limit, f"{values[name]:.1f} s", f"at most {limit:.0f} s",
-                       f"no-go: raise `{keys[name]}`, or split the migration") for name, limit in limits.items()]
+        found = [check(id, f"{what}: within what it may take", seconds <= limit, f"{seconds:.1f} s", f"at most {limit:.0f} s",
+                       f"no-go: raise `{key}`, or split the migration")
+                 for id, what, seconds, limit, key in self._budgets(params) if limit is not None]
         if self.disk_bytes is not None:
-            found.append(attempt("forecast.disk", "the server's disk has room for WAL and growth", lambda: self._disk(free_bytes())))
+            found.append(attempt("forecast.disk", _ROOM, lambda: self._disk(free_bytes())))
         return Checks("Go or no-go, corrected by past runs", found)
-
-    def _disk(self, free: int | None) -> Check:
-        id, title, needed = "forecast.disk", "the server's disk has room for WAL and growth", self.disk_bytes or 0
-        if free is None:
-            return unknown(id, title, "the server's disk cannot be seen from here", size(needed), "look at it where it can be seen; then approve the gate `preflight`")
-        return check(id, title, free >= needed, f"{size(free)} free", f"at least {size(needed)}", "no-go: make room")
 
     def chart(self, params: Params) -> Any:
         """Forecast against window and budgets."""
-        limits = budgets(params)
-        bars = {"migration": self.migrate_s, "way back": self.restore_s, "downtime and way back": self.closed_s + self.restore_s}
-        marks = {"migration": limits["migrate"], "way back": limits["restore"]} | ({"downtime and way back": limits["window"]} if "window" in limits else {})
-        over = [name for name, limit in marks.items() if bars[name] > limit]
-        title = f"No-go: {', '.join(over)} takes longer than it may" if over else f"The forecast of {bars['downtime and way back']:.1f} s fits " + (
-            "the window" if "window" in limits else "the budgets; no window is set")
-        return charts.durations(title, bars, marks)
+        budgets = self._budgets(params)
+        over = [what for _, what, seconds, limit, _ in budgets if limit is not None and seconds > limit]
+        whole = budgets[-1]
+        fits = f"The forecast of {whole[2]:.1f} s fits {'the window' if whole[3] else 'the budgets; no window is set'}"
+        title = f"No-go: longer than it may take: {', '.join(over)}" if over else fits
+        return charts.durations(title, {what: seconds for _, what, seconds, _, _ in budgets},
+                                {what: limit for _, what, _, limit, _ in budgets if limit is not None})
 
+    def _budgets(self, params: Params) -> list[tuple[str, str, float, float | None, str]]:
+        """What takes how long, how long it may take (None where nothing limits it), and the parameter that says so; the whole last."""
+        window = params.migrate.window
+        open_s = (window.bounds()[1] - window.bounds()[0]).total_seconds() if window else None
+        return [("forecast.migrate", "migration", self.migrate_s, params.migrate.deadline_s, "migrate.deadline_s"),
+                ("forecast.restore", "way back", self.restore_s, params.backup.restore_within_minutes * 60, "backup.restore_within_minutes"),
+                ("forecast.window", "downtime and way back", self.closed_s + self.restore_s, open_s, "migrate.window")]
 
-def budgets(params: Params) -> dict[str, float]:
-    """Seconds that each may take, as the parameters have it; the window only where one is set."""
-    window = params.migrate.window
-    found = {"migrate": params.migrate.deadline_s, "restore": params.backup.restore_within_minutes * 60}
-    return found | ({"window": (window.bounds()[1] - window.bounds()[0]).total_seconds()} if window else {})
+    def _disk(self, free: int | None) -> Check:
+        needed = self.disk_bytes or 0
+        if free is None:
+            return unknown("forecast.disk", _ROOM, "the server's disk cannot be seen from here", size(needed),
+                           "look at it where it can be seen; then approve the gate `preflight`")
+        return check("forecast.disk", _ROOM, free >= needed, f"{size(free)} free", f"at least {size(needed)}", "no-go: make room")
 
 
 def forecast(phase: Phase) -> Forecast:
@@ -151,7 +155,8 @@ def forecast(phase: Phase) -> Forecast:
     around = tuple(seconds for run in past if (seconds := _around(run)) is not None)
     migrate_s = rehearsed["migrate_s"] * migration.factor
     return Forecast(migrate_s, rehearsed["rollback_s"] * way_back.factor, migrate_s + median(around) if around else None, around,
-                    rehearsed["migrate_s"], rehearsed["rollback_s"], migration, way_back, rehearsed.get("wal_bytes"), rehearsed.get("size_growth_bytes"))
+                    rehearsed["migrate_s"], rehearsed["rollback_s"], migration, way_back,
+                    rehearsed.get("wal_bytes"), rehearsed.get("size_growth_bytes"))
 
 
 def free_bytes(phase: Phase) -> int | None:
@@ -162,7 +167,8 @@ def free_bytes(phase: Phase) -> int | None:
 
 def _past(run: Run) -> tuple[list[Run], str]:
     """The newest runs before this one that migrated: of this environment, else of any."""
-    others = [other for other in runs(run.folder.parent) if other.id != run.id and other.read_evidence("migration") and other.read_evidence("rehearsal")]
+    others = [other for other in runs(run.folder.parent)
+              if other.id < run.id and other.read_evidence("migration") and other.read_evidence("rehearsal")]
     same = [other for other in others if other.state["environment"] == run.state["environment"]]
     return (same or others)[-RUNS:], "" if same or not others else " (of other environments)"
 
@@ -178,7 +184,7 @@ def _migration(run: Run) -> tuple[float, float] | None:
 
 
 def _way_back(run: Run) -> tuple[float, float] | None:
-    """The restore that proved the backup, against the rehearsal's; the night's own where there was one."""
+    """The restore that proved the night's backup, against the rehearsal's."""
     rehearsed, backup = run.read_evidence("rehearsal"), run.read_evidence("backup") or {}
     return (rehearsed["restore_s"], backup["restore_s"]) if backup.get("restore_s") else None
 

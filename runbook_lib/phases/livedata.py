@@ -54,7 +54,8 @@ class Answer:
         """As a check; its id names the place."""
         question, status = self.question, self.status
         assert status
-        remedy = "repair those rows first, or in an earlier statement: " + question.listing if self.rows else "count it by hand: " + (question.listing or "the rehearsal tells")
+        by_hand = f"count it by hand: {question.listing}" if question.listing else "see what the rehearsal says"
+        remedy = f"repair those rows first, or in an earlier statement: {question.listing}" if self.rows else by_hand
         return Check(f"data.{question.place}.{number}", question.demand, status, self.said, "no row violates it", remedy)
 
 
@@ -70,7 +71,8 @@ class LiveData(Shown):
 
     def table(self) -> Table:
         """The demands as rows."""
-        rows = [(a.question.kind, a.question.table, a.question.demand, a.question.place, a.rows, a.said, a.question.listing if a.rows else "") for a in self.answers]
+        rows = [(a.question.kind, a.question.table, a.question.demand, a.question.place, a.rows, a.said, a.question.listing if a.rows else "")
+                for a in self.answers]
         marks = [answer.status.mark if answer.status else "" for answer in self.answers]
         failing, open_ones = marks.count("bad"), marks.count("unknown")
         title = f"{len(rows)} demands on the data that is there: {failing} violated, {open_ones} not settled"

@@ -75,7 +75,8 @@ class Migrate(Phase):
         """What the rehearsal and the forecast had said, beside what happened; the next forecast learns from it."""
         actual, said = self.run.read_evidence("migration") or {}, self.run.read_evidence("forecast") or {}
         rows = {"rehearsed": said.get("rehearsed_migrate_s", 0.0), "forecast": actual.get("forecast_s") or 0.0, "actual": actual.get("seconds", 0.0)}
-        return charts.durations(f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s ({said.get('correction', 'not corrected')})", rows)
+        why = said.get("correction", "not corrected")
+        return charts.durations(f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s ({why})", rows)
 
     def verify(self) -> Checks:
         """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
@@ -152,7 +153,8 @@ class Migrate(Phase):
         if self._already(plan["files"]):
             return check("migrate.plan", title, True, f"{plan['hash'][:16]}, already applied by this run: only the proof is left", "unchanged")
         changed = changes(plan, contents(self))
-        return check("migrate.plan", title, not changed, "; ".join(changed) or plan["hash"][:16], "unchanged", "plan again: run 10_plan, and approve what it then says")
+        return check("migrate.plan", title, not changed, "; ".join(changed) or plan["hash"][:16], "unchanged",
+                     "plan again: run 10_plan, and approve what it then says")
 
     def _already(self, planned: dict[str, str]) -> bool:
         """Whether this run was stopped, or waited for a person, after it had applied every file of the plan as it was reviewed."""

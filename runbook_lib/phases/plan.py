@@ -145,8 +145,8 @@ class Plan(Phase):
         approval = gate.standing(self.run, "plan")
         who = (approval["person"], approval["at"], approval["reason"]) if approval else ("nobody was asked for", None, None)
         rows = [(finding, *who) for finding in self._severe()]
-        return self.keep_table("accepted", Table(f"{len(rows)} severe findings go with this plan", ("finding", "accepted by", "at (UTC)", "reason"), rows,
-                                                 ["bad"] * len(rows)))
+        columns = ("finding", "accepted by", "at (UTC)", "reason")
+        return self.keep_table("accepted", Table(f"{len(rows)} severe findings go with this plan", columns, rows, ["bad"] * len(rows)))
 
     def _severe(self) -> list[str]:
         """What whoever approves has to know of."""

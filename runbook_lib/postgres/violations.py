@@ -59,7 +59,8 @@ def _counted(db: Database, counting: str, most_bytes: int, timeout_s: float) -> 
             return Counted(db.value(counting), round(time.monotonic() - started, 3))
     except DatabaseError as error:
         quoting = error.sqlstate.startswith(("22", "23"))  # such a message can quote a value
-        return Counted(None, why=f"not counted: a value that is there makes the question fail ({error.sqlstate})" if quoting else f"not counted: {error.message}")
+        said = f"a value that is there makes the question fail ({error.sqlstate})" if quoting else error.message
+        return Counted(None, why=f"not counted: {said}")
 
 
 def _would_read(db: Database, counting: str) -> int:

@@ -94,8 +94,10 @@ class Breaks(Shown):
 
     def table(self) -> Table:
         """The breaks as rows."""
-        rows = [(item.names, item.database, item.place, item.why, "; ".join(f"{number}. {step}" for number, step in enumerate(item.steps, 1))) for item in self.items]
-        title = f"{len(rows)} things that the running client names are gone, renamed or stricter afterwards" + (f" ({self.assumed})" if self.assumed else "")
+        rows = [(item.names, item.database, item.place, item.why, "; ".join(f"{number}. {step}" for number, step in enumerate(item.steps, 1)))
+                for item in self.items]
+        assumed = f" ({self.assumed})" if self.assumed else ""
+        title = f"{len(rows)} things that the running client names are gone, renamed or stricter afterwards{assumed}"
         return Table(title, ("the client's", "in the database", "where", "what fails", "without breaking it"), rows, ["bad"] * len(rows))
 
     def as_dict(self) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def of_schema(text: str, schema: str = "public") -> Client:
         if kind == "enum":
             values = tuple((_MAP.search(line) or [None, line.split()[0]])[1] for line in lines if not line.startswith("@@"))
             enums[_qualified(name, lines, schema)] = name, values
-    return Client({_qualified(name, lines, schema): Model(name, dict(_fields(lines, models))) for kind, name, lines in found if kind in ("model", "view")}, enums)
+    return Client({_qualified(name, lines, schema): Model(name, dict(_fields(lines, models))) for _, name, lines in found if name in models}, enums)
 
 
 def _qualified(name: str, lines: list[str], schema: str) -> str:
@@ -215,8 +217,8 @@ class _After:
 
     def _set(self, statement: Statement, column: str, **facts: bool) -> None:
         known = self._objects.get("column", {}).get(column, {})
-        before = self.columns.get(column, {"required": known.get("not_null") == "yes", "filled": any(key in known for key in ("default", "generated", "identity")),
-                                           "new": False, "was": known.get("not_null") == "yes"})
+        required, filled = known.get("not_null") == "yes", any(key in known for key in ("default", "generated", "identity"))
+        before = self.columns.get(column, {"required": required, "filled": filled, "new": False, "was": required})
         self.columns[column] = before | facts | {"by": statement}
 
 
@@ -224,15 +226,15 @@ def _gone(client: Client, after: _After) -> Iterator[Break]:
     for table, model in client.models.items():
         if table in after.gone:
             statement, renamed = after.gone[table]
-            yield _break(statement, f"model {model.name}", table, "renamed" if renamed else "dropped",
-                         f"every query on {model.name} fails", _renamed(model.name, renamed, "@@map") if renamed else _dropped(f"the model {model.name}", statement.file))
+            steps = _renamed(model.name, renamed, "@@map") if renamed else _dropped(f"the model {model.name}", statement.file)
+            yield _break(statement, f"model {model.name}", table, "renamed" if renamed else "dropped", f"every query on {model.name} fails", steps)
             continue
         for column, field_ in model.fields.items():
             name = f"{table}.{column}"
             if name in after.gone:
-                statement, renamed = after.gone[name]
-                steps = _renamed(f"{model.name}.{field_.name}", renamed, "@map") if renamed else _dropped(f"the field {model.name}.{field_.name}", statement.file)
-                yield _break(statement, f"{model.name}.{field_.name}", name, "renamed" if renamed else "dropped",
+                (statement, renamed), names = after.gone[name], f"{model.name}.{field_.name}"
+                steps = _renamed(names, renamed, "@map") if renamed else _dropped(f"the field {names}", statement.file)
+                yield _break(statement, names, name, "renamed" if renamed else "dropped",
                              f"every query that reads or writes whole rows of {model.name} fails: the client names each column that it knows", steps)
 
 
@@ -245,21 +247,24 @@ def _stricter(client: Client, after: _After) -> Iterator[Break]:
             continue
         field_ = model.fields.get(column)
         if field_ is None and not rule["filled"]:
-            yield _break(rule["by"], f"{model.name} (no field)", name, "required", f"every row of {model.name} that the client creates fails: it leaves {bare(name)} out, "
-                         "and there is no default", _required(f"{model.name}.{bare(name)}", name))
+            why = f"every row of {model.name} that the client creates fails: it leaves {bare(name)} out, and there is no default"
+            yield _break(rule["by"], f"{model.name} (no field)", name, "required", why, _required(f"{model.name}.{bare(name)}", name))
         elif field_ is not None and field_.optional and not rule["was"] and not rule["new"]:
-            yield _break(rule["by"], f"{model.name}.{field_.name}", name, "not null", f"the client may write NULL: {field_.name} is optional in its schema",
-                         (f"deploy a client in whose schema {model.name}.{field_.name} is not optional", "fill the rows that hold NULL",
+            names = f"{model.name}.{field_.name}"
+            yield _break(rule["by"], names, name, "not null", f"the client may write NULL: {field_.name} is optional in its schema",
+                         (f"deploy a client in whose schema {names} is not optional", "fill the rows that hold NULL",
                           "set NOT NULL once no instance of the old client runs"))
 
 
 def _values(client: Client, after: _After) -> Iterator[Break]:
     for type_, (enum, values) in client.enums.items():
         if type_ in after.gone and not after.gone[type_][1]:
-            yield _break(after.gone[type_][0], f"enum {enum}", type_, "dropped", f"every query with a {enum} fails", _dropped(f"the enum {enum}", after.gone[type_][0].file))
+            statement = after.gone[type_][0]
+            yield _break(statement, f"enum {enum}", type_, "dropped", f"every query with a {enum} fails", _dropped(f"the enum {enum}", statement.file))
         for value in values if type_ in after.relabelled and type_ in after.labels else ():
             if value not in after.labels[type_]:
-                yield _break(after.relabelled[type_], f"{enum}.{value}", type_, "value gone", f"the client may write {value}, and the database refuses it",
+                why = f"the client may write {value}, and the database refuses it"
+                yield _break(after.relabelled[type_], f"{enum}.{value}", type_, "value gone", why,
                              (f"deploy a client that neither writes nor expects {value}", "give the rows that hold it another value",
                               "take the value away once no instance of the old client runs"))
 
@@ -275,7 +280,8 @@ def _dropped(what: str, file: str) -> tuple[str, ...]:
 
 def _renamed(what: str, new: str, attribute: str) -> tuple[str, ...]:
     return (f"rename only in the Prisma schema, with {attribute}(…) to the old name: the database stays as it is",
-            f"or: add {bare(new)} beside it, and deploy a client that writes both", f"copy the values, and deploy a client that uses {bare(new)} alone",
+            f"or: add {bare(new)} beside it, and deploy a client that writes both",
+            f"copy the values, and deploy a client that uses {bare(new)} alone",
             f"drop what {what} was in a later release")
 
 

@@ -128,7 +128,8 @@ class _Asker:
         elif node.contype == C.CONSTR_NOTNULL:
             yield from self._not_null(table, columns)
         elif node.contype == C.CONSTR_CHECK:
-            yield self._rows("check", table, f"every row fulfils {node.conname or 'the check'}", f"NOT ({deparsed(node.raw_expr)})", columns_in(node.raw_expr))
+            words = f"every row fulfils {node.conname or 'the check'}"
+            yield self._rows("check", table, words, f"NOT ({deparsed(node.raw_expr)})", columns_in(node.raw_expr))
         elif node.contype == C.CONSTR_FOREIGN:
             yield self._foreign_key(table, node, columns)
         elif node.contype == C.CONSTR_EXCLUSION:
@@ -137,7 +138,8 @@ class _Asker:
             yield self._unasked("not null", table, f"the columns of {node.indexname} hold no NULL", "the columns are those of an index")
         elif node.contype in (C.CONSTR_UNIQUE, C.CONSTR_PRIMARY) and not node.indexname:
             yield from self._not_null(table, columns if node.contype == C.CONSTR_PRIMARY else [])
-            yield self._unique(table, [quote(self.before.column(table, column)) for column in columns], set(columns), "", bool(node.nulls_not_distinct))
+            terms = [quote(self.before.column(table, column)) for column in columns]
+            yield self._unique(table, terms, set(columns), "", bool(node.nulls_not_distinct))
 
     def _validated(self, table: str, name: str) -> Iterator[Question]:
         """VALIDATE CONSTRAINT asks what adding it left out."""
@@ -165,13 +167,14 @@ class _Asker:
         table = relation(node.relation, self.schema)
         if self.before.is_new(table):
             return
-        used = set().union(*(columns_in(element.expr) if element.expr else {element.name} for element in node.indexParams), columns_in(node.whereClause))
+        expressions = [node.whereClause, *(element.expr for element in node.indexParams)]
+        used = {element.name for element in node.indexParams if element.name}.union(*map(columns_in, expressions))
         terms = [self._term(table, element) for element in node.indexParams]
         if any(element.opclass for element in node.indexParams):
             yield self._unasked("unique", table, _alike(table, terms), "its operator class may compare in its own way")
         else:
             condition = deparsed(node.whereClause) if node.whereClause else ""
-            yield self._unique(table, terms, used, condition, bool(node.nulls_not_distinct), plain=all(element.name for element in node.indexParams) and not condition)
+            yield self._unique(table, terms, used, condition, bool(node.nulls_not_distinct), plain=not any(expressions))
 
     def _term(self, table: str, element: ast.IndexElem) -> str:
         term = quote(self.before.column(table, element.name)) if element.name else f"({deparsed(element.expr)})"
@@ -184,10 +187,10 @@ class _Asker:
         source = self._only(table)
         groups = f"FROM {source}{where} GROUP BY {listed_terms} HAVING count(*) > 1"
         key = self._key(table)
+        marked = f"SELECT {key}, count(*) OVER (PARTITION BY {listed_terms}) AS alike FROM {source}{where}"
         return self._asked("unique", table, _alike(table, terms) + (" where its condition holds" if condition else ""),
                            f"SELECT coalesce(sum(n - 1), 0)::bigint FROM (SELECT count(*) AS n {groups}) AS alike",
-                           f"SELECT {key} FROM (SELECT {key}, count(*) OVER (PARTITION BY {listed_terms}) AS alike FROM {source}{where}) AS rows WHERE alike > 1",
-                           used, plain)
+                           f"SELECT {key} FROM ({marked}) AS rows WHERE alike > 1", used, plain)
 
     def _foreign_key(self, table: str, node: ast.Constraint, columns: list[str]) -> Question:
         other = relation(node.pktable, self.schema)
@@ -220,11 +223,13 @@ class _Asker:
         name = f"{short(table)}.{quote(node.colname)}"
         if (C.CONSTR_NOTNULL in found or C.CONSTR_PRIMARY in found) and not serial and not any(kind in found for kind in _FILLED):
             some = f"SELECT count(*) FROM (SELECT FROM {self.before.table(table)} LIMIT {_COUNTED_ROWS}) AS rows"
-            yield self._asked("required column", table, f"{short(table)} has no row, for {name} would be NULL in it (counted up to {_COUNTED_ROWS})", some,
+            words = f"{short(table)} has no row, for {name} would be NULL in it (counted up to {_COUNTED_ROWS})"
+            yield self._asked("required column", table, words, some,
                               f"SELECT {self._key(table)} FROM {self.before.table(table)}", set())
         for constraint in found.values():
             if C.CONSTR_DEFAULT in found and constraint.contype in (C.CONSTR_UNIQUE, C.CONSTR_FOREIGN, C.CONSTR_CHECK):
-                yield replace(self._unasked("check", table, f"the default of {name} fulfils its constraint", f"{name} is made by this statement"), worth=Worth.NO_DATA)
+                unasked = self._unasked("check", table, f"the default of {name} fulfils its constraint", f"{name} is made by this statement")
+                yield replace(unasked, worth=Worth.NO_DATA)
 
     def _alter_domain(self, node: ast.AlterDomainStmt) -> Iterator[Question]:
         name = listed(node.typeName, self.schema)

@@ -1,4 +1,4 @@
-"""Which statements of applied files must not be run a second time, in a shadow database on the same server: those that reach beyond their database."""
+"""Which statements of applied files must not be run a second time, on the same server: those that reach beyond their database."""
 
 from __future__ import annotations
 

@@ -73,7 +73,8 @@ class Review(Shown):
                   "correct the files"),
             unknown("review.transaction", alone, "an enum value is named in the transaction that adds it, it seems: " + ", ".join(early),
                     remedy="add the value in a file before; if that text is something else, approve") if early and not fails
-            else check("review.transaction", alone, not fails, ", ".join(fails) or "all of them", "all of them", "give those statements files of their own"),
+            else check("review.transaction", alone, not fails, ", ".join(fails) or "all of them", "all of them",
+                       "give those statements files of their own"),
             unknown("review.told", told, "not known: " + ", ".join(strange), remedy="read those statements by hand") if strange
             else check("review.told", told, True, "all of them"),
             unknown("review.lint", lint, "; ".join(self.lint_problems), remedy="install squawk-cli, or read those files by hand")
