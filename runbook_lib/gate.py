@@ -1,8 +1,9 @@
 """Gates: what must hold before a phase may act, and the person who has to agree.
 
-An approval names run, gate, plan, person, time and reason. It stands only for the plan whose hash it names: change a
-file, and it is void. Which gates need a person is set by `approvals.required`; a check that could not be made needs
-one everywhere, who was told of that very check: an approval accepts what the gate was waiting with, and nothing later.
+An approval names run, gate, plan, person, time and reason; one of the gate `plan` lists the severe findings that it
+accepts. It stands only for the plan whose hash it names: change a file, and it is void. Which gates need a person is set
+by `approvals.required`; a check that could not be made needs one everywhere, who was told of that very check: an approval
+accepts what the gate was waiting with, and nothing later.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def approve(run: Run, gate: str, reason: str, *, refused: bool = False, way: str
         the record, as it stands in approvals.jsonl.
     """
     record = {"run": run.id, "gate": gate, "plan": plan_hash(run), "person": person(), "at": stamp(),
-              "reason": reason, "decision": "refused" if refused else "approved", "could_not_check": _waits_with(run, gate)} | ({"way": way} if way else {})
+              "reason": reason, "decision": "refused" if refused else "approved", "could_not_check": _waits_with(run, gate),
+              "accepts": (run.read_evidence("plan") or {}).get("severe", []) if gate == "plan" and not refused else []} | ({"way": way} if way else {})
     run.approve(record)
     run.journal("gate refused" if refused else "gate approved", gate=gate, reason=reason)
     return record

@@ -105,6 +105,8 @@ class Prisma(Section):
 
     project: Location
     schema_file: Location | None = Field(default=None, alias="schema")
+    deployed_schema: Location | None = None
+    """The Prisma schema of the client that runs now, file or folder."""
     migrations: Location | None = None
     url_variable: str = "DATABASE_URL"
     engine: Literal["installed", "offline"] = "installed"

@@ -14,7 +14,7 @@ from runbook_lib.phases.attempts import Attempts
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, up_to_date
-from runbook_lib.phases.plan import contents, window_check
+from runbook_lib.phases.plan import changes, contents, window_check
 from runbook_lib.phases.rehearse import durations
 from runbook_lib.phases.server import minute_checks
 from runbook_lib.phases.start import applied
@@ -70,7 +70,7 @@ class Migrate(Phase):
             if not pending:
                 return Table("Already applied: nothing is pending", ("file", "seconds"), [])
             self.require_gate("saved")
-            forecast = (self.run.read_evidence("rehearsal") or {}).get("migrate_s")
+            forecast = (self.run.read_evidence("forecast") or {}).get("migrate_s")
             self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
             attempts, began = Attempts(self, forecast), time.monotonic()
             try:
@@ -87,11 +87,11 @@ class Migrate(Phase):
                      list(durations(applied(self.db, self.target), files).items()))
 
     def forecast(self) -> Any:
-        """The forecast of the rehearsal beside what happened."""
-        actual = self.run.read_evidence("migration") or {}
-        promised = actual.get("forecast_s")
-        rows = {"forecast (rehearsal)": promised or 0.0, "actual": actual.get("seconds", 0.0)}
-        return charts.durations(f"The migration took {rows['actual']:.1f} s; the rehearsal had said {rows['forecast (rehearsal)']:.1f} s", rows)
+        """What the rehearsal and the forecast had said, beside what happened; the next forecast learns from it."""
+        actual, said = self.run.read_evidence("migration") or {}, self.run.read_evidence("forecast") or {}
+        rows = {"rehearsed": said.get("rehearsed_migrate_s", 0.0), "forecast": actual.get("forecast_s") or 0.0, "actual": actual.get("seconds", 0.0)}
+        why = said.get("correction", "not corrected")
+        return charts.durations(f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s ({why})", rows)
 
     def verify(self) -> Checks:
         """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
@@ -167,11 +167,9 @@ class Migrate(Phase):
             return check("migrate.plan", title, False, "there is no plan", "a plan", "run 10_plan")
         if self._already(plan["files"]):
             return check("migrate.plan", title, True, f"{plan['hash'][:16]}, already applied by this run: only the proof is left", "unchanged")
-        current = contents(self, plan["findings"])
-        already = set(plan["files"]) - set(current["files"])
-        changed = [key for key, value in current.items() if value != plan[key]]
-        return check("migrate.plan", title, not changed, f"changed: {', '.join(changed)}" if changed else plan["hash"][:16], "unchanged",
-                     "plan again: run 10_plan" + (f" ({', '.join(sorted(already))} no longer pending)" if already else ""))
+        changed = changes(plan, contents(self))
+        return check("migrate.plan", title, not changed, "; ".join(changed) or plan["hash"][:16], "unchanged",
+                     "plan again: run 10_plan, and approve what it then says")
 
     def _already(self, planned: dict[str, str]) -> bool:
         """Whether this run was stopped, or waited for a person, after it had applied every file of the plan as it was reviewed."""

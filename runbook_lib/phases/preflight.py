@@ -1,7 +1,8 @@
-"""40 Preflight: credentials, rights, disk, versions, connectivity, monitoring, and the backup's files once more."""
+"""40 Preflight: credentials, rights, disk, versions, connectivity, monitoring, the backup's files once more, and go or no-go."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check, not_configured
@@ -10,6 +11,7 @@ from runbook_lib.params import dereference
 from runbook_lib.phases import server
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
+from runbook_lib.phases.forecast import Forecast, forecast, free_bytes
 from runbook_lib.postgres import health
 from runbook_lib.process import run as run_command
 from runbook_lib.service import monitoring
@@ -68,6 +70,21 @@ class Preflight(Phase):
     def backup(self) -> Checks:
         """The backup of this run: proven, fresh, restorable in time, its files re-hashed."""
         return self.look("backup", Checks("The way back", backup_checks(self)))
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """What the night will take: the rehearsal's figures, corrected by past runs."""
+        found = forecast(self)
+        self.run.write_evidence("forecast", found)
+        return found
+
+    def go_or_no_go(self) -> Checks:
+        """The forecast against the budgets of the parameters."""
+        return self.look("forecast", self.forecast.checks(self.params, lambda: free_bytes(self)))
+
+    def chart(self) -> Any:
+        """Forecast against window."""
+        return self.forecast.chart(self.params)
 
     def require(self, *results: Checks) -> None:
         """Let the run go on only where nothing failed; what could not be checked needs a person."""

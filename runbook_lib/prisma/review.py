@@ -62,12 +62,19 @@ class Review(Shown):
     def checks(self) -> Checks:
         """Whether the review saw everything: what was not understood could not be checked."""
         refused = [f"{item.file}:{item.line}" for item in self.findings if item.rule in ("syntax-error", "byte-order-mark")]
+        fails = [f"{item.file}:{item.line}" for item in self.findings if item.rule == "cannot-run-in-transaction"]
+        early = [f"{item.file}:{item.line}" for item in self.findings if item.rule == "enum-value-used-too-early"]
         strange = [f"{item.file}:{item.line}" for item in self.findings if item.rule == "not-understood"]
         lint = "the linter squawk read every file"
+        alone = "every statement may run in the transaction in which Prisma sends it"
         told = "what every statement does is known"
         return Checks("The review", [
             check("review.syntax", "PostgreSQL's parser accepts every file", not refused, ", ".join(refused) or "all of them", "all of them",
                   "correct the files"),
+            unknown("review.transaction", alone, "an enum value is named in the transaction that adds it, it seems: " + ", ".join(early),
+                    remedy="add the value in a file before; if that text is something else, approve") if early and not fails
+            else check("review.transaction", alone, not fails, ", ".join(fails) or "all of them", "all of them",
+                       "give those statements files of their own"),
             unknown("review.told", told, "not known: " + ", ".join(strange), remedy="read those statements by hand") if strange
             else check("review.told", told, True, "all of them"),
             unknown("review.lint", lint, "; ".join(self.lint_problems), remedy="install squawk-cli, or read those files by hand")

@@ -166,8 +166,12 @@ class Finding:
     source: str = "runbook"
 
     def as_dict(self) -> dict[str, Any]:
-        """For evidence files and the plan's hash."""
+        """For evidence files."""
         return asdict(self) | {"severity": self.severity.value}
+
+    def named(self) -> dict[str, Any]:
+        """What it is and where, for the plan's hash: without sentences, whose numbers change while nothing of the plan does."""
+        return {key: value for key, value in self.as_dict().items() if key not in ("why", "safer")}
 
 
 Sizes = Mapping[str, Mapping[str, Any]]

@@ -1,4 +1,5 @@
-"""A night in small: a Prisma project, its database, and a run that has come to the deployment; and the others who use the database."""
+"""Phases on a real database and a small Prisma project, without notebooks; and a night in small: a run that has come to the
+deployment, and the others who use the database."""
 
 from __future__ import annotations
 
@@ -23,10 +24,12 @@ from runbook_lib.phases.announce import Announce
 from runbook_lib.phases.base import Phase, identify
 from runbook_lib.phases.migrate import Migrate
 from runbook_lib.phases.plan import Plan
+from runbook_lib.phases.start import examine
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
-from runbook_lib.prisma import cli
+from runbook_lib.prisma import cli, history
+from runbook_lib.prisma.project import Project
 from runbook_lib.run import create
-from tests.prisma.conftest import INIT, Make, make, rows
+from tests.prisma.conftest import INIT, Make, lay_out, make, rows
 
 __all__ = ["make"]
 
@@ -65,6 +68,7 @@ class Night:
         """Another phase of the same run, as a second kernel would have it; its gate is open, too."""
         made = Migrate(self.phase.run)
         made.pass_gate("migrate", Checks("Open", []))
+        made.save()
         self.others.callback(made._give_back)
         return made
 
@@ -144,7 +148,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def template(server: Server, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database to which the first migration was applied, to be copied."""
     folder = tmp_path_factory.mktemp("template")
-    project = make.__wrapped__(folder, sample)(INIT)  # type: ignore[attr-defined]  # the fixture's function, for a folder that lasts
+    project = lay_out(folder / "project", sample, INIT)
     with Database(Target.parse(server.url())) as admin:
         admin.execute("CREATE DATABASE night TEMPLATE template0")
     cli.deploy(project, server.url("night"))
@@ -177,6 +181,7 @@ def night(make: Make, template: str, server: Server, tmp_path: Path) -> Iterator
             announce.fix_the_state_before()
             run.begin_phase("migrate", "60_migrate.ipynb")
             phase.pass_gate("migrate", Checks("Open", []))
+            phase.save()
             made = Night(url, phase)
             stack.enter_context(made.others)
             return made
@@ -223,3 +228,54 @@ def small_disk(server: Server, tmp_path: Path) -> Iterator[str]:
         yield name
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+Opened = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def initial(server: Server, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database to which the real CLI applied `INIT`; nobody connects to it."""
+    with Database(Target.parse(server.url())) as db:
+        db.execute("CREATE DATABASE template_init TEMPLATE template0")
+    cli.deploy(lay_out(tmp_path_factory.mktemp("init") / "project", sample, INIT), server.url("template_init"))
+    return "template_init"
+
+
+@pytest.fixture
+def deployed(server: Server, initial: str) -> Iterator[str]:
+    """The URL of a copy of it."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with Database(Target.parse(server.url())) as db:
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier(name), identifier(initial)))
+        yield server.url(name)
+        db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier(name)))
+
+
+def enter(url: str, project: Project, name: str) -> None:
+    """A file of the project enters Prisma's history as applied; nothing is run."""
+    file = history.MigrationFile.read(project.migrations / name / "migration.sql")
+    with Database(Target.parse(url)) as db:
+        db.execute("INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count) VALUES (%s, %s, %s, now(), 1)",
+                   [name, file.sha256, name])
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    """Opens a phase of a new run: of this class, this project, the database of this URL."""
+    phases: list[Phase] = []
+
+    def made(cls: type[Phase], project: Project, url: str, **sections: Any) -> Phase:
+        (tmp_path / "database_url").write_text(url)
+        prisma = {"project": str(project.folder), "engine": "offline", "environment": dict(project.environment), **sections.pop("prisma", {})}
+        values = {"environment": {"name": "tests", "archive": str(tmp_path / "archive")}, "engineer": "Test Engineer",
+                  "database": {"url": f"file:{tmp_path / 'database_url'}"}, "prisma": prisma, "backup": {"directory": str(tmp_path / "backups")}, **sections}
+        found = examine(params.parse(values))
+        run = create(values, list(found.pending), found.target)
+        run.begin_phase(cls.name, f"{cls.name}.ipynb")
+        phases.append(cls(run))
+        return phases[-1]
+
+    yield made
+    for phase in phases:
+        phase._give_back()
