@@ -244,11 +244,15 @@ def _globals(target: Target, folder: Path, application_name: str, tools: Tools) 
     path = folder / "globals.sql"
     path.touch(0o600)
     command = [tools.path("pg_dumpall"), "--globals-only", "--no-role-passwords", "--no-password", f"--database={target.database}", "-f", str(path)]
-    done = run(command, env=target.environment(application_name, statement_timeout="60s"), check=False, timeout_s=120)
-    if done.status == 0:
-        return ""
-    path.unlink()
-    return next((line for line in done.output.splitlines() if "error:" in line), f"pg_dumpall ended with status {done.status}")
+    try:
+        with failures_named("pg_dumpall", f"{folder} is no backup"):
+            run(command, env=target.environment(application_name, statement_timeout="60s"), timeout_s=120)
+    except ToolError as error:
+        if "permission denied" not in error.message:
+            raise
+        path.unlink()
+        return error.message.partition(" is no backup: ")[2]
+    return ""
 
 
 @contextmanager
