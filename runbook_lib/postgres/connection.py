@@ -27,6 +27,8 @@ _TO_LIBPQ = {"sslmode": "sslmode", "sslrootcert": "sslrootcert", "sslcert": "ssl
 _SESSION = {"client_connection_check_interval": "1s", "client_min_messages": "warning"}
 LOST = "find out in the server's log who ended the session or stopped the server, and repeat"
 """What to do where a session, or the one that holds the instant, is gone."""
+NO_DDL = "keep DDL, TRUNCATE and VACUUM FULL away and repeat"
+"""What to do where a table changed while an earlier instant of it was read."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
 from runbook_lib.postgres import catalog, snapshot
 from runbook_lib.postgres.backup import Backup, File, flush, hashes, seal
-from runbook_lib.postgres.connection import Database, Target, query, translated
+from runbook_lib.postgres.connection import NO_DDL, Database, Target, query, translated
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.postgres.program import MORE_LOCKS, Progress, carry_out, failures_named, remedy_of
@@ -228,7 +228,7 @@ def _require_unchanged(target: Target, application_name: str, before: Mapping[st
     if changed:
         raise DatabaseError(f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
                             f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup",
-                            "keep DDL, TRUNCATE and VACUUM FULL away and repeat")
+                            NO_DDL)
 
 
 def _schema(folder: Path, tools: Tools) -> None:

@@ -10,9 +10,10 @@ from faults import arrived, fill, nothing_works_for, process, small_disk, unharm
 
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
-from runbook_lib.postgres import content, dump, snapshot
+from runbook_lib.postgres import catalog, content, dump, snapshot
 from runbook_lib.postgres.backup import load, unfinished
 from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.restore import prove
 from runbook_lib.postgres.tools import Tools
 
 NAME = "runbook/test/faults/dump"
@@ -134,3 +135,73 @@ def test_the_session_that_holds_the_instant_ended_by_somebody_is_said_and_there_
         with pytest.raises((ToolError, DatabaseError)) as caught:
             dump.make(source, tmp_path / "b", "holder", tools=programs)
     assert "find out in the server's log who ended the session" in caught.value.remedy and not (tmp_path / "b").exists()
+
+
+@pytest.fixture(scope="module")
+def few(source: Target) -> Iterator[Target]:
+    """A small database, to be copied and changed."""
+    target = source.named("few")
+    with Database(source.named("postgres"), NAME) as admin:
+        admin.execute("CREATE DATABASE few")
+        with Database(target, NAME) as db:
+            db.execute(FEW)
+        yield target
+        admin.execute("DROP DATABASE few WITH (FORCE)")
+
+
+@pytest.fixture
+def copied(few: Target, admin: Database) -> Iterator[Target]:
+    """A copy of it."""
+    admin.execute("CREATE DATABASE changed TEMPLATE few")
+    yield few.named("changed")
+    admin.execute("DROP DATABASE changed WITH (FORCE)")
+
+
+UNSEEN = """CREATE TABLE more AS SELECT 1 AS a; ALTER TABLE kept ADD COLUMN c int DEFAULT 1; CREATE INDEX late ON kept (a);
+            CREATE OR REPLACE VIEW seen AS SELECT id, a FROM kept WHERE a > 6; ALTER TABLE other DROP CONSTRAINT other_kept_fkey;
+            ALTER TABLE other OWNER TO pg_monitor"""
+"""What a transaction that began before does not see."""
+REFUSED = {
+    "ALTER TABLE kept ADD COLUMN c uuid DEFAULT gen_random_uuid()": "rewritten while they were dumped.*public.kept",
+    "DROP VIEW seen; ALTER TABLE kept ALTER COLUMN a TYPE bigint": "could not open relation|does not exist|rewritten",
+    "ALTER TABLE kept DROP COLUMN b": 'column "b".* does not exist',
+    "ALTER TABLE kept RENAME TO renamed": 'relation "public.kept" does not exist',
+    "ALTER TABLE kept RENAME COLUMN b TO c": 'column "b".* does not exist',
+    "ALTER TABLE kept SET SCHEMA pg_catalog": 'relation "public.kept" does not exist',
+    "DROP TABLE other": 'relation "public.other" does not exist',
+    "TRUNCATE other": "truncated or rewritten while they were dumped.*public.other",
+    "VACUUM FULL other": "truncated or rewritten while they were dumped.*public.other",
+    "DROP TABLE other; CREATE TABLE other (id int PRIMARY KEY, kept int)": "cache lookup failed|could not open relation|dropped, truncated or rewritten.*public.other",
+}
+MOMENTS = {"before pg_dump": (dump, "_pg_dump"), "before the content is read": (snapshot, "take")}
+
+
+def changing(patch: pytest.MonkeyPatch, moment: str, target: Target, statements: str) -> None:
+    """Let somebody change the schema at that moment of the next dump."""
+    def change() -> None:
+        with Database(target, NAME) as db:
+            for statement in statements.split("; "):
+                db.execute(statement)
+
+    before(patch, *MOMENTS[moment], change)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ddl_that_the_instant_does_not_see_leaves_a_backup_of_the_state_before(
+        copied: Target, programs: Tools, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Database(copied, NAME) as db:
+        schema = catalog.read(db)
+    with monkeypatch.context() as patch:
+        changing(patch, moment, copied, UNSEEN)
+        made = dump.make(copied, tmp_path / "b", NAME, tools=programs)
+    assert prove(made, copied, NAME, tools=programs).identical and made.catalog() == schema
+
+
+@pytest.mark.parametrize("ddl", REFUSED)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ddl_that_takes_rows_from_the_instant_is_said_and_there_is_no_backup(
+        copied: Target, programs: Tools, tmp_path: Path, ddl: str, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changing(monkeypatch, moment, copied, ddl)
+    with pytest.raises((ToolError, DatabaseError), match=REFUSED[ddl]) as caught:
+        dump.make(copied, tmp_path / "b", NAME, tools=programs)
+    assert caught.value.remedy == "keep DDL, TRUNCATE and VACUUM FULL away and repeat" and not (tmp_path / "b").exists()
