@@ -274,9 +274,10 @@ def _dropped_where_it_fails(target: Target, application_name: str) -> Iterator[N
             with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
                 databases.drop(admin, target.database)
         except DatabaseError as second:
-            first = error.message if isinstance(error, RunbookError) else type(error).__name__
+            first, remedy = (error.message, error.remedy) if isinstance(error, RunbookError) else (type(error).__name__, "")
+            left = "it is marked as unfinished: the next restore of that name, or the next proof, drops it"
             raise DatabaseError(f"{first}. Dropping {target.database} failed, too: {second.message}",
-                                "it is marked as unfinished: the next restore of that name, or the next proof, drops it", sqlstate=second.sqlstate) from error
+                                f"{remedy}\n→ {left}" if remedy else left, sqlstate=second.sqlstate) from error
         raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,16 +54,19 @@ def _state(target: Target) -> tuple[snapshot.Snapshot, catalog.Catalog]:
 
 
 @contextmanager
-def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
-    """A file system of its own that is soon full."""
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0777", "tmpfs", str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def small_disk(mebibytes: int) -> Iterator[Path]:
+    """A file system of its own that is soon full, in a folder that the server reaches, too."""
+    with tempfile.TemporaryDirectory(prefix="small-disk-") as name:
+        Path(name).chmod(0o755)
+        folder = Path(name) / "disk"
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0777", "tmpfs", str(folder)], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(folder: Path) -> Path:
@@ -72,6 +76,18 @@ def fill(folder: Path) -> Path:
         while True:
             file.write(b"\0" * 4096)
     return path
+
+
+def before(patch: pytest.MonkeyPatch, module: object, name: str, happens: Callable[[], object]) -> None:
+    """Let something happen once, right before a function of the runbook is called."""
+    real, todo = getattr(module, name), [happens]
+
+    def disturbed(*arguments: object, **more: object) -> object:
+        while todo:
+            todo.pop()()
+        return real(*arguments, **more)
+
+    patch.setattr(module, name, disturbed)
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults import arrived, fill, nothing_works_for, process, small_disk, unharmed, until
+from faults import arrived, before, fill, nothing_works_for, process, small_disk, unharmed, until
 
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
@@ -58,22 +58,10 @@ def test_a_dump_killed_at_any_point_is_no_backup_and_nothing_goes_on(large: Targ
     assert point == "before the first file" or unfinished(tmp_path) == (folder,)
 
 
-def before(monkeypatch: pytest.MonkeyPatch, module: object, name: str, happens: Callable[[], object]) -> None:
-    """Let something happen once, right before a function of the runbook is called."""
-    real, todo = getattr(module, name), [happens]
-
-    def disturbed(*arguments: object, **more: object) -> object:
-        while todo:
-            todo.pop()()
-        return real(*arguments, **more)
-
-    monkeypatch.setattr(module, name, disturbed)
-
-
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def disk() -> Iterator[Path]:
     """A disk with little room."""
-    with small_disk(tmp_path / "disk", 2) as folder:
+    with small_disk(2) as folder:
         yield folder
 
 

@@ -87,19 +87,6 @@ def test_a_failed_restore_leaves_no_database_and_says_what_failed(made: Backup, 
     assert "dropped again" in caught.value.message and databases.entry(admin, beside.database) is None
 
 
-def test_a_missing_owner_is_said_before_anything_is_made(made: Backup, admin: Database, programs: Tools, beside: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = made.database() | {"owner": "nobody here"}
-    monkeypatch.setattr(Backup, "database", lambda self: facts)
-    with pytest.raises(DatabaseError, match="globals.sql"):
-        restore(made, beside, NAME, tools=programs)
-    assert databases.entry(admin, beside.database) is None
-
-
-def test_what_a_killed_restore_left_is_cleared_by_the_next(made: Backup, admin: Database, programs: Tools, beside: Target) -> None:
-    databases.create(admin, beside.database, made.database(), f"{databases.UNFINISHED}of backup x, session 999999/1.5")
-    assert restore(made, beside, NAME, tools=programs).database == beside.database
-
-
 def test_a_restore_still_running_elsewhere_is_left_alone(made: Backup, admin: Database, programs: Tools, beside: Target) -> None:
     databases.create(admin, beside.database, made.database(), f"{databases.UNFINISHED}of backup x, {databases.signature(admin)}")
     with pytest.raises(UsageError, match="exists already"):
