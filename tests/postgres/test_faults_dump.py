@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from faults import arrived, before, fill, nothing_works_for, process, small_disk
 
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
-from runbook_lib.postgres import catalog, content, dump, snapshot
+from runbook_lib.postgres import catalog, content, dump, parallel, snapshot
 from runbook_lib.postgres.backup import load, unfinished
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.restore import prove
-from runbook_lib.postgres.tools import Tools
+from runbook_lib.postgres.tools import Tools, tools
 
 NAME = "runbook/test/faults/dump"
 
@@ -193,3 +194,55 @@ def test_ddl_that_takes_rows_from_the_instant_is_said_and_there_is_no_backup(
     with pytest.raises((ToolError, DatabaseError), match=REFUSED[ddl]) as caught:
         dump.make(copied, tmp_path / "b", NAME, tools=programs)
     assert caught.value.remedy == "keep DDL, TRUNCATE and VACUUM FULL away and repeat" and not (tmp_path / "b").exists()
+
+
+def tampered(folder: Path, programs: Tools, pg_dump: str) -> Tools:
+    """The programs, of which pg_dump does what the shell script says; `$real` is the real one, `$to` its folder."""
+    folder.mkdir()
+    for name in ("pg_restore", "pg_dumpall"):
+        (folder / name).symlink_to(programs.folder / name)
+    (folder / "pg_dump").write_text(f'#!/bin/sh\nreal={programs.path("pg_dump")}\nfor last; do to=$last; done\n{pg_dump}\n')
+    (folder / "pg_dump").chmod(0o755)
+    return Tools(folder, programs.version)
+
+
+WRONG = {
+    "exit 0": "pg_dump ended well and wrote no table of contents",
+    "mkdir $to": "pg_dump ended well and wrote no table of contents",
+    'mkdir $to; echo PGDMP > $to/toc.dat': "pg_restore failed.*is no backup",
+    '$real "$@" && rm "$(ls -S $to/*.dat* | head -1)"': "pg_dump ended well and wrote no rows of 1 tables",
+    '$real "$@" && : > "$(ls -S $to/*.dat* | head -1)"': "pg_dump ended well and wrote no rows of 1 tables",
+    "kill -9 $$": "pg_dump failed.*ended with status -9",
+}
+
+
+@pytest.mark.parametrize("script", WRONG)
+def test_a_pg_dump_that_does_not_do_its_work_is_found_whatever_it_says(few: Target, programs: Tools, tmp_path: Path, script: str) -> None:
+    with unharmed(few), pytest.raises(ToolError, match=WRONG[script]):
+        dump.make(few, tmp_path / "b", NAME, tools=tampered(tmp_path / "bin", programs, script), compression="none")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_program_that_is_missing_is_named(few: Target, programs: Tools, tmp_path: Path) -> None:
+    some = tampered(tmp_path / "bin", programs, '$real "$@"')
+    (some.folder / "pg_restore").unlink()
+    with pytest.raises(ToolError, match="pg_restore.* could not be started: No such file"):
+        dump.make(few, tmp_path / "b", NAME, tools=some)
+    with pytest.raises(UsageError, match="no PostgreSQL tools fit.*found: none"):
+        tools(few, some.folder)
+    assert not (tmp_path / "b").exists()
+
+
+def test_progress_tells_tables_bytes_and_how_long_still(large: Target, programs: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "EVERY_S", 0.01)
+    with Database(large, NAME) as db:
+        predicted = dump.predicted_size(db)
+    lines: list[str] = []
+    made = dump.make(large, tmp_path / "b", NAME, tools=programs, compression="gzip:9", expected_bytes=predicted.bytes, on_line=lines.append)
+    told = re.compile(r"dumped \d+ of 12 tables, \d\S* \w+ of about \d\S* \w+(, about \d+ s left)? \(\d+ s\)")
+    dumped = [line for line in lines if line.startswith("dumped")]
+    assert all(map(told.fullmatch, dumped)) and any("s left" in line for line in dumped) and dumped[-1].startswith("dumped 12 of 12 tables")
+    lines.clear()
+    prove(made, large, NAME, tools=programs, on_line=lines.append)
+    restored = [line for line in lines if line.startswith("restored")]
+    assert all(told.fullmatch(line.replace("restored", "dumped")) for line in restored) and any("s left" in line for line in restored)
