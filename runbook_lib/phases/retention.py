@@ -18,6 +18,9 @@ from runbook_lib.postgres.tools import tools
 from runbook_lib.run import FINAL, moment, now, runs, stamp, write_json
 from runbook_lib.table import Table
 
+UNFINISHED = "no backup: its dump is at work or was killed; remove the folder once none is at work"
+"""What becomes of a folder that a dump has begun and not finished."""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -52,7 +55,7 @@ def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
             shutil.rmtree(one.backup.folder)
             proof_file(one.backup.folder).unlink(missing_ok=True)
         rows.append((one.backup.folder.name, one.days, one.why or ("would be removed" if dry_run else "removed")))
-    rows += [(folder.name, None, "no backup: its dump is still at work, or was killed; remove it by hand once none is") for folder in unfinished(params.backup.directory)]
+    rows += [(folder.name, None, UNFINISHED) for folder in unfinished(params.backup.directory)]
     return Table(f"Backups in {params.backup.directory}", ("backup", "age (days)", "what becomes of it"), rows)
 
 

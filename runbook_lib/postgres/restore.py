@@ -11,8 +11,8 @@ from typing import Any
 from psycopg import sql
 
 from runbook_lib.check import Checks, check
-from runbook_lib.errors import DatabaseError, RunbookError, UsageError
-from runbook_lib.postgres import catalog, databases, disk, scratch, snapshot
+from runbook_lib.errors import DatabaseError, RunbookError
+from runbook_lib.postgres import catalog, databases, restorable, scratch, snapshot
 from runbook_lib.postgres.backup import Backup, verify_hashes
 from runbook_lib.postgres.comparison import Comparison
 from runbook_lib.postgres.connection import Database, Target, query
@@ -21,8 +21,8 @@ from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker, each
 from runbook_lib.postgres.program import Progress, carry_out
 from runbook_lib.postgres.reading import reading
-from runbook_lib.postgres.tools import Tools, fits
-from runbook_lib.table import Table, size
+from runbook_lib.postgres.tools import Tools
+from runbook_lib.table import Table
 
 OnLine = Callable[[str], None] | None
 _TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "jit": "off", "lock_timeout": "60s"}
@@ -172,10 +172,10 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
     seconds: dict[str, float] = {}
     ticker = Ticker(on_line)
     with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
-        _require_fit(tools, backup, admin)
-        _require_there(admin, backup, facts)
+        restorable.require_fit(admin, backup, tools)
+        restorable.require_there(admin, backup, facts)
         _clear_unfinished(admin, target.database)
-        _require_room(admin, backup, facts, ticker)
+        restorable.require_room(admin, backup, facts, ticker)
         databases.create(admin, target.database, facts, f"{databases.UNFINISHED}of backup {backup.sha256}, {databases.signature(admin)}")
         with _dropped_where_it_fails(target, application_name):
             with _step(seconds, "pg_restore"):
@@ -226,37 +226,6 @@ def prove(backup: Backup, server: Target, application_name: str, *, tools: Tools
         return Proof(restored, compare_with(backup, place.target, application_name, jobs=jobs, on_line=on_line))
 
 
-def _require_fit(tools: Tools, backup: Backup, admin: Database) -> None:
-    written, server = int(backup.tools.split(".")[0]), admin.server_version // 10000
-    if tools.major < written or not fits(tools.major, server):
-        raise UsageError(f"pg_restore {tools.version} cannot bring a dump of pg_dump {backup.tools} up on a server of version {server}",
-                         f"name tools of version {written} in `database: tools:`")
-
-
-def _require_there(admin: Database, backup: Backup, facts: Mapping[str, Any]) -> None:
-    wanted = {"roles": facts.get("roles", []), "extensions": list(backup.snapshot.extensions)}
-    lacking = admin.rows(query("restore_lacking"), wanted)
-    if lacking:
-        raise UsageError(f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: {_some([row['what'] for row in lacking])}",
-                         "\n→ ".join(dict.fromkeys(_LACKING[row["kind"]] for row in lacking)))
-
-
-_LACKING = {
-    "role": "create the roles first: globals.sql of the backup has them (without passwords)",
-    "extension": "install the packages that bring the extensions on the server (Debian: postgresql-contrib has PostgreSQL's own)",
-}
-
-
-def _require_room(admin: Database, backup: Backup, facts: Mapping[str, Any], ticker: Ticker) -> None:
-    """Refuse where the server is known to lack the room that the database took when it was dumped."""
-    needed, place = backup.snapshot.database_bytes, disk.tablespace(admin, facts["tablespace"])
-    if place.free_bytes is None:
-        ticker(f"whether the server has the {size(needed)} that the database took is not known: {place.why}", last=True)
-    elif place.free_bytes < needed:
-        raise UsageError(f"the server has no room for a restore: the database took {size(needed)}, {size(place.free_bytes)} are free in {place.path} "
-                         f"({place.place})", "free space there, or restore on another server")
-
-
 def _clear_unfinished(admin: Database, name: str) -> None:
     """Drop what a killed restore left behind: a database that our own comment calls unfinished, its maker gone."""
     there = databases.entry(admin, name)
@@ -274,11 +243,15 @@ def _dropped_where_it_fails(target: Target, application_name: str) -> Iterator[N
             with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
                 databases.drop(admin, target.database)
         except DatabaseError as second:
-            first, remedy = (error.message, error.remedy) if isinstance(error, RunbookError) else (type(error).__name__, "")
-            left = "it is marked as unfinished: the next restore of that name, or the next proof, drops it"
-            raise DatabaseError(f"{first}. Dropping {target.database} failed, too: {second.message}",
-                                f"{remedy}\n→ {left}" if remedy else left, sqlstate=second.sqlstate) from error
+            if isinstance(error, RunbookError):
+                raise _both(error, second, target.database) from error
         raise
+
+
+def _both(first: RunbookError, second: DatabaseError, name: str) -> DatabaseError:
+    left = "it is marked as unfinished: the next restore of that name, or the next proof, drops it"
+    return DatabaseError(f"{first.message}. Dropping {name} failed, too: {second.message}", "\n→ ".join(filter(None, [first.remedy, left])),
+                         sqlstate=second.sqlstate)
 
 
 def _pg_restore(backup: Backup, target: Target, application_name: str, tools: Tools, jobs: int, timeout_s: float | None, admin: Database,
@@ -294,10 +267,9 @@ def _pg_restore(backup: Backup, target: Target, application_name: str, tools: To
 def _size(admin: Database, name: str) -> int | None:
     """How large the database is by now; `None` where the server does not say: pg_restore will tell why."""
     try:
-        there = databases.entry(admin, name)
+        return int(admin.value("SELECT pg_database_size(%s::name)", [name]))
     except DatabaseError:
         return None
-    return there.bytes if there else None
 
 
 def _analyze(target: Target, application_name: str, jobs: int) -> None:

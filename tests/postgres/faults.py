@@ -54,6 +54,19 @@ def _state(target: Target) -> tuple[snapshot.Snapshot, catalog.Catalog]:
 
 
 @contextmanager
+def made_database(server: Target, name: str, statements: str, template: str = "template0") -> Iterator[Target]:
+    """A database of that name which holds what the statements make; dropped at the end."""
+    with Database(server.named("postgres"), "runbook/test/faults") as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            with Database(server.named(name), "runbook/test/faults") as db:
+                db.execute(statements)
+            yield server.named(name)
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
 def small_disk(mebibytes: int) -> Iterator[Path]:
     """A file system of its own that is soon full, in a folder that the server reaches, too."""
     with tempfile.TemporaryDirectory(prefix="small-disk-") as name:
@@ -110,7 +123,7 @@ def arrived(child: subprocess.Popen[bytes]) -> bool:
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for something that comes about by itself."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"not seen: {what}"
         time.sleep(0.01)

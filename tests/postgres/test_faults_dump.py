@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults import arrived, before, fill, nothing_works_for, process, small_disk, unharmed, until
+from faults import arrived, before, fill, made_database, nothing_works_for, process, small_disk, unharmed, until
 
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
@@ -23,13 +23,9 @@ NAME = "runbook/test/faults/dump"
 @pytest.fixture(scope="module")
 def large(source: Target) -> Iterator[Target]:
     """The rich database with a table whose dump takes a while."""
-    target = source.named("large")
-    with Database(source.named("postgres"), NAME) as admin:
-        admin.execute("CREATE DATABASE large TEMPLATE source")
-        with Database(target, NAME) as db:
-            db.execute("CREATE TABLE big AS SELECT g, md5(g::text) AS a, md5((g + 1)::text) AS b FROM generate_series(1, 150000) AS g")
+    rows = "CREATE TABLE big AS SELECT g, md5(g::text) AS a, md5((g + 1)::text) AS b FROM generate_series(1, 150000) AS g"
+    with made_database(source, "large", rows, "source") as target:
         yield target
-        admin.execute("DROP DATABASE large WITH (FORCE)")
 
 
 KILLED = {
@@ -129,21 +125,15 @@ def test_the_session_that_holds_the_instant_ended_by_somebody_is_said_and_there_
 @pytest.fixture(scope="module")
 def few(source: Target) -> Iterator[Target]:
     """A small database, to be copied and changed."""
-    target = source.named("few")
-    with Database(source.named("postgres"), NAME) as admin:
-        admin.execute("CREATE DATABASE few")
-        with Database(target, NAME) as db:
-            db.execute(FEW)
+    with made_database(source, "few", FEW) as target:
         yield target
-        admin.execute("DROP DATABASE few WITH (FORCE)")
 
 
 @pytest.fixture
-def copied(few: Target, admin: Database) -> Iterator[Target]:
+def copied(few: Target) -> Iterator[Target]:
     """A copy of it."""
-    admin.execute("CREATE DATABASE changed TEMPLATE few")
-    yield few.named("changed")
-    admin.execute("DROP DATABASE changed WITH (FORCE)")
+    with made_database(few, "changed", "", "few") as target:
+        yield target
 
 
 UNSEEN = """CREATE TABLE more AS SELECT 1 AS a; ALTER TABLE kept ADD COLUMN c int DEFAULT 1; CREATE INDEX late ON kept (a);

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults import arrived, before, fill, nothing_works_for, process, small_disk, unharmed, until
+from faults import arrived, before, fill, made_database, nothing_works_for, process, small_disk, unharmed, until
 
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
-from runbook_lib.postgres import databases, disk, dump, scratch
+from runbook_lib.postgres import databases, disk, dump, restorable, scratch
 from runbook_lib.postgres import restore as module
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.connection import Database, Target
@@ -23,14 +22,6 @@ from runbook_lib.postgres.restore import compare_with, prove, restore
 from runbook_lib.postgres.tools import Tools
 
 NAME = "runbook/test/faults/restore"
-
-
-@pytest.fixture
-def beside(source: Target, admin: Database) -> Iterator[Target]:
-    """A name for the restored database, which is dropped afterwards."""
-    target = source.named(f"restored_{uuid.uuid4().hex[:8]}")
-    yield target
-    databases.drop(admin, target.database)
 
 
 @pytest.fixture
@@ -58,20 +49,14 @@ def test_a_server_without_room_is_said_before_anything_is_made(
     assert databases.entry(admin, beside.database) is None
 
 
-def test_a_disk_that_is_full_when_the_database_is_made_is_named(
-        tight: tuple[Backup, Path], source: Target, admin: Database, programs: Tools, beside: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at, step, said", [(databases, "create", "could not be made: .*53100"),
+                                            (module, "_pg_restore", "is dropped again: .*No space left on device")])
+def test_a_disk_that_is_full_by_then_is_named_and_has_its_room_back(
+        tight: tuple[Backup, Path], source: Target, admin: Database, programs: Tools, beside: Target, at: object, step: str, said: str,
+        monkeypatch: pytest.MonkeyPatch) -> None:
     made, folder = tight
-    before(monkeypatch, databases, "create", lambda: fill(folder))
-    with unharmed(source.named("tight")), pytest.raises(DatabaseError, match="could not be made: .*53100") as caught:
-        restore(made, beside, NAME, tools=programs)
-    assert caught.value.remedy == FREE and databases.entry(admin, beside.database) is None
-
-
-def test_a_disk_that_is_full_while_rows_are_copied_is_named_and_has_its_room_back(
-        tight: tuple[Backup, Path], source: Target, admin: Database, programs: Tools, beside: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, folder = tight
-    before(monkeypatch, module, "_pg_restore", lambda: (admin.execute("CHECKPOINT"), fill(folder)))
-    with unharmed(source.named("tight")), pytest.raises(ToolError, match="is dropped again: .*No space left on device") as caught:
+    before(monkeypatch, at, step, lambda: (admin.execute("CHECKPOINT"), fill(folder)))
+    with unharmed(source.named("tight")), pytest.raises((ToolError, DatabaseError), match=said) as caught:
         restore(made, beside, NAME, tools=programs)
     assert caught.value.remedy == FREE and databases.entry(admin, beside.database) is None
 
@@ -95,7 +80,7 @@ FREE = "the server's disk is full: free space there, and repeat"
 def test_room_that_cannot_be_known_is_said_and_not_assumed(made: Backup, admin: Database, programs: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(disk, "_proven", lambda *_: False)
-    module._require_room(admin, made, made.database(), Ticker(lines.append))
+    restorable.require_room(admin, made, made.database(), Ticker(lines.append))
     assert lines[0].startswith("whether the server has the ") and "cannot be proven to be this server's" in lines[0]
 
 
@@ -123,7 +108,7 @@ def test_a_server_that_lacks_roles_and_extensions_is_told_which_and_what_to_do(o
     other = Target.parse(bare.url("visits"))
     with unharmed(owned):
         made = dump.make(owned, tmp_path / "b", NAME, tools=programs)
-        with pytest.raises(UsageError, match="lacks what the backup needs: extension hstore; role clinic owner; role reader") as caught:
+        with pytest.raises(UsageError, match="lacks what the backup needs: extension hstore, role clinic owner, role reader") as caught:
             restore(made, other, NAME, tools=programs)
     assert "globals.sql of the backup" in caught.value.remedy and "install the packages that bring the extensions" in caught.value.remedy
     subprocess.run([programs.path("psql"), "-q", "-f", str(made.folder / "globals.sql")], env=other.named("postgres").environment(NAME), capture_output=True)
@@ -135,7 +120,7 @@ def test_a_server_that_lacks_roles_and_extensions_is_told_which_and_what_to_do(o
 
 def test_what_is_lacking_and_was_not_foreseen_has_a_remedy_too(owned: Target, bare: Server, programs: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, other = dump.make(owned, tmp_path / "b", NAME, tools=programs), Target.parse(bare.url("visits"))
-    monkeypatch.setattr(module, "_require_there", lambda *_: None)
+    monkeypatch.setattr(restorable, "require_there", lambda *_: None)
     with pytest.raises(ToolError, match='extension "hstore" is not available') as caught:
         restore(made, other, NAME, tools=programs)
     assert caught.value.remedy == "install the package that brings the extension on the server"
@@ -144,13 +129,9 @@ def test_what_is_lacking_and_was_not_foreseen_has_a_remedy_too(owned: Target, ba
 @pytest.fixture(scope="module")
 def large(source: Target, programs: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backup]:
     """The backup of a database whose restore takes a while."""
-    target = source.named("slow")
-    with Database(source.named("postgres"), NAME) as admin:
-        admin.execute("CREATE DATABASE slow")
-        with Database(target, NAME) as db:
-            db.execute("CREATE TABLE big AS SELECT g, md5(g::text) AS a FROM generate_series(1, 100000) AS g; CREATE INDEX ON big (a)")
+    rows = "CREATE TABLE big AS SELECT g, md5(g::text) AS a FROM generate_series(1, 100000) AS g; CREATE INDEX ON big (a)"
+    with made_database(source, "slow", rows) as target:
         yield dump.make(target, tmp_path_factory.mktemp("slow") / "b", NAME, tools=programs)
-        admin.execute("DROP DATABASE slow WITH (FORCE)")
 
 
 KILLED = {"while pg_restore copies": "", "before privileges and settings": "databases.apply = here", "before statistics": "restore._analyze = here"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +17,6 @@ from runbook_lib.postgres.restore import compare_with, prove, restore
 from runbook_lib.postgres.tools import Tools
 
 NAME = "runbook/test/restore"
-
-
-@pytest.fixture
-def beside(source: Target, admin: Database) -> Iterator[Target]:
-    """A name for the restored database, which is dropped afterwards."""
-    target = source.named(f"restored_{uuid.uuid4().hex[:8]}")
-    yield target
-    databases.drop(admin, target.database)
 
 
 def test_a_round_trip_is_identical_in_everything(made: Backup, admin: Database, programs: Tools, beside: Target) -> None:

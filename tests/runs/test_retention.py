@@ -54,6 +54,13 @@ def test_a_folder_without_a_manifest_is_not_touched(settings) -> None:
     assert len(retention.prune(params, 0, dry_run=False)) == 0 and (params.backup.directory / "somebodys").exists()
 
 
+def test_a_dump_that_was_killed_is_named_and_not_touched(settings) -> None:
+    params, back_up = settings
+    folder = back_up("1")
+    (folder / "manifest.json").unlink()
+    assert retention.prune(params, 0, dry_run=False).rows == [("1", None, retention.UNFINISHED)] and folder.exists()
+
+
 def test_a_drill_of_a_damaged_backup_fails(settings) -> None:
     params, back_up = settings
     data = max((back_up("1") / "dump").iterdir(), key=lambda file: file.stat().st_size)
