@@ -227,8 +227,7 @@ def _require_unchanged(target: Target, application_name: str, before: Mapping[st
     changed = sorted(name for name, file in before.items() if after.get(name) != file)
     if changed:
         raise DatabaseError(f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
-                            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup",
-                            NO_DDL)
+                            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup", NO_DDL)
 
 
 def _schema(folder: Path, tools: Tools) -> None:
@@ -248,7 +247,7 @@ def _globals(target: Target, folder: Path, application_name: str, tools: Tools) 
         with failures_named("pg_dumpall", f"{folder} is no backup"):
             run(command, env=target.environment(application_name, statement_timeout="60s"), timeout_s=120)
     except ToolError as error:
-        if "permission denied" not in error.message:
+        if error.remedy or error.status is None:  # its cause is known, and is no missing right
             raise
         path.unlink()
         return error.message.partition(" is no backup: ")[2]

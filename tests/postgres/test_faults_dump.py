@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,22 @@ def second(tmp_path: Path) -> Iterator[Server]:
 FEW = """CREATE TABLE kept (id serial PRIMARY KEY, a int, b text); INSERT INTO kept (a, b) SELECT g, md5(g::text) FROM generate_series(1, 3000) AS g;
          CREATE TABLE other (id int PRIMARY KEY, kept int REFERENCES kept); INSERT INTO other SELECT g, g FROM generate_series(1, 500) AS g;
          CREATE VIEW seen AS SELECT id, a FROM kept WHERE a > 5"""
+
+
+def test_a_server_that_crashes_while_pg_dump_copies_is_said_and_there_is_no_backup(second: Server, programs: Tools, tmp_path: Path) -> None:
+    def crash() -> None:
+        until(lambda: any((tmp_path / "b" / "dump").glob("*.dat*")), "rows in the dump")
+        second.stop("immediate")
+
+    with Database(Target.parse(second.url("few"))) as db:
+        db.execute("CREATE TABLE big AS SELECT g, md5(g::text) AS a FROM generate_series(1, 200000) AS g; CHECKPOINT")
+    with unharmed(lambda: Target.parse(second.start().url("few"))):
+        stopper = threading.Thread(target=crash)
+        stopper.start()
+        with pytest.raises(ToolError, match="pg_dump failed.*is no backup") as caught:
+            dump.make(Target.parse(second.url("few")), tmp_path / "b", NAME, tools=programs, compression="gzip:9")
+        stopper.join()
+    assert caught.value.remedy.startswith("find out in the server's log") and not (tmp_path / "b").exists()
 
 
 def test_a_server_restarted_at_any_step_is_said_and_there_is_no_backup(
@@ -191,7 +208,8 @@ def tampered(folder: Path, programs: Tools, pg_dump: str) -> Tools:
     folder.mkdir()
     for name in ("pg_restore", "pg_dumpall"):
         (folder / name).symlink_to(programs.folder / name)
-    (folder / "pg_dump").write_text(f'#!/bin/sh\nreal={programs.path("pg_dump")}\nfor last; do to=$last; done\n{pg_dump}\n')
+    asked = 'case " $* " in *" -Fd "*) ;; *) exec $real "$@" ;; esac'  # for its version and what it can compress
+    (folder / "pg_dump").write_text(f'#!/bin/sh\nreal={programs.path("pg_dump")}\n{asked}\nfor to; do :; done\n{pg_dump}\n')
     (folder / "pg_dump").chmod(0o755)
     return Tools(folder, programs.version)
 
@@ -209,7 +227,7 @@ WRONG = {
 @pytest.mark.parametrize("script", WRONG)
 def test_a_pg_dump_that_does_not_do_its_work_is_found_whatever_it_says(few: Target, programs: Tools, tmp_path: Path, script: str) -> None:
     with unharmed(few), pytest.raises(ToolError, match=WRONG[script]):
-        dump.make(few, tmp_path / "b", NAME, tools=tampered(tmp_path / "bin", programs, script), compression="none")
+        dump.make(few, tmp_path / "b", NAME, tools=tampered(tmp_path / "bin", programs, script))
     assert not (tmp_path / "b").exists()
 
 
