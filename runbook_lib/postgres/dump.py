@@ -206,7 +206,8 @@ def _pg_dump(target: Target, folder: Path, application_name: str, tools: Tools, 
              lock_timeout_s: float, timeout_s: float | None, progress: Progress) -> None:
     command = [tools.path("pg_dump"), "-Fd", "-j", str(jobs), "-Z", spelled(compression, tools.major), "--verbose", "--no-password",
                f"--snapshot={snapshot_id}", f"--lock-wait-timeout={round(lock_timeout_s * 1000)}", "-f", str(folder / "dump")]
-    carry_out(command, target.environment(application_name), f"{folder} is no backup", timeout_s=timeout_s, progress=progress, remedy="correct it and repeat")
+    carry_out(command, target.environment(application_name), f"{folder} is no backup", timeout_s=timeout_s, progress=progress,
+              remedy="correct it and repeat")
     if not (folder / "dump" / "toc.dat").is_file():
         raise ToolError(f"pg_dump ended well and wrote no table of contents, {folder} is no backup", f"is {tools.path('pg_dump')} PostgreSQL's own?")
     flush(folder)
@@ -218,7 +219,8 @@ def _require_whole(folder: Path, tools: Tools, files: Mapping[str, File]) -> Non
     there = {name.removeprefix("dump/").split(".")[0] for name, file in files.items() if file.bytes}
     lacking = [line for line in done.output.splitlines() if " TABLE DATA " in line and line.split(";")[0] not in there]
     if lacking:
-        raise ToolError(f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}", "look at the disk, and repeat")
+        raise ToolError(f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}",
+                        "look at the disk, and repeat")
 
 
 def _require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:

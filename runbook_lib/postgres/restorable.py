@@ -30,7 +30,8 @@ def require_there(admin: Database, backup: Backup, facts: Mapping[str, Any]) -> 
     wanted = {"roles": facts.get("roles", []), "extensions": list(backup.snapshot.extensions)}
     lacking = admin.rows(query("restore_lacking"), wanted)
     if lacking:
-        raise UsageError(f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: {', '.join(row['what'] for row in lacking)}",
+        named = ", ".join(row["what"] for row in lacking)
+        raise UsageError(f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: {named}",
                          "\n→ ".join(dict.fromkeys(_LACKING[row["kind"]] for row in lacking)))
 
 

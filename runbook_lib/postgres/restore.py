@@ -257,7 +257,8 @@ def _both(first: RunbookError, second: DatabaseError, name: str) -> DatabaseErro
 def _pg_restore(backup: Backup, target: Target, application_name: str, tools: Tools, jobs: int, timeout_s: float | None, admin: Database,
                 ticker: Ticker) -> None:
     quoted = target.database.replace("\\", "\\\\").replace("'", "\\'")
-    command = [tools.path("pg_restore"), "--exit-on-error", "-j", str(jobs), "--verbose", "--no-password", "-d", f"dbname='{quoted}'", str(backup.dump)]
+    command = [tools.path("pg_restore"), "--exit-on-error", "-j", str(jobs), "--verbose", "--no-password", "-d", f"dbname='{quoted}'",
+               str(backup.dump)]
     tables = sum(not state.excluded for state in backup.snapshot.tables.values())
     progress = Progress(ticker, "restored", tables, lambda: _size(admin, target.database), backup.snapshot.database_bytes)
     carry_out(command, target.environment(application_name, **_TUNED), f"only {target.database} was touched, and is dropped again",

@@ -1,4 +1,7 @@
-"""A dump that is disturbed: killed, out of room, its server gone, its tables changed. The source is as it was, and what lies in the folder is said."""
+"""A dump that is disturbed: killed, out of room, its server gone, its tables changed.
+
+The source is as it was, and what lies in the folder is said.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +170,8 @@ REFUSED = {
     "DROP TABLE other": 'relation "public.other" does not exist',
     "TRUNCATE other": "truncated or rewritten while they were dumped.*public.other",
     "VACUUM FULL other": "truncated or rewritten while they were dumped.*public.other",
-    "DROP TABLE other; CREATE TABLE other (id int PRIMARY KEY, kept int)": "cache lookup failed|could not open relation|dropped, truncated or rewritten.*public.other",
+    "DROP TABLE other; CREATE TABLE other (id int PRIMARY KEY, kept int)":
+        "cache lookup failed|could not open relation|dropped, truncated or rewritten.*public.other",
 }
 MOMENTS = {"before pg_dump": (dump, "_pg_dump"), "before the content is read": (snapshot, "take")}
 

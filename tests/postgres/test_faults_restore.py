@@ -1,4 +1,7 @@
-"""A restore that is disturbed: no room, no role, no extension, killed. The source is as it was, what is left is known as ours, and the next one clears it."""
+"""A restore that is disturbed: no room, no role, no extension, killed.
+
+The source is as it was, what is left is known as ours, and the next one clears it.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def test_a_server_without_room_is_said_before_anything_is_made(
         tight: tuple[Backup, Path], source: Target, admin: Database, programs: Tools, beside: Target) -> None:
     made, folder = tight
     fill(folder)
-    with unharmed(source.named("tight")), pytest.raises(UsageError, match=r"the server has no room for a restore: the database took .*, 0 B are free in .*tight"):
+    with unharmed(source.named("tight")), pytest.raises(UsageError, match=r"no room for a restore: the database took .*, 0 B are free in .*tight"):
         restore(made, beside, NAME, tools=programs)
     assert databases.entry(admin, beside.database) is None
 
@@ -111,14 +114,16 @@ def test_a_server_that_lacks_roles_and_extensions_is_told_which_and_what_to_do(o
         with pytest.raises(UsageError, match="lacks what the backup needs: extension hstore, role clinic owner, role reader") as caught:
             restore(made, other, NAME, tools=programs)
     assert "globals.sql of the backup" in caught.value.remedy and "install the packages that bring the extensions" in caught.value.remedy
-    subprocess.run([programs.path("psql"), "-q", "-f", str(made.folder / "globals.sql")], env=other.named("postgres").environment(NAME), capture_output=True)
+    subprocess.run([programs.path("psql"), "-q", "-f", str(made.folder / "globals.sql")], env=other.named("postgres").environment(NAME),
+                   capture_output=True)
     with pytest.raises(UsageError, match="needs: extension hstore\n"):
         restore(made, other, NAME, tools=programs)
     with Database(other.named("postgres"), NAME) as there:
         assert databases.entry(there, "visits") is None
 
 
-def test_what_is_lacking_and_was_not_foreseen_has_a_remedy_too(owned: Target, bare: Server, programs: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_lacking_and_was_not_foreseen_has_a_remedy_too(
+        owned: Target, bare: Server, programs: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, other = dump.make(owned, tmp_path / "b", NAME, tools=programs), Target.parse(bare.url("visits"))
     monkeypatch.setattr(restorable, "require_there", lambda *_: None)
     with pytest.raises(ToolError, match='extension "hstore" is not available') as caught:
