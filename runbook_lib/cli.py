@@ -97,15 +97,19 @@ def approve(run: RunName, gate: Annotated[str, typer.Argument(help="The gate: th
 
 
 @app.command()
-def rollback(run: RunName = "", reason: Reason = "asked for on the command line") -> None:
-    """Approve and execute the way back of a run."""
+def rollback(run: RunName = "", reason: Reason = "asked for on the command line",
+             way: Annotated[str, typer.Option(help="resolve, forward, restore or point-in-time; default: the cheapest that leads back", show_default=False)] = "") -> None:
+    """Approve and execute the way back of a run. Where it would lose writes it stops, says which, and goes on when asked again."""
     from runbook_lib import execute, runner
     from runbook_lib import gate as gates
+    from runbook_lib.phases.price import WAYS
 
+    if way not in ("", *WAYS):
+        raise UsageError(f"there is no way {way!r}", "one of " + ", ".join(WAYS))
     found = _find(run)
     _settle(found)
     with _demo(found.parameters):
-        gates.approve(found, "rollback", reason)
+        gates.approve(found, "rollback", reason, way=way)
         with execute.stoppable() as stop:
             runner.back(found, _say, stop)
         _end(found)

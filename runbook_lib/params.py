@@ -114,6 +114,14 @@ class Prisma(Section):
     """Variables for the CLI and the project's commands; values may be references."""
 
 
+class Proof(Section):
+    """How a backup is proven: `restore` brings it up and compares everything, `hashes` only reads its files again."""
+
+    level: Literal["restore", "hashes"] = "restore"
+    server: Secret | None = None
+    """URL of the server to restore on; default: the database's own."""
+
+
 class Backup(Section):
     """Where backups go, and how good one must be."""
 
@@ -124,6 +132,7 @@ class Backup(Section):
     restore_within_minutes: Annotated[float, Field(gt=0)] = 60.0
     keep_days: Annotated[int, Field(ge=1)] = 30
     disk_free_percent: Percent = 30.0
+    proof: Proof = Proof()
 
 
 class Window(Section):
@@ -150,6 +159,19 @@ class Window(Section):
         return start, end
 
 
+class Guard(Section):
+    """When the migration is cancelled for the sake of those who wait for it, and how often it is tried again."""
+
+    victims: Annotated[int, Field(ge=0, le=10_000)] = 3
+    """How many sessions of others may wait for the migration for longer than `wait_s`; one more, and it is cancelled."""
+    wait_s: Seconds = 3.0
+    """Seconds; below `lock_timeout_s`, which already bounds how long the migration lets others queue while it waits itself."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    """How often it is then tried again, where it is proven that nothing of the cancelled file landed."""
+    pause_s: Seconds = 5.0
+    """Seconds before the first of these; before each further one twice as long."""
+
+
 class Migrate(Section):
     """The limits of the migration itself."""
 
@@ -157,6 +179,9 @@ class Migrate(Section):
     lock_timeout_s: Seconds = 5.0
     statement_timeout_s: Seconds = 600.0
     deadline_s: Seconds = 3600.0
+    max_transaction_s: Seconds = 30.0
+    """How old a transaction that holds a lock on an affected table may be when the migration begins."""
+    guard: Guard = Guard()
 
 
 class Write(Section):
@@ -230,6 +255,12 @@ class Monitoring(Section):
     cpu_percent: Percent = 95.0
     memory_percent: Percent = 95.0
     error_rate_per_minute: Annotated[float, Field(ge=0)] = 1.0
+    show_statements: bool = False
+    """Whether 95_troubleshoot shows the statements of other sessions: they may hold data, and the record keeps them."""
+    replica_lag_s: Annotated[float, Field(ge=0)] = 30.0
+    """How far a standby may be behind, where there is one."""
+    replica_lag_mb: Annotated[float, Field(ge=0)] = 1024.0
+    """How much write-ahead log a standby may still have to replay, or a replication slot keep back."""
 
 
 class Invariant(Section):
@@ -309,6 +340,10 @@ class Params(Section):
     def database_url(self) -> str:
         """The URL of the database, resolved."""
         return resolve(self.database.url, "database.url")
+
+    def proof_url(self) -> str:
+        """The URL of the server on which backups are proven, resolved."""
+        return resolve(self.backup.proof.server, "backup.proof.server") if self.backup.proof.server else self.database_url()
 
     def variables(self, section: Literal["prisma", "service"]) -> dict[str, str]:
         """A section's `environment`, references resolved."""

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real PostgreSQL 18, stopped at the end."""
-    made = Server(tmp_path_factory.mktemp("server"), {"fsync": "off", "full_page_writes": "off"}).start()
+    made = Server(tmp_path_factory.mktemp("server"), {"fsync": "off", "full_page_writes": "off", "wal_level": "logical"}).start()
     yield made
     made.stop()
 

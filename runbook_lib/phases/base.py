@@ -198,7 +198,7 @@ class Phase:
 
     def _offer(self, name: str, checks: Checks) -> None:
         """The buttons of a gate, where a person sits before this notebook; then its cell is run again."""
-        if not os.environ.get("JPY_SESSION_NAME"):
+        if not kernel.in_front_end():
             return
         from IPython.display import display
 

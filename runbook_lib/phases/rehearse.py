@@ -16,6 +16,7 @@ from runbook_lib.phases.start import applied
 from runbook_lib.postgres import catalog, databases, integrity, restore, scratch, snapshot, swap
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma import cli
 from runbook_lib.run import now
@@ -77,7 +78,7 @@ class Rehearse(Phase):
     def validate(self) -> Checks:
         """The same checks that will run on the night, on the copy; what was seen there becomes the promise."""
         self._pulled = self.keep("pull", list(cli.db_pull(self.project, self._copy_url()).difference))
-        after = snapshot.take(self._copy, self.application_name, columns=declared.columns_of(self._before))
+        after = declared.taken_again(self._before, self._copy, self.application_name)
         content = declared.compare(self._before, after, self._declared)
         with self._on_copy() as db:
             checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks(), self._drift()]
@@ -149,7 +150,7 @@ class Rehearse(Phase):
     def _same_history(self, made: Backup) -> bool:
         """Whether the live database has the history that the backup has: the same rows in Prisma's table."""
         name = f"{self.target.schema}._prisma_migrations"
-        live = snapshot.take(self.target, self.application_name, tables=[name])
+        live = snapshot.take(self.target, self.application_name, tables=[name], method=Method(made.snapshot.method))
         return live.tables[name].fingerprints[0] == made.snapshot.tables[name].fingerprints[0]
 
 

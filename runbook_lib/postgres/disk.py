@@ -20,7 +20,7 @@ class Disk:
     """One place where the server keeps tables.
 
     Args:
-        place: "data directory" or a tablespace.
+        place: "data directory", a tablespace, or "write-ahead log" where that lies elsewhere.
         free_bytes, total_bytes: of its file system; `None` where it cannot be known from here.
         why: why it cannot be known.
     """
@@ -39,7 +39,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Disks:
-    """All places where the server keeps this database's tables."""
+    """All places where the server keeps this database's tables, and its write-ahead log."""
 
     items: tuple[Disk, ...]
 
@@ -105,6 +105,8 @@ def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Itera
         yield Disk("data directory", "", why=error.message)
         return
     proven = _proven(Path(data), identifier)
+    if question == "disk_places" and proven and (Path(data) / "pg_wal").is_symlink():
+        places.append({"place": "write-ahead log", "path": str(Path(data) / "pg_wal")})
     for row in places:
         yield _measured(row["place"], row["path"]) if proven else Disk(
             row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's")

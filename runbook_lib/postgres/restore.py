@@ -19,9 +19,10 @@ from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.postgres.difference import Difference
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker, each
-from runbook_lib.postgres.program import Progress, carry_out
+from runbook_lib.postgres.program import Progress, carry_out, failures_named
 from runbook_lib.postgres.reading import reading
 from runbook_lib.postgres.tools import Tools
+from runbook_lib.process import run
 from runbook_lib.table import Table
 
 OnLine = Callable[[str], None] | None
@@ -123,10 +124,15 @@ class Verified:
 
 @dataclass(frozen=True)
 class Proof:
-    """A backup that was restored and compared."""
+    """A backup that was restored and compared.
+
+    Args:
+        seconds: what all of it took, from the first hash to the last comparison: as long as the way back will take.
+    """
 
     restored: Restored
     verified: Verified
+    seconds: float
 
     @property
     def identical(self) -> bool:
@@ -139,7 +145,7 @@ class Proof:
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"restored": self.restored.as_dict(), "verified": self.verified.as_dict()}
+        return {"restored": self.restored.as_dict(), "verified": self.verified.as_dict(), "seconds": self.seconds}
 
     def _repr_html_(self) -> str:
         return self.restored._repr_html_() + self.verified._repr_html_()
@@ -190,6 +196,21 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
         return Restored(target.database, made.oid, backup.sha256, {step: round(took, 3) for step, took in seconds.items()})
 
 
+def restore_schema(backup: Backup, target: Target, application_name: str, *, tools: Tools, mark: str) -> None:
+    """Bring a backup's schema up, without rows, as the new database that `target` names: to try statements on.
+
+    Raises:
+        As `restore`.
+    """
+    with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
+        facts = backup.database()
+        restorable.require_fit(admin, backup, tools)
+        restorable.require_there(admin, backup, facts)
+        databases.create(admin, target.database, facts, mark)
+        with _dropped_where_it_fails(target, application_name), failures_named("pg_restore", f"only {target.database} was touched, and is dropped again"):
+            run(_command(backup, target, tools, "--schema-only"), env=target.environment(application_name, **_TUNED))
+
+
 def compare_with(backup: Backup, target: Target, application_name: str, *, jobs: int = 2, on_line: OnLine = None) -> Verified:
     """Compare a database with what a backup says that it holds.
 
@@ -221,9 +242,11 @@ def prove(backup: Backup, server: Target, application_name: str, *, tools: Tools
     Raises:
         As `restore` and `compare_with`; the scratch database is gone either way.
     """
+    began = time.monotonic()
     with scratch.reserved(server, "proof", application_name, on_line) as place:
         restored = restore(backup, place.target, application_name, tools=tools, jobs=jobs, mark=place.mark, timeout_s=timeout_s, on_line=on_line)
-        return Proof(restored, compare_with(backup, place.target, application_name, jobs=jobs, on_line=on_line))
+        verified = compare_with(backup, place.target, application_name, jobs=jobs, on_line=on_line)
+        return Proof(restored, verified, round(time.monotonic() - began, 3))
 
 
 def _clear_unfinished(admin: Database, name: str) -> None:
@@ -256,13 +279,16 @@ def _both(first: RunbookError, second: DatabaseError, name: str) -> DatabaseErro
 
 def _pg_restore(backup: Backup, target: Target, application_name: str, tools: Tools, jobs: int, timeout_s: float | None, admin: Database,
                 ticker: Ticker) -> None:
-    quoted = target.database.replace("\\", "\\\\").replace("'", "\\'")
-    command = [tools.path("pg_restore"), "--exit-on-error", "-j", str(jobs), "--verbose", "--no-password", "-d", f"dbname='{quoted}'",
-               str(backup.dump)]
     tables = sum(not state.excluded for state in backup.snapshot.tables.values())
     progress = Progress(ticker, "restored", tables, lambda: _size(admin, target.database), backup.snapshot.database_bytes)
-    carry_out(command, target.environment(application_name, **_TUNED), f"only {target.database} was touched, and is dropped again",
-              timeout_s=timeout_s, progress=progress, remedy="read the error; the backup itself is unharmed")
+    carry_out(_command(backup, target, tools, "-j", str(jobs), "--verbose"), target.environment(application_name, **_TUNED),
+              f"only {target.database} was touched, and is dropped again", timeout_s=timeout_s, progress=progress,
+              remedy="read the error; the backup itself is unharmed")
+
+
+def _command(backup: Backup, target: Target, tools: Tools, *options: str) -> list[str]:
+    quoted = target.database.replace("\\", "\\\\").replace("'", "\\'")
+    return [tools.path("pg_restore"), "--exit-on-error", *options, "--no-password", "-d", f"dbname='{quoted}'", str(backup.dump)]
 
 
 def _size(admin: Database, name: str) -> int | None:

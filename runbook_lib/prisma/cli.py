@@ -26,11 +26,13 @@ from runbook_lib.process import Completed, run
 from runbook_lib.redact import remember
 from runbook_lib.table import Table
 
-__all__ = ["Deployed", "Difference", "MigrationFailed", "PrismaFailed", "Pulled", "Side", "Status", "db_pull", "deploy", "diff", "drift",
+__all__ = ["ADVISORY_LOCK", "Deployed", "Difference", "MigrationFailed", "PrismaFailed", "Pulled", "Side", "Status", "db_pull", "deploy", "diff", "drift",
            "format", "generate", "resolve", "same_files", "same_target", "status", "validate", "version"]
 
+ADVISORY_LOCK = 72707369
+"""The number of the advisory lock that Prisma's schema engine takes while it migrates (prisma-engines, `advisory_lock`)."""
 _APPLIED = re.compile(r"^\s*└─ (.+)/\s*$", re.MULTILINE)
-_UNKNOWN_END = ("the server may still be running it, and may commit: look for the holder of advisory lock 72707369 before you resolve anything "
+_UNKNOWN_END = (f"the server may still be running it, and may commit: look for the holder of advisory lock {ADVISORY_LOCK} before you resolve anything "
                 "(95_troubleshoot tells failed from still running)")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.errors import DatabaseError, ToolError, UsageError
-from runbook_lib.postgres import databases, dump, restore as module
+from runbook_lib.postgres import databases, dump
+from runbook_lib.postgres import restore as module
 from runbook_lib.postgres.backup import Backup, load
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.fingerprint import Method

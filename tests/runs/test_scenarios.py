@@ -118,7 +118,11 @@ def test_the_report_is_one_page_that_needs_no_network(story: Story) -> None:
 def test_a_failed_validation_is_rolled_back_on_request(tell: Tell) -> None:
     """The last test: it changes how the story ends."""
     world = tell("bad-data").world
-    done = world.command("rollback", str(world.newest.folder), "--reason", "orphans")
+    with world.db() as db:
+        db.execute("""UPDATE "User" SET "updatedAt" = now() WHERE id = 'user_patient_000000003'""")
+    asked = world.command("rollback", str(world.newest.folder), "--reason", "orphans")
+    assert (asked.returncode, world.newest.outcome) == (3, "waiting") and 'public."User": 1 updated' in asked.stdout, asked.stdout[-3000:]
+    done = world.command("rollback", str(world.newest.folder), "--reason", "orphans, and the one user is known")
     assert (done.returncode, world.newest.outcome) == (4, "rolled_back"), done.stdout[-3000:]
     before = snapshot.Snapshot.from_dict(world.newest.read_evidence("before.snapshot"))
     assert before.compare(snapshot.take(Target.parse(world.url()), "tests")).identical
