@@ -5,155 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from psycopg import sql
 
-from runbook_lib.check import Checks, check
 from runbook_lib.errors import DatabaseError, RunbookError
 from runbook_lib.postgres import catalog, databases, restorable, scratch, snapshot
 from runbook_lib.postgres.backup import Backup, verify_hashes
-from runbook_lib.postgres.comparison import Comparison
 from runbook_lib.postgres.connection import Database, Target, query
-from runbook_lib.postgres.difference import Difference
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker, each
 from runbook_lib.postgres.program import Progress, carry_out, failures_named
 from runbook_lib.postgres.reading import reading
+from runbook_lib.postgres.restored import Proof, Restored, Verified
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
-from runbook_lib.table import Table
+
+__all__ = ["Proof", "Restored", "Verified", "compare_with", "prove", "restore", "restore_schema"]
 
 OnLine = Callable[[str], None] | None
 _TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "jit": "off", "lock_timeout": "60s"}
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A backup that came up as a database.
-
-    Args:
-        database: its name.
-        oid: its number, which a rename does not change.
-        backup: sha256 of the backup's manifest.
-        seconds: what each step took.
-    """
-
-    database: str
-    oid: int
-    backup: str
-    seconds: Mapping[str, float]
-
-    @property
-    def total_seconds(self) -> float:
-        """From the empty database to fresh statistics."""
-        return sum(self.seconds.values())
-
-    def table(self) -> Table:
-        """The steps and what they took."""
-        return Table(f"Restored as {self.database} in {self.total_seconds:.1f} s", ("step", "seconds"), list(self.seconds.items()))
-
-    def as_dict(self) -> dict[str, Any]:
-        """For evidence files."""
-        return asdict(self) | {"total_seconds": self.total_seconds}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What came up, against what the backup says.
-
-    Args:
-        content: rows and content of every table, sequences, large objects, extensions, settings.
-        schema: every object and property that differs.
-        database: what differs of the database itself: owner, locale, privileges, settings.
-        left_out: what two major versions write differently, and was not compared; empty where both servers are of one.
-    """
-
-    content: Comparison
-    schema: Difference
-    database: tuple[str, ...]
-    left_out: str = ""
-
-    @property
-    def identical(self) -> bool:
-        """Whether nothing differs and everything was compared."""
-        return self.content.identical and not self.content.facts and self.schema.empty and not self.database
-
-    def checks(self) -> Checks:
-        """The same as checks that can be required."""
-        remedy = "this backup does not prove itself: find out why before relying on it"
-        nothing = "nothing differs" + (f", left out: {self.left_out}" if self.left_out else "")
-        count = sum(item.kind == "table" for item in self.content)
-        said = [f"{item.name}: {item.outcome.value}" for item in self.content.differing]
-        facts = [f"{item.kind} {item.name}: {item.before} → {item.after}" for item in self.content.facts]
-        return Checks("Restored copy against its backup", (
-            check("backup.restore.content", "every table, sequence and large object came up identical", self.content.identical,
-                  _some(said) or f"{count} tables identical", "nothing differs", remedy),
-            check("backup.restore.schema", "every object came up identical: indexes, constraints, owners, privileges, …", self.schema.empty,
-                  _some(self.schema.in_words()) or "nothing differs", nothing, remedy),
-            check("backup.restore.database", "extensions, settings, locale, owner and privileges of the database are the same",
-                  not self.database and not facts, _some([*self.database, *facts]) or "nothing differs", nothing, remedy),
-        ))
-
-    def table(self) -> Table:
-        """The checks as rows; `content` and `schema` show their own tables."""
-        return self.checks().table()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For evidence files."""
-        return {"identical": self.identical, "content": self.content.as_dict(), "schema": self.schema.as_dict(), "database": list(self.database),
-                "left_out": self.left_out}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Proof:
-    """A backup that was restored and compared.
-
-    Args:
-        seconds: what all of it took, from the first hash to the last comparison: as long as the way back will take.
-    """
-
-    restored: Restored
-    verified: Verified
-    seconds: float
-
-    @property
-    def identical(self) -> bool:
-        """Whether what came up is what the backup says."""
-        return self.verified.identical
-
-    def table(self) -> Table:
-        """The checks as rows."""
-        return self.verified.table()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For evidence files."""
-        return {"restored": self.restored.as_dict(), "verified": self.verified.as_dict(), "seconds": self.seconds}
-
-    def _repr_html_(self) -> str:
-        return self.restored._repr_html_() + self.verified._repr_html_()
-
-    def __str__(self) -> str:
-        return f"{self.restored}\n{self.verified}"
-
-    __repr__ = __str__
 
 
 def restore(backup: Backup, target: Target, application_name: str, *, tools: Tools, jobs: int = 2, mark: str = "", verify: bool = True,
@@ -309,10 +181,6 @@ def _database_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -
     """What differs, without the values of settings: they may be secret."""
     ignored = ("comment", "tablespace", "collation_version", "has_acl", "settings", "roles")
     return tuple(f"{key.replace('_', ' ')}: {before[key]} → {after[key]}" for key in before if key not in ignored and before[key] != after[key])
-
-
-def _some(lines: list[str] | tuple[str, ...]) -> str:
-    return "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if len(lines) > 10 else "")
 
 
 @contextmanager
