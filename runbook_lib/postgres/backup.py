@@ -156,7 +156,8 @@ def _what_it_is(folder: Path) -> str:
         return "there is no such folder"
     if not (folder / "catalog.json").exists():
         return f"it has no {MANIFEST}, and none of a backup's other files"
-    return f"it has no {MANIFEST}, which is written last: the dump is still at work, or it was killed; nothing in it is usable, and a killed one can be removed"
+    return (f"it has no {MANIFEST}, which is written last: the dump is still at work, or it was killed; nothing in it is usable, "
+            "and a killed one can be removed")
 
 
 def unfinished(directory: Path) -> tuple[Path, ...]:

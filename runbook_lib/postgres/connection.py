@@ -25,6 +25,10 @@ from runbook_lib.redact import redact, remember
 # Parameters of Prisma's PostgreSQL URLs (its documentation, "PostgreSQL connector: Arguments") and what libpq calls them.
 _TO_LIBPQ = {"sslmode": "sslmode", "sslrootcert": "sslrootcert", "sslcert": "sslrootcert", "connect_timeout": "connect_timeout"}
 _SESSION = {"client_connection_check_interval": "1s", "client_min_messages": "warning"}
+LOST = "find out in the server's log who ended the session or stopped the server, and repeat"
+"""What to do where a session, or the one that holds the instant, is gone."""
+NO_DDL = "keep DDL, TRUNCATE and VACUUM FULL away and repeat"
+"""What to do where a table changed while an earlier instant of it was read."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ def _refused(error: psycopg.Error) -> DatabaseError:
     primary = error.diag.message_primary or str(error).splitlines()[0] if str(error) else type(error).__name__
     state = error.sqlstate or ""
     lost = isinstance(error, psycopg.OperationalError) and (not state or state.startswith("57P"))
-    remedy = "find out in the server's log who ended the session or stopped the server, and repeat" if lost else _REMEDIES.get(state, "")
+    remedy = LOST if lost else _REMEDIES.get(state, "")
     return DatabaseError(redact(f"PostgreSQL: {primary}" + (f" ({state})" if state else "")), remedy, sqlstate=state)
 
 

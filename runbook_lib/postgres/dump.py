@@ -16,7 +16,7 @@ from typing import Any
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
 from runbook_lib.postgres import catalog, snapshot
 from runbook_lib.postgres.backup import Backup, File, flush, hashes, seal
-from runbook_lib.postgres.connection import Database, Target, query, translated
+from runbook_lib.postgres.connection import NO_DDL, Database, Target, query, translated
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.postgres.program import MORE_LOCKS, Progress, carry_out, failures_named, remedy_of
@@ -212,7 +212,8 @@ def _pg_dump(target: Target, folder: Path, application_name: str, tools: Tools, 
              lock_timeout_s: float, timeout_s: float | None, progress: Progress) -> None:
     command = [tools.path("pg_dump"), "-Fd", "-j", str(jobs), "-Z", spelled(compression, tools.major), "--verbose", "--no-password",
                f"--snapshot={snapshot_id}", f"--lock-wait-timeout={round(lock_timeout_s * 1000)}", "-f", str(folder / "dump")]
-    carry_out(command, target.environment(application_name), f"{folder} is no backup", timeout_s=timeout_s, progress=progress, remedy="correct it and repeat")
+    carry_out(command, target.environment(application_name), f"{folder} is no backup", timeout_s=timeout_s, progress=progress,
+              remedy="correct it and repeat")
     if not (folder / "dump" / "toc.dat").is_file():
         raise ToolError(f"pg_dump ended well and wrote no table of contents, {folder} is no backup", f"is {tools.path('pg_dump')} PostgreSQL's own?")
     flush(folder)
@@ -224,7 +225,8 @@ def _require_whole(folder: Path, tools: Tools, files: Mapping[str, File]) -> Non
     there = {name.removeprefix("dump/").split(".")[0] for name, file in files.items() if file.bytes}
     lacking = [line for line in done.output.splitlines() if " TABLE DATA " in line and line.split(";")[0] not in there]
     if lacking:
-        raise ToolError(f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}", "look at the disk, and repeat")
+        raise ToolError(f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}",
+                        "look at the disk, and repeat")
 
 
 def require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
@@ -238,8 +240,7 @@ def require_unchanged(target: Target, application_name: str, before: Mapping[str
     changed = sorted(name for name, file in before.items() if after.get(name) != file)
     if changed:
         raise DatabaseError(f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
-                            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup",
-                            "keep DDL, TRUNCATE and VACUUM FULL away and repeat")
+                            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup", NO_DDL)
 
 
 def _schema(folder: Path, tools: Tools) -> None:
@@ -255,11 +256,15 @@ def _globals(target: Target, folder: Path, application_name: str, tools: Tools) 
     path = folder / "globals.sql"
     path.touch(0o600)
     command = [tools.path("pg_dumpall"), "--globals-only", "--no-role-passwords", "--no-password", f"--database={target.database}", "-f", str(path)]
-    done = run(command, env=target.environment(application_name, statement_timeout="60s"), check=False, timeout_s=120)
-    if done.status == 0:
-        return ""
-    path.unlink()
-    return next((line for line in done.output.splitlines() if "error:" in line), f"pg_dumpall ended with status {done.status}")
+    try:
+        with failures_named("pg_dumpall", f"{folder} is no backup"):
+            run(command, env=target.environment(application_name, statement_timeout="60s"), timeout_s=120)
+    except ToolError as error:
+        if error.remedy or error.status is None:  # its cause is known, and is no missing right
+            raise
+        path.unlink()
+        return error.message.partition(" is no backup: ")[2]
+    return ""
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from runbook_lib.errors import ToolError
+from runbook_lib.postgres.connection import LOST, NO_DDL
 from runbook_lib.postgres.parallel import Ticker, again_and_again
 from runbook_lib.process import run
 from runbook_lib.table import size
@@ -22,8 +23,9 @@ _REMEDIES = {
     _SERVER + r'role "[^"]*" does not exist': "create the role first: globals.sql of the backup has it",
     _SERVER + r'tablespace "[^"]*" does not exist': "create the tablespace first: globals.sql of the backup has it",
     _SERVER + r"(extension .* is not available|could not open extension control file)": "install the package that brings the extension on the server",
-    r"terminating connection|server closed the connection|connection to server|is (starting|shutting) (up|down)|in recovery mode":
-        "find out in the server's log who ended the session or stopped the server, and repeat",
+    _SERVER + r'((relation|column) "[^"]*"( of relation "[^"]*")? does not exist|could not open relation|cache lookup failed)': NO_DDL,
+    r'(terminating connection|server closed the connection|connection to server|could not connect to|snapshot "[^"]*" does not exist|'
+    r"is (starting|shutting) (up|down)|in recovery mode)": LOST,
 }
 """What a failed program says → what to do; the first that fits."""
 

@@ -5,155 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from psycopg import sql
 
-from runbook_lib.check import Checks, check
-from runbook_lib.errors import DatabaseError, RunbookError, UsageError
-from runbook_lib.postgres import catalog, databases, disk, scratch, snapshot
+from runbook_lib.errors import DatabaseError, RunbookError
+from runbook_lib.postgres import catalog, databases, restorable, scratch, snapshot
 from runbook_lib.postgres.backup import Backup, verify_hashes
-from runbook_lib.postgres.comparison import Comparison
 from runbook_lib.postgres.connection import Database, Target, query
-from runbook_lib.postgres.difference import Difference
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker, each
 from runbook_lib.postgres.program import Progress, carry_out, failures_named
 from runbook_lib.postgres.reading import reading
-from runbook_lib.postgres.tools import Tools, fits
+from runbook_lib.postgres.restored import Proof, Restored, Verified
+from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
-from runbook_lib.table import Table, size
+
+__all__ = ["Proof", "Restored", "Verified", "compare_with", "prove", "restore", "restore_schema"]
 
 OnLine = Callable[[str], None] | None
 _TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "jit": "off", "lock_timeout": "60s"}
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A backup that came up as a database.
-
-    Args:
-        database: its name.
-        oid: its number, which a rename does not change.
-        backup: sha256 of the backup's manifest.
-        seconds: what each step took.
-    """
-
-    database: str
-    oid: int
-    backup: str
-    seconds: Mapping[str, float]
-
-    @property
-    def total_seconds(self) -> float:
-        """From the empty database to fresh statistics."""
-        return sum(self.seconds.values())
-
-    def table(self) -> Table:
-        """The steps and what they took."""
-        return Table(f"Restored as {self.database} in {self.total_seconds:.1f} s", ("step", "seconds"), list(self.seconds.items()))
-
-    def as_dict(self) -> dict[str, Any]:
-        """For evidence files."""
-        return asdict(self) | {"total_seconds": self.total_seconds}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What came up, against what the backup says.
-
-    Args:
-        content: rows and content of every table, sequences, large objects, extensions, settings.
-        schema: every object and property that differs.
-        database: what differs of the database itself: owner, locale, privileges, settings.
-        left_out: what two major versions write differently, and was not compared; empty where both servers are of one.
-    """
-
-    content: Comparison
-    schema: Difference
-    database: tuple[str, ...]
-    left_out: str = ""
-
-    @property
-    def identical(self) -> bool:
-        """Whether nothing differs and everything was compared."""
-        return self.content.identical and not self.content.facts and self.schema.empty and not self.database
-
-    def checks(self) -> Checks:
-        """The same as checks that can be required."""
-        remedy = "this backup does not prove itself: find out why before relying on it"
-        nothing = "nothing differs" + (f", left out: {self.left_out}" if self.left_out else "")
-        count = sum(item.kind == "table" for item in self.content)
-        said = [f"{item.name}: {item.outcome.value}" for item in self.content.differing]
-        facts = [f"{item.kind} {item.name}: {item.before} → {item.after}" for item in self.content.facts]
-        return Checks("Restored copy against its backup", (
-            check("backup.restore.content", "every table, sequence and large object came up identical", self.content.identical,
-                  _some(said) or f"{count} tables identical", "nothing differs", remedy),
-            check("backup.restore.schema", "every object came up identical: indexes, constraints, owners, privileges, …", self.schema.empty,
-                  _some(self.schema.in_words()) or "nothing differs", nothing, remedy),
-            check("backup.restore.database", "extensions, settings, locale, owner and privileges of the database are the same",
-                  not self.database and not facts, _some([*self.database, *facts]) or "nothing differs", nothing, remedy),
-        ))
-
-    def table(self) -> Table:
-        """The checks as rows; `content` and `schema` show their own tables."""
-        return self.checks().table()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For evidence files."""
-        return {"identical": self.identical, "content": self.content.as_dict(), "schema": self.schema.as_dict(), "database": list(self.database),
-                "left_out": self.left_out}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Proof:
-    """A backup that was restored and compared.
-
-    Args:
-        seconds: what all of it took, from the first hash to the last comparison: as long as the way back will take.
-    """
-
-    restored: Restored
-    verified: Verified
-    seconds: float
-
-    @property
-    def identical(self) -> bool:
-        """Whether what came up is what the backup says."""
-        return self.verified.identical
-
-    def table(self) -> Table:
-        """The checks as rows."""
-        return self.verified.table()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For evidence files."""
-        return {"restored": self.restored.as_dict(), "verified": self.verified.as_dict(), "seconds": self.seconds}
-
-    def _repr_html_(self) -> str:
-        return self.restored._repr_html_() + self.verified._repr_html_()
-
-    def __str__(self) -> str:
-        return f"{self.restored}\n{self.verified}"
-
-    __repr__ = __str__
 
 
 def restore(backup: Backup, target: Target, application_name: str, *, tools: Tools, jobs: int = 2, mark: str = "", verify: bool = True,
@@ -178,10 +50,10 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
     seconds: dict[str, float] = {}
     ticker = Ticker(on_line)
     with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
-        _require_fit(tools, backup, admin)
-        _require_there(admin, backup, facts)
+        restorable.require_fit(admin, backup, tools)
+        restorable.require_there(admin, backup, facts)
         _clear_unfinished(admin, target.database)
-        _require_room(admin, backup, facts, ticker)
+        restorable.require_room(admin, backup, facts, ticker)
         databases.create(admin, target.database, facts, f"{databases.UNFINISHED}of backup {backup.sha256}, {databases.signature(admin)}")
         with _dropped_where_it_fails(target, application_name):
             with _step(seconds, "pg_restore"):
@@ -203,8 +75,10 @@ def restore_schema(backup: Backup, target: Target, application_name: str, *, too
         As `restore`.
     """
     with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
-        _require_fit(tools, backup, admin)
-        databases.create(admin, target.database, backup.database(), mark)
+        facts = backup.database()
+        restorable.require_fit(admin, backup, tools)
+        restorable.require_there(admin, backup, facts)
+        databases.create(admin, target.database, facts, mark)
         with _dropped_where_it_fails(target, application_name), failures_named("pg_restore", f"only {target.database} was touched, and is dropped again"):
             run(_command(backup, target, tools, "--schema-only"), env=target.environment(application_name, **_TUNED))
 
@@ -247,37 +121,6 @@ def prove(backup: Backup, server: Target, application_name: str, *, tools: Tools
         return Proof(restored, verified, round(time.monotonic() - began, 3))
 
 
-def _require_fit(tools: Tools, backup: Backup, admin: Database) -> None:
-    written, server = int(backup.tools.split(".")[0]), admin.server_version // 10000
-    if tools.major < written or not fits(tools.major, server):
-        raise UsageError(f"pg_restore {tools.version} cannot bring a dump of pg_dump {backup.tools} up on a server of version {server}",
-                         f"name tools of version {written} in `database: tools:`")
-
-
-def _require_there(admin: Database, backup: Backup, facts: Mapping[str, Any]) -> None:
-    wanted = {"roles": facts.get("roles", []), "extensions": list(backup.snapshot.extensions)}
-    lacking = admin.rows(query("restore_lacking"), wanted)
-    if lacking:
-        raise UsageError(f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: {_some([row['what'] for row in lacking])}",
-                         "\n→ ".join(dict.fromkeys(_LACKING[row["kind"]] for row in lacking)))
-
-
-_LACKING = {
-    "role": "create the roles first: globals.sql of the backup has them (without passwords)",
-    "extension": "install the packages that bring the extensions on the server (Debian: postgresql-contrib has PostgreSQL's own)",
-}
-
-
-def _require_room(admin: Database, backup: Backup, facts: Mapping[str, Any], ticker: Ticker) -> None:
-    """Refuse where the server is known to lack the room that the database took when it was dumped."""
-    needed, place = backup.snapshot.database_bytes, disk.tablespace(admin, facts["tablespace"])
-    if place.free_bytes is None:
-        ticker(f"whether the server has the {size(needed)} that the database took is not known: {place.why}", last=True)
-    elif place.free_bytes < needed:
-        raise UsageError(f"the server has no room for a restore: the database took {size(needed)}, {size(place.free_bytes)} are free in {place.path} "
-                         f"({place.place})", "free space there, or restore on another server")
-
-
 def _clear_unfinished(admin: Database, name: str) -> None:
     """Drop what a killed restore left behind: a database that our own comment calls unfinished, its maker gone."""
     there = databases.entry(admin, name)
@@ -295,18 +138,24 @@ def _dropped_where_it_fails(target: Target, application_name: str) -> Iterator[N
             with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
                 databases.drop(admin, target.database)
         except DatabaseError as second:
-            first = error.message if isinstance(error, RunbookError) else type(error).__name__
-            raise DatabaseError(f"{first}. Dropping {target.database} failed, too: {second.message}",
-                                "it is marked as unfinished: the next restore of that name, or the next proof, drops it", sqlstate=second.sqlstate) from error
+            if isinstance(error, RunbookError):
+                raise _both(error, second, target.database) from error
         raise
+
+
+def _both(first: RunbookError, second: DatabaseError, name: str) -> DatabaseError:
+    left = "it is marked as unfinished: the next restore of that name, or the next proof, drops it"
+    return DatabaseError(f"{first.message}. Dropping {name} failed, too: {second.message}", "\n→ ".join(filter(None, [first.remedy, left])),
+                         sqlstate=second.sqlstate)
 
 
 def _pg_restore(backup: Backup, target: Target, application_name: str, tools: Tools, jobs: int, timeout_s: float | None, admin: Database,
                 ticker: Ticker) -> None:
     tables = sum(not state.excluded for state in backup.snapshot.tables.values())
     progress = Progress(ticker, "restored", tables, lambda: _size(admin, target.database), backup.snapshot.database_bytes)
-    carry_out(_command(backup, target, tools, "-j", str(jobs), "--verbose"), target.environment(application_name, **_TUNED), f"only {target.database} was touched, and is dropped again",
-              timeout_s=timeout_s, progress=progress, remedy="read the error; the backup itself is unharmed")
+    carry_out(_command(backup, target, tools, "-j", str(jobs), "--verbose"), target.environment(application_name, **_TUNED),
+              f"only {target.database} was touched, and is dropped again", timeout_s=timeout_s, progress=progress,
+              remedy="read the error; the backup itself is unharmed")
 
 
 def _command(backup: Backup, target: Target, tools: Tools, *options: str) -> list[str]:
@@ -317,10 +166,9 @@ def _command(backup: Backup, target: Target, tools: Tools, *options: str) -> lis
 def _size(admin: Database, name: str) -> int | None:
     """How large the database is by now; `None` where the server does not say: pg_restore will tell why."""
     try:
-        there = databases.entry(admin, name)
+        return int(admin.value("SELECT pg_database_size(%s::name)", [name]))
     except DatabaseError:
         return None
-    return there.bytes if there else None
 
 
 def _analyze(target: Target, application_name: str, jobs: int) -> None:
@@ -333,10 +181,6 @@ def _database_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -
     """What differs, without the values of settings: they may be secret."""
     ignored = ("comment", "tablespace", "collation_version", "has_acl", "settings", "roles")
     return tuple(f"{key.replace('_', ' ')}: {before[key]} → {after[key]}" for key in before if key not in ignored and before[key] != after[key])
-
-
-def _some(lines: list[str] | tuple[str, ...]) -> str:
-    return "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if len(lines) > 10 else "")
 
 
 @contextmanager

@@ -47,13 +47,13 @@ class Tools:
         return tuple(name for name in COMPRESSIONS if _writes(self.path("pg_dump"), self.major, name))
 
     def compression(self, wanted: str = "auto") -> str:
-        """The compression to use: `wanted`, or the best that this build has.
+        """The compression to use: `wanted`, or the best that this build has; none where it has none.
 
         Raises:
             UsageError: this build cannot write `wanted`.
         """
         if wanted == "auto":
-            return self.compressions[0]
+            return next(iter(self.compressions), "none")
         if wanted != "none" and not _writes(self.path("pg_dump"), self.major, wanted):
             raise UsageError(f"pg_dump {self.version} in {self.folder} cannot compress with {wanted}",
                              f"choose auto, none or one of {', '.join(self.compressions)}")
