@@ -10,7 +10,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import GateError
-from runbook_lib.phases import declared
+from runbook_lib.phases import declared, recovery
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import catalog, disk, dump, restore, statistics
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
@@ -66,6 +66,10 @@ class BackupPhase(Phase):
         write_json(proof_file(made.folder), {"sha256": made.sha256, "run": self.run.id, **proven})
         self.run.journal("backup proven", folder=str(made.folder), **proven)
         return proof
+
+    def base_backup(self) -> Table:
+        """A base backup for point-in-time recovery, where the provider is `local` and none is young enough; proven by a recovery."""
+        return recovery.base_backup(self)
 
     def schema(self) -> Table:
         """The exported schema, for the comparison after the migration."""

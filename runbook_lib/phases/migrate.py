@@ -6,6 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check
+from runbook_lib.errors import GateError
+from runbook_lib.phases import recovery
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
@@ -32,6 +34,8 @@ class Migrate(Phase):
     gates = ("migrate",)
     _found_valid: str | None = None
     """The schema that `prisma validate` found valid."""
+    _marked = False
+    """Whether this notebook has seen to the restore point."""
 
     def health(self) -> Checks:
         """The project's own data check, the schema's validity, and what Prisma says is pending."""
@@ -47,6 +51,12 @@ class Migrate(Phase):
             *maintenance, attempt("migrate.alone", "no other migration is in flight", self._alone),
         ])))
 
+    def restore_point(self) -> Any:
+        """Name the point to which a recovery in time would lead; once the migration has begun, the point from before stands."""
+        self.require_gate("migrate")
+        self._marked = True
+        return recovery.mark(self) or Table("No restore point: the migration had begun before one was made", ("", ""), [])
+
     def deploy(self) -> Table:
         """Run `prisma migrate deploy`, watched; a line a second says how far it is and who blocks it.
 
@@ -57,6 +67,8 @@ class Migrate(Phase):
         pending = self.history.pending
         if not pending:
             return Table("Already applied: nothing is pending", ("file", "seconds"), [])
+        if not self._marked:
+            raise GateError("no restore point was made in this notebook", "run its cell first")
         forecast = (self.run.read_evidence("rehearsal") or {}).get("migrate_s")
         self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
         with self.exclusive(), Watch(self, forecast) as watch:

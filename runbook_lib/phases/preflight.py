@@ -7,6 +7,7 @@ from typing import Any
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
 from runbook_lib.errors import ToolError
 from runbook_lib.params import dereference
+from runbook_lib.phases import recovery
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import activity, disk, health
@@ -64,6 +65,10 @@ class Preflight(Phase):
     def backup(self) -> Checks:
         """The backup of this run: proven, fresh, restorable in time, its files re-hashed."""
         return self.look("backup", Checks("The way back", backup_checks(self)))
+
+    def recovery(self) -> Checks:
+        """Whether a point in time could be recovered, where a provider is configured."""
+        return self.look("recovery", Checks("Point in time", recovery.checks(self)))
 
     def require(self, *results: Checks) -> None:
         """Let the run go on only where nothing failed; what could not be checked needs a person."""

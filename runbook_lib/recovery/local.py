@@ -79,13 +79,17 @@ class Local:
 
         Raises:
             ToolError: it failed.
-            UsageError: the server keeps tablespaces elsewhere, which this provider does not copy.
+            UsageError: there is no room, or the server keeps tablespaces elsewhere, which this provider does not copy.
         """
         with Database(target, self.application_name) as db:
             facts = db.row(query("recovery_facts")) or {}
         if facts["tablespaces"]:
             raise UsageError(f"the server has tablespaces ({', '.join(facts['tablespaces'])}), which the provider `local` does not copy",
                              "use `recovery: provider: command` with pgBackRest or Barman")
+        free = room(self.base_backups).free_bytes
+        if free is not None and free < facts["bytes"]:
+            raise UsageError(f"{self.base_backups} has {size(free)} free, the server's databases take {size(facts['bytes'])}",
+                             "make room, or name another `recovery.base_backups`")
         return base.make(target, self.base_backups, self.application_name, programs=self._programs(facts["major"]), on_line=say)
 
     def suitable(self, to: RestorePoint) -> base.BaseBackup:
