@@ -222,7 +222,7 @@ def _price_local(phase: Phase, made: Local, to: RestorePoint) -> Price:
         return Price(False, f"the archive lacks {len(lacking)} WAL segments: {', '.join(lacking[:3])}")
     proof, backup = _proof(source), phase.run.read_evidence("backup") or {}
     if proof is None or backup.get("restore_s") is None:
-        return Price(True, f"from {source.folder.name}", None, "a recovery from this base backup was not measured")
+        return Price(True, f"from {source.folder.name}", None, "not measured: there is no proof of the base backup, or of the run's own backup")
     dumped = sum(load(Path(backup["folder"])).seconds.values())
     return Price(True, f"from {source.folder.name}", proof["recover_s"] + dumped + backup["restore_s"],
                  f"measured: recovery {proof['recover_s']:.0f} s (and the WAL since), dump {dumped:.0f} s, restore {backup['restore_s']:.0f} s")

@@ -20,6 +20,7 @@ from runbook_lib.phases.migrate import Migrate
 from runbook_lib.postgres import databases, dump, restore, snapshot
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
+from runbook_lib.recovery.rds import Rds, Stage
 from runbook_lib.run import create
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,11 @@ class ExampleMigrate(Migrate):
 
     project = SimpleNamespace()
     history = SimpleNamespace(pending=("1_x",))
+
+
+def local(world: World, bases: Path) -> dict[str, Any]:
+    """The provider of the server that archives."""
+    return {"provider": "local", "archive": str(world.local.archive), "base_backups": str(bases), "deadline_minutes": 1.0}
 
 
 @pytest.fixture
@@ -57,10 +63,9 @@ def opened(world: World, target: Target, tmp_path: Path) -> Iterator[Open]:
     values = params.load(ROOT / "params" / "demo.yaml") | {"database": {"url": f"file:{tmp_path}/url", "tools": str(world.server.binaries)}}
     values["environment"]["archive"] = str(tmp_path / "archive")
     values["backup"]["directory"] = str(tmp_path / "backups")
-    local = {"provider": "local", "archive": str(world.local.archive), "base_backups": str(tmp_path / "bases"), "deadline_minutes": 1.0}
     phases, runs = [], {}
 
-    def open_it(cls: type[Phase] = Example, recovery: dict[str, Any] | None = local, **target_facts: str) -> Phase:
+    def open_it(cls: type[Phase] = Example, recovery: dict[str, Any] | None = local(world, world.local.base_backups), **target_facts: str) -> Phase:  # noqa: B008
         key = str((recovery, target_facts))
         if key not in runs:
             with Database(target, NAME) as db:
@@ -86,7 +91,6 @@ def day(phase: Phase, target: Target) -> snapshot.Snapshot:
 
 
 def test_the_content_of_the_point_comes_back_beside_the_live_database(opened: Open, target: Target, world: World) -> None:
-    recovery.base_backup(opened())
     before, phase = day(opened(ExampleMigrate), target), opened()
     live = snapshot.take(target, NAME)
     led = recovery.recover(phase)
@@ -100,7 +104,6 @@ def test_the_content_of_the_point_comes_back_beside_the_live_database(opened: Op
 
 
 def test_a_dump_that_fails_leaves_the_recovered_server_to_go_on_with(opened: Open, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    recovery.base_backup(opened())
     before, phase = day(opened(ExampleMigrate), target), opened()
 
     def fails(*arguments: object, **options: object) -> None:
@@ -117,7 +120,6 @@ def test_a_dump_that_fails_leaves_the_recovered_server_to_go_on_with(opened: Ope
 
 
 def test_what_an_interrupted_attempt_left_is_discarded_on_request(opened: Open, target: Target) -> None:
-    recovery.base_backup(opened())
     day(opened(ExampleMigrate), target)
     phase = opened()
     made, to = recovery.provider(phase), recovery.point(phase)
@@ -126,15 +128,14 @@ def test_what_an_interrupted_attempt_left_is_discarded_on_request(opened: Open, 
     assert not made.place(to).exists()
 
 
-def test_a_base_backup_that_is_young_enough_is_kept_and_one_that_was_not_proven_is_proven(opened: Open) -> None:
-    phase = opened()
+def test_a_base_backup_is_made_where_there_is_none_and_proven_where_it_was_not(opened: Open, world: World, tmp_path: Path) -> None:
+    phase = opened(recovery=local(world, tmp_path / "bases"))
+    assert {one.id for one in recovery.checks(phase) if one.status is not Status.PASSED} == {"recovery.base", "recovery.room"}
     first = recovery.base_backup(phase)
-    proof = next(phase.params.recovery.base_backups.glob("proof_*.json"))
-    made = phase.run.read_evidence("base_backup")
-    assert made["recover_s"] > 0 and recovery.base_backup(phase).title == first.title
+    assert phase.run.read_evidence("base_backup")["recover_s"] > 0 and {one.status for one in recovery.checks(phase)} == {Status.PASSED}
+    proof = next((tmp_path / "bases").glob("proof_*.json"))
     proof.unlink()
-    recovery.base_backup(phase)
-    assert proof.exists() and len(list(proof.parent.glob("base_*"))) == 1
+    assert recovery.base_backup(phase).title == first.title and proof.exists() and len(list(proof.parent.glob("base_*"))) == 1
 
 
 def test_once_the_migration_has_begun_the_point_from_before_stands(opened: Open) -> None:
@@ -162,23 +163,25 @@ def test_the_migration_does_not_begin_without_the_cell_of_its_restore_point(open
         opened(ExampleMigrate).deploy()
 
 
-def test_the_price_says_what_was_measured_and_what_is_missing(opened: Open, target: Target) -> None:
-    phase = opened()
-    assert recovery.price(phase).possible is False
-    with Database(target, NAME) as db:
-        recovery.mark(phase)
-        db.execute("CREATE TABLE later (); SELECT pg_switch_wal()")
+def test_the_price_says_what_was_measured_and_what_is_missing(opened: Open, target: Target, world: World, tmp_path: Path) -> None:
+    phase = opened(recovery=local(world, tmp_path / "bases"))
+    assert recovery.price(phase) == recovery.Price(False, "no restore point was made before the migration")
+    recovery.mark(phase)
     assert "no base backup" in recovery.price(phase).why
     recovery.base_backup(phase)
     assert "older than the restore point" in recovery.price(phase).why  # the base backup came after the point
-    point = recovery.mark(phase)
-    recovery.provider(phase)._require_wal(recovery.provider(phase).suitable(point), point, print)
-    found = recovery.price(phase)
-    assert (found.possible, found.seconds, found.basis) == (True, None, "a recovery from this base backup was not measured")
+    point, made = recovery.mark(phase), recovery.provider(phase)
+    made._require_wal(made.suitable(point), point, print)
+    assert recovery.price(phase) == recovery.Price(True, f"from {made.young().folder.name}", None,
+                                                    "not measured: there is no proof of the base backup, or of the run's own backup")
     backup = dump.make(target, phase.params.backup.directory / "b", NAME, tools=tools(target))
     phase.run.write_evidence("backup", {"folder": str(backup.folder), "restore_s": 1.0})
     found = recovery.price(phase)
     assert found.possible and found.seconds > 1.0 and found.basis.startswith("measured: recovery")
+    (made.archive / point.segment).rename(tmp_path / point.segment)
+    waits = recovery.price(phase)
+    (tmp_path / point.segment).rename(made.archive / point.segment)
+    assert (waits.possible, "is not archived yet" in waits.why) == (None, True)
 
 
 def test_without_a_provider_everything_says_so(opened: Open) -> None:
@@ -195,8 +198,35 @@ def test_a_server_that_cannot_be_told_from_another_is_refused(opened: Open) -> N
         recovery.checks(opened(system_identifier="unknown"))
 
 
-def test_the_checks_before_the_night_pass_once_there_is_a_base_backup(opened: Open) -> None:
-    phase = opened()
-    before = {one.id: one.status for one in recovery.checks(phase)}
-    recovery.base_backup(phase)
-    assert before["recovery.base"] is Status.FAILED and {one.status for one in recovery.checks(phase)} == {Status.PASSED}
+AMAZON = {"provider": "rds", "instance": "clinic", "region": "eu-central-1", "deadline_minutes": 1.0}
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recovered instance is the test's server: moto's instances have addresses, and nobody who answers there."""
+    real = Rds.recover
+
+    def recover(provider: Rds, *arguments: Any) -> str:
+        assert real(provider, *arguments).endswith(".rds.amazonaws.com")
+        return "127.0.0.1"
+
+    monkeypatch.setattr(Rds, "recover", recover)
+
+
+def test_amazons_instance_is_renamed_once_it_has_proven_to_hold_the_pinned_database(opened: Open, client: Any, near: None) -> None:
+    phase = opened(ExampleMigrate, AMAZON)
+    recovery.mark(phase)
+    assert recovery.price(phase).possible
+    led = recovery.recover(phase)
+    assert led.backup is None and led.replaced and led.replaced.live == "clinic"
+    assert recovery.recover(phase).replaced.failed == led.replaced.failed  # done already: nothing is done again
+    recovery.discard(phase)
+    assert {one["DBInstanceIdentifier"] for one in client.describe_db_instances()["DBInstances"]} == {"clinic", led.replaced.failed}
+
+
+def test_an_instance_that_holds_another_database_is_not_renamed(opened: Open, client: Any, near: None) -> None:
+    phase = opened(ExampleMigrate, AMAZON, system_identifier="4711")
+    recovery.mark(phase)
+    with pytest.raises(UsageError, match="holds another database"):
+        recovery.recover(phase)
+    assert recovery.provider(phase).stage(recovery.point(phase)) is Stage.RECOVERED
