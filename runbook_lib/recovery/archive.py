@@ -9,11 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbook_lib.process import run
 from runbook_lib.recovery.point import RestorePoint
 
 _NAME = re.compile(r"[0-9A-F]{24}")
 _HEADER = struct.Struct("=HHIQI4xQII")
 """XLogLongPageHeaderData: magic, info, timeline, address, rest, *system identifier*, *segment size*, block size."""
+
+_PAGE, _HEADERS = 8192, (24, 40)
+"""Bytes of a WAL page, and of the header of a later and of a segment's first page."""
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,24 @@ def missing(folder: Path, first: int, point: RestorePoint, bytes: int) -> list[s
     """Those of them that are not in the archive as a whole."""
     names = span(first, point, bytes)
     return [name for name in names if not ((found := read(folder, name)) and found.whole)]
+
+
+def tablespaces(folder: Path, first: str, point: RestorePoint, programs: Path) -> str:
+    """The first record that makes or drops a tablespace on the way to the point; "" where there is none. Every record is read.
+
+    Args:
+        first: the LSN to begin at.
+        programs: folder of the server's own programs.
+
+    Raises:
+        ToolError: the WAL is damaged.
+    """
+    done = run([str(programs / "pg_waldump"), "--path", str(folder), "--timeline", str(point.timeline), "--start", first, "--end", _end(point),
+                "--rmgr", "Tablespace"], remedy="restore the dump instead: this WAL cannot be replayed", keep_lines=100)
+    return next((line.partition("desc: ")[2] for line in done.output.splitlines() if "desc: " in line), "")
+
+
+def _end(point: RestorePoint) -> str:
+    """The point's LSN, or the start of its page where it stands right behind the page's header: pg_waldump errs there."""
+    at = point.position - point.position % _PAGE if point.position % _PAGE in _HEADERS else point.position
+    return f"{at >> 32:X}/{at % 2**32:X}"

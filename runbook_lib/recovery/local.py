@@ -82,13 +82,13 @@ class Local:
             UsageError: there is no room, or the server keeps tablespaces elsewhere, which this provider does not copy.
         """
         with Database(target, self.application_name) as db:
-            facts = db.row(query("recovery_facts")) or {}
+            facts, needed = db.row(query("recovery_facts")) or {}, db.value(query("recovery_size"))
         if facts["tablespaces"]:
             raise UsageError(f"the server has tablespaces ({', '.join(facts['tablespaces'])}), which the provider `local` does not copy",
                              "use `recovery: provider: command` with pgBackRest or Barman")
         free = room(self.base_backups).free_bytes
-        if free is not None and free < facts["bytes"]:
-            raise UsageError(f"{self.base_backups} has {size(free)} free, the server's databases take {size(facts['bytes'])}",
+        if free is not None and free < needed:
+            raise UsageError(f"{self.base_backups} has {size(free)} free, the server's databases take {size(needed)}",
                              "make room, or name another `recovery.base_backups`")
         return base.make(target, self.base_backups, self.application_name, programs=self._programs(facts["major"]), on_line=say)
 
@@ -127,16 +127,17 @@ class Local:
         started, source = time.monotonic(), self.suitable(to)
         folder = self._programs(source.major)
         server = self._server(to, folder)
-        if server.process() is None:
+        left = server.process() is not None
+        if not left:
             base.verify(source.folder, folder)
-            self._require_wal(source, to, say)
-            self._remove(to)
+            self._require_wal(source, to, folder, say)
+            self.discard(to)
             self._copy(source, server, to, say)
         self._replay(server, to, source, say)
         target = replace(live, host="127.0.0.1", port=server.port, options={})
         proof = prove(target, live, to, self.system_identifier, self.application_name)
         say(f"recovered from {source.folder.name} to {to.label}, on port {server.port}")
-        return Recovered(to, target, f"base backup {source.folder.name}", time.monotonic() - started, proof)
+        return Recovered(to, target, f"base backup {source.folder.name}", None if left else time.monotonic() - started, proof)
 
     def discard(self, to: RestorePoint) -> None:
         """Stop the recovered server of a point, and remove its folder; nothing happens where there is none.
@@ -144,7 +145,13 @@ class Local:
         Raises:
             UsageError: the folder is not marked as ours.
         """
-        self._remove(to)
+        place = self.place(to)
+        if not place.exists():
+            return
+        if not (place / MARK).exists() or json.loads((place / MARK).read_text(encoding="utf-8")) != to.as_dict():
+            raise UsageError(f"{place} is not removed: it is not marked as the recovered server of this restore point", "look at it, and move it away")
+        LocalServer(place, place, {}).stop("immediate")
+        shutil.rmtree(place)
 
     def place(self, to: RestorePoint) -> Path:
         """The folder of the recovered server of a point."""
@@ -158,13 +165,17 @@ class Local:
         target = {"recovery_target_name": to.name} if to.name else {"recovery_target_lsn": to.lsn, "recovery_target_inclusive": "off"}
         return LocalServer(self.place(to), folder, {**SETTINGS, **target, "restore_command": command})
 
-    def _require_wal(self, source: base.BaseBackup, to: RestorePoint, say: Say) -> None:
-        """Every segment up to the point's: that one may still be on its way."""
+    def _require_wal(self, source: base.BaseBackup, to: RestorePoint, folder: Path, say: Say) -> None:
+        """Every segment up to the point's is there (that one may still be on its way), whole, readable, and safe to replay here."""
         archive.await_segment(self.archive, to.segment, _ARRIVES_S, say)
         lacking = self.missing(source, to)
         if lacking:
             raise UsageError(f"the archive {self.archive} lacks {len(lacking)} WAL segments between {source.folder.name} and {to.label}: "
                              f"{', '.join(lacking[:5])}", "copy them from the server's pg_wal where they are still there, or restore the dump instead")
+        say("reading the WAL up to the point")
+        if made := archive.tablespaces(self.archive, source.end_lsn, to, folder):
+            raise UsageError(f"a tablespace was made between {source.folder.name} and {to.label} ({made}): replaying that would write into the live server's files",
+                             "make a new base backup with another provider, or restore the dump instead")
 
     def _copy(self, source: base.BaseBackup, server: LocalServer, to: RestorePoint, say: Say) -> None:
         server.folder.mkdir(mode=0o700)
@@ -173,13 +184,13 @@ class Local:
 
         def one(path: str, copy: str) -> str:
             nonlocal done
-            shutil.copy2(path, copy, follow_symlinks=False)
+            shutil.copy2(path, copy)
             give(Path(copy))
             done += Path(copy).stat().st_size
             ticker(f"copied {size(done)} of {size(source.bytes)}")
             return copy
 
-        shutil.copytree(source.folder, server.data, symlinks=True, copy_function=one)
+        shutil.copytree(source.folder, server.data, copy_function=one)
         for path in (server.data, *(path for path in server.data.rglob("*") if path.is_dir())):
             give(path)
         self._configure(server)
@@ -206,15 +217,6 @@ class Local:
                 at = _replaying(server)
                 ticker(f"replaying WAL: segment {names.index(at) + 1} of {len(names)}" if at in names else "recovering")
                 time.sleep(0.05)
-
-    def _remove(self, to: RestorePoint) -> None:
-        place = self.place(to)
-        if not place.exists():
-            return
-        if not (place / MARK).exists() or json.loads((place / MARK).read_text(encoding="utf-8")) != to.as_dict():
-            raise UsageError(f"{place} is not removed: it is not marked as the recovered server of this restore point", "look at it, and move it away")
-        LocalServer(place, place, {}).stop("immediate")
-        shutil.rmtree(place)
 
     def _archiving(self, db: Database) -> Check:
         row: dict[str, Any] = db.row(query("recovery_facts")) or {}

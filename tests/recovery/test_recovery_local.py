@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archived_worlds import NAME, World
+from archived_worlds import NAME, World, archiving, identifier
 
 from runbook_lib.check import Status
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import CheckError, RunbookError, ToolError, UsageError
-from runbook_lib.postgres.connection import Database, Target
-from runbook_lib.postgres.server import LocalServer
+from runbook_lib.postgres.connection import Database, Target, sql
+from runbook_lib.postgres.server import LocalServer, give
 from runbook_lib.recovery import archive, base, local
+from runbook_lib.recovery.local import Local
 from runbook_lib.recovery.point import RestorePoint
 
 
@@ -26,10 +27,10 @@ def last_segment(world: World) -> Path:
     return world.local.archive / world.day.point.segment
 
 
-def change(path: Path) -> None:
-    """Flip one byte of a file."""
+def change(path: Path, at: int = 100) -> None:
+    """Flip a bit of a file."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[at] ^= 1
     path.write_bytes(content)
 
 
@@ -38,6 +39,7 @@ def a_table(world: World) -> Path:
 
 
 def test_the_recovered_server_holds_what_was_there_at_the_point_and_nothing_later(world: World) -> None:
+    assert not world.day.is_before(world.day.target)
     lines: list[str] = []
     found = world.local.recover(world.day.point, world.day.target, lines.append)
     try:
@@ -90,12 +92,13 @@ def test_a_killed_attempt_is_begun_anew_or_gone_on_with(world: World, where: str
 @pytest.mark.parametrize(("damage", "error", "said"), [
     (lambda w: last_segment(w).unlink(), UsageError, "lacks 1 WAL segments"),
     (lambda w: os.truncate(last_segment(w), 1000), UsageError, "lacks 1 WAL segments"),
+    (lambda w: change(last_segment(w), w.day.point.position % 2**24 - 20), ToolError, "pg_waldump.*record"),
     (lambda w: change(a_table(w)), ToolError, "is damaged: checksum mismatch"),
     (lambda w: a_table(w).unlink(), ToolError, "is damaged: .* is present in the manifest but not on disk"),
     (lambda w: (w.local.base_backups / w.base.folder.name / "backup_manifest").unlink(), UsageError, "is no whole base backup"),
     (lambda w: w.local.archive.rename(w.local.archive.with_name("gone")), UsageError, "lacks . WAL segments"),
     (lambda w: (w.local.base_backups / w.base.folder.name).rename(w.local.base_backups / "elsewhere"), UsageError, "there is no base backup in"),
-], ids=["segment missing", "segment cut", "base backup altered", "base backup's file missing", "no manifest", "no archive", "no base backup"])
+], ids=["segment missing", "segment cut", "segment altered", "base backup altered", "base backup's file missing", "no manifest", "no archive", "no base backup"])
 def test_what_cannot_work_is_refused_before_anything_is_copied(copied: World, monkeypatch: pytest.MonkeyPatch, damage: Callable[[World], object],
                                                                error: type[RunbookError], said: str) -> None:
     monkeypatch.setattr(local, "_ARRIVES_S", 0.1)
@@ -103,6 +106,27 @@ def test_what_cannot_work_is_refused_before_anything_is_copied(copied: World, mo
     with pytest.raises(error, match=said):
         copied.local.recover(copied.day.point, copied.day.target)
     assert not copied.local.place(copied.day.point).exists() and copied.day.untouched()
+
+
+def test_a_tablespace_on_the_way_is_refused_for_it_would_be_written_into_the_live_servers_files(tmp_path: Path) -> None:
+    for name in ("wal", "space"):
+        (tmp_path / name).mkdir()
+        give(tmp_path / name)
+    server = archiving(tmp_path / "server", tmp_path / "wal")
+    try:
+        target = Target.parse(server.url())
+        made = Local(tmp_path / "wal", tmp_path / "bases", 24, identifier(target), NAME, server.binaries)
+        made.make_base(target)
+        with Database(target, NAME) as db:
+            db.execute(sql.SQL("CREATE TABLESPACE elsewhere LOCATION {}").format(str(tmp_path / "space")))
+            to = local.point.make(db, "runbook_test")
+        with pytest.raises(UsageError, match="a tablespace was made between"):
+            made.recover(to, target)
+        with pytest.raises(UsageError, match="has tablespaces"):
+            made.make_base(target)
+        assert not made.place(to).exists()
+    finally:
+        server.stop("immediate")
 
 
 def test_another_servers_base_backup_is_refused(copied: World) -> None:
@@ -127,7 +151,7 @@ def test_a_point_that_the_wal_does_not_hold_ends_in_an_error_and_no_server_is_le
 
 
 def test_a_server_that_stopped_elsewhere_is_not_taken_for_the_point(copied: World) -> None:
-    other = replace(copied.day.point, lsn="0/3000028")
+    other = replace(copied.day.point, lsn="0/3000028")  # right behind the first page's header
     with pytest.raises(CheckError, match="it stopped at the restore point — failed"):
         copied.local.recover(other, copied.day.target)
     copied.local.discard(other)

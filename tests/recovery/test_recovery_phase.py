@@ -171,7 +171,7 @@ def test_the_price_says_what_was_measured_and_what_is_missing(opened: Open, targ
     recovery.base_backup(phase)
     assert "older than the restore point" in recovery.price(phase).why  # the base backup came after the point
     point, made = recovery.mark(phase), recovery.provider(phase)
-    made._require_wal(made.suitable(point), point, print)
+    made._require_wal(made.suitable(point), point, world.server.binaries, print)
     assert recovery.price(phase) == recovery.Price(True, f"from {made.young().folder.name}", None,
                                                     "not measured: there is no proof of the base backup, or of the run's own backup")
     backup = dump.make(target, phase.params.backup.directory / "b", NAME, tools=tools(target))
