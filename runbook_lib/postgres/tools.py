@@ -107,15 +107,15 @@ def programs(names: Sequence[str], major: int, folder: Path | None = None) -> Pa
 
     Args:
         names: programs that have to be there; the first one tells the version.
-        folder: the only place to look; default as for `tools`.
+        folder: where to look first; then as for `tools`.
 
     Raises:
         UsageError: no folder has them all.
     """
-    for place in [folder] if folder else _places():
+    for place in [*([folder] if folder else []), *_places()]:
         if all(os.access(place / name, os.X_OK) for name in names) and re.search(rf" {major}\b", _says(str(place / names[0]), "--version")):
             return place
-    raise UsageError(f"no PostgreSQL {major} server programs were found ({', '.join(names)})" + (f" in {folder}" if folder else ""),
+    raise UsageError(f"no PostgreSQL {major} server programs were found ({', '.join(names)})",
                      f"install them here (Debian: apt install postgresql-{major})")
 
 

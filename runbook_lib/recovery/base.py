@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -82,16 +83,20 @@ def make(target: Target, folder: Path, application_name: str, *, programs: Path,
         programs: folder of the server's own programs.
 
     Raises:
-        ToolError: it failed, or is damaged; what there is of it is named `….part`.
+        ToolError: it failed, or is damaged; nothing of it is kept. (A killed attempt leaves a folder `….part`.)
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = f"base_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     part = folder / f"{name}.part"
     ticker = Ticker(on_line)
-    run([str(programs / "pg_basebackup"), "-D", str(part), "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256", "--progress",
-         "--no-password"], env=target.environment(application_name), on_line=lambda line: ticker(f"base backup: {line.strip()}"),
-        remedy="the role needs REPLICATION, and pg_hba.conf a line for the database `replication`")
-    verify(part, programs)
+    try:
+        run([str(programs / "pg_basebackup"), "-D", str(part), "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256", "--progress",
+             "--no-password"], env=target.environment(application_name), on_line=lambda line: ticker(f"base backup: {line.strip()}"),
+            remedy="the role needs REPLICATION, and pg_hba.conf a line for the database `replication`")
+        verify(part, programs)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     part.rename(folder / name)
     return read(folder / name)
 

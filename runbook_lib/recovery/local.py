@@ -48,7 +48,7 @@ class Local:
         base_backups: folder of the base backups, and of recovered servers.
         max_age_hours: how old a base backup may be.
         system_identifier: of the server.
-        tools: the only folder to look for the server's programs in; default as `tools.programs`.
+        tools: where to look first for the server's programs.
         deadline_s: seconds that a recovery may take.
     """
 
@@ -117,7 +117,7 @@ class Local:
         """Bring up a server beside the live one, at the point. Called again after an interruption, it goes on or begins anew.
 
         Args:
-            live: the database on the live server; only asked who it is.
+            live: the database on the live server, which may be down: it is not asked.
 
         Raises:
             UsageError: it cannot work; nothing was copied.
@@ -135,7 +135,7 @@ class Local:
             self._copy(source, server, to, say)
         self._replay(server, to, source, say)
         target = replace(live, host="127.0.0.1", port=server.port, options={})
-        proof = prove(target, live, to, self.system_identifier, self.application_name)
+        proof = prove(target, None, to, self.system_identifier, self.application_name)
         say(f"recovered from {source.folder.name} to {to.label}, on port {server.port}")
         return Recovered(to, target, f"base backup {source.folder.name}", None if left else time.monotonic() - started, proof)
 

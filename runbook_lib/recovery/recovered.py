@@ -52,8 +52,11 @@ class Recovered:
     __repr__ = __str__
 
 
-def prove(target: Target, live: Target, point: RestorePoint, system_identifier: str, application_name: str) -> Checks:
+def prove(target: Target, live: Target | None, point: RestorePoint, system_identifier: str, application_name: str) -> Checks:
     """Whether the server of `target` is a copy of the pinned one, is not the live one, and stopped at the point.
+
+    Args:
+        live: `None` where the server of `target` is known to be a process of our own.
 
     Raises:
         DatabaseError: it does not answer.
@@ -64,7 +67,7 @@ def prove(target: Target, live: Target, point: RestorePoint, system_identifier: 
     return Checks("The recovered server", [
         check("recovered.cluster", "it is a copy of the pinned server", found["system_identifier"] == system_identifier,
               f"system identifier {found['system_identifier']}", system_identifier, "recover the server that the run pinned"),
-        _another(live, found["started_at"], application_name),
+        *([_another(live, found["started_at"], application_name)] if live else []),
         check("recovered.promoted", "its recovery has ended", not found["in_recovery"], "in recovery" if found["in_recovery"] else "promoted", "promoted",
               "let it promote at the target: recovery_target_action = promote"),
         _stopped(point, found["replayed"]),
@@ -102,7 +105,8 @@ def _another(live: Target, started_at: Any, application_name: str) -> Check:
         with Database(live, application_name, statement_timeout="60s") as db:
             same = db.value("SELECT pg_postmaster_start_time()") == started_at
     except DatabaseError as error:
-        return check(id, title, True, "another server: the live one does not answer") if error.sqlstate == "" else unknown(id, title, error.message)
+        down = not error.sqlstate and "FATAL" not in error.message
+        return check(id, title, True, "another server: the live one does not answer", "another server") if down else unknown(id, title, error.message)
     return check(id, title, not same, "the live server" if same else "another server", "another server", "correct `recovery.url`")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -38,10 +39,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def copied(world: World, tmp_path: Path) -> World:
-    """The same with base backups and archive of its own, to be damaged."""
+    """The same with base backups and archive of its own, to be damaged: files are replaced, not written to, for they are links."""
     local = replace(world.local, archive=tmp_path / "wal", base_backups=tmp_path / "bases")
-    shutil.copytree(world.local.archive, local.archive)
-    shutil.copytree(world.base.folder, local.base_backups / world.base.folder.name, symlinks=True)
+    shutil.copytree(world.local.archive, local.archive, copy_function=os.link)
+    shutil.copytree(world.base.folder, local.base_backups / world.base.folder.name, copy_function=os.link)
     return replace(world, local=local)
 
 

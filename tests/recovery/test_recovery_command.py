@@ -97,6 +97,11 @@ def test_the_live_server_is_not_taken_for_a_recovered_one(commands: Commands, wo
         commands.recover(world.day.point, world.day.target)
 
 
+def test_a_live_server_that_lets_nobody_in_could_be_any_server(commands: Commands, world: World) -> None:
+    with pytest.raises(CheckError, match="it is not the live server — could not check"):
+        commands.recover(world.day.point, replace(world.day.target, user="nobody", password="fictitious-word"))
+
+
 def test_another_server_is_not_taken_for_a_recovered_one(commands: Commands, world: World, server: Server) -> None:
     with pytest.raises(CheckError, match="(?s)a copy of the pinned server — failed.*stopped at the restore point — could not check"):
         replace(commands, url=server.url).recover(world.day.point, world.day.target)
