@@ -111,8 +111,8 @@ class Rds:
 
     def names(self, to: RestorePoint) -> tuple[str, str]:
         """What the recovered and the failed instance are called beside the live one."""
-        tail = f"{datetime.fromisoformat(to.time):%Y%m%d%H%M%S}"
-        return f"{self.instance[:38]}-recovered-{tail}", f"{self.instance[:38]}-failed-{tail}"
+        head, tail = self.instance[:38].rstrip("-"), f"{datetime.fromisoformat(to.time):%Y%m%d%H%M%S}"
+        return f"{head}-recovered-{tail}", f"{head}-failed-{tail}"
 
     def stage(self, to: RestorePoint) -> Stage:
         """Where the replacement stands, once no instance is in the middle of a change."""

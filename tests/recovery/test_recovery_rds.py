@@ -93,6 +93,11 @@ def test_the_time_for_amazon_is_the_next_whole_second(point: RestorePoint) -> No
     assert rds.restore_time(replace(point, time="2026-11-24T02:00:00.250000+00:00")).isoformat() == "2026-11-24T02:00:01+00:00"
 
 
+def test_names_beside_a_long_one_are_names_that_amazon_allows(provider: Rds, point: RestorePoint) -> None:
+    for name in replace(provider, instance="c" * 37 + "-" + "d" * 25).names(point):
+        assert len(name) <= 63 and "--" not in name and not name.endswith("-")
+
+
 def test_the_checks_of_a_good_instance_pass(provider: Rds) -> None:
     assert [one.status for one in provider.checks()] == [Status.PASSED, Status.PASSED]
 
