@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -57,7 +58,19 @@ class LocalServer:
     def process(self) -> psutil.Process | None:
         """The server's process, also before it takes connections; None where there is none."""
         lines = self._postmaster()
-        return psutil.Process(int(lines[0])) if lines and self._ours(int(lines[0])) else None
+        try:
+            return psutil.Process(int(lines[0])) if lines and self._ours(int(lines[0])) else None
+        except psutil.NoSuchProcess:
+            return None
+
+    def titles(self) -> list[str]:
+        """What the server's processes say that they do; those that end meanwhile are left out."""
+        found, server = [], self.process()
+        with suppress(psutil.NoSuchProcess):  # zombies too
+            for child in server.children() if server else ():
+                with suppress(psutil.NoSuchProcess):
+                    found.append(" ".join(child.cmdline()))
+        return found
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Begin to start it; it is not waited for."""

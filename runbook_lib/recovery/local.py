@@ -133,9 +133,10 @@ class Local:
             self._require_wal(source, to, folder, say)
             self.discard(to)
             self._copy(source, server, to, say)
-        self._replay(server, to, source, say)
-        target = replace(live, host="127.0.0.1", port=server.port, options={})
-        proof = prove(target, None, to, self.system_identifier, self.application_name)
+        with _stopped_on_error(server):
+            self._replay(server, to, source, say)
+            target = replace(live, host="127.0.0.1", port=server.port, options={})
+            proof = prove(target, None, to, self.system_identifier, self.application_name)
         say(f"recovered from {source.folder.name} to {to.label}, on port {server.port}")
         return Recovered(to, target, f"base backup {source.folder.name}", None if left else time.monotonic() - started, proof)
 
@@ -207,16 +208,15 @@ class Local:
     def _replay(self, server: LocalServer, to: RestorePoint, source: base.BaseBackup, say: Say) -> None:
         """Start the server where it does not run, and wait until it has replayed and been promoted."""
         names, ticker, started = archive.span(point.position(source.end_lsn), to, source.segment_bytes), Ticker(say), time.monotonic()
-        with _stopped_on_error(server):
-            launched = None if server.process() else server.launch()
-            while not server.running():
-                if launched.poll() is not None if launched else server.process() is None:
-                    raise ToolError(f"the recovery to {to.label} failed: {_cause(server)}", f"read {server.log}", output=server.last_lines(20))
-                if time.monotonic() - started > self.deadline_s:
-                    raise ToolError(f"the recovery to {to.label} was ended after {self.deadline_s:.0f} s", "allow more (`recovery.deadline_minutes`)")
-                at = _replaying(server)
-                ticker(f"replaying WAL: segment {names.index(at) + 1} of {len(names)}" if at in names else "recovering")
-                time.sleep(0.05)
+        launched = None if server.process() else server.launch()
+        while not server.running():
+            if launched.poll() is not None if launched else server.process() is None:
+                raise ToolError(f"the recovery to {to.label} failed: {_cause(server)}", f"read {server.log}", output=server.last_lines(20))
+            if time.monotonic() - started > self.deadline_s:
+                raise ToolError(f"the recovery to {to.label} was ended after {self.deadline_s:.0f} s", "allow more (`recovery.deadline_minutes`)")
+            at = _replaying(server)
+            ticker(f"replaying WAL: segment {names.index(at) + 1} of {len(names)}" if at in names else "recovering")
+            time.sleep(0.05)
 
     def _archiving(self, db: Database) -> Check:
         row: dict[str, Any] = db.row(query("recovery_facts")) or {}
@@ -275,9 +275,7 @@ def _stopped_on_error(server: LocalServer) -> Iterator[None]:
 
 def _replaying(server: LocalServer) -> str:
     """The segment that the startup process names in its title; "" where it names none."""
-    process = server.process()
-    titles = [" ".join(child.cmdline()) for child in process.children()] if process else []
-    return next((title.split()[-1] for title in titles if "startup recovering" in title), "")
+    return next((title.split()[-1] for title in server.titles() if "startup recovering" in title), "")
 
 
 def _cause(server: LocalServer) -> str:

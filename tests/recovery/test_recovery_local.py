@@ -159,6 +159,7 @@ def test_a_server_that_stopped_elsewhere_is_not_taken_for_the_point(copied: Worl
     other = replace(copied.day.point, lsn="0/3000028")  # right behind the first page's header
     with pytest.raises(CheckError, match="it stopped at the restore point — failed"):
         copied.local.recover(other, copied.day.target)
+    assert LocalServer(copied.local.place(other), Path(), {}).process() is None
     copied.local.discard(other)
 
 
