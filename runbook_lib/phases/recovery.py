@@ -126,7 +126,8 @@ def price(phase: Phase) -> Price:
         return _price_local(phase, made, to)
     if isinstance(made, Rds):
         found = made.possible(to)
-        return Price({"passed": True, "failed": False}.get(found.status.value), found.found, None, "not measured: Amazon restores in minutes to hours")
+        return Price({"passed": True, "failed": False}.get(found.status.value), found.found, None,
+                     "not measured: Amazon restores in minutes to hours")
     looked = [one["status"] for one in phase.run.read_evidence("preflight.recovery") or []]
     good = bool(looked) and all(status == "passed" for status in looked)
     return Price(True if good else None, "`recovery.check` passed in 40_preflight" if good else "`recovery.check` has not passed in 40_preflight")
@@ -258,7 +259,8 @@ def _replace(phase: Phase, made: Rds, to: RestorePoint) -> Replaced:
     with Database(beside, phase.application_name) as db:
         found, pinned = identify(db), phase.run.state["target"]
     if any(found[key] != pinned[key] for key in ("system_identifier", "database_oid")):
-        raise UsageError(f"the recovered instance holds another database: {describe(found)}, not {describe(pinned)}", "look at it; nothing was renamed")
+        raise UsageError(f"the recovered instance holds another database: {describe(found)}, not {describe(pinned)}",
+                         "look at it; nothing was renamed")
     phase.db.close()
     done = made.replace(to, phase.say)
     await_promotion(phase.target, phase.application_name, made.deadline_s, phase.say)

@@ -90,8 +90,8 @@ def make(target: Target, folder: Path, application_name: str, *, programs: Path,
     part = folder / f"{name}.part"
     ticker = Ticker(on_line)
     try:
-        run([str(programs / "pg_basebackup"), "-D", str(part), "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256", "--progress",
-             "--no-password"], env=target.environment(application_name), on_line=lambda line: ticker(f"base backup: {line.strip()}"),
+        run([str(programs / "pg_basebackup"), "-D", str(part), "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256",
+             "--progress", "--no-password"], env=target.environment(application_name), on_line=lambda line: ticker(f"base backup: {line.strip()}"),
             remedy="the role needs REPLICATION, and pg_hba.conf a line for the database `replication`")
         verify(part, programs)
     except BaseException:
@@ -125,7 +125,8 @@ def read(folder: Path) -> BaseBackup:
         started = re.search(r"START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)", label)
         return BaseBackup(
             folder, datetime.strptime(folder.name, "base_%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).isoformat(), str(system_identifier(folder)),
-            int((folder / "PG_VERSION").read_text()), wal["Timeline"], wal["End-LSN"], (folder / "pg_wal" / started[1]).stat().st_size,  # type: ignore[index]
+            int((folder / "PG_VERSION").read_text()), wal["Timeline"], wal["End-LSN"],
+            (folder / "pg_wal" / started[1]).stat().st_size,  # type: ignore[index]
             sum(path.lstat().st_size for path in folder.rglob("*")))
     except (OSError, struct.error, ValueError, LookupError, TypeError) as error:
         raise UsageError(f"{folder} is no whole base backup: {type(error).__name__}: {error}", _ASIDE) from None

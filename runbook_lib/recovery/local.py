@@ -100,7 +100,8 @@ class Local:
         """
         found = base.newest(self.base_backups, to)
         if found is None:
-            raise UsageError(f"there is no base backup in {self.base_backups} that is older than the restore point {to.label}", "restore the dump instead")
+            raise UsageError(f"there is no base backup in {self.base_backups} that is older than the restore point {to.label}",
+                             "restore the dump instead")
         if found.system_identifier != self.system_identifier:
             raise UsageError(f"{found.folder} is of another server: system identifier {found.system_identifier}, not {self.system_identifier}",
                              "keep the base backups of each server in a folder of their own")
@@ -150,7 +151,8 @@ class Local:
         if not place.exists():
             return
         if not (place / MARK).exists() or json.loads((place / MARK).read_text(encoding="utf-8")) != to.as_dict():
-            raise UsageError(f"{place} is not removed: it is not marked as the recovered server of this restore point", "look at it, and move it away")
+            raise UsageError(f"{place} is not removed: it is not marked as the recovered server of this restore point",
+                             "look at it, and move it away")
         LocalServer(place, place, {}).stop("immediate")
         shutil.rmtree(place)
 
@@ -172,7 +174,8 @@ class Local:
         lacking = self.missing(source, to)
         if lacking:
             raise UsageError(f"the archive {self.archive} lacks {len(lacking)} WAL segments between {source.folder.name} and {to.label}: "
-                             f"{', '.join(lacking[:5])}", "copy them from the server's pg_wal where they are still there, or restore the dump instead")
+                             f"{', '.join(lacking[:5])}",
+                             "copy them from the server's pg_wal where they are still there, or restore the dump instead")
         say("reading the WAL up to the point")
         if made := archive.tablespaces(self.archive, source.end_lsn, to, folder):
             raise UsageError(f"a tablespace was made between {source.folder.name} and {to.label} ({made}): replaying that would write into the live server's files",
@@ -199,7 +202,8 @@ class Local:
     @staticmethod
     def _configure(server: LocalServer) -> None:
         """Files of our own in the place of the live server's; everything else is given on the command line."""
-        files = {"postgresql.conf": "", "postgresql.auto.conf": "", "pg_hba.conf": "host all all 127.0.0.1/32 md5\n", "pg_ident.conf": "", "recovery.signal": ""}
+        files = {"postgresql.conf": "", "postgresql.auto.conf": "", "pg_hba.conf": "host all all 127.0.0.1/32 md5\n", "pg_ident.conf": "",
+                 "recovery.signal": ""}
         for name, text in files.items():
             (server.data / name).write_text(text, encoding="utf-8")
             give(server.data / name)
@@ -261,7 +265,8 @@ class Local:
         free = room(self.base_backups).free_bytes
         if found is None or free is None:
             return unknown(id, title, "there is no base backup to measure" if found is None else "the disk cannot be measured")
-        return check(id, title, free > 1.2 * found.bytes, f"{size(free)} free, a copy takes {size(found.bytes)}", "a fifth more than the base backup", "make room")
+        return check(id, title, free > 1.2 * found.bytes, f"{size(free)} free, a copy takes {size(found.bytes)}",
+                     "a fifth more than the base backup", "make room")
 
 
 @contextmanager

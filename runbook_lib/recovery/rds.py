@@ -28,7 +28,8 @@ RECOVERED, ASIDE = "runbook:recovered-to", "runbook:set-aside-for"
 SETTLE_S = 1.1
 """Seconds that nothing may be written after a point: a restore time has no fractions, and is rounded up."""
 _SETTLED = frozenset({"available", "storage-optimization", "configuring-enhanced-monitoring"})
-_FAILED = frozenset({"failed", "incompatible-network", "incompatible-option-group", "incompatible-parameters", "incompatible-restore", "restore-error",
+_FAILED = frozenset({"failed", "incompatible-network", "incompatible-option-group", "incompatible-parameters", "incompatible-restore",
+                     "restore-error",
                      "storage-full", "stopped", "inaccessible-encryption-credentials"})
 
 
@@ -105,7 +106,8 @@ class Rds:
             last = self._source(to).get("LatestRestorableTime")
             if last is None:
                 return check(id, title, False, "nothing can be restored", "", "switch automated backups on")
-            return check(id, title, last >= restore_time(to), f"restorable up to {last:%Y-%m-%d %H:%M:%S} UTC", f"{restore_time(to):%Y-%m-%d %H:%M:%S} UTC",
+            return check(id, title, last >= restore_time(to), f"restorable up to {last:%Y-%m-%d %H:%M:%S} UTC",
+                         f"{restore_time(to):%Y-%m-%d %H:%M:%S} UTC",
                          "wait: Amazon takes the logs every five minutes")
         return attempt(id, title, look)
 
@@ -143,7 +145,8 @@ class Rds:
             self._await_restorable(to, say)
             with _amazon(f"restoring {self.instance} to {to.time}"):
                 self._client.restore_db_instance_to_point_in_time(
-                    SourceDBInstanceIdentifier=self.instance, TargetDBInstanceIdentifier=name, RestoreTime=restore_time(to), **_like(self._source(to), to))
+                    SourceDBInstanceIdentifier=self.instance, TargetDBInstanceIdentifier=name, RestoreTime=restore_time(to),
+                    **_like(self._source(to), to))
             say(f"Amazon restores {self.instance} to {restore_time(to):%Y-%m-%d %H:%M:%S} UTC as {name}")
         return str(self._await(name, say)["Endpoint"]["Address"])
 
@@ -204,7 +207,8 @@ class Rds:
         deadline = time.monotonic() + self.deadline_s
         while (found := self._describe(name)) and found["DBInstanceStatus"] in ("renaming", "modifying"):
             if time.monotonic() > deadline:
-                raise ToolError(f"{name} is still {found['DBInstanceStatus']} after {self.deadline_s:.0f} s", "look at it in Amazon's console, then go on")
+                raise ToolError(f"{name} is still {found['DBInstanceStatus']} after {self.deadline_s:.0f} s",
+                                "look at it in Amazon's console, then go on")
             time.sleep(self.poll_s)
         return found
 
@@ -246,12 +250,14 @@ class Rds:
         id, title = "recovery.backups", "automated backups are kept, and reach to the last minutes"
         source = self._describe(self.instance)
         if source is None:
-            return check(id, title, False, f"there is no instance {self.instance} in {self.region}", "one", "correct `recovery.instance` and `recovery.region`")
+            return check(id, title, False, f"there is no instance {self.instance} in {self.region}", "one",
+                         "correct `recovery.instance` and `recovery.region`")
         days, last = source.get("BackupRetentionPeriod", 0), source.get("LatestRestorableTime")
         if not days or last is None:
             return check(id, title, False, f"kept for {days} days, none restorable", "at least 1 day", "switch automated backups on")
         behind = (datetime.now(UTC) - last).total_seconds() / 60
-        return check(id, title, behind <= 15, f"kept for {days} days, restorable up to {behind:.0f} min ago", "at most 15 min ago", "see the instance's events")
+        return check(id, title, behind <= 15, f"kept for {days} days, restorable up to {behind:.0f} min ago", "at most 15 min ago",
+                     "see the instance's events")
 
     def _leads(self) -> Check:
         id, title = "recovery.instance", "the database's URL leads to this instance"
@@ -274,12 +280,13 @@ def _is(instance: Mapping[str, Any], tag: str, to: RestorePoint) -> bool:
 def _like(source: Mapping[str, Any], to: RestorePoint) -> dict[str, Any]:
     """What a restored instance does not have from its source by itself: network, groups, protection, tags."""
     tags = [tag for tag in source.get("TagList", []) if not tag["Key"].startswith(("aws:", "runbook:"))]
+    options = [group["OptionGroupName"] for group in source.get("OptionGroupMemberships", [])]
     wanted = {
         "DBInstanceClass": source.get("DBInstanceClass"), "MultiAZ": source.get("MultiAZ"), "PubliclyAccessible": source.get("PubliclyAccessible"),
         "DBSubnetGroupName": (source.get("DBSubnetGroup") or {}).get("DBSubnetGroupName"),
         "VpcSecurityGroupIds": [group["VpcSecurityGroupId"] for group in source.get("VpcSecurityGroups", [])],
         "DBParameterGroupName": next((group["DBParameterGroupName"] for group in source.get("DBParameterGroups", [])), None),
-        "OptionGroupName": next((name for group in source.get("OptionGroupMemberships", []) if not (name := group["OptionGroupName"]).startswith("default:")), None),
+        "OptionGroupName": next((name for name in options if not name.startswith("default:")), None),
         "DeletionProtection": source.get("DeletionProtection"), "CopyTagsToSnapshot": source.get("CopyTagsToSnapshot"),
         "EnableIAMDatabaseAuthentication": source.get("IAMDatabaseAuthenticationEnabled"),
         "EnableCloudwatchLogsExports": source.get("EnabledCloudwatchLogsExports"),

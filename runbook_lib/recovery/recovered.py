@@ -68,7 +68,8 @@ def prove(target: Target, live: Target | None, point: RestorePoint, system_ident
         check("recovered.cluster", "it is a copy of the pinned server", found["system_identifier"] == system_identifier,
               f"system identifier {found['system_identifier']}", system_identifier, "recover the server that the run pinned"),
         *([_another(live, found["started_at"], application_name)] if live else []),
-        check("recovered.promoted", "its recovery has ended", not found["in_recovery"], "in recovery" if found["in_recovery"] else "promoted", "promoted",
+        check("recovered.promoted", "its recovery has ended", not found["in_recovery"], "in recovery" if found["in_recovery"] else "promoted",
+              "promoted",
               "let it promote at the target: recovery_target_action = promote"),
         _stopped(point, found["replayed"]),
     ]).require()

@@ -75,7 +75,9 @@ def client(amazon: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     made.create_db_parameter_group(DBParameterGroupName="clinic-15", DBParameterGroupFamily="postgres15", Description="d")
     subnet = network.describe_subnets()["Subnets"][0]["SubnetId"]
     made.create_db_subnet_group(DBSubnetGroupName="inside", DBSubnetGroupDescription="d", SubnetIds=[subnet])
-    made.create_db_instance(DBInstanceIdentifier="clinic", DBInstanceClass="db.m5.large", Engine="postgres", AllocatedStorage=20, MasterUsername="fictitious",
-                            MasterUserPassword="fictitious-word", DBParameterGroupName="clinic-15", DBSubnetGroupName="inside", BackupRetentionPeriod=7,
+    made.create_db_instance(DBInstanceIdentifier="clinic", DBInstanceClass="db.m5.large", Engine="postgres", AllocatedStorage=20,
+                            MasterUsername="fictitious",
+                            MasterUserPassword="fictitious-word", DBParameterGroupName="clinic-15", DBSubnetGroupName="inside",
+                            BackupRetentionPeriod=7,
                             VpcSecurityGroupIds=["sg-12345"], DeletionProtection=True, Tags=[{"Key": "team", "Value": "clinic"}])
     return made

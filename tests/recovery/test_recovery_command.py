@@ -55,18 +55,21 @@ def pgbackrest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgBackRest]
         give(folder / name)
     config = folder / "pgbackrest.conf"
     archive = f"pgbackrest --config={config} --stanza=main archive-push %p"
-    server = Server(folder / "server", {"fsync": "off", "archive_mode": "on", "archive_command": archive, "unix_socket_directories": str(folder / "lock"),
+    server = Server(folder / "server",
+                    {"fsync": "off", "archive_mode": "on", "archive_command": archive, "unix_socket_directories": str(folder / "lock"),
                                         "shared_preload_libraries": ""}, DEBIAN).start()
     config.write_text(f"[global]\nrepo1-path={folder}/repo\nlog-path={folder}/log\nlock-path={folder}/lock\nspool-path={folder}/spool\nstart-fast=y\n"
                       f"archive-timeout=20\ncompress-level=0\n[main]\npg1-path={server.data}\npg1-port={server.port}\npg1-socket-path={folder}/lock\npg1-user=postgres\n")
     variables, port = environment() | {"PGPASSWORD": server.password}, free_port()
     for command in ("stanza-create", "backup"):
-        subprocess.run(unprivileged(["pgbackrest", f"--config={config}", "--stanza=main", command]), check=True, env=variables, cwd="/", stdout=subprocess.DEVNULL)
+        subprocess.run(unprivileged(["pgbackrest", f"--config={config}", "--stanza=main", command]), check=True, env=variables, cwd="/",
+                       stdout=subprocess.DEVNULL)
     target = Target.parse(server.url())
     texts = {"as_server": AS_SERVER, "config": config, "bin": DEBIAN, "port": port}
     (folder / "url").write_text(f"postgresql://postgres:{server.password}@127.0.0.1:{port}/postgres")
     commands = Commands(f"cd / && {AS_SERVER} pgbackrest --config={config} --stanza=main check", RECOVER.format(**texts), DISCARD.format(**texts),
-                        lambda: resolve(f"file:{folder}/url", "recovery.url"), folder / "recovered", identifier(target), NAME, {"PGPASSWORD": server.password}, 60)
+                        lambda: resolve(f"file:{folder}/url", "recovery.url"), folder / "recovered", identifier(target), NAME,
+                        {"PGPASSWORD": server.password}, 60)
     yield PgBackRest(commands, live(target))
     server.stop("immediate")
 

@@ -215,7 +215,8 @@ def test_a_role_that_may_close_no_segment_has_the_last_archived_one_looked_for(w
 
 def test_names_of_segments_count_over_the_end_of_a_log_file() -> None:
     point = RestorePoint("p", "1/1000000", "", "000000030000000100000001")
-    assert archive.span(0xFE000000, point, 2**24) == ["0000000300000000000000FE", "0000000300000000000000FF", "000000030000000100000000", "000000030000000100000001"]
+    assert archive.span(0xFE000000, point, 2**24) == ["0000000300000000000000FE", "0000000300000000000000FF", "000000030000000100000000",
+                                                      "000000030000000100000001"]
 
 
 def test_a_base_backup_that_fails_is_none(world: World, tmp_path: Path) -> None:

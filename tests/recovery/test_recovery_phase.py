@@ -65,7 +65,8 @@ def opened(world: World, target: Target, tmp_path: Path) -> Iterator[Open]:
     values["backup"]["directory"] = str(tmp_path / "backups")
     phases, runs = [], {}
 
-    def open_it(cls: type[Phase] = Example, recovery: dict[str, Any] | None = local(world, world.local.base_backups), **target_facts: str) -> Phase:  # noqa: B008
+    def open_it(cls: type[Phase] = Example, recovery: dict[str, Any] | None = local(world, world.local.base_backups),
+                **target_facts: str) -> Phase:  # noqa: B008
         key = str((recovery, target_facts))
         if key not in runs:
             with Database(target, NAME) as db:
