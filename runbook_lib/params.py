@@ -7,7 +7,6 @@ with the key, the type that was given and the form that is allowed. Secrets are 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,73 +14,11 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from runbook_lib.errors import UsageError
-from runbook_lib.secret import FORMS, HOME, is_reference, resolve
-
-
-def _reference(text: str) -> str:
-    if not is_reference(text):
-        raise ValueError(f"a secret is given by reference: {FORMS}")
-    return text
-
-
-def _no_password(text: str) -> str:
-    if re.search(r"://[^/\s:@]*:[^/\s@]+@", text):
-        raise ValueError(f"a URL with a password in it is refused; give it by reference: {FORMS}")
-    return text
-
-
-def _no_secret(variables: dict[str, str]) -> dict[str, str]:
-    for name, value in variables.items():
-        _no_password(value)
-        if _SECRET_NAME.search(name) and value and not is_reference(value):
-            raise ValueError(f"the value of {name} is given by reference: {FORMS}")
-    return variables
-
-
-def _path(value: Any) -> Any:
-    return HOME / Path(value).expanduser() if isinstance(value, str) else value
-
-
-def _text_keys(value: Any) -> Any:
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
-
-
-_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY", re.IGNORECASE)
-
-Secret = Annotated[str, AfterValidator(_reference)]
-"""A reference to a secret."""
-Address = Annotated[str, AfterValidator(_no_password)]
-"""A URL without a password, or a reference to one."""
-Variables = Annotated[dict[str, str], AfterValidator(_no_secret)]
-"""Environment variables; those that are secrets by reference."""
-Location = Annotated[Path, BeforeValidator(_path)]
-"""A path; relative ones are relative to the checkout."""
-Command = Annotated[str, AfterValidator(_no_password), Field(min_length=1)]
-"""A command for `/bin/sh -c`."""
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-"""Lower-case letters, digits and hyphens."""
-LocalTime = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d \d\d:\d\d$")]
-"""A time of the wall clock, `YYYY-MM-DD HH:MM`."""
-Seconds = Annotated[float, Field(gt=0, le=86400)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-Count = Annotated[int, Field(ge=1, le=1024)]
-
-
-class Section(BaseModel):
-    """A part of the parameters: strict, and frozen."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+from runbook_lib.secret import HOME, is_reference, resolve
+from runbook_lib.section import Address, Command, Count, LocalTime, Location, Minutes, Name, Percent, Seconds, Secret, Section, Variables, text_keys
 
 
 class Environment(Section):
@@ -297,7 +234,7 @@ class People(Section):
     """Contacts; the escalation matrix's severities name their roles."""
 
     contacts: list[Contact] = Field(default_factory=list)
-    severity_audiences: Annotated[dict[Literal["1", "2", "3"], list[Name]], BeforeValidator(_text_keys)] = Field(default_factory=dict)
+    severity_audiences: Annotated[dict[Literal["1", "2", "3"], list[Name]], BeforeValidator(text_keys)] = Field(default_factory=dict)
     """Which audiences of `notify` hear of a failure of severity 1, 2 or 3."""
 
 
@@ -311,6 +248,45 @@ class Rollback(Section):
     """What happens after a failed migration or validation."""
 
     automatic: bool = False
+
+
+class LocalRecovery(Section):
+    """Point in time by base backups and archived WAL that this machine sees."""
+
+    provider: Literal["local"]
+    archive: Location
+    """The folder into which the server's archive_command copies WAL, unchanged, as this machine sees it."""
+    base_backups: Location
+    max_age_hours: Annotated[float, Field(gt=0)] = 24.0
+    """How old a base backup may be before 30_backup makes a new one."""
+    deadline_minutes: Minutes = 240.0
+
+
+class RdsRecovery(Section):
+    """Point in time by Amazon RDS; credentials come from where boto3 looks for them."""
+
+    provider: Literal["rds"]
+    instance: Annotated[str, Field(pattern=r"^[a-z](-?[a-z0-9]){0,62}$")]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    deadline_minutes: Minutes = 240.0
+
+
+class CommandRecovery(Section):
+    """Point in time by commands of the operator (`runbook_lib.recovery.command` says what they are told)."""
+
+    provider: Literal["command"]
+    check: Command
+    recover: Command
+    discard: Command
+    url: Secret
+    """Leads to the recovered server; asked once `recover` has ended."""
+    folder: Location
+    environment: Variables = Field(default_factory=dict)
+    deadline_minutes: Minutes = 240.0
+
+
+Recovery = Annotated[LocalRecovery | RdsRecovery | CommandRecovery, Field(discriminator="provider")]
+"""How a restore point is led back to."""
 
 
 class Demo(Section):
@@ -337,6 +313,7 @@ class Params(Section):
     people: People = People()
     approvals: Approvals = Approvals()
     rollback: Rollback = Rollback()
+    recovery: Recovery | None = None
     demo: Demo | None = None
 
     def database_url(self) -> str:
@@ -347,9 +324,9 @@ class Params(Section):
         """The URL of the server on which backups are proven, resolved."""
         return resolve(self.backup.proof.server, "backup.proof.server") if self.backup.proof.server else self.database_url()
 
-    def variables(self, section: Literal["prisma", "service"]) -> dict[str, str]:
-        """A section's `environment`, references resolved."""
-        chosen = self.prisma.environment if section == "prisma" else (self.service.environment if self.service else {})
+    def variables(self, section: Literal["prisma", "service", "recovery"]) -> dict[str, str]:
+        """A section's `environment`, references resolved; none where the section is not there or has none."""
+        chosen: dict[str, str] = getattr(getattr(self, section), "environment", {})
         return {name: dereference(value, f"{section}.environment.{name}") for name, value in chosen.items()}
 
     def service_url(self) -> str:
@@ -407,7 +384,7 @@ def parse(values: Mapping[str, Any], source: str = "the parameters") -> Params:
 
 
 def _explain(problem: Any, given: Any) -> str:
-    place = [part for part in problem["loc"]]
+    place = [part for part in problem["loc"] if part not in ("local", "rds", "command") or problem["loc"][0] != "recovery"]
     key = ".".join(str(part) for part in place)
     if problem["type"] == "extra_forbidden":
         return f"`{key}`: unknown key"

@@ -13,7 +13,7 @@ from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import GateError, UsageError
 from runbook_lib.history import minutes
 from runbook_lib.params import Params
-from runbook_lib.phases import declared
+from runbook_lib.phases import declared, recovery
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import catalog, disk, dump, restore, statistics
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
@@ -80,6 +80,10 @@ class BackupPhase(Phase):
         self.run.write_evidence("backup", self.run.read_evidence("backup") | {key: record[key] for key in PROVEN})
         self.run.journal("backup proven", folder=str(made.folder), **{key: record[key] for key in PROVEN})
         return proof
+
+    def base_backup(self) -> Table:
+        """A base backup for point-in-time recovery, where the provider is `local` and none is young enough; proven by a recovery."""
+        return recovery.base_backup(self)
 
     def schema(self) -> Table:
         """The exported schema, for the comparison after the migration."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check
 from runbook_lib.errors import DatabaseError, GateError
-from runbook_lib.phases import cause, salvage
+from runbook_lib.phases import cause, recovery, salvage
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.attempts import Attempts
 from runbook_lib.phases.backup import backup_checks
@@ -57,6 +57,12 @@ class Migrate(Phase):
         self._passed.add("saved")
         return saved
 
+    def restore_point(self) -> Any:
+        """Name the point to which a recovery in time would lead; once the migration has begun, the point from before stands."""
+        self.require_gate("migrate")
+        self._passed.add("restore point")
+        return recovery.mark(self) or Table("No restore point: the migration had begun before one was made", ("", ""), [])
+
     def deploy(self) -> Table:
         """Run `prisma migrate deploy`, watched and guarded; a line a second says how far it is, who blocks it, and who waits for it.
 
@@ -70,6 +76,7 @@ class Migrate(Phase):
             if not pending:
                 return Table("Already applied: nothing is pending", ("file", "seconds"), [])
             self.require_gate("saved")
+            self.require_gate("restore point")
             forecast = (self.run.read_evidence("forecast") or {}).get("migrate_s")
             self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
             attempts, began = Attempts(self, forecast), time.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 from runbook_lib.check import Check, Checks, attempt, check, not_configured
 from runbook_lib.errors import ToolError
 from runbook_lib.params import dereference
-from runbook_lib.phases import server
+from runbook_lib.phases import recovery, server
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.forecast import Forecast, forecast, free_bytes
@@ -85,6 +85,10 @@ class Preflight(Phase):
     def chart(self) -> Any:
         """Forecast against window."""
         return self.forecast.chart(self.params)
+
+    def recovery(self) -> Checks:
+        """Whether a point in time could be recovered, where a provider is configured."""
+        return self.look("recovery", Checks("Point in time", recovery.checks(self)))
 
     def require(self, *results: Checks) -> None:
         """Let the run go on only where nothing failed; what could not be checked needs a person."""

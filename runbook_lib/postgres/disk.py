@@ -129,12 +129,21 @@ def _measured(place: str, path: str) -> Disk:
 
 
 def _proven(data: Path, identifier: int) -> bool:
-    """Whether the data directory seen here is the server's: pg_control begins with the system identifier."""
+    """Whether the data directory seen here is the server's."""
     try:
-        with (data / "global" / "pg_control").open("rb") as file:
-            return bool(struct.unpack("=Q", file.read(8))[0] == identifier % 2**64)
+        return system_identifier(data) == identifier % 2**64
     except (OSError, struct.error):
         return False
+
+
+def system_identifier(data: Path) -> int:
+    """The system identifier of a data directory: its pg_control begins with it.
+
+    Raises:
+        OSError, struct.error: there is no such file, or it is cut.
+    """
+    with (data / "global" / "pg_control").open("rb") as file:
+        return int(struct.unpack("=Q", file.read(8))[0])
 
 
 def _loopback(target: Target) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -100,6 +100,23 @@ def tools(target: Target, folder: Path | str | None = None, *, application_name:
     raise UsageError(f"no PostgreSQL tools fit the server's version {server}; found: {listed}",
                      f"install PostgreSQL {server}'s client programs (Debian: apt install postgresql-client-{server}), "
                      "or name their folder in `database: tools:`")
+
+
+def programs(names: Sequence[str], major: int, folder: Path | None = None) -> Path:
+    """The folder of a server's own programs, of one major version.
+
+    Args:
+        names: programs that have to be there; the first one tells the version.
+        folder: where to look first; then as for `tools`.
+
+    Raises:
+        UsageError: no folder has them all.
+    """
+    for place in [*([folder] if folder else []), *_places()]:
+        if all(os.access(place / name, os.X_OK) for name in names) and re.search(rf" {major}\b", _says(str(place / names[0]), "--version")):
+            return place
+    raise UsageError(f"no PostgreSQL {major} server programs were found ({', '.join(names)})",
+                     f"install them here (Debian: apt install postgresql-{major})")
 
 
 def fits(tools_major: int, server_major: int) -> bool:

@@ -46,7 +46,7 @@ KILLED = {
 @pytest.mark.parametrize("point", KILLED)
 def test_a_dump_killed_at_any_point_is_no_backup_and_nothing_goes_on(large: Target, admin: Database, tmp_path: Path, point: str) -> None:
     folder = tmp_path / "b"
-    code = f"dump.make(target, sys.argv[1], 'killed', tools=tools(target, BINARIES), compression='gzip:9')"
+    code = "dump.make(target, sys.argv[1], 'killed', tools=tools(target, BINARIES), compression='gzip:9')"
     with unharmed(large), process(large, f"{KILLED[point]}\n{code}", str(folder)) as child:
         if KILLED[point]:
             assert arrived(child)

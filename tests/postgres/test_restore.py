@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.errors import DatabaseError, ToolError, UsageError
+from runbook_lib.errors import ToolError, UsageError
 from runbook_lib.postgres import databases, dump
 from runbook_lib.postgres import restore as module
 from runbook_lib.postgres.backup import Backup, load
