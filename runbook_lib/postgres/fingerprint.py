@@ -2,8 +2,8 @@
 
 A sum over rows of a hash of each row. A row's hash is made of one hash for each column, every column with a seed of its
 own, joined by XOR and then mixed once more as a whole. The seeds keep two columns of a row from exchanging their values
-unseen; the mixing keeps two rows from it: without it a sum of XORs is linear, and what leaves one row for another cancels
-out. NULL is 0, which is the hash of no value.
+unseen; the mixing keeps two rows from it: XOR is a sum without carries, and without the mixing the low bits of the whole
+would not see what leaves one row for another. NULL is 0.
 
 Each column goes in a form in which different values look different (`1.0` and `1.00`, 1 day and 24 hours, `''` and
 nothing). What PostgreSQL's own hash functions take for equal or fold together is kept from them: `hashint8extended` and
