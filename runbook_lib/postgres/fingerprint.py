@@ -54,7 +54,7 @@ _HASHES = {
     "bool": "hashint4extended({value}::pg_catalog.int4, {seed})",
     "int2": "hashint2extended({value}, {seed})",
     "int4": "hashint4extended({value}, {seed})",
-    "int8": "hashint4extended({number}, {value})",  # as the seed, of which all 64 bits count
+    "int8": "hashint4extended({short}, {value})",  # as the seed, of which all 64 bits count
     "float4": _unless_zero("hashfloat4extended"),
     "float8": _unless_zero("hashfloat8extended"),
     "date": "hashfloat8extended(daterange_subdiff({value}, '2000-01-01'), {seed})",  # days: exact, the infinities too
@@ -65,7 +65,7 @@ _HASHES = {
     "bytea": "hash_record_extended(ROW({value}), {seed})",  # before 18 it has no function of its own
     "bpchar": "hash_record_extended(ROW(bpcharsend({value})), {seed})",  # as text it would lose its blanks
 }
-"""The hash of a value by its form, with the seed or the number of its column. Any other type goes as text, too."""
+"""The hash of a value by its form, with the seed of its column (`short`: 31 bits of it). Any other type goes as text, too."""
 
 _CANARY = {"int8": "-42", "timestamp": "'2001-02-03 04:05:06.789'", "timestamptz": "'2001-02-03 04:05:06.789+00'", "numeric": "'1.50'",
            "interval": "'1 month 2 days 03:04:05'", "float4": "'-1.5'", "float8": "'2.5'", "bpchar": "'ab '", "time": "'04:05:06'",
@@ -116,9 +116,10 @@ class Column:
 
     def hash(self, number: int) -> str:
         """The SQL of a value's hash, a bigint, where the column is the one of that number; 0 for NULL."""
-        one = _HASHES.get(self.form, _AS_TEXT).format(value=self.name, seed=_seed(number), number=number)
+        seed = _seed(number)
+        one = _HASHES.get(self.form, _AS_TEXT).format(value=self.name, seed=seed, short=seed % 2**31)
         if 0 < len(self.labels) <= LABELS_AT_MOST:
-            cases = " ".join(f"WHEN {label} THEN {_AS_TEXT.format(value=label, seed=_seed(number))}" for label in map(_quoted, self.labels))
+            cases = " ".join(f"WHEN {label} THEN {_AS_TEXT.format(value=label, seed=seed)}" for label in map(_quoted, self.labels))
             one = f"CASE {self.name} {cases} ELSE {one} END"
         return f"coalesce({one}, 0)"
 
