@@ -81,16 +81,10 @@ class Method(str, Enum):
     MD5 = "md5, 64 bit, form 1"
 
     @classmethod
-    def named(cls, name: str) -> Method:
-        """The method of that value.
-
-        Raises:
-            UsageError: this version has none such: another one made the fingerprints.
-        """
-        if name not in {method.value for method in cls}:
-            raise UsageError(f"content was fingerprinted by “{name}”, which this version of the runbook does not compute",
-                             "use the version that took it, or take it again")
-        return cls(name)
+    def _missing_(cls, value: object) -> Method:
+        """Refuse what another version of the runbook wrote down."""
+        raise UsageError(f"content was fingerprinted by “{value}”, which this version of the runbook does not compute",
+                         "use the version that took it, or take it again")
 
 
 @dataclass(frozen=True)

@@ -190,13 +190,12 @@ def compare_with(backup: Backup, target: Target, application_name: str, *, jobs:
     """Compare a database with what a backup says that it holds.
 
     Raises:
-        UsageError: this server, or this version of the runbook, hashes differently than the backup's did; for the
-            server make the backup with `Method.MD5`.
+        UsageError: this server hashes differently than the backup's; make the backup with `Method.MD5`.
         DatabaseError: a table could not be read.
     """
     with snapshot.exported(target, application_name) as at:
         shot = snapshot.take(target, application_name, jobs=jobs, columns=backup.snapshot.columns(), at=at,
-                             method=Method.named(backup.snapshot.method), on_progress=on_line)
+                             method=Method(backup.snapshot.method), on_progress=on_line)
         schema = catalog.difference(backup.catalog(), catalog.read(at.db), restored=True)
         now = at.db.row(query("dump_database")) or {}
     return Verified(backup.snapshot.compare(shot), schema, _database_differences(backup.database(), now))
