@@ -26,7 +26,7 @@ from runbook_lib.process import run
 from runbook_lib.table import Table
 
 OnLine = Callable[[str], None] | None
-_TUNED = {"synchronous_commit": "off", "jit": "off", "lock_timeout": "60s"}
+_TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "jit": "off", "lock_timeout": "60s"}
 
 
 @dataclass(frozen=True)
