@@ -44,6 +44,15 @@ def test_md5_proves_where_servers_hash_differently(rich: Database, programs: Too
     assert prove(made, rich.target, NAME, tools=programs).identical
 
 
+def test_a_backup_of_another_version_is_read_but_not_compared(backup: Backup, source: Target) -> None:
+    older = Backup.from_dict(backup.as_dict() | {"snapshot": backup.as_dict()["snapshot"] | {"method": "record hash, 64 bit, form 1"}}, backup.folder)
+    assert older.snapshot.rows == backup.snapshot.rows
+    with pytest.raises(UsageError, match="record hash, 64 bit, form 1.*does not compute"):
+        compare_with(older, source, NAME)
+    with pytest.raises(UsageError, match="cannot be compared"):
+        older.snapshot.compare(backup.snapshot)
+
+
 DIFFERENCES = {
     "UPDATE wide SET body = body || '.' WHERE id = 3": "public.wide: content differs", "DROP INDEX visit_room": "index public.visit_room removed",
     "ALTER TABLE wide OWNER TO pg_monitor": "owner changed from postgres to pg_monitor", "DROP TABLE cache": "public.cache: missing",
