@@ -65,7 +65,7 @@ class Attempts:
         left = self.limits.deadline_s - (time.monotonic() - began)
         with Watch(self.phase, self.forecast_s) as self.watch:
             try:
-                return cli.deploy(self.phase.project, self.phase.prisma_url, timeout_s=left, on_line=self.watch.heard)
+                return cli.deploy(self.phase.project, self.phase.prisma_url, timeout_s=left, on_line=self.phase.say)
             finally:
                 self._nothing_left_behind()
 
