@@ -14,7 +14,6 @@ from runbook_lib.postgres import health
 from runbook_lib.process import run as run_command
 from runbook_lib.service import monitoring
 
-
 IDLE_S = 5.0
 """Seconds after which a transaction in which nothing happens counts as forgotten."""
 

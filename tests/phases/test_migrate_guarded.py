@@ -82,7 +82,7 @@ def test_what_it_holds_is_let_go_and_its_rows_are_proven_unchanged_before_it_is_
 
 
 @pytest.mark.parametrize(("mode", "file", "why"), [
-    ("statement", 'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n', "does not roll back whole"),
+    ("statement", 'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n', "it cannot be told that"),
     ("file", 'UPDATE "Visit" SET "kind" = \'x\';\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n', 'the content of public."Visit" is not that of before'),
 ])
 def test_what_is_not_proven_to_have_left_nothing_is_not_tried_again(night: Make, mode: str, file: str, why: str) -> None:
