@@ -61,17 +61,6 @@ class Blockers:
         pids = dict.fromkeys(pid for wait in self.waits for pid in wait.blocked_by if pid not in waiting)
         return tuple(self.sessions[pid] for pid in pids if pid in self.sessions)
 
-    def victims_of(self, pid: int) -> tuple[Wait, ...]:
-        """Those who wait for `pid`, directly or through others."""
-        found: dict[int, Wait] = {}
-        todo = [pid]
-        while todo:
-            blocker = todo.pop()
-            new = [wait for wait in self.waits if blocker in wait.blocked_by and wait.session.pid not in found]
-            found |= {wait.session.pid: wait for wait in new}
-            todo += [wait.session.pid for wait in new]
-        return tuple(found.values())
-
     def freed_by(self, pids: Collection[int]) -> tuple[Wait, ...]:
         """Those who would go on if `pids` were gone: each of those in their way is one of these, or would be freed itself.
 

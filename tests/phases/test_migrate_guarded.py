@@ -58,7 +58,7 @@ def test_as_many_as_are_allowed_may_wait_and_the_migration_goes_on(night: Make) 
 
 
 def test_a_file_that_rolls_back_whole_is_tried_again_and_succeeds_once_the_way_is_free(night: Make) -> None:
-    story = night({"20260115000000_before": 'CREATE TABLE "Note" ("id" INTEGER);\n'} | COLUMN)
+    story = night({"20260115000000_before": 'CREATE TABLE "Note" ("id" INTEGER);\n'} | COLUMN, "statement")  # of one statement: whole in both modes
     holder = story.holding(READ)
     victim = When(story, MIGRATION_WAITS, lambda: Statement(story, READ))
     released = When(story, 'SELECT 1 FROM "_prisma_migrations" WHERE rolled_back_at IS NOT NULL', lambda: holder.execute("COMMIT"))
