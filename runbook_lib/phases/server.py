@@ -74,7 +74,8 @@ def disk_check(db: Database, id: str, limit: float, needed: int | None = 0) -> C
         limit: percent that must stay free.
         needed: bytes that the migration will write; `None` where that was not measured.
     """
-    title, expected = "the server's disk has room", f"at least {limit:.0f} % free" + (f" after the {size(needed)} that the rehearsal wrote" if needed else "")
+    title, afterwards = "the server's disk has room", f" after the {size(needed)} that the rehearsal wrote" if needed else ""
+    expected = f"at least {limit:.0f} % free{afterwards}"
 
     def look() -> Check:
         places = disk.disk(db)

@@ -76,14 +76,21 @@ class Watch:
 
     def _watch(self) -> None:
         started = time.monotonic()
-        while not self._ended.is_set():
-            try:
-                with self.session() as db:
-                    self._look(db, started)
-            except DatabaseError as error:
-                self.lost.append(error.message)
-                self.phase.say(f"the watch was interrupted, and nobody guards the migration until it goes on: {error.message}")
-                self._ended.wait(EVERY_S)
+        try:
+            while not self._ended.is_set():
+                try:
+                    with self.session() as db:
+                        self._look(db, started)
+                except DatabaseError as error:
+                    self._lose(f"the watch was interrupted, and nobody guards the migration until it goes on: {error.message}")
+                    self._ended.wait(EVERY_S)
+        finally:
+            if not self._ended.is_set():
+                self._lose("the watch ended by a fault of its own: nobody guards the migration; interrupt the kernel to cancel it")
+
+    def _lose(self, why: str) -> None:
+        self.lost.append(why)
+        self.phase.say(why)
 
     def _look(self, db: Database, started: float) -> None:
         said = 0.0

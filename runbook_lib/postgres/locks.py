@@ -183,8 +183,9 @@ def _signal(db: Database, function: str, found: list[Session], begun: datetime |
         begun: only where the statement was begun before that.
     """
     for one in found:
-        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s AND (%s::timestamptz IS NULL OR query_start <= %s)"
-                   " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s", [one.pid, one.application, begun, begun, one.connected_s or 0.0])
+        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s"
+                   " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s AND (%s::timestamptz IS NULL OR query_start <= %s)",
+                   [one.pid, one.application, one.connected_s or 0.0, begun, begun])
 
 
 @contextmanager

@@ -134,6 +134,16 @@ def test_a_statement_that_takes_too_long_is_no_doing_of_the_guard(night: Make, m
     assert landed == (1 if mode == "statement" else 0)
 
 
+def test_a_watch_that_lost_its_session_takes_another_and_guards_on_and_that_is_said(night: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    story = night(COLUMN, guard={"victims": 0, "wait_s": 2.5, "retries": 0})
+    story.holding(READ)
+    watch = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate-watch'"
+    lost = When(story, MIGRATION_WAITS, lambda: (Statement(story, READ), story.db().execute(watch)))
+    expect_failed(story, BY_GUARD, "57014")
+    assert lost.get()[0].ended_well() and "nobody guards the migration until it goes on" in capsys.readouterr().out
+    assert [len(line["reasons"]) for line in story.phase.run.read_journal() if line["what"] == "watch interrupted"] == [1]
+
+
 def test_a_second_runner_is_told_who_is_at_work_and_touches_nothing(night: Make) -> None:
     story = night(COLUMN)
     holder, second = story.holding(READ), story.again()
