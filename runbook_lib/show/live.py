@@ -27,7 +27,7 @@ class View:
 
         self._cancel = cancel
         self._last = Html("", "")
-        self._now = ipywidgets.HTML("The migration begins …")
+        self._now = ipywidgets.HTML("The migration begins …", layout={"width": "100%"})
         self._ask = ipywidgets.Button(description="Cancel the migration", icon="stop", button_style="danger", layout={"width": "auto"})
         self._yes = ipywidgets.Button(description="Yes, cancel it", button_style="danger")
         self._no = ipywidgets.Button(description="No, go on")
