@@ -37,7 +37,7 @@ class Front:
         """Read what the kernel says until it has printed this, or (empty) the cell has ended."""
         deadline = time.monotonic() + 60
         while (what not in self.printed) if what else not self._done:
-            assert time.monotonic() < deadline, (what, self.printed)
+            assert time.monotonic() < deadline and not self._done, (what, self.printed)
             self._hear(self.client.get_iopub_msg(timeout=60))
 
     def press(self, button: str) -> None:
