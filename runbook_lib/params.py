@@ -102,7 +102,7 @@ class Guard(Section):
     """When the migration is cancelled for the sake of those who wait for it, and how often it is tried again."""
 
     victims: Annotated[int, Field(ge=0, le=10_000)] = 3
-    """How many sessions of others may wait for the migration for longer than `wait_s`; one more, and it is cancelled."""
+    """How many sessions of others may wait for the migration for longer than `wait_s`."""
     wait_s: Seconds = 3.0
     """Seconds; below `lock_timeout_s`, which already bounds how long the migration lets others queue while it waits itself."""
     retries: Annotated[int, Field(ge=0, le=100)] = 2

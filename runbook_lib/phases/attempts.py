@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 from runbook_lib.check import Status
+from runbook_lib.errors import DatabaseError
 from runbook_lib.phases import declared
 from runbook_lib.phases.base import Phase
+from runbook_lib.phases.cause import Cause
 from runbook_lib.phases.plan import window_check
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
@@ -18,7 +20,7 @@ from runbook_lib.prisma.declared import Declared
 from runbook_lib.prisma.effect import Change
 from runbook_lib.prisma.transactions import Level
 
-BY_GUARD = "cancelled by guard"
+BY_GUARD = Cause.GUARD.value
 """The cause of a failure that the guard brought about."""
 _STOPPED = ("", "57014", "57P01")
 """How a statement fails that is cancelled, or whose session is ended: without a SQLSTATE where the connection is gone."""
@@ -48,6 +50,9 @@ class Attempts:
         while True:
             try:
                 done = self._attempt(began)
+            except KeyboardInterrupt:
+                self._record("interrupted")
+                raise
             except cli.MigrationFailed as error:
                 if self.watch.guard.decisions and error.sqlstate in _STOPPED:
                     error.cause = BY_GUARD
@@ -56,7 +61,8 @@ class Attempts:
                 self._record("failed", sqlstate=error.sqlstate, cause=error.cause, not_again=why_not)
                 if why_not:
                     raise
-                self._wait(error, pause)
+                self._settle()
+                time.sleep(pause)
             else:
                 self._record("succeeded", seconds=round(done.seconds, 1))
                 return done
@@ -66,7 +72,7 @@ class Attempts:
         left = self.limits.deadline_s - (time.monotonic() - began)
         with Watch(self.phase, self.forecast_s) as self.watch:
             try:
-                return cli.deploy(self.phase.project, self.phase.prisma_url, timeout_s=left, on_line=self.watch.heard)
+                return cli.deploy(self.phase.project, self.phase.prisma_url, timeout_s=left, on_line=self.phase.say)
             finally:
                 self._nothing_left_behind()
 
@@ -93,38 +99,42 @@ class Attempts:
             return "the deadline leaves no time for it"
         if window_check(self.phase, opening=True).status is Status.FAILED:
             return "the maintenance window is over"
-        return not_proven(self.phase)
+        try:
+            return not_proven(self.phase)
+        except DatabaseError as unseen:
+            return f"whether anything landed could not be seen: {unseen.message}"
 
-    def _wait(self, error: cli.MigrationFailed, pause: float) -> None:
-        """Close Prisma's record of the file, of which nothing landed, and give those who waited time."""
-        name = unfinished(self.phase)[0]
+    def _settle(self) -> None:
+        """Close Prisma's record of the file, of which nothing landed."""
+        name = _history(self.phase).failed[0]
         cli.resolve(self.phase.project, self.phase.prisma_url, rolled_back=name)
         self.phase.run.journal("resolved", files=[name], marked="rolled back", proof="whole by plan; catalogue and content unchanged")
-        self.phase.say(f"nothing of {name} landed; again in {pause:g} s (attempt {self.number + 1} of {self.limits.guard.retries + 1})")
-        time.sleep(pause)
-
-
-def unfinished(phase: Phase) -> tuple[str, ...]:
-    """The files that Prisma recorded as begun and not as finished."""
-    return history.compare(history.files(phase.project), applied(phase.db, phase.target)).failed
+        self.phase.say(f"nothing of {name} landed; attempt {self.number + 1} of {self.limits.guard.retries + 1} follows after a pause")
 
 
 def not_proven(phase: Phase) -> str:
     """Why it is not proven that nothing of the one unfinished file landed; empty where it is: by the plan, the catalogue and the content."""
-    found = history.compare(history.files(phase.project), applied(phase.db, phase.target))
+    found = _history(phase)
     review, before = phase.run.read_evidence("plan.review"), phase.run.read_evidence("before.catalog")
-    if len(found.failed) != 1 or not review or not before:
-        return f"{len(found.failed)} files are unfinished" if len(found.failed) != 1 else "there is no plan, or no state from before, to hold it against"
+    if len(found.failed) != 1:
+        return f"{len(found.failed)} files are unfinished"
+    if not review or not before:
+        return "there is no plan, or no state from before, to hold it against"
     name = found.failed[0]
     statements = [one for one in review["statements"] if one["file"] == name]
-    if {one["file"]: one["level"] for one in review["atomicity"]}.get(name) != Level.WHOLE.value or any(one["unclear"] for one in statements):
-        return f"by the plan, {name} does not roll back whole"
+    whole = any((one["file"], one["level"]) == (name, Level.WHOLE.value) for one in review["atomicity"])
+    if not whole or any(one["unclear"] for one in statements):
+        return f"by the plan, it cannot be told that {name} rolls back whole"
     own, finished = (_declared([one for one in review["statements"] if one["file"] in files]) for files in ((name,), found.applied))
     changes = catalog.difference(catalog.Catalog.from_dict(before), catalog.read(phase.db)).changes
-    landed = [change for change in changes if _covers(own, change) or not _covers(finished, change)]
+    landed = [str(change) for change in changes if _covers(own, change) or not _covers(finished, change)]
     if landed:
-        return f"the catalogue changed: {landed[0]}" + (f" and {len(landed) - 1} more" if landed[1:] else "")
+        return f"the catalogue changed: {'; '.join(landed[:3])}"
     return _changed_content(phase, {rows["table"] for one in statements for rows in one["rows"]})
+
+
+def _history(phase: Phase) -> history.History:
+    return history.compare(history.files(phase.project), applied(phase.db, phase.target))
 
 
 def _declared(statements: list[dict[str, Any]]) -> Declared:

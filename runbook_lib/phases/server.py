@@ -29,11 +29,12 @@ def minute_checks(phase: Phase) -> list[Check]:
         ]
 
 
-def affected_tables(phase: Phase) -> list[str]:
-    """The tables that exist and that the plan locks; none where it cannot tell which: then it may be any."""
-    statements = (phase.run.read_evidence("plan.review") or {}).get("statements", [])
+def affected_tables(phase: Phase) -> list[str] | None:
+    """The tables that exist and that the plan locks; `None` where it cannot tell which: then it may be any."""
+    review = phase.run.read_evidence("plan.review")
+    statements = review["statements"] if review else []
     tables = {lock["relation"] for one in statements for lock in one["locks"] if not lock["new"] and lock["kind"] in ("table", "materialized view")}
-    return [] if "*" in tables else sorted(tables)
+    return None if "*" in tables or not review else sorted(tables)
 
 
 def written(phase: Phase) -> int | None:
@@ -73,7 +74,8 @@ def disk_check(db: Database, id: str, limit: float, needed: int | None = 0) -> C
         limit: percent that must stay free.
         needed: bytes that the migration will write; `None` where that was not measured.
     """
-    title, expected = "the server's disk has room", f"at least {limit:.0f} % free" + (f" after the {size(needed)} that the rehearsal wrote" if needed else "")
+    title, afterwards = "the server's disk has room", f" after the {size(needed)} that the rehearsal wrote" if needed else ""
+    expected = f"at least {limit:.0f} % free{afterwards}"
 
     def look() -> Check:
         places = disk.disk(db)
@@ -111,10 +113,11 @@ def _said(followers: Iterable[Follower]) -> str:
     return "; ".join(f"{one.kind} {one.name} ({one.state}): {behind(one)} behind" for one in followers)
 
 
-def _forgotten(db: Database, tables: Collection[str], older_than_s: float) -> Check:
+def _forgotten(db: Database, tables: Collection[str] | None, older_than_s: float) -> Check:
     """Transactions for which the migration would wait, and everybody else behind it."""
     id, title = "migrate.transactions", "no long transaction holds an affected table"
-    expected = f"none older than {older_than_s:g} s on {', '.join(tables) or 'any table'}"
+    where = "any table" if tables is None else ", ".join(tables) or "the tables that the plan locks: it locks none that exists"
+    expected = f"none older than {older_than_s:g} s on {where}"
 
     def look() -> Check:
         found = activity.holders(db, tables)

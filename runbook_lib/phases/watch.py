@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Any
 from runbook_lib.errors import DatabaseError
 from runbook_lib.phases import kernel
 from runbook_lib.phases.base import Phase
+from runbook_lib.phases.start import applied
 from runbook_lib.postgres import activity, locks
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.guard import Guard, Harm, Limits
@@ -21,7 +21,6 @@ EVERY_S = 1.0
 """Seconds between two lines."""
 SAMPLE_S = 0.2
 """Seconds between two looks at who waits for whom."""
-_APPLYING = re.compile(r"^Applying migration `(.+)`")
 
 
 class Watch:
@@ -38,9 +37,8 @@ class Watch:
         limits = phase.params.migrate.guard
         self.guard = Guard(phase.prisma_name, f"runbook/{phase.run.key}", Limits(limits.victims, limits.wait_s))
         self.lost: list[str] = []
-        """Why the watch was without a session for a while; then nobody guarded."""
+        """What interrupted the watch; for that time nobody guarded."""
         self._waits: dict[tuple[int, int, str, str], dict[str, Any]] = {}
-        self._file = ""
         self._view: live.View | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -58,17 +56,11 @@ class Watch:
             self._view.close()
         self.phase.keep("blockers", list(self._waits.values()))
         if self.lost:
-            self.phase.run.journal("watch lost", reasons=self.lost)
+            self.phase.run.journal("watch interrupted", reasons=self.lost)
 
     def session(self) -> Database:
         """A session of the watch: named so that it is not taken for one of the migration's."""
-        return Database(self.phase.target, f"{self.phase.application_name}-watch", statement_timeout="5s")
-
-    def heard(self, line: str) -> None:
-        """A line of the CLI's: said, and remembered where it names the file that it begins with."""
-        found = _APPLYING.match(line)
-        self._file = found[1] if found else self._file
-        self.phase.say(line)
+        return Database(self.phase.target, f"{self.phase.application_name}-watch", statement_timeout="5s", lock_timeout="100ms")
 
     def blockers(self) -> list[str]:
         """Who was in the way of the migration, one line each with the longest wait seen."""
@@ -84,14 +76,21 @@ class Watch:
 
     def _watch(self) -> None:
         started = time.monotonic()
-        while not self._ended.is_set():
-            try:
-                with self.session() as db:
-                    self._look(db, started)
-            except DatabaseError as error:
-                self.lost.append(error.message)
-                self.phase.say(f"the watch has no session, and nobody guards the migration until it has one again: {error.message}")
-                self._ended.wait(EVERY_S)
+        try:
+            while not self._ended.is_set():
+                try:
+                    with self.session() as db:
+                        self._look(db, started)
+                except DatabaseError as error:
+                    self._lose(f"the watch was interrupted, and nobody guards the migration until it goes on: {error.message}")
+                    self._ended.wait(EVERY_S)
+        finally:
+            if not self._ended.is_set():
+                self._lose("the watch ended by a fault of its own: nobody guards the migration; interrupt the kernel to cancel it")
+
+    def _lose(self, why: str) -> None:
+        self.lost.append(why)
+        self.phase.say(why)
 
     def _look(self, db: Database, started: float) -> None:
         said = 0.0
@@ -122,11 +121,20 @@ class Watch:
         steps = [str(step) for step in activity.progress(db, application_name_prefix=self.phase.prisma_name)]
         at_work = [one for one in activity.of_application(db, self.phase.prisma_name) if one.working]
         doing = "; ".join(waits + steps) or (f"{at_work[0].command or 'a statement'} running" if at_work else "between statements")
-        file = f", {self._file}" if self._file else ""
-        self.phase.say(f"migrating, {elapsed:.0f} s{against}{file}: {doing}" + (f"; {harm}" if harm.victims else ""))
+        begun = self._begun(db)
+        self.phase.say(f"migrating, {elapsed:.0f} s{against}{''.join(f', {name}' for name in begun)}: {doing}" + (f"; {harm}" if harm.victims else ""))
         if self._view:
-            self._view.show([("elapsed", f"{elapsed:.0f} s{against}"), ("file", self._file or "–"), ("doing", doing), ("others", str(harm))],
+            self._view.show([("elapsed", f"{elapsed:.0f} s{against}"), ("file", ", ".join(begun) or "–"), ("doing", doing), ("others", str(harm))],
                             bool(harm.victims))
+
+    def _begun(self, db: Database) -> list[str]:
+        """The file that is being applied; none where the migration itself has locked Prisma's table: a name is not worth a wait."""
+        try:
+            return [row["migration_name"] for row in applied(db, self.phase.target) if not row["finished_at"] and not row["rolled_back_at"]]
+        except DatabaseError as error:
+            if error.sqlstate != "55P03":
+                raise
+            return []
 
 
 def _waiting(found: locks.Blockers, wait: locks.Wait) -> str:

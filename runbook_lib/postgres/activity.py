@@ -121,13 +121,13 @@ class Holder:
         return f"{who} on {', '.join(self.tables)}"
 
 
-def holders(db: Database, tables: Collection[str] = ()) -> tuple[Holder, ...]:
+def holders(db: Database, tables: Collection[str] | None = None) -> tuple[Holder, ...]:
     """Whose transactions hold locks on tables of this database, the oldest first.
 
     Args:
         tables: only those, by qualified quoted name; default all.
     """
-    found = {row["pid"]: tuple(name for name in row["tables"] if not tables or name in tables) for row in db.rows(query("activity_holders"))}
+    found = {row["pid"]: tuple(name for name in row["tables"] if tables is None or name in tables) for row in db.rows(query("activity_holders"))}
     return tuple(Holder(one, found[one.pid]) for one in everyone(db) if found.get(one.pid))
 
 

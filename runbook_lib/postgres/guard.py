@@ -71,8 +71,8 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files and the journal."""
-        return {"victims": self.harm.longer_than(self.limits.wait_s), "waiting": len(self.harm.victims), "longest_wait_s": round(self.harm.longest_s, 3),
-                "allowed": {"victims": self.limits.victims, "wait_s": self.limits.wait_s}, "who": [str(wait) for wait in self.harm.victims],
+        return {"victims": self.harm.longer_than(self.limits.wait_s), "waiting": len(self.harm.victims),
+                "longest_wait_s": round(self.harm.longest_s, 3), "allowed": {"victims": self.limits.victims, "wait_s": self.limits.wait_s}, "who": [str(wait) for wait in self.harm.victims],
                 "cancelled": list(self.cancelled), "ended": list(self.ended), "seconds": round(self.seconds, 3)}
 
 

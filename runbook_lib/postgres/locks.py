@@ -61,17 +61,6 @@ class Blockers:
         pids = dict.fromkeys(pid for wait in self.waits for pid in wait.blocked_by if pid not in waiting)
         return tuple(self.sessions[pid] for pid in pids if pid in self.sessions)
 
-    def victims_of(self, pid: int) -> tuple[Wait, ...]:
-        """Those who wait for `pid`, directly or through others."""
-        found: dict[int, Wait] = {}
-        todo = [pid]
-        while todo:
-            blocker = todo.pop()
-            new = [wait for wait in self.waits if blocker in wait.blocked_by and wait.session.pid not in found]
-            found |= {wait.session.pid: wait for wait in new}
-            todo += [wait.session.pid for wait in new]
-        return tuple(found.values())
-
     def freed_by(self, pids: Collection[int]) -> tuple[Wait, ...]:
         """Those who would go on if `pids` were gone: each of those in their way is one of these, or would be freed itself.
 
@@ -194,8 +183,9 @@ def _signal(db: Database, function: str, found: list[Session], begun: datetime |
         begun: only where the statement was begun before that.
     """
     for one in found:
-        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s AND (%s::timestamptz IS NULL OR query_start <= %s)"
-                   " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s", [one.pid, one.application, begun, begun, one.connected_s or 0.0])
+        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s"
+                   " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s AND (%s::timestamptz IS NULL OR query_start <= %s)",
+                   [one.pid, one.application, one.connected_s or 0.0, begun, begun])
 
 
 @contextmanager

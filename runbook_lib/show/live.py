@@ -27,7 +27,7 @@ class View:
 
         self._cancel = cancel
         self._last = Html("", "")
-        self._now = ipywidgets.HTML("The migration begins …")
+        self._now = ipywidgets.HTML("The migration begins …", layout={"width": "100%"})
         self._ask = ipywidgets.Button(description="Cancel the migration", icon="stop", button_style="danger", layout={"width": "auto"})
         self._yes = ipywidgets.Button(description="Yes, cancel it", button_style="danger")
         self._no = ipywidgets.Button(description="No, go on")
@@ -36,6 +36,8 @@ class View:
         self._no.on_click(lambda _: self._offer(self._ask))
         self._yes.on_click(lambda _: self._end())
         self._box = ipywidgets.VBox([self._now, self._buttons])
+        for button in (self._ask, self._yes, self._no):  # newer kernels hand a click to the shell that made the button, which is busy:
+            vars(button.comm).pop("_reply_subshell_id", None)  # let it go to the subshell through which the front end sends it
         self._shown: Any = display(self._box, display_id=True)
 
     def show(self, rows: Sequence[tuple[str, str]], harmed: bool) -> None:

@@ -69,6 +69,7 @@ class Night:
         made = Migrate(self.phase.run)
         made.pass_gate("migrate", Checks("Open", []))
         made.save()
+        made.restore_point()
         self.others.callback(made._give_back)
         return made
 
@@ -182,6 +183,7 @@ def night(make: Make, template: str, server: Server, tmp_path: Path) -> Iterator
             run.begin_phase("migrate", "60_migrate.ipynb")
             phase.pass_gate("migrate", Checks("Open", []))
             phase.save()
+            phase.restore_point()
             made = Night(url, phase)
             stack.enter_context(made.others)
             return made

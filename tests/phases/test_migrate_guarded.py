@@ -58,7 +58,7 @@ def test_as_many_as_are_allowed_may_wait_and_the_migration_goes_on(night: Make) 
 
 
 def test_a_file_that_rolls_back_whole_is_tried_again_and_succeeds_once_the_way_is_free(night: Make) -> None:
-    story = night({"20260115000000_before": 'CREATE TABLE "Note" ("id" INTEGER);\n'} | COLUMN)
+    story = night({"20260115000000_before": 'CREATE TABLE "Note" ("id" INTEGER);\n'} | COLUMN, "statement")  # of one statement: whole in both modes
     holder = story.holding(READ)
     victim = When(story, MIGRATION_WAITS, lambda: Statement(story, READ))
     released = When(story, 'SELECT 1 FROM "_prisma_migrations" WHERE rolled_back_at IS NOT NULL', lambda: holder.execute("COMMIT"))
@@ -82,7 +82,7 @@ def test_what_it_holds_is_let_go_and_its_rows_are_proven_unchanged_before_it_is_
 
 
 @pytest.mark.parametrize(("mode", "file", "why"), [
-    ("statement", 'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n', "does not roll back whole"),
+    ("statement", 'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n', "it cannot be told that"),
     ("file", 'UPDATE "Visit" SET "kind" = \'x\';\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n', 'the content of public."Visit" is not that of before'),
 ])
 def test_what_is_not_proven_to_have_left_nothing_is_not_tried_again(night: Make, mode: str, file: str, why: str) -> None:
@@ -132,6 +132,16 @@ def test_a_statement_that_takes_too_long_is_no_doing_of_the_guard(night: Make, m
     expect_failed(story, "statement timeout", "57014", "statement timeout")
     landed = story.db().value("SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' AND column_name = 'seen'")
     assert landed == (1 if mode == "statement" else 0)
+
+
+def test_a_watch_that_lost_its_session_takes_another_and_guards_on_and_that_is_said(night: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    story = night(COLUMN, guard={"victims": 0, "wait_s": 2.5, "retries": 0})
+    story.holding(READ)
+    watch = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate-watch'"
+    lost = When(story, MIGRATION_WAITS, lambda: (Statement(story, READ), story.db().execute(watch)))
+    expect_failed(story, BY_GUARD, "57014")
+    assert lost.get()[0].ended_well() and "nobody guards the migration until it goes on" in capsys.readouterr().out
+    assert [len(line["reasons"]) for line in story.phase.run.read_journal() if line["what"] == "watch interrupted"] == [1]
 
 
 def test_a_second_runner_is_told_who_is_at_work_and_touches_nothing(night: Make) -> None:

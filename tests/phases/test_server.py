@@ -38,6 +38,14 @@ def test_an_old_transaction_on_an_affected_table_is_named_and_one_elsewhere_is_n
     assert 'on public."Patient"' in seen.found and 'none older than 0.001 s on public."Patient"' in seen.expected
 
 
+def test_a_plan_that_locks_nothing_that_exists_is_hindered_by_nobody_and_one_that_is_not_known_by_anybody(night: Make) -> None:
+    story = night({"20260201000000_next": 'CREATE TABLE "Note" ("id" INTEGER);\n'}, max_transaction_s=0.001)
+    story.holding('SELECT count(*) FROM "Visit"', "elsewhere")
+    assert found(story, "transactions").status is Status.PASSED and "it locks none that exists" in found(story, "transactions").expected
+    (story.phase.run.folder / "evidence" / "plan.review.json").unlink()
+    assert found(story, "transactions").status is Status.FAILED and "elsewhere" in found(story, "transactions").found
+
+
 def test_who_migrates_already_is_named_with_where_from_and_since_when(night: Make) -> None:
     story = night(NEXT)
     story.db("other-deployer").execute("SELECT pg_advisory_lock(72707369)")

@@ -51,10 +51,8 @@ def guard(victims: int = 0, wait_s: float = 60) -> Guard:
 
 def test_who_queues_behind_the_migration_is_a_victim_and_who_waits_for_another_as_well_is_not(table: Database, target: Target, stack: ExitStack) -> None:
     holding(stack, target, "UPDATE t SET id = 2")
-    mine, reader, other, behind = queue(stack, table, target, (ALTER, OURS), ("SELECT * FROM t", "app"), ("LOCK TABLE t; SELECT 1", "job"), ("SELECT * FROM t", "app"))
-    found = locks.blockers(table)
-    assert {wait.session.pid for wait in found.victims_of(mine.pid)} == {reader.pid, other.pid, behind.pid}
-    harm = guard().look(table, found)
+    _, reader, *_ = queue(stack, table, target, (ALTER, OURS), ("SELECT * FROM t", "app"), ("LOCK TABLE t; SELECT 1", "job"), ("SELECT * FROM t", "app"))
+    harm = guard().look(table, locks.blockers(table))
     assert [wait.session.pid for wait in harm.victims] == [reader.pid] and "1 sessions of others wait for it" in str(harm)
 
 

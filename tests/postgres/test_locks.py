@@ -64,7 +64,8 @@ def test_the_tree_is_true_where_an_alter_queues_behind_a_reader(db: Database, ta
         assert [(w.session.pid, w.blocked_by, w.mode, w.on) for w in found.waits] == [
             (alter.pid, (forgotten.pid,), "AccessExclusiveLock", "public.t"), (reader.pid, (alter.pid,), "AccessShareLock", "public.t")]
         assert [root.pid for root in found.roots] == [forgotten.pid]
-        assert [w.session.pid for w in found.victims_of(forgotten.pid)] == [alter.pid, reader.pid]
+        assert [w.session.pid for w in found.freed_by([forgotten.pid])] == [alter.pid, reader.pid]
+        assert found.in_the_way_of([reader.pid]) == {alter.pid, forgotten.pid} and found.in_the_way_of([forgotten.pid]) == set()
         assert [len(line) - len(line.lstrip()) for line in found.tree()] == [0, 4, 8] and "application “forgotten”" in found.tree()[0]
         assert {row[0] for row in found.table().rows} == {alter.pid, reader.pid} and "unrelated" not in str(found)
 
