@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runbook_lib.errors import RunbookError
 from runbook_lib.history import minutes
-from runbook_lib.phases import declared
+from runbook_lib.phases import declared, recovery
 from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.landed import Landed
@@ -127,8 +128,17 @@ def options(phase: Phase, found: Landed, lost: Losses) -> tuple[Option, ...]:
         Option("forward", found.unsettled, None, found.replayed.command if found.replayed else "", ""),
         Option("restore", busy or ("" if record else "there is no backup"), measured,
                basis if record.get("proven_at") else "it was never restored; what comes up is compared before it is used", lost.words("restore")),
-        Option("point-in-time", "no provider is configured", None, "", lost.words("point-in-time")),
+        _point_in_time(phase, busy, lost.words("point-in-time")),
     )
+
+
+def _point_in_time(phase: Phase, busy: str, loses: str) -> Option:
+    try:
+        found = recovery.price(phase)
+    except RunbookError as error:
+        return Option("point-in-time", busy or error.message, None, "", loses)
+    doubt = f"; whether it is possible could not be told: {found.why}" if found.possible is None else ""
+    return Option("point-in-time", busy or (found.why if found.possible is False else ""), found.seconds, found.basis + doubt, loses)
 
 
 def _before(phase: Phase) -> Interval:

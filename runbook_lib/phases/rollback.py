@@ -11,7 +11,7 @@ from typing import Any
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
 from runbook_lib.errors import GateError
-from runbook_lib.phases import declared, price
+from runbook_lib.phases import declared, price, recovery
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
 from runbook_lib.phases.base import Phase, describe, identify, milliseconds
@@ -133,6 +133,8 @@ class Rollback(Phase):
                   if chosen.loses else check("rollback.loss", lossless, True, "none", "none")]
         if self.way == "restore":
             checks += [item for item in backup_checks(self) if item.id == "backup.intact"]
+        if self.way == "point-in-time":
+            checks += recovery.checks(self)
         return checks
 
     def go_back(self) -> Table:
@@ -165,7 +167,7 @@ class Rollback(Phase):
         if self.way == "forward":
             return tell(self, ["operations"], "progress", f"{self.params.environment.name}: the file that failed was settled", "Its record is right again; the run goes on.")
         return tell(self, ["stakeholders", "operations"], "rolled back", f"{self.params.environment.name}: the migration was rolled back",
-                    f"The database is as it was {'when it was backed up' if self.way == 'restore' else 'before'}. The migration will be planned again.")
+                    f"The database is as it was {'when it was backed up' if self.way == 'restore' else 'right before the migration'}. The migration will be planned again.")
 
     def retry_plan(self) -> Table:
         """What to do before the next attempt, by what failed in this one."""
@@ -227,7 +229,7 @@ class Rollback(Phase):
         """Content and catalogue against what the way leads to: the backup, or the state before."""
         if self.way == "forward":
             return []
-        if self.way != "resolve":
+        if self.way == "restore" or self.way == "point-in-time" and self._source:
             return list(restore.compare_with(self._source, self.target, self.application_name, jobs=self.jobs).checks())
         now = self._landed_now()
         return [check("after.content", "catalogue and content are those of before", now.nothing, "identical" if now.nothing else str(now), "identical")]
@@ -276,26 +278,33 @@ class Rollback(Phase):
         return Table("Prisma's history was put right", ("file", "marked as"), [(name, word.replace("_", " ")) for name in self.landed.failed])
 
     @cached_property
-    def _source(self) -> Backup:
-        """The backup that the way leads to."""
-        return load(Path(self._resumed["backup"])) if self._resumed else load_backup(self)
+    def _source(self) -> Backup | None:
+        """The backup that the way leads to: the run's own, or one of the point in time; `None` where an instance has taken the live one's place."""
+        if self._resumed:
+            return load(Path(self._resumed["backup"]))
+        return recovery.recover(self).backup if self.way == "point-in-time" else load_backup(self)
 
     def _restore(self) -> Table:
         """Stop the application, restore beside, swap; an attempt that was interrupted in the swap has ended it already."""
         Application(self).run("stop")
-        steps = [("an interrupted way back was taken up again", 0.0)]
-        if not self._resumed:
-            names = self._names()
-            steps = [("restored beside and compared with the manifest", self._restore_beside(names)), ("swapped by name", self._swap(names))]
+        began = time.monotonic()
+        source = self._source
+        steps = [("an interrupted way back was taken up again" if self._resumed else f"led back to {source.snapshot.taken_at if source else 'the point in time'}",
+                  time.monotonic() - began)]
+        if source is None:
+            self._pin()
+        elif not self._resumed:
+            names = self._names(source)
+            steps += [("restored beside and compared with the manifest", self._restore_beside(source, names)), ("swapped by name", self._swap(names))]
         if any(line["what"] == "client generated" for line in self.run.read_journal()):
             Application(self).run("previous")
         return Table("The backup is live again; the failed database is kept", ("step", "seconds"), steps)
 
-    def _names(self) -> dict[str, str]:
+    def _names(self, source: Backup) -> dict[str, str]:
         """The databases of the swap, by what they are; the journal keeps them, for whoever takes an interrupted swap up."""
         key, live = self.run.key.lower(), self.target.database
         room = 63 - len(f"_restored_{key}")
-        return {"way": self.way, "backup": str(self._source.folder), "live": live,
+        return {"way": self.way, "backup": str(source.folder), "live": live,
                 "restored": f"{live.encode()[:room].decode(errors='ignore')}_restored_{key}", "failed": f"{live.encode()[:room].decode(errors='ignore')}_failed_{key}"}
 
     def _swap(self, names: dict[str, str]) -> float:
@@ -306,14 +315,18 @@ class Rollback(Phase):
         with databases.maintenance(self.target, self.application_name) as admin:
             databases.comment_on(admin, names["live"], load(Path(names["backup"])).database()["comment"] or None)
         self.run.journal("swap ended", **names, seconds=round(done.closed_s, 3))
+        self._pin()
+        return done.closed_s
+
+    def _pin(self) -> None:
+        """The database behind the live name is another one from now on."""
         found = identify(self.db)
         self.run.update(lambda state: state["target"].update(found))
         self.run.journal("database pinned again", target=describe(found))
-        return done.closed_s
 
-    def _restore_beside(self, names: dict[str, str]) -> float:
+    def _restore_beside(self, made: Backup, names: dict[str, str]) -> float:
         """Restore next to the live database, prove it there, and write down that the swap begins."""
-        made, place = self._source, self.target.named(names["restored"])
+        place = self.target.named(names["restored"])
         programs = tools(self.target, self.params.database.tools, application_name=self.application_name)
         with databases.maintenance(self.target, self.application_name) as admin:
             already = databases.entry(admin, names["restored"])

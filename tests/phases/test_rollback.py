@@ -184,7 +184,7 @@ def test_a_damaged_backup_is_not_gone_back_to(phase: Example) -> None:
 @pytest.mark.parametrize("name", ["healthcare", "h" * 63, "Größe" * 9])
 def test_the_databases_of_a_swap_have_names_that_postgresql_keeps_whole(phase: Example, name: str) -> None:
     phase.__dict__.update(target=phase.target.named(name), way="restore")
-    names = phase._names()
+    names = phase._names(SimpleNamespace(folder="x"))
     assert all(len(names[key].encode()) <= 63 for key in ("restored", "failed"))
     assert names["restored"].endswith(f"_restored_{phase.run.key.lower()}") and len({names[key] for key in ("live", "restored", "failed")}) == 3
 
