@@ -12,6 +12,7 @@ from pathlib import Path
 from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases import backup
+from runbook_lib.phases.rollback import RESTORED
 from runbook_lib.phases.salvage import SAVED
 from runbook_lib.postgres import databases, restore, salvage, scratch, swap
 from runbook_lib.postgres.backup import Backup, unfinished
@@ -27,7 +28,7 @@ class Kept:
     """One thing that a run has left, and why it is kept.
 
     Args:
-        kind: "backup", "saved columns and tables", "failed database", "scratch database", "unfinished backup" or "damaged backup".
+        kind: "backup", "saved columns and tables", "failed database", "restored database", "scratch database", "unfinished backup" or "damaged backup".
         since: when it was made; `None` where that is not known.
         why: why it is kept; empty where it may go.
         remove: what removes it.
@@ -50,7 +51,8 @@ def examine(params: Params, keep_days: float, admin: Database) -> tuple[Kept, ..
     Args:
         admin: a session on the maintenance database of the server.
     """
-    return (*_backups(params, keep_days), *_saved(params, keep_days), *_failed_databases(params, keep_days, admin), *_scratch(admin))
+    return (*_backups(params, keep_days), *_saved(params, keep_days), *_failed_databases(params, keep_days, admin),
+            *_restored(params, admin), *_scratch(admin))
 
 
 def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
@@ -135,6 +137,15 @@ def _failed_databases(params: Params, keep_days: float, admin: Database) -> Iter
         if one.live == live:
             why = _young(one.since, keep_days) or one.obstacle
             yield Kept("failed database", one.name, one.since, why, lambda one=one: databases.drop(admin, one.name))  # type: ignore[misc]
+
+
+def _restored(params: Params, admin: Database) -> Iterator[Kept]:
+    """What a way back restored beside the live database, and did not swap in: a backup has it, too."""
+    ended = {run.id for run in runs(params.environment.archive) if run.outcome in FINAL}
+    for one in databases.entries(admin).values():
+        if one.comment.startswith(RESTORED):
+            why = "" if one.comment.removeprefix(RESTORED) in ended else "its run has not ended well, or is of another archive"
+            yield Kept("restored database", one.name, None, why, lambda one=one: databases.drop(admin, one.name))  # type: ignore[misc]
 
 
 def _scratch(admin: Database) -> Iterator[Kept]:

@@ -29,6 +29,8 @@ from runbook_lib.prisma import cli, history
 from runbook_lib.prisma.names import quote
 from runbook_lib.table import Table
 
+RESTORED = "runbook: restored for "
+"""How the comment of a database begins that was restored beside the live one, and not swapped in yet; the run follows."""
 ENOUGH_CALLS = 5
 """Calls since the migration from which on a statement's mean says something."""
 SLOWER = 2.0
@@ -302,10 +304,9 @@ class Rollback(Phase):
 
     def _names(self, source: Backup) -> dict[str, str]:
         """The databases of the swap, by what they are; the journal keeps them, for whoever takes an interrupted swap up."""
-        key, live = self.run.key.lower(), self.target.database
-        room = 63 - len(f"_restored_{key}")
-        return {"way": self.way, "backup": str(source.folder), "live": live,
-                "restored": f"{live.encode()[:room].decode(errors='ignore')}_restored_{key}", "failed": f"{live.encode()[:room].decode(errors='ignore')}_failed_{key}"}
+        key, live, word = self.run.key.lower(), self.target.database, "restored" if self.way == "restore" else "recovered"
+        short = live.encode()[:63 - len(f"_recovered_{key}")].decode(errors="ignore")  # a name has 63 bytes
+        return {"way": self.way, "backup": str(source.folder), "live": live, "restored": f"{short}_{word}_{key}", "failed": f"{short}_failed_{key}"}
 
     def _swap(self, names: dict[str, str]) -> float:
         """Swap by name, however far an earlier attempt came; seconds for which the live name was closed."""
@@ -330,7 +331,7 @@ class Rollback(Phase):
         programs = tools(self.target, self.params.database.tools, application_name=self.application_name)
         with databases.maintenance(self.target, self.application_name) as admin:
             already = databases.entry(admin, names["restored"])
-        mark = f"runbook: restored for {self.run.id}"
+        mark = f"{RESTORED}{self.run.id}"
         began = time.monotonic()
         if not (already and already.comment == mark):
             restore.restore(made, place, self.application_name, tools=programs, jobs=self.jobs, mark=mark, on_line=self.say)
