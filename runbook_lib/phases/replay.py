@@ -33,6 +33,10 @@ MOST = 200
 """Statements of one file up to which it is replayed: each needs a look at the whole catalogue."""
 
 
+_NO_REFUSAL = ("08", "53", "55", "57", "58", "XX")
+"""Classes of SQLSTATE of which the statement itself is not the reason: no room, no session, a lock, a cancel, a fault."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One statement of a repair.
@@ -195,18 +199,25 @@ def _wrote(row: RowChange, item: Compared | None) -> bool | None:
 
 
 def _states(copy: Database, found: Sequence[Statement]) -> list[Catalog | None]:
-    """The catalogue before the first statement and after each, up to the first that the copy refuses: none behind that one landed."""
+    """The catalogue before the first statement and after each, up to the first that the copy refuses: none behind that one landed.
+
+    Raises:
+        DatabaseError: the copy failed for a reason that is not the statement's.
+    """
     states: list[Catalog | None] = [catalog.read(copy)]
     for statement in found:
         try:
             _run(copy, statement)
-        except DatabaseError:
+        except DatabaseError as error:
+            if error.sqlstate.startswith(_NO_REFUSAL):
+                raise
             break
         states.append(catalog.read(copy) if statement.effect.changes or statement.effect.unclear else states[-1])
     return states + [None] * (len(found) + 1 - len(states))
 
 
 def _run(copy: Database, statement: Statement) -> None:
-    """Run a statement on the copy, which has no rows: one that only writes rows is passed over."""
-    if statement.effect.changes or statement.effect.transaction or statement.effect.unclear or not statement.effect.rows:
+    """Run a statement on the copy, which has no rows: one that only reads or writes rows is passed over."""
+    effect = statement.effect
+    if effect.changes or effect.transaction or effect.unclear or not effect.rows and effect.kind != "SELECT":
         copy.execute(statement.parsed.sql)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -202,7 +202,7 @@ def advisory_lock(db: Database, key: str = "runbook") -> Iterator[None]:
     try:
         yield
     finally:
-        if not db.connection.closed:
+        with suppress(DatabaseError):  # a session that is lost has given it back
             db.execute("SELECT pg_advisory_unlock(%s, %s)", [RUNBOOK, number])
 
 

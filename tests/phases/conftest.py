@@ -213,21 +213,32 @@ class _copy:
             admin.execute(sql.SQL(statement).format(*map(identifier, names)))
 
 
+@dataclass(frozen=True)
+class SmallDisk:
+    """A disk of 8 MiB, and the tablespace on it."""
+
+    folder: Path
+    tablespace: str
+
+    def grow(self) -> None:
+        """Make room."""
+        subprocess.run(["mount", "-o", "remount,size=256m", str(self.folder)], check=True)
+
+
 @pytest.fixture
-def small_disk(server: Server, tmp_path: Path) -> Iterator[str]:
-    """A tablespace on a disk of 8 MiB."""
+def small_disk(server: Server, tmp_path: Path) -> Iterator[SmallDisk]:
+    """A small disk; skipped where none can be mounted."""
     folder = tmp_path / "small"
     folder.mkdir()
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", str(folder)], capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here: that needs root")
-    (folder / "files").mkdir(mode=0o777)
-    (folder / "files").chmod(0o777)
-    name = f"small_{uuid.uuid4().hex[:8]}"
     try:
+        (folder / "files").mkdir()
         os.chown(folder / "files", (owner := server.data.stat()).st_uid, owner.st_gid)
+        made = SmallDisk(folder, f"small_{uuid.uuid4().hex[:8]}")
         with Database(Target.parse(server.url())) as admin:
-            admin.execute(f"CREATE TABLESPACE {name} LOCATION '{folder / 'files'}'")
-        yield name
+            admin.execute(f"CREATE TABLESPACE {made.tablespace} LOCATION '{folder / 'files'}'")
+        yield made
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
