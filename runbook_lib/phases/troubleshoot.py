@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from runbook_lib.check import Checks
 from runbook_lib.errors import DatabaseError, GateError, UsageError
+from runbook_lib.phases import livedata
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.cause import Cause
 from runbook_lib.phases.landed import at_work
 from runbook_lib.phases.start import applied
-from runbook_lib.postgres import activity, disk, health, integrity, locks, space
+from runbook_lib.postgres import activity, catalog, disk, health, integrity, locks, space
 from runbook_lib.postgres.connection import query
-from runbook_lib.prisma import history
+from runbook_lib.prisma import history, questions, review
 from runbook_lib.run import person
 from runbook_lib.table import Table
 
@@ -78,6 +79,14 @@ class Troubleshoot(Phase):
     def foreign_keys(self) -> integrity.ForeignKeys:
         """Orphans by foreign key, with the query that lists them."""
         return integrity.foreign_keys(self.db)
+
+    def violations(self) -> livedata.LiveData:
+        """What the files that failed or are still pending demand of the rows that are there, counted now."""
+        found = history.compare(history.files(self.project), applied(self.db, self.target))
+        files = [entry.file for entry in found.entries if entry.name in (*found.failed, *found.pending) and entry.file]
+        objects, schema, version = catalog.read(self.db).objects, self.target.schema, self.db.server_version
+        seen = review.review(files, catalog=objects, rule=self.project.transaction_rule, schema=schema, server_major=version // 10_000)
+        return livedata.ask(self, questions.questions(seen.statements, objects, schema, version))
 
     def unvalidated(self) -> Table:
         """Constraints that were never checked against the rows that were there before."""

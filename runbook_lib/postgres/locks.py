@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from html import escape
 from typing import Any
 
 from runbook_lib.errors import DatabaseError, GateError
@@ -104,7 +105,7 @@ class Blockers:
         return {"waits": [asdict(wait) for wait in self.waits], "roots": [asdict(root) for root in self.roots]}
 
     def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
+        return (f"<pre>{escape(str(self))}</pre>" if self.waits else "") + self.table()._repr_html_()
 
     def __str__(self) -> str:
         return "\n".join(self.tree()) or "no session waits for a lock"
