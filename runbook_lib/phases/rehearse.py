@@ -65,6 +65,7 @@ class Rehearse(Phase):
             self.pass_gate("rehearse", found)
             self.waived = "; ".join(item.found for item in found.unknown)
             self.run.write_evidence("rehearsal", {"waived": self.waived, "plan": plan_hash(self.run)})
+            self.run.journal("rehearsal waived", why=self.waived)
         return found
 
     @rehearsed

@@ -1,4 +1,4 @@
-"""What happens to backups later: old ones are removed, and the newest is restored as a drill."""
+"""What happens to backups later: old ones are removed, and the newest is restored as a drill; scratch databases left behind go, too."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from runbook_lib.errors import UsageError
+from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases.backup import proof_file
-from runbook_lib.postgres import restore
+from runbook_lib.postgres import databases, restore, scratch
 from runbook_lib.postgres.backup import Backup, load
 from runbook_lib.postgres.connection import Target
 from runbook_lib.postgres.tools import tools
@@ -41,18 +41,19 @@ def examine(params: Params, keep_days: float) -> tuple[Kept, ...]:
 
 
 def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
-    """Remove backups that may go.
+    """Remove backups that may go, and scratch databases that a killed run has left behind.
 
     Args:
         dry_run: only say what would be removed.
     """
-    rows = []
+    rows: list[tuple[str, float | None, str]] = []
     for one in examine(params, keep_days):
         if not one.why and not dry_run:
             shutil.rmtree(one.backup.folder)
             proof_file(one.backup.folder).unlink(missing_ok=True)
         rows.append((one.backup.folder.name, one.days, one.why or ("would be removed" if dry_run else "removed")))
-    return Table(f"Backups in {params.backup.directory}", ("backup", "age (days)", "what becomes of it"), rows)
+    rows += _scratch(params, dry_run)
+    return Table(f"Backups in {params.backup.directory}", ("what", "age (days)", "what becomes of it"), rows)
 
 
 def drill(params: Params) -> restore.Proof:
@@ -70,6 +71,18 @@ def drill(params: Params) -> restore.Proof:
     proof.verified.checks().require()
     write_json(proof_file(newest.folder), {"sha256": newest.sha256, "run": "drill", "proven_at": stamp(), "restore_s": proof.restored.total_seconds})
     return proof
+
+
+def _scratch(params: Params, dry_run: bool) -> list[tuple[str, float | None, str]]:
+    """Scratch databases whose makers are gone; where the server does not answer, that is said."""
+    try:
+        with databases.maintenance(Target.parse(params.database_url()), "runbook/prune", lock_timeout="30s", statement_timeout="5min") as db:
+            left = scratch.leftovers(db)
+            for one in () if dry_run else left:
+                scratch.drop(db, one.name)
+    except DatabaseError as error:
+        return [("scratch databases", None, f"could not look: {error.message}")]
+    return [(f"database {one.name}", None, f"left behind by a run that was killed: {'would be dropped' if dry_run else 'dropped'}") for one in left]
 
 
 def _proven(one: Backup) -> bool:

@@ -21,6 +21,9 @@ _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session
 SCRATCH = "runbook scratch: "
 UNFINISHED = "runbook: unfinished restore "
 """How the comments of databases begin that are ours to drop."""
+BORN_LIMIT = 32_123
+"""The connection limit with which our databases are made: it is there at once, and so marks one whose maker was killed
+before it could comment on it. No server lets that many in."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Entry:
         open: whether new connections are allowed.
         comment: "" where there is none.
         maker_alive: whether the session that a comment of ours names is still there.
+        connection_limit: −1 where there is none.
         bytes: size on disk; `None` where the role may not know.
     """
 
@@ -41,6 +45,7 @@ class Entry:
     open: bool
     comment: str
     maker_alive: bool
+    connection_limit: int
     bytes: int | None
 
 
@@ -109,7 +114,8 @@ def make(db: Database, name: str, template: str, comment: str, options: sql.Comp
         DatabaseError: it was refused, e.g. because the name is taken.
     """
     try:
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} ").format(identifier(name), identifier(template)) + options)
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} CONNECTION LIMIT {} ").format(
+            identifier(name), identifier(template), sql.Literal(BORN_LIMIT)) + options)
         comment_on(db, name, comment)
     except DatabaseError as error:
         raise DatabaseError(f"the database {name} could not be made: {error.message}", _REMEDIES.get(error.sqlstate, ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -90,12 +90,21 @@ class Timeline:
     __repr__ = __str__
 
 
+Key = tuple[str, str, str, str]
+"""Table, who, what, mode."""
+
+
 @dataclass
 class _Open:
     """A span that may go on."""
 
-    span: Span
+    start_s: float
+    end_s: float
     behind: dict[str, None] = field(default_factory=dict)
+
+    def span(self, key: Key) -> Span:
+        """As it is now."""
+        return Span(*key, start_s=self.start_s, end_s=self.end_s, behind=tuple(self.behind))
 
 
 class Sampler:
@@ -113,7 +122,7 @@ class Sampler:
         self._tables = tables(self.db)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_on, daemon=True)
-        self._open: dict[tuple[str, str, str, str], _Open] = {}
+        self._open: dict[Key, _Open] = {}
         self._spans: list[Span] = []
         self._looks, self._lost = 0, ""
 
@@ -128,7 +137,7 @@ class Sampler:
 
     def timeline(self) -> Timeline:
         """What was seen."""
-        spans = self._spans + [self._closed(one) for one in self._open.values()]
+        spans = self._spans + [one.span(key) for key, one in self._open.items()]
         order = {span.table: span.start_s for span in sorted(spans, key=lambda span: -span.start_s)}
         return Timeline(tuple(sorted(spans, key=lambda s: (order[s.table], s.table, s.what, s.start_s, s.who))), self._looks, self._lost)
 
@@ -146,33 +155,26 @@ class Sampler:
     def _see(self, rows: list[dict[str, Any]], at: float) -> None:
         """Lengthen the spans that go on, close those that do not, open new ones."""
         names = {row["pid"]: _short(row["application"]) for row in rows}
-        now: set[tuple[str, str, str, str]] = set()
-        for table, row in self._told(rows):
-            what, mode = (HOLDS, row["mode"]) if row["granted"] else (WAITS, row["mode"] if row["relation"] else "a row")
-            key = (table, names[row["pid"]], what, mode)
+        now: set[Key] = set()
+        for table, what, row in self._told(rows):
+            key = table, names[row["pid"]], what, "a row" if row["relations"] == [0] else row["mode"]
             now.add(key)
-            one = self._open.setdefault(key, _Open(Span(*key, start_s=at, end_s=at)))
-            one.span = replace(one.span, end_s=at + EVERY_S)
-            one.behind |= dict.fromkeys(names.get(pid, "another session") for pid in row["blocked_by"])
+            one = self._open.get(key) or self._open.setdefault(key, _Open(at, at))
+            one.end_s = at + EVERY_S
+            if what == WAITS:
+                one.behind |= dict.fromkeys(names.get(pid, "another session") for pid in row["blocked_by"])
         for key in self._open.keys() - now:
-            self._spans.append(self._closed(self._open.pop(key)))
+            self._spans.append(self._open.pop(key).span(key))
 
-    def _told(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Of each session and table: the strongest lock that the migration holds, and what is waited for."""
-        strongest: dict[tuple[int, str], dict[str, Any]] = {}
-        for row in (row for row in rows if row["relation"] in self._tables and row["granted"]):
-            key = row["pid"], self._tables[row["relation"]]
-            if key not in strongest or STRENGTH.index(row["mode"]) > STRENGTH.index(strongest[key]["mode"]):
-                strongest[key] = row
-        yield from ((table, row) for (_, table), row in strongest.items() if row["application"].startswith(self._migration))
+    def _told(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """The strongest lock that the migration holds on each table, and what somebody waits for; a row is of the table that he has locked."""
+        held: dict[tuple[int, str], dict[str, Any]] = {}
+        for row in sorted((row for row in rows if row["granted"]), key=lambda row: STRENGTH.index(row["mode"])):
+            held.update(((row["pid"], self._tables[number]), row) for number in row["relations"] if number in self._tables)
+        yield from ((table, HOLDS, row) for (_, table), row in held.items() if row["application"].startswith(self._migration))
         for row in (row for row in rows if not row["granted"]):
-            at = [table for pid, table in strongest if pid == row["pid"]] if row["relation"] is None else [self._tables.get(row["relation"])]
-            if at and at[0]:
-                yield at[0], row
-
-    @staticmethod
-    def _closed(one: _Open) -> Span:
-        return replace(one.span, behind=tuple(one.behind))
+            of_row = [table for pid, table in held if pid == row["pid"]][:1]
+            yield from ((table, WAITS, row) for table in (of_row if row["relations"] == [0] else filter(None, map(self._tables.get, row["relations"]))))
 
 
 def _short(application: str) -> str:
