@@ -113,7 +113,7 @@ def lock_chart(found: Timeline) -> Any:
 
 def size_chart(before: Snapshot, after: Snapshot) -> Any:
     """The tables whose size changed, before and after."""
-    pairs = {name: (_mebibytes(before, name), _mebibytes(after, name)) for name in (before.tables | after.tables)}
+    pairs = {name: (_mebibytes(before, name), _mebibytes(after, name)) for name in {**before.tables, **after.tables}}
     changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     total = after.database_bytes - before.database_bytes
     title = f"The copy is {size(abs(total))} {'larger' if total >= 0 else 'smaller'} after the migration; {len(changed)} tables changed in size"

@@ -26,7 +26,7 @@ from runbook_lib.run import now
 from runbook_lib.table import Table, size
 
 PROOF_BYTES = 5 * 2**30
-"""A larger database is not copied for each file that is made to fail: what that file leaves could then not be checked."""
+"""The copies in which files are made to fail are no larger, all together: of further files it could not be checked what they leave."""
 
 
 class Rehearse(Phase):
@@ -60,7 +60,7 @@ class Rehearse(Phase):
         checks = self._possible()
         if all(item.status is Status.PASSED for item in checks):
             checks.append(attempt("rehearse.copy", "a copy was restored", self._restore))
-        found, self._unclear = self.look("possible", Checks("A rehearsal can be made", checks)), list[Check]()
+        found, self._unclear = self.look("possible", Checks("A rehearsal can be made", checks)), dict[str, Check]()
         if found.unknown:
             self.pass_gate("rehearse", found)
             self.waived = "; ".join(item.found for item in found.unknown)
@@ -102,7 +102,7 @@ class Rehearse(Phase):
             before = catalog.read(db)
             self._before = snapshot.take(self._copy, self.application_name, columns=declared.kept_columns(before.objects, self._declared))
             with (timeline.Sampler(self._copy, f"{self.application_name}/sampler", self.prisma_name) as sampler,
-                  probes.Load(self._copy, self.application_name, sorted(touched), limit_s=self.params.migrate.deadline_s) as load):
+                  probes.Load(self._copy, self.application_name, sorted(touched), limit_s=self.params.migrate.deadline_s, live=self.db) as load):
                 done = cli.deploy(self.project, self._url(self._copy), timeout_s=self.params.migrate.deadline_s, on_line=self.say)
             self._difference = self.keep("difference", catalog.difference(before, catalog.read(db)))
             self._files, self._migrate_s = durations(applied(db, self._copy), done.applied), done.seconds
@@ -185,7 +185,7 @@ class Rehearse(Phase):
             "forecast.statements", "every statement was measured", True, f"{len(self._costs.items)} statements")
         return self.pass_gate("rehearse", self.look("forecast", Checks("Go or no-go", [
             *rehearsal.budgets(self.measured, self.params), *rehearsal.stall_checks(self._stalls, self.params.migrate.max_stall_s),
-            rehearsal.room_check(self._costs, disk.disk(self.db)), whole, *self._unclear])))
+            rehearsal.room_check(self._costs, disk.disk(self.db)), whole, *self._unclear.values()])))
 
     @rehearsed
     def chart(self) -> Any:
@@ -193,12 +193,13 @@ class Rehearse(Phase):
         return rehearsal.duration_chart(self.measured)
 
     def _possible(self) -> list[Check]:
-        """What a copy needs, as far as it can be known beforehand: the right to make one, and room for two at a time."""
+        """What copies need, as far as it can be known beforehand: the right to make them, and room for those that are there at a time."""
         right = bool(self.db.value("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"))
         title, remedy = "the role may create databases", "ALTER ROLE … CREATEDB; or a person decides to go on without a rehearsal"
         checks = [check("rehearse.right", title, True, "yes") if right else unknown("rehearse.right", title, "it may not create databases", "CREATEDB", remedy)]
-        disks, need = disk.disk(self.db), 2 * health.server_facts(self.db).database_bytes
-        free = min(one.free_bytes or 0 for one in disks) if disks.known else None
+        disks, one = disk.disk(self.db), health.server_facts(self.db).database_bytes
+        need = 2 * one + min(PROOF_BYTES, one * len(self.run.state["migrations"]))
+        free = min(place.free_bytes or 0 for place in disks) if disks.known else None
         if free is not None:
             title, found = "the server has room for the copies", f"{size(free)} free"
             checks.append(check("rehearse.room", title, True, found, size(need)) if free >= need else unknown("rehearse.room", title, found, size(need), "make room"))
@@ -220,7 +221,7 @@ class Rehearse(Phase):
     def _keep_for_proof(self, file: str, place: Target) -> None:
         """Keep a copy of the database as it is before a file, for the proof of what the file leaves; unless it is too large."""
         predicted = next(one for one in self._review.files_atomicity if one.file == file)
-        if not atomicity.why_not(predicted) and self.source.snapshot.database_bytes <= PROOF_BYTES:
+        if not atomicity.why_not(predicted) and self.source.snapshot.database_bytes * (len(self._proofs) + 1) <= PROOF_BYTES:
             stack = self.resources.enter_context(ExitStack())
             self._proofs[file] = stack.enter_context(scratch.scratch(self.target, "atomicity", self.application_name, place.database)), stack
 
@@ -228,7 +229,7 @@ class Rehearse(Phase):
         if atomicity.why_not(predicted):
             return atomicity.settled(predicted)
         if predicted.file not in self._proofs:
-            large = f"the database has {size(self.source.snapshot.database_bytes)}, and copies for this are made up to {size(PROOF_BYTES)}"
+            large = f"the database has {size(self.source.snapshot.database_bytes)}, and copies for this are made up to {size(PROOF_BYTES)} in all"
             return atomicity.untried(predicted, self._costs.failed or large)
         copy, stack = self._proofs[predicted.file]
         file = next(one for one in history.files(self.project) if one.name == predicted.file)
@@ -238,7 +239,7 @@ class Rehearse(Phase):
     def _must_not_fail(self, name: str, checks: Checks) -> Checks:
         """Keep checks, and go on where none failed; what could not be checked is asked of a person once, at the end."""
         found = self.look(name, checks)
-        self._unclear += found.unknown
+        self._unclear |= {item.id: item for item in found.unknown}
         return found.require(accepted=[item.id for item in found.unknown])
 
     def _drift(self) -> Check:

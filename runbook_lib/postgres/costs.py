@@ -23,6 +23,9 @@ STRENGTH = ("AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateE
             "ExclusiveLock", "AccessExclusiveLock")
 """Lock modes of tables, the weakest first."""
 
+Files = dict[int, tuple[str, int | None]]
+"""Number of a table or index → its name, and the file in which it lies."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -181,10 +184,10 @@ def _transaction(db: Database, work: list[Work], there: Mapping[int, str]) -> li
     temporary, done, begun, at = _temporary(db), list[Cost](), list[float](), work[0]
     try:
         with nullcontext() if any(one.alone for one in work) else db.transaction():
-            seen: set[tuple[str, str]] = set()
+            seen, files = set[tuple[str, str]](), _files(db)
             for at in (one for one in work if one.control not in ("begin", "commit", "rollback")):
                 begun.append(time.monotonic())
-                done.append(_one(db, at, there, seen))
+                done.append(_one(db, at, there, seen, files))
             if work[-1].control == "rollback":
                 raise Rollback
     except DatabaseError as error:
@@ -195,9 +198,9 @@ def _transaction(db: Database, work: list[Work], there: Mapping[int, str]) -> li
     return [*whole[:-1], replace(whole[-1], temporary_bytes=written)] if whole else []
 
 
-def _one(db: Database, work: Work, there: Mapping[int, str], seen: set[tuple[str, str]]) -> Cost:
-    """One statement between two looks; adds the locks that it is the first to take to `seen`."""
-    before, files = db.row(query("costs_instant")) or {}, _files(db)
+def _one(db: Database, work: Work, there: Mapping[int, str], seen: set[tuple[str, str]], files: Files) -> Cost:
+    """One statement between two looks; brings the locks that were `seen` and the `files` up to date."""
+    before = db.row(query("costs_instant")) or {}
     started = time.monotonic()
     db.execute(work.sql)
     seconds = time.monotonic() - started
@@ -205,13 +208,15 @@ def _one(db: Database, work: Work, there: Mapping[int, str], seen: set[tuple[str
     held = {(there[row["oid"]], row["mode"]) for row in db.rows(query("costs_locks")) if row["oid"] in there}
     new = sorted(held - seen)
     seen |= held
-    rewritten = sorted(name for oid, (name, file) in _files(db).items() if oid in files and files[oid][1] != file)
+    now = _files(db)
+    rewritten = sorted(name for oid, (name, file) in now.items() if oid in files and files[oid][1] != file)
+    files |= now
     wal = db.value("SELECT (%s::pg_lsn - %s::pg_lsn)::bigint", [after["lsn"], before["lsn"]])
     return Cost(work.file, work.line, work.kind, seconds, tuple(Held(table, mode, 0.0) for table, mode in new), tuple(rewritten), wal, 0,
                 before["bytes"], after["bytes"])
 
 
-def _files(db: Database) -> dict[int, tuple[str, int | None]]:
+def _files(db: Database) -> Files:
     return {row["oid"]: (row["name"], row["file"]) for row in db.rows(query("costs_files"))}
 
 

@@ -21,6 +21,7 @@ from psycopg import sql
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, Target, query, translated
+from runbook_lib.postgres.recorded import recorded
 from runbook_lib.table import Table
 
 EVERY_S = 0.02
@@ -33,6 +34,7 @@ ROWS = 16
 GRACE_S = 5.0
 """Seconds that a request may still take when the load is ended; then it is cancelled."""
 READER, WRITER = "reader", "writer"
+BY_KEY, LOCKS_ALONE, PLANNED = "one row by its key", "its locks alone: no row, or no key", "a recorded statement's locks: it is planned, not run"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Stall:
     """How one probe fared.
 
     Args:
-        kind: "reader" or "writer".
+        kind: "reader" or "writer", or "recorded" with the number of a statement.
         longest_s, p99_s: from when a request was due to its answer; 99 of 100 requests waited no longer than `p99_s`.
         errors: SQLSTATE → how many requests were refused with it.
         by: what it asked for.
@@ -116,10 +118,11 @@ class Load:
         application_name: "/reader" and "/writer" are added for their sessions.
         tables: qualified quoted names; those that are not there are passed over.
         limit_s: seconds after which a request is cancelled by the server.
+        live: a session where the application's statements are recorded.
     """
 
-    def __init__(self, target: Target, application_name: str, tables: Sequence[str], *, limit_s: float = 3600) -> None:
-        self._target, self._name, self._limit_s = target, application_name, limit_s
+    def __init__(self, target: Target, application_name: str, tables: Sequence[str], *, limit_s: float = 3600, live: Database | None = None) -> None:
+        self._target, self._name, self._limit_s, self._live = target, application_name, limit_s, live
         self._wanted = list(tables)
         self._probes: list[_Probe] = []
         self._ended = threading.Event()
@@ -133,8 +136,10 @@ class Load:
                 chosen = found[:min(MOST_TABLES, room)]
                 self._left_out = tuple(row["name"] for row in found[len(chosen):])
                 for row in chosen:
-                    keys = _keys(db, row)
-                    self._probes += [_Probe(self._session(kind), row, kind, keys) for kind in (READER, WRITER)]
+                    self._generate(row, _keys(db, row))
+                tables = {(row["schema"], row["relation"]): row["name"] for row in chosen}
+                for one in recorded(self._live, db, tables)[:room] if self._live else ():
+                    self._probes.append(_Probe(self._session("recorded"), one.table, f"recorded {one.id}", PLANNED, one.statement, None))
         except BaseException:
             self._close()
             raise
@@ -161,6 +166,19 @@ class Load:
         items = (probe.result() for probe in self._probes)
         return Stalls(tuple(sorted(items, key=lambda one: -one.longest_s)), self.every_s, self._left_out)
 
+    def _generate(self, row: Mapping[str, Any], keys: list[list[str]]) -> None:
+        """A reader and a writer of one table."""
+        where = sql.SQL(" AND ").join(sql.SQL(f"{_plain(column)} = %s") for column in row["key"]) if keys else sql.SQL("false")
+        written, table = sql.SQL(_plain(row["written"] or "ctid")), sql.SQL(_plain(row["name"]))
+        read = sql.SQL("SELECT {} FROM {} WHERE {}").format(written, table, where)
+        self._probes.append(_Probe(self._session(READER), row["name"], READER, BY_KEY if keys else LOCKS_ALONE, read, keys or [[]]))
+        if keys and row["written"]:
+            write = sql.SQL("UPDATE {1} SET {0} = {0} WHERE {2}").format(written, table, where)
+            self._probes.append(_Probe(self._session(WRITER), row["name"], WRITER, BY_KEY, write, keys))
+        else:
+            write = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(table)
+            self._probes.append(_Probe(self._session(WRITER), row["name"], WRITER, LOCKS_ALONE, write, [[]]))
+
     def _session(self, kind: str) -> Database:
         return Database(self._target, f"{self._name}/{kind}", statement_timeout=f"{round(self._limit_s * 1000)}ms")
 
@@ -172,18 +190,12 @@ class Load:
 class _Probe:
     """One session that asks the same thing again and again."""
 
-    def __init__(self, db: Database, row: Mapping[str, Any], kind: str, keys: list[list[str]]) -> None:
-        self.db, self.table, self.kind, self._keys = db, row["name"], kind, keys
+    def __init__(self, db: Database, table: str, kind: str, by: str, statement: sql.Composable, values: list[list[str]] | None) -> None:
+        self.db, self.table, self.kind, self._by, self._statement, self._values = db, table, kind, by, statement, values
         self.samples: list[tuple[float, float]] = []
         self._errors: Counter[str] = Counter()
         self._stopped = False
         db.connection.prepare_threshold = None  # a prepared statement would fail once the table has changed
-        where = sql.SQL(" AND ").join(sql.SQL(f"{_plain(column)} = %s") for column in row["key"]) if keys else sql.SQL("false")
-        written = sql.SQL(_plain(row["written"] or "ctid"))
-        read = sql.SQL("SELECT {} FROM {} WHERE {}")
-        write = sql.SQL("UPDATE {1} SET {0} = {0} WHERE {2}") if row["written"] else sql.SQL("LOCK TABLE {1} IN ROW EXCLUSIVE MODE")
-        self._statement = (read if kind == READER else write).format(written, sql.SQL(_plain(row["name"])), where)
-        self._asks = bool(keys) and bool(row["written"] or kind == READER)
 
     def ask(self, begun: float, due: float, every_s: float, ended: threading.Event) -> None:
         """Ask when a request is due, until the load has ended; what was due by then is still asked."""
@@ -207,12 +219,11 @@ class _Probe:
         """How it fared."""
         waits = sorted(wait for _, wait in self.samples)
         p99 = waits[min(len(waits) - 1, int(len(waits) * 0.99))] if waits else 0.0
-        by = "one row by its key" if self._asks else "its locks alone: no row, or no key"
-        return Stall(self.table, self.kind, len(waits), max(waits, default=0.0), p99, dict(self._errors), by, tuple(self.samples))
+        return Stall(self.table, self.kind, len(waits), max(waits, default=0.0), p99, dict(self._errors), self._by, tuple(self.samples))
 
     def _once(self, number: int) -> None:
-        values = self._keys[number % len(self._keys)] if self._asks else []
-        if self.kind == READER:
+        values = self._values[number % len(self._values)] if self._values else None
+        if self.kind != WRITER:
             self.db.execute(self._statement, values)
             return
         with translated(), self.db.connection.transaction(force_rollback=True):

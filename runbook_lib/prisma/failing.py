@@ -47,7 +47,7 @@ def broken(sql: str, after: int) -> str:
         raw = parser.parse_sql(text)[after - 1]
     except parser.ParseError as error:
         raise UsageError(f"the file cannot be parsed: {error.args[0]}", "correct it") from None
-    end = raw.stmt_location + raw.stmt_len if raw.stmt_len else len(text)
+    end = (raw.stmt_location or 0) + raw.stmt_len if raw.stmt_len else len(text)
     return f"{text[:end]}\n;\n{_ADDED}{text[end:] or ';'}"
 
 

@@ -154,7 +154,6 @@ def test_a_prediction_that_was_wrong_stops_the_rehearsal(world: World, begin: Ca
     said(phase, "prepare")
     world.configure("process.env.OFFLINE_ENGINE_TRANSACTIONS = 'statement'")
     said(phase, "apart", "measure")
-    phase._unclear = []
     with pytest.raises(CheckError, match="20260201000000_two rolls back whole when it fails, as predicted — failed: 2 changes stayed"):
         phase.atomicity()
     with pytest.raises(GateError):
@@ -199,6 +198,12 @@ def test_a_copy_that_cannot_be_restored_needs_a_person(world: World, begin: Call
     monkeypatch.setattr(type(phase.tools), "path", lambda self, name: "/nowhere/pg_restore")
     with pytest.raises(ApprovalNeeded, match="a copy was restored .*could not be started"):
         phase.prepare()
+
+
+def test_what_is_too_large_to_be_copied_for_a_proof_could_not_be_checked() -> None:
+    large = SimpleNamespace(_proofs={}, _costs=Costs(()), source=SimpleNamespace(snapshot=SimpleNamespace(database_bytes=2**40)))
+    found = Rehearse._try(large, Atomicity("1_x", Level.WHOLE, "…", 2))  # type: ignore[arg-type]
+    assert found.status is Status.UNKNOWN and "1.0 TiB" in found.found and "up to 5.0 GiB" in found.found
 
 
 @pytest.mark.parametrize(("level", "rule", "stayed", "visible", "status"), [

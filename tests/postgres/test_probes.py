@@ -49,12 +49,11 @@ def test_every_kind_of_table_is_asked_and_nothing_of_its_content_changes(platfor
 
 
 def test_whoever_is_stopped_stalls_from_when_he_was_due(platform: Database, target: Target) -> None:
-    with probes.Load(target, NAME, ["public.t", "public.pair"]) as load:
-        with platform.transaction():
-            platform.execute("LOCK TABLE t IN SHARE MODE")
-            locked = time.monotonic()
-            time.sleep(0.5)
-            held = time.monotonic() - locked
+    with probes.Load(target, NAME, ["public.t", "public.pair"]) as load, platform.transaction():
+        platform.execute("LOCK TABLE t IN SHARE MODE")
+        locked = time.monotonic()
+        time.sleep(0.5)
+        held = time.monotonic() - locked
     found = by_probe(load.stalls())
     writer = found["public.t", probes.WRITER]
     assert writer.longest_s >= held - load.every_s and load.stalls().worst == writer
@@ -64,12 +63,11 @@ def test_whoever_is_stopped_stalls_from_when_he_was_due(platform: Database, targ
 
 
 def test_a_row_that_is_locked_stops_its_writers(platform: Database, target: Target) -> None:
-    with probes.Load(target, NAME, ["public.t"]) as load:
-        with platform.transaction():
-            platform.execute("UPDATE t SET a = a + 1")
-            locked = time.monotonic()
-            time.sleep(0.3)
-            held = time.monotonic() - locked
+    with probes.Load(target, NAME, ["public.t"]) as load, platform.transaction():
+        platform.execute("UPDATE t SET a = a + 1")
+        locked = time.monotonic()
+        time.sleep(0.3)
+        held = time.monotonic() - locked
     assert by_probe(load.stalls())["public.t", probes.WRITER].longest_s >= held - load.every_s
 
 
@@ -117,3 +115,22 @@ def test_no_table_is_no_load(target: Target) -> None:
 def test_a_database_that_cannot_be_reached_is_no_load(target: Target) -> None:
     with pytest.raises(DatabaseError), probes.Load(target.named("missing"), NAME, ["public.t"]):
         pass
+
+
+def test_statements_that_were_recorded_are_planned_and_never_run(platform: Database, target: Target) -> None:
+    platform.execute("CREATE EXTENSION pg_stat_statements")
+    for number in range(3):
+        platform.execute("INSERT INTO t VALUES (%s, 5)", [1000 + number])
+        platform.execute('SELECT * FROM t JOIN pair USING (a) WHERE id = 4711 AND "note" LIKE \'50%\'')
+    platform.execute("SELECT count(*) FROM empty")
+    before = snapshot.take(target, NAME)
+    with Database(target, NAME) as live, probes.Load(target, NAME, ["public.t"], live=live) as load:
+        with platform.transaction():
+            platform.execute("LOCK TABLE t IN SHARE MODE")
+            locked = time.monotonic()
+            time.sleep(0.4)
+            held = time.monotonic() - locked
+    found = [one for one in load.stalls() if one.kind.startswith("recorded")]
+    assert {one.table for one in found} == {"public.t"} and len(found) >= 2 and not any(one.errors for one in found), str(load.stalls())
+    assert {one.longest_s >= held - load.every_s for one in found} == {True, False}, "the INSERT is stopped, the SELECT is not"
+    assert before.compare(snapshot.take(target, NAME)).identical and "INSERT" not in str(load.stalls()) + str(load.stalls().as_dict())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.prisma.conftest import INIT, Make, run, values
 from pglast import parser
 
 from runbook_lib.errors import UsageError
 from runbook_lib.prisma import cli, failing, history
+from tests.prisma.conftest import INIT, Make, run, values
 
 TWO = {"20260201000000_two": 'ALTER TABLE "Patient" ADD COLUMN a int;\nALTER TABLE "Patient" ADD COLUMN b int -- the last\n'}
 LATER = {"20260301000000_later": 'DROP TABLE "Patient";\n'}

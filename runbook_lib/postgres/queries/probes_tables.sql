@@ -1,5 +1,6 @@
 -- By which columns is one row of each table found, which column may be written (one of those, if it can be), and how large is it?
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, coalesce(k.columns, '{}') AS key,
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, n.nspname::text AS schema, c.relname::text AS relation,
+       coalesce(k.columns, '{}') AS key,
        (SELECT quote_ident(a.attname) FROM pg_attribute AS a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
         ORDER BY quote_ident(a.attname) = ANY (coalesce(k.columns, '{}')) DESC, a.attnum LIMIT 1) AS written
