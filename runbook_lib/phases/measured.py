@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from typing import TypeVar
 
 from psycopg import sql
 
@@ -13,6 +14,8 @@ from runbook_lib.postgres.connection import Database, Target, identifier
 from runbook_lib.prisma.judge import Statement
 from runbook_lib.prisma.transactions import TransactionRule, groups
 from runbook_lib.table import Table
+
+Result = TypeVar("Result")
 
 
 def by_file(statements: Sequence[Statement]) -> dict[str, list[Statement]]:
@@ -27,26 +30,33 @@ def work(statements: Sequence[Statement], rule: TransactionRule) -> list[costs.W
             for one, number in zip(statements, numbers)]
 
 
-def measured(phase: Phase, copy: Target, files: Mapping[str, Sequence[Statement]], before_file: Callable[[str, Target], None]) -> costs.Costs:
+def measured(phase: Phase, copy: Target, files: Mapping[str, Sequence[Statement]], before_file: Callable[[str, Target], None],
+             meanwhile: Callable[[], Result]) -> tuple[costs.Costs, Result]:
     """Run the files on a copy of the copy, one after the other, and tell what each statement cost.
 
     Args:
-        copy: nobody may be connected to it while it is copied.
+        copy: nobody may be connected to it until `meanwhile` is called.
         before_file: called before each file with its name and the measured database, to which nobody is connected then.
+        meanwhile: something else to be done that does not touch the measured database.
     """
+    with scratch.scratch(phase.target, "measured", phase.application_name, template=copy.database) as place:
+        found, done = phase.together(lambda: _run(phase, place, files, before_file), meanwhile)
+        return found, done
+
+
+def _run(phase: Phase, place: Target, files: Mapping[str, Sequence[Statement]], before_file: Callable[[str, Target], None]) -> costs.Costs:
     limits, done = phase.params.migrate, costs.Costs(())
     timeouts = {"lock_timeout": milliseconds(limits.lock_timeout_s), "statement_timeout": milliseconds(limits.statement_timeout_s)}
-    with scratch.scratch(phase.target, "measured", phase.application_name, template=copy.database) as place:
-        with Database(place, phase.application_name) as db:
-            there = costs.tables(db)
-        for name, statements in files.items():
-            before_file(name, place)
-            with Database(place, f"{phase.application_name}/measured", **timeouts) as db:
-                db.execute(sql.SQL("SET search_path TO {}").format(identifier(copy.schema)))
-                found = costs.measure(db, work(statements, phase.project.transaction_rule), there)
-            done = costs.Costs((*done.items, *found.items), found.failed)
-            if done.failed:
-                break
+    with Database(place, phase.application_name) as db:
+        there = costs.tables(db)
+    for name, statements in files.items():
+        before_file(name, place)
+        with Database(place, f"{phase.application_name}/measured", **timeouts) as db:
+            db.execute(sql.SQL("SET search_path TO {}").format(identifier(place.schema)))
+            found = costs.measure(db, work(statements, phase.project.transaction_rule), there)
+        done = costs.Costs((*done.items, *found.items), found.failed)
+        if done.failed:
+            break
     return done
 
 

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from runbook_lib.check import Check, Checks, Status, attempt, check, unknown
+from runbook_lib.errors import GateError
 from runbook_lib.gate import plan_hash
 from runbook_lib.phases import atomicity, declared, measured, rehearsal
 from runbook_lib.phases.backup import make_backup, newest_proven
@@ -36,6 +37,7 @@ class Rehearse(Phase):
     gates = ("rehearse",)
     waived = ""
     """Why no rehearsal can be made, where a person decided to go on without one."""
+    _apart: Checks | None = None
 
     @cached_property
     def tools(self) -> Tools:
@@ -69,33 +71,35 @@ class Rehearse(Phase):
         return found
 
     @rehearsed
+    def measure(self) -> Costs:
+        """Run every statement by itself on a copy of the copy, in the transactions that Prisma makes, and tell what it cost."""
+        self._review, self._proofs = self._reviewed(), dict[str, tuple[Target, ExitStack]]()
+        self._statements = measured.by_file(self._review.statements)
+        self._costs, self._said = measured.measured(self, self._copy, self._statements, self._keep_for_proof,
+                                                    meanwhile=lambda: cli.status(self.project, self._url(self._copy)))
+        table = measured.by_statement(self.keep("statements", self._costs))
+        self.run.write_csv("rehearse.statements", table.columns, table.rows)
+        return self._costs
+
+    @rehearsed
     def apart(self) -> Checks:
-        """The copy is not the target, by every mark that each has; and the CLI goes to the copy when it is told to."""
-        said, self._review = self.together(lambda: cli.status(self.project, self._url(self._copy)), self._reviewed)
+        """The copy is not the target, by every mark that each has; and the CLI went to the copy when it was told to."""
         with databases.maintenance(self.target, self.application_name) as admin, self._on_copy() as db:
             there, copy, pinned = databases.entries(admin), identify(db), self.run.state["target"]
         mark, live = there[self._copy.database].comment, there[self.target.database]
         two = (copy["database_oid"] != pinned["database_oid"] == live.oid and self._copy.database.startswith(scratch.PREFIX)
                and mark.startswith(databases.SCRATCH) and not live.comment.startswith(databases.SCRATCH))
-        return self.look("apart", Checks("The copy is not the target", [
+        self._apart = self.look("apart", Checks("The copy is not the target", [
             check("rehearse.apart", "copy and target are two databases, by number, name and comment", two,
                   f"{describe(copy)}; target {describe(pinned)}", "two", "find out who works on this server, and repeat"),
-            cli.same_target(said, self._copy.host, self._copy.port, self._copy.database),
+            cli.same_target(self._said, self._copy.host, self._copy.port, self._copy.database),
         ])).require()
-
-    @rehearsed
-    def measure(self) -> Costs:
-        """Run every statement by itself on a copy of the copy, in the transactions that Prisma makes, and tell what it cost."""
-        self._proofs: dict[str, tuple[Target, ExitStack]] = {}
-        self._statements = measured.by_file(self._review.statements)
-        self._costs = self.keep("statements", measured.measured(self, self._copy, self._statements, self._keep_for_proof))
-        table = measured.by_statement(self._costs)
-        self.run.write_csv("rehearse.statements", table.columns, table.rows)
-        return self._costs
+        return self._apart
 
     @rehearsed
     def migrate(self) -> Table:
         """Apply the pending files to the copy with the real Prisma CLI, while readers and writers are at work on its tables."""
+        self._require_apart()
         touched = {held.table for cost in self._costs for held in cost.locks} | {*self._review.declared().tables}
         live = applied(self.db, self.target)
         with self._on_copy() as db:
@@ -158,6 +162,7 @@ class Rehearse(Phase):
     @rehearsed
     def atomicity(self) -> Checks:
         """Make each file fail after its last statement, on a copy of its own, and see whether it leaves what the plan says."""
+        self._require_apart()
         tries = [partial(self._try, predicted) for predicted in self._review.files_atomicity]
         return self._must_not_fail("atomicity", Checks("What each file leaves when it fails", self.together(*tries) if tries else []))
 
@@ -191,6 +196,10 @@ class Rehearse(Phase):
     def chart(self) -> Any:
         """What each step took."""
         return rehearsal.duration_chart(self.measured)
+
+    def _require_apart(self) -> None:
+        if self._apart is None:
+            raise GateError("it is not proven that the Prisma CLI goes to the copy", "run the cell that proves it first")
 
     def _possible(self) -> list[Check]:
         """What copies need, as far as it can be known beforehand: the right to make them, and room for those that are there at a time."""

@@ -51,7 +51,7 @@ PENDING = {"20260201000000_two": 'ALTER TABLE "Visit" ADD COLUMN "room" INTEGER;
            "20260301000000_one": 'ALTER TABLE "Visit" ADD COLUMN "done" BOOLEAN NOT NULL DEFAULT false;\n'}
 CONFIG = ("import {{ defineConfig }} from 'prisma/config'\n{before}\nexport default defineConfig({{ schema: 'prisma/schema.prisma', "
           "migrations: {{ path: 'prisma/migrations' }}, datasource: {{ url: {url} }} }})\n")
-CELLS = ("prepare", "apart", "measure", "migrate", "stalls", "stall_chart", "lock_chart", "difference", "validate", "drift", "size_chart", "atomicity",
+CELLS = ("prepare", "measure", "apart", "migrate", "stalls", "stall_chart", "lock_chart", "difference", "validate", "drift", "size_chart", "atomicity",
          "roll_back", "chart", "forecast")
 
 
@@ -153,7 +153,7 @@ def test_a_prediction_that_was_wrong_stops_the_rehearsal(world: World, begin: Ca
     phase = begin(world.start("wrong"))
     said(phase, "prepare")
     world.configure("process.env.OFFLINE_ENGINE_TRANSACTIONS = 'statement'")
-    said(phase, "apart", "measure")
+    said(phase, "measure", "apart")
     with pytest.raises(CheckError, match="20260201000000_two rolls back whole when it fails, as predicted — failed: 2 changes stayed"):
         phase.atomicity()
     with pytest.raises(GateError):
@@ -164,8 +164,11 @@ def test_a_cli_that_goes_elsewhere_never_comes_to_apply_anything(world: World, b
     phase = begin(world.start("elsewhere"))
     said(phase, "prepare")
     world.configure(url=json.dumps(world.url))
+    said(phase, "measure")
     with pytest.raises(CheckError, match="the Prisma CLI speaks to the database that is meant — failed: small at"):
         phase.apart()
+    with pytest.raises(GateError, match="not proven that the Prisma CLI goes to the copy"):
+        phase.migrate()
 
 
 @pytest.fixture
