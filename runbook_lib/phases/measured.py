@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from psycopg import sql
 
+from runbook_lib.errors import DatabaseError
 from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.postgres import costs, scratch
 from runbook_lib.postgres.connection import Database, Target, identifier
@@ -32,16 +33,19 @@ def work(statements: Sequence[Statement], rule: TransactionRule) -> list[costs.W
 
 def measured(phase: Phase, copy: Target, files: Mapping[str, Sequence[Statement]], before_file: Callable[[str, Target], None],
              meanwhile: Callable[[], Result]) -> tuple[costs.Costs, Result]:
-    """Run the files on a copy of the copy, one after the other, and tell what each statement cost.
+    """Run the files on a copy of the copy, one after the other, and tell what each statement cost; or why that could not be done.
 
     Args:
         copy: nobody may be connected to it until `meanwhile` is called.
         before_file: called before each file with its name and the measured database, to which nobody is connected then.
         meanwhile: something else to be done that does not touch the measured database.
     """
-    with scratch.scratch(phase.target, "measured", phase.application_name, template=copy.database) as place:
-        found, done = phase.together(lambda: _run(phase, place, files, before_file), meanwhile)
-        return found, done
+    try:
+        with scratch.scratch(phase.target, "measured", phase.application_name, template=copy.database) as place:
+            found, done = phase.together(lambda: _run(phase, place, files, before_file), meanwhile)
+            return found, done
+    except DatabaseError as error:  # e.g. a monitoring agent is connected to every database: then none can be copied
+        return costs.Costs((), f"no copy could be made for it: {error.message}"), meanwhile()
 
 
 def _run(phase: Phase, place: Target, files: Mapping[str, Sequence[Statement]], before_file: Callable[[str, Target], None]) -> costs.Costs:

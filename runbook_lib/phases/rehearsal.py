@@ -85,6 +85,8 @@ def stall_checks(stalls: Stalls, limit_s: float) -> list[Check]:
 def room_check(costs: Costs, disks: Disks) -> Check:
     """Whether the server has room for what the migration writes."""
     title, need = "the server has room for the migration", costs.peak_bytes + costs.wal_bytes
+    if costs.failed:
+        return unknown("forecast.room", title, f"what it needs was not measured: {costs.failed}")
     needs = f"{size(costs.peak_bytes)} for the database at its largest, {size(costs.wal_bytes)} of WAL"
     if not disks.known:
         return unknown("forecast.room", title, f"it needs {needs}; {disks.why_unknown}", needs, "look there, and confirm")

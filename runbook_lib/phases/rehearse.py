@@ -100,7 +100,7 @@ class Rehearse(Phase):
     def migrate(self) -> Table:
         """Apply the pending files to the copy with the real Prisma CLI, while readers and writers are at work on its tables."""
         self._require_apart()
-        touched = {held.table for cost in self._costs for held in cost.locks} | {*self._review.declared().tables}
+        touched = {held.table for cost in self._costs for held in cost.locks} | {table for one in self._review.statements for table in one.effect.tables}
         live = applied(self.db, self.target)
         with self._on_copy() as db:
             before = catalog.read(db)

@@ -98,7 +98,7 @@ class Costs:
 
     Args:
         items: of those that were run, in their order.
-        failed: where the first stood that was refused, and by which SQLSTATE; empty where none was.
+        failed: where the first stood that was refused, and by which SQLSTATE, or why none could be run; empty where all were.
     """
 
     items: tuple[Cost, ...]
@@ -133,7 +133,7 @@ class Costs:
         rows = [(f"{c.file}:{c.line}", c.kind, c.seconds, tuple(map(str, c.strongest)), c.rewritten, size(c.wal_bytes), size(c.temporary_bytes),
                  size(c.bytes_before), size(c.bytes_after)) for c in self]
         marks = ["bad" if any(held.mode == "AccessExclusiveLock" and held.seconds >= 1 for held in c.locks) or c.rewritten else "" for c in self]
-        refused = f"; then {self.failed}" if self.failed else ""
+        refused = f"; not all: {self.failed}" if self.failed else ""
         title = f"{len(rows)} statements in {self.seconds:.2f} s, {size(self.wal_bytes)} of WAL (all of the server's), database {size(self.growth_bytes)} larger{refused}"
         return Table(title, columns, rows, marks)
 

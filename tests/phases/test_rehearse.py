@@ -164,7 +164,8 @@ def test_a_cli_that_goes_elsewhere_never_comes_to_apply_anything(world: World, b
     phase = begin(world.start("elsewhere"))
     said(phase, "prepare")
     world.configure(url=json.dumps(world.url))
-    said(phase, "measure")
+    with Database(phase._copy, "a monitoring agent that looks into every database"):
+        assert "no copy could be made for it: " in said(phase, "measure")["measure"].failed
     with pytest.raises(CheckError, match="the Prisma CLI speaks to the database that is meant — failed: small at"):
         phase.apart()
     with pytest.raises(GateError, match="not proven that the Prisma CLI goes to the copy"):
@@ -232,6 +233,7 @@ COSTS = Costs((Cost("1_x", 1, "UPDATE", 1.0, (), (), 2**20, 0, 2**30, 2**30 + 2*
     ([rehearsal.room_check(COSTS, Disks((Disk("data", "/", 2**22, 2**30),)))], [Status.PASSED]),
     ([rehearsal.room_check(COSTS, Disks((Disk("data", "/", 2**20, 2**30),)))], [Status.FAILED]),
     ([rehearsal.room_check(COSTS, Disks((Disk("data", "/", why="another machine"),)))], [Status.UNKNOWN]),
+    ([rehearsal.room_check(Costs((), "no copy"), Disks((Disk("data", "/", 2**22, 2**30),)))], [Status.UNKNOWN]),
 ])
 def test_go_or_no_go(checks: list[Any], expected: list[Status]) -> None:
     assert [item.status for item in checks] == expected
