@@ -9,6 +9,7 @@ they take the locks that they would take.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -218,7 +219,7 @@ class _Probe:
     def result(self) -> Stall:
         """How it fared."""
         waits = sorted(wait for _, wait in self.samples)
-        p99 = waits[min(len(waits) - 1, int(len(waits) * 0.99))] if waits else 0.0
+        p99 = waits[math.ceil(len(waits) * 0.99) - 1] if waits else 0.0
         return Stall(self.table, self.kind, len(waits), max(waits, default=0.0), p99, dict(self._errors), self._by, tuple(self.samples))
 
     def _once(self, number: int) -> None:
