@@ -107,7 +107,8 @@ def lock_chart(found: Timeline) -> Any:
     lines: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for span in found:
         waiting = span.what == WAITS
-        label = f"{short(span.table)}, {span.who + ' waits' if waiting else span.mode.removesuffix('Lock')}"
+        said = f"{span.who} waits for {', '.join(span.behind) or 'nobody seen'}" if waiting else f"{span.who} holds {span.mode.removesuffix('Lock')}"
+        label = f"{short(span.table)}: {said}"
         lines.setdefault((label, waiting), []).append((span.start_s, span.end_s))
     return lanes.lanes(found.finding, found.table(), [lanes.Lane(label, tuple(bars), waiting) for (label, waiting), bars in lines.items()],
                        "seconds since the first look")

@@ -137,7 +137,7 @@ class Sampler:
 
     def timeline(self) -> Timeline:
         """What was seen."""
-        spans = self._spans + [one.span(key) for key, one in self._open.items()]
+        spans = self._spans + [one.span(key) for key, one in list(self._open.items())]
         order = {span.table: span.start_s for span in sorted(spans, key=lambda span: -span.start_s)}
         return Timeline(tuple(sorted(spans, key=lambda s: (order[s.table], s.table, s.what, s.start_s, s.who))), self._looks, self._lost)
 

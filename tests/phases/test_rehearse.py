@@ -242,7 +242,7 @@ def test_go_or_no_go(checks: list[Any], expected: list[Status]) -> None:
 def test_the_charts_say_their_finding_and_tell_waiting_from_holding() -> None:
     spans = (Span('public."Visit"', "prisma", "holds", "ShareLock", 1.0, 3.0), Span('public."Visit"', "writer", "waits for", "RowExclusiveLock", 1.1, 3.0, ("prisma",)))
     locks = rehearsal.lock_chart(Timeline(spans, 40))
-    assert '"Visit", writer waits' in locks.svg and "A writer waited longest, about 1.9 s" in locks.title and len(locks.table) == 2
+    assert '"Visit": writer waits for prisma' in locks.svg and '"Visit": prisma holds Share' in locks.svg and "A writer waited longest, about 1.9 s" in locks.title and len(locks.table) == 2
     assert rehearsal.lock_chart(Timeline((), 40)).svg == ""
     assert "limit" not in rehearsal.stall_chart(stalls(1), 10).svg and "limit 10" in rehearsal.stall_chart(stalls(5), 10).svg
     assert Checks("…", rehearsal.stall_checks(stalls(20), 10)).failed[0].remedy.count("migrate.max_stall_s") == 1
