@@ -170,6 +170,9 @@ def test_a_cli_that_goes_elsewhere_never_comes_to_apply_anything(world: World, b
         phase.apart()
     with pytest.raises(GateError, match="not proven that the Prisma CLI goes to the copy"):
         phase.migrate()
+    phase._copy = phase.target
+    with pytest.raises(CheckError, match="copy and target are two databases, by number, name and comment — failed"):
+        phase.apart()
 
 
 @pytest.fixture
