@@ -184,10 +184,10 @@ class Migrate(Phase):
     @property
     def _waived(self) -> str:
         """Why and by whom this plan goes without a rehearsal; empty where it was rehearsed, or nobody decided that."""
-        why, decision = self.run.read_evidence("rehearsal") or {}, gate.standing(self.run, "rehearse")
-        if self._promise or "waived" not in why or why["plan"] != gate.plan_hash(self.run) or not decision or decision["decision"] != "approved":
+        waived, decision = self.run.read_evidence("rehearse.waived"), gate.standing(self.run, "rehearse")
+        if self._promise or not waived or waived["plan"] != gate.plan_hash(self.run) or not decision or decision["decision"] != "approved":
             return ""
-        return f"{why['waived']}; {decision['person']} decided at {decision['at']} to go on without: {decision['reason'] or 'no reason given'}"
+        return f"{waived['why']}; {decision['person']} decided at {decision['at']} to go on without: {decision['reason'] or 'no reason given'}"
 
     def _rehearsed(self) -> Check:
         found = "yes" if self._promise else f"no: {self._waived}" if self._waived else "no"

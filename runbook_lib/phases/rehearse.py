@@ -66,7 +66,7 @@ class Rehearse(Phase):
         if found.unknown:
             self.pass_gate("rehearse", found)
             self.waived = "; ".join(item.found for item in found.unknown)
-            self.run.write_evidence("rehearsal", {"waived": self.waived, "plan": plan_hash(self.run)})
+            self.run.write_evidence("rehearse.waived", {"why": self.waived, "plan": plan_hash(self.run)})
             self.run.journal("rehearsal waived", why=self.waived)
         return found
 

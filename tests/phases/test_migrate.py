@@ -70,7 +70,7 @@ def test_without_a_rehearsal_that_a_person_waived_the_catalogue_is_held_against_
     said = Declared((Change("column", 'public."T".a', "added"),), {'public."T"': Rows(True, False, ("b",))}, ('public."T"',), unclear)
     assert Declared.from_dict(json.loads(json.dumps(said.as_dict()))) == said
     phase.run.write_evidence("plan", {"hash": "h", "declared": said.as_dict()})
-    phase.run.write_evidence("rehearsal", {"waived": "no room", "plan": "h"})
+    phase.run.write_evidence("rehearse.waived", {"why": "no room", "plan": "h"})
     phase.__dict__["difference"] = Difference((difference.Change("column", f'public."T".{column}', "added", after={"type": "integer"}),))
     monkeypatch.setattr(migrate.cli, "db_pull", lambda project, url: SimpleNamespace(difference=(STRAY,)))
     assert (phase._rehearsed().status, phase._promised().status) == (Status.FAILED, Status.FAILED)  # nobody has decided that yet
