@@ -12,7 +12,6 @@ from typing import Any
 from runbook_lib.check import Check, check, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.declared import changed_tables
 from runbook_lib.postgres import catalog, snapshot
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma import cli, failing
@@ -63,7 +62,7 @@ def tried(phase: Phase, copy: Target, url: str, file: MigrationFile, statements:
     else:
         return untried(predicted, "it could not be made to fail")
     now, content = _look(phase, copy, touched)
-    stayed = [*catalog.difference(objects, now).in_words(), *(f"rows of {name}" for name in changed_tables(before, content))]
+    stayed = [*catalog.difference(objects, now).in_words(), *(f"rows of {item.name}" for item in before.compare(content).differing)]
     return judge(predicted, stayed, phase.project.transaction_rule, _visible(objects.objects, statements))
 
 
