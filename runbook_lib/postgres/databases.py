@@ -21,6 +21,8 @@ _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session
 SCRATCH = "runbook scratch: "
 UNFINISHED = "runbook: unfinished restore "
 """How the comments of databases begin that are ours to drop."""
+_DROPPED_MEANWHILE = ("42704", "3D000")
+"""What the question for all databases fails with where one of them is dropped before its size was asked for."""
 BORN_LIMIT = 32_123
 """The connection limit with which our databases are made: it is there at once, and so marks one whose maker was killed
 before it could comment on it. No server lets that many in."""
@@ -74,7 +76,12 @@ def entry(db: Database, name: str) -> Entry | None:
 
 def entries(db: Database) -> dict[str, Entry]:
     """All databases of the server but the templates, by name."""
-    return {row["name"]: Entry(**row) for row in db.rows(query("databases"))}
+    while True:
+        try:
+            return {row["name"]: Entry(**row) for row in db.rows(query("databases"))}
+        except DatabaseError as error:
+            if error.sqlstate not in _DROPPED_MEANWHILE:
+                raise
 
 
 def signature(db: Database) -> str:
