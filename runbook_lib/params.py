@@ -7,7 +7,6 @@ with the key, the type that was given and the form that is allowed. Secrets are 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,73 +14,11 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from runbook_lib.errors import UsageError
-from runbook_lib.secret import FORMS, HOME, is_reference, resolve
-
-
-def _reference(text: str) -> str:
-    if not is_reference(text):
-        raise ValueError(f"a secret is given by reference: {FORMS}")
-    return text
-
-
-def _no_password(text: str) -> str:
-    if re.search(r"://[^/\s:@]*:[^/\s@]+@", text):
-        raise ValueError(f"a URL with a password in it is refused; give it by reference: {FORMS}")
-    return text
-
-
-def _no_secret(variables: dict[str, str]) -> dict[str, str]:
-    for name, value in variables.items():
-        _no_password(value)
-        if _SECRET_NAME.search(name) and value and not is_reference(value):
-            raise ValueError(f"the value of {name} is given by reference: {FORMS}")
-    return variables
-
-
-def _path(value: Any) -> Any:
-    return HOME / Path(value).expanduser() if isinstance(value, str) else value
-
-
-def _text_keys(value: Any) -> Any:
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
-
-
-_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY", re.IGNORECASE)
-
-Secret = Annotated[str, AfterValidator(_reference)]
-"""A reference to a secret."""
-Address = Annotated[str, AfterValidator(_no_password)]
-"""A URL without a password, or a reference to one."""
-Variables = Annotated[dict[str, str], AfterValidator(_no_secret)]
-"""Environment variables; those that are secrets by reference."""
-Location = Annotated[Path, BeforeValidator(_path)]
-"""A path; relative ones are relative to the checkout."""
-Command = Annotated[str, AfterValidator(_no_password), Field(min_length=1)]
-"""A command for `/bin/sh -c`."""
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-"""Lower-case letters, digits and hyphens."""
-LocalTime = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d \d\d:\d\d$")]
-"""A time of the wall clock, `YYYY-MM-DD HH:MM`."""
-Seconds = Annotated[float, Field(gt=0, le=86400)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-Count = Annotated[int, Field(ge=1, le=1024)]
-
-
-class Section(BaseModel):
-    """A part of the parameters: strict, and frozen."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+from runbook_lib.secret import HOME, is_reference, resolve
+from runbook_lib.section import Address, Command, Count, LocalTime, Location, Minutes, Name, Percent, Seconds, Secret, Section, Variables, text_keys
 
 
 class Environment(Section):
@@ -105,6 +42,8 @@ class Prisma(Section):
 
     project: Location
     schema_file: Location | None = Field(default=None, alias="schema")
+    deployed_schema: Location | None = None
+    """The Prisma schema of the client that runs now, file or folder."""
     migrations: Location | None = None
     url_variable: str = "DATABASE_URL"
     engine: Literal["installed", "offline"] = "installed"
@@ -112,6 +51,14 @@ class Prisma(Section):
     """The project's own check of its data, e.g. `npm run db:validate`."""
     environment: Variables = Field(default_factory=dict)
     """Variables for the CLI and the project's commands; values may be references."""
+
+
+class Proof(Section):
+    """How a backup is proven: `restore` brings it up and compares everything, `hashes` only reads its files again."""
+
+    level: Literal["restore", "hashes"] = "restore"
+    server: Secret | None = None
+    """URL of the server to restore on; default: the database's own."""
 
 
 class Backup(Section):
@@ -124,6 +71,7 @@ class Backup(Section):
     restore_within_minutes: Annotated[float, Field(gt=0)] = 60.0
     keep_days: Annotated[int, Field(ge=1)] = 30
     disk_free_percent: Percent = 30.0
+    proof: Proof = Proof()
 
 
 class Window(Section):
@@ -150,6 +98,19 @@ class Window(Section):
         return start, end
 
 
+class Guard(Section):
+    """When the migration is cancelled for the sake of those who wait for it, and how often it is tried again."""
+
+    victims: Annotated[int, Field(ge=0, le=10_000)] = 3
+    """How many sessions of others may wait for the migration for longer than `wait_s`."""
+    wait_s: Seconds = 3.0
+    """Seconds; below `lock_timeout_s`, which already bounds how long the migration lets others queue while it waits itself."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    """How often it is then tried again, where it is proven that nothing of the cancelled file landed."""
+    pause_s: Seconds = 5.0
+    """Seconds before the first of these; before each further one twice as long."""
+
+
 class Migrate(Section):
     """The limits of the migration itself."""
 
@@ -159,6 +120,9 @@ class Migrate(Section):
     deadline_s: Seconds = 3600.0
     max_stall_s: Seconds = 10.0
     """How long a reader or a writer of an affected table may stall in the rehearsal."""
+    max_transaction_s: Seconds = 30.0
+    """How old a transaction that holds a lock on an affected table may be when the migration begins."""
+    guard: Guard = Guard()
 
 
 class Write(Section):
@@ -232,6 +196,12 @@ class Monitoring(Section):
     cpu_percent: Percent = 95.0
     memory_percent: Percent = 95.0
     error_rate_per_minute: Annotated[float, Field(ge=0)] = 1.0
+    show_statements: bool = False
+    """Whether 95_troubleshoot shows the statements of other sessions: they may hold data, and the record keeps them."""
+    replica_lag_s: Annotated[float, Field(ge=0)] = 30.0
+    """How far a standby may be behind, where there is one."""
+    replica_lag_mb: Annotated[float, Field(ge=0)] = 1024.0
+    """How much write-ahead log a standby may still have to replay, or a replication slot keep back."""
 
 
 class Invariant(Section):
@@ -266,7 +236,7 @@ class People(Section):
     """Contacts; the escalation matrix's severities name their roles."""
 
     contacts: list[Contact] = Field(default_factory=list)
-    severity_audiences: Annotated[dict[Literal["1", "2", "3"], list[Name]], BeforeValidator(_text_keys)] = Field(default_factory=dict)
+    severity_audiences: Annotated[dict[Literal["1", "2", "3"], list[Name]], BeforeValidator(text_keys)] = Field(default_factory=dict)
     """Which audiences of `notify` hear of a failure of severity 1, 2 or 3."""
 
 
@@ -280,6 +250,45 @@ class Rollback(Section):
     """What happens after a failed migration or validation."""
 
     automatic: bool = False
+
+
+class LocalRecovery(Section):
+    """Point in time by base backups and archived WAL that this machine sees."""
+
+    provider: Literal["local"]
+    archive: Location
+    """The folder into which the server's archive_command copies WAL, unchanged, as this machine sees it."""
+    base_backups: Location
+    max_age_hours: Annotated[float, Field(gt=0)] = 24.0
+    """How old a base backup may be before 30_backup makes a new one."""
+    deadline_minutes: Minutes = 240.0
+
+
+class RdsRecovery(Section):
+    """Point in time by Amazon RDS; credentials come from where boto3 looks for them."""
+
+    provider: Literal["rds"]
+    instance: Annotated[str, Field(pattern=r"^[a-z](-?[a-z0-9]){0,62}$")]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    deadline_minutes: Minutes = 240.0
+
+
+class CommandRecovery(Section):
+    """Point in time by commands of the operator (`runbook_lib.recovery.command` says what they are told)."""
+
+    provider: Literal["command"]
+    check: Command
+    recover: Command
+    discard: Command
+    url: Secret
+    """Leads to the recovered server; asked once `recover` has ended."""
+    folder: Location
+    environment: Variables = Field(default_factory=dict)
+    deadline_minutes: Minutes = 240.0
+
+
+Recovery = Annotated[LocalRecovery | RdsRecovery | CommandRecovery, Field(discriminator="provider")]
+"""How a restore point is led back to."""
 
 
 class Demo(Section):
@@ -306,15 +315,20 @@ class Params(Section):
     people: People = People()
     approvals: Approvals = Approvals()
     rollback: Rollback = Rollback()
+    recovery: Recovery | None = None
     demo: Demo | None = None
 
     def database_url(self) -> str:
         """The URL of the database, resolved."""
         return resolve(self.database.url, "database.url")
 
-    def variables(self, section: Literal["prisma", "service"]) -> dict[str, str]:
-        """A section's `environment`, references resolved."""
-        chosen = self.prisma.environment if section == "prisma" else (self.service.environment if self.service else {})
+    def proof_url(self) -> str:
+        """The URL of the server on which backups are proven, resolved."""
+        return resolve(self.backup.proof.server, "backup.proof.server") if self.backup.proof.server else self.database_url()
+
+    def variables(self, section: Literal["prisma", "service", "recovery"]) -> dict[str, str]:
+        """A section's `environment`, references resolved; none where the section is not there or has none."""
+        chosen: dict[str, str] = getattr(getattr(self, section), "environment", {})
         return {name: dereference(value, f"{section}.environment.{name}") for name, value in chosen.items()}
 
     def service_url(self) -> str:
@@ -372,7 +386,7 @@ def parse(values: Mapping[str, Any], source: str = "the parameters") -> Params:
 
 
 def _explain(problem: Any, given: Any) -> str:
-    place = [part for part in problem["loc"]]
+    place = [part for part in problem["loc"] if part not in ("local", "rds", "command") or problem["loc"][0] != "recovery"]
     key = ".".join(str(part) for part in place)
     if problem["type"] == "extra_forbidden":
         return f"`{key}`: unknown key"

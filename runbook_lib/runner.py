@@ -155,7 +155,8 @@ def next_command(run: Run, parameters: str = "") -> str:
     harmless = all(entry["phase"] in (*HARMLESS, *LOOKING) for entry in run.state["phases"])
     rollback = f"runbook rollback {run.id} --reason …   (or, once the cause is gone: runbook resume {run.id})"
     commands: Mapping[str, str] = {
-        "waiting": f"runbook approve {run.id} {waiting['phase'] if waiting else 'GATE'} --reason … && runbook resume {run.id}",
+        "waiting": f"runbook rollback {run.id} --reason …" if waiting and waiting["phase"] == "rollback" else
+                   f"runbook approve {run.id} {waiting['phase'] if waiting else 'GATE'} --reason … && runbook resume {run.id}",
         "failed": f"runbook resume {run.id}   (once the cause is gone; nothing was changed)" if harmless else rollback,
         "aborted": f"runbook resume {run.id}   (or: runbook rollback {run.id} --reason …)",
     }

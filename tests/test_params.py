@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from runbook_lib import params
 from runbook_lib.errors import UsageError
@@ -37,6 +38,13 @@ def test_every_parameter_file_of_the_project_is_valid(name: str) -> None:
     (("service", "token"), "secretword", "a secret is given by reference"),
     (("migrate", "window"), {"start": "2026-11-24 04:00", "end": "2026-11-24 02:00", "time_zone": "Europe/Berlin"}, "`end` must be after"),
     (("migrate", "window"), {"start": "2026-11-24 02:00", "end": "2026-11-24 04:00", "time_zone": "Mars/Base"}, "no time zone"),
+    (("recovery",), {"provider": "tape"}, "`recovery` (dict given)"),
+    (("recovery",), {"provider": "local", "archive": "wal"}, "`recovery.base_backups`: is missing"),
+    (("recovery",), {"provider": "local", "archive": "wal", "base_backups": "b", "max_age_hours": "24"}, "`recovery.max_age_hours` (str given)"),
+    (("recovery",), {"provider": "rds", "instance": "Clinic", "region": "eu-central-1"}, "`recovery.instance` (str given)"),
+    (("recovery",), {"provider": "rds", "instance": "clinic", "region": "eu-central-1", "secret_key": "secretword"}, "`recovery.secret_key`: unknown key"),
+    (("recovery",), {"provider": "command", "check": "c", "recover": "r", "discard": "d", "folder": "f", "url": "postgresql://u:secretword@h/d"},
+     "a secret is given by reference"),
     (("monitoring", "probes"), [{"name": "both", "url": "http://h", "command": "true"}], "either `url` or `command`"),
 ])
 def test_a_wrong_value_is_refused_by_its_key(values: dict[str, Any], path: tuple[str, ...], value: Any, said: str) -> None:
@@ -87,3 +95,11 @@ def test_papermills_text_keys_are_as_good_as_yamls_numbers(values: dict[str, Any
     numbers = copy.deepcopy(values)
     numbers["people"]["severity_audiences"] = {1: ["operations"]}
     assert params.parse(numbers).people.severity_audiences == {"1": ["operations"]}
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_each_provider_of_the_commented_examples_is_valid(name: str) -> None:
+    lines = (ROOT / "params" / f"{name}.yaml").read_text().partition("# recovery:")[2].splitlines()[1:]
+    blocks = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines).split("\n\n")
+    found = [params.parse(params.load(ROOT / "params" / f"{name}.yaml") | {"recovery": yaml.safe_load(block)}).recovery for block in blocks]
+    assert [one.provider for one in found if one] == ["local", "rds", "command"]

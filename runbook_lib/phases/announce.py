@@ -8,9 +8,11 @@ from typing import Any
 from runbook_lib.check import Check, Checks, attempt, check, not_configured
 from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
+from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.talk import tell
 from runbook_lib.postgres import activity, catalog, snapshot, statistics
+from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.run import stamp
 from runbook_lib.table import Table
 
@@ -62,11 +64,15 @@ class Announce(Phase):
         plan = self.run.read_evidence("plan") or {}
         objects = catalog.read(self.db)
         kept = declared.kept_columns(objects.objects, plan.get("declared", {}))
-        before = snapshot.take(self.target, self.application_name, columns=kept, on_progress=self.say)
+        before = snapshot.take(self.target, self.application_name, columns=kept, method=self._method(), on_progress=self.say)
         self.run.write_evidence("before.catalog", objects)
         self.run.write_evidence("before.snapshot", before)
         self.run.write_evidence("before.statistics", statistics.read(self.db))
         return before
+
+    def _method(self) -> Method:
+        """That of the run's backup: what was written between the two is told by comparing them."""
+        return Method(load_backup(self).snapshot.method) if self.run.read_evidence("backup") else Method.HASH
 
     def tell_operations(self) -> Any:
         """Send the status to operations."""

@@ -124,11 +124,7 @@ class Phase:
         """Whether the server and database are those that the run pinned when it started."""
         pinned = self.run.state["target"]
         found = identify(self.db)
-        keys = ["system_identifier", "database", "database_oid"]
-        if pinned["system_identifier"] == "unknown":  # the role may not read it: then the address has to be the same
-            keys += ["host", "port"]
-        same = all(found[key] == pinned[key] for key in keys)
-        return check("identity", "the database is the one that this run pinned", same, describe(found), describe(pinned),
+        return check("identity", "the database is the one that this run pinned", same_database(pinned, found), describe(found), describe(pinned),
                      "check what `database.url` leads to; a run never changes its database")
 
     def say(self, text: str) -> None:
@@ -198,7 +194,7 @@ class Phase:
 
     def _offer(self, name: str, checks: Checks) -> None:
         """The buttons of a gate, where a person sits before this notebook; then its cell is run again."""
-        if not os.environ.get("JPY_SESSION_NAME"):
+        if not kernel.in_front_end():
             return
         from IPython.display import display
 
@@ -342,6 +338,12 @@ def identify(db: Database) -> dict[str, Any]:
             "server_version": facts.server_version}
 
 
+def same_database(pinned: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether two identities are of one database; the address says it where the role may not read the server's identifier."""
+    keys = ["system_identifier", "database", "database_oid"] + (["host", "port"] if pinned["system_identifier"] == "unknown" else [])
+    return all(found[key] == pinned[key] for key in keys)
+
+
 def describe(identity: Mapping[str, Any]) -> str:
     """An identity in one line."""
     return (f"{identity['database']} (oid {identity['database_oid']}) on {identity['host']}:{identity.get('port', '')}, "
@@ -365,4 +367,4 @@ def _notebook(phase: str) -> str:
     return Path(said).name
 
 
-__all__ = ["Phase", "open_phase", "open_project", "identify", "describe", "milliseconds", "notebook_name", "GateError"]
+__all__ = ["Phase", "open_phase", "open_project", "identify", "describe", "same_database", "milliseconds", "notebook_name", "GateError"]

@@ -7,12 +7,15 @@ rows. Everything else must be as it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.check import Checks, check, unknown
+from runbook_lib.postgres import snapshot
 from runbook_lib.postgres.comparison import Compared, Outcome
+from runbook_lib.postgres.connection import Target
+from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.snapshot import Snapshot
 from runbook_lib.table import Table
 
@@ -118,9 +121,9 @@ def kept_columns(objects: Objects, declared: Declared) -> dict[str, list[list[st
     return kept
 
 
-def columns_of(before: Snapshot) -> dict[str, list[list[str]]]:
-    """The lists of columns that a snapshot took, for the snapshot to compare it with; tables that are gone are left to the comparison."""
-    return {table: [list(columns) for columns in lists] for table, lists in before.columns().items()}
+def taken_again(before: Snapshot, target: Target, application_name: str, on_progress: Callable[[str], None] | None = None) -> Snapshot:
+    """The database now, in a form that can be compared with an earlier snapshot; tables that are gone are left to the comparison."""
+    return snapshot.take(target, application_name, columns=before.columns(), method=Method(before.method), on_progress=on_progress)
 
 
 def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
@@ -136,12 +139,12 @@ def _kept(before: Snapshot) -> dict[str, tuple[str, ...]]:
     return {table: lists[1] for table, lists in before.columns().items() if len(lists) > 1}
 
 
-def changed_tables(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
-    """Names of tables and sequences whose content is not the same, or could not be compared.
+def differing(before: Snapshot, after: Snapshot) -> tuple[Compared, ...]:
+    """Tables and sequences whose content is not the same, or could not be compared.
 
     A sequence may have moved on, and Prisma's own record tells of attempts: neither counts.
     """
-    return tuple(item.name for item in before.compare(after).differing if not _history(item))
+    return tuple(item for item in before.compare(after).differing if not _history(item))
 
 
 def _history(item: Compared) -> bool:

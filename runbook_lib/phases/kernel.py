@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 ENDING_S = 10.0
 """Seconds for which a cell that was interrupted is left alone to end its work; then it can be interrupted again."""
+
+
+def in_front_end() -> bool:
+    """Whether a person sits before this notebook, and it is not executed headless."""
+    return bool(os.environ.get("JPY_SESSION_NAME")) and not os.environ.get("RUNBOOK_NOTEBOOK")
+
+
+def interrupt() -> None:
+    """End the cell that is at work, as the front end's own stop button does; called from another thread."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def watch(phase: Phase) -> None:

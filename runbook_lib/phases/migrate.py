@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import Any
 
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, unknown
+from runbook_lib.errors import DatabaseError, GateError
+from runbook_lib.phases import cause, recovery, salvage
 from runbook_lib.phases.application import Application
+from runbook_lib.phases.attempts import Attempts
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, up_to_date
-from runbook_lib.phases.plan import contents, window_check
+from runbook_lib.phases.plan import changes, contents, window_check
 from runbook_lib.phases.rehearse import durations
+from runbook_lib.phases.server import minute_checks
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
-from runbook_lib.postgres import catalog, locks
+from runbook_lib.postgres import catalog, statistics
 from runbook_lib.postgres.difference import same_after_restore
 from runbook_lib.prisma import cli, history, schemafile
 from runbook_lib.prisma.declared import Declared
 from runbook_lib.run import PHASES
 from runbook_lib.show import charts
 from runbook_lib.table import Table
-
-PRISMA_LOCK = 72707369
-"""The advisory lock that Prisma's schema engine takes while it migrates (prisma-engines, `advisory_lock`)."""
 
 
 class Migrate(Phase):
@@ -41,44 +43,64 @@ class Migrate(Phase):
         return self.must_hold("health", Checks("Health before the migration", [*data, schema, status]))
 
     def gate(self) -> Checks:
-        """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating."""
+        """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating, nothing in the way."""
         application = Application(self)
         maintenance = application.maintenance_checks(True) if application.has_maintenance else []
         return self.pass_gate("migrate", self.look("gate", Checks("The gate before the migration", [
             self.identity(), self._earlier(), self._plan(), window_check(self, opening=True), *backup_checks(self), self._rehearsed(),
-            *maintenance, attempt("migrate.alone", "no other migration is in flight", self._alone),
+            *maintenance, *minute_checks(self),
         ])))
 
+    def save(self) -> Any:
+        """Save the columns and tables that the files will drop, with the SQL that reinstates them."""
+        self.require_gate("migrate")
+        found, planned = self.history, (self.run.read_evidence("plan") or {}).get("files", {})
+        saved = salvage.save(self, pending=bool(found.pending), landed=bool(found.failed) or not set(planned) <= set(found.pending))
+        self._passed.add("saved")
+        return saved
+
+    def restore_point(self) -> Any:
+        """Name the point to which a recovery in time would lead; once the migration has begun, the point from before stands."""
+        self.require_gate("migrate")
+        self._passed.add("restore point")
+        return recovery.mark(self) or Table("No restore point: the migration had begun before one was made", ("", ""), [])
+
     def deploy(self) -> Table:
-        """Run `prisma migrate deploy`, watched; a line a second says how far it is and who blocks it.
+        """Run `prisma migrate deploy`, watched and guarded; a line a second says how far it is, who blocks it, and who waits for it.
 
         Raises:
+            GateError: another run is at work, or a file is pending that the plan does not know.
             MigrationFailed: naming the file, the cause and who blocked it.
         """
         self.require_gate("migrate")
-        pending = self.history.pending
-        if not pending:
-            return Table("Already applied: nothing is pending", ("file", "seconds"), [])
-        forecast = (self.run.read_evidence("rehearsal") or {}).get("migrate_s")
-        self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
-        with self.exclusive(), Watch(self, forecast) as watch:
+        with self.exclusive():
+            pending = self._reviewed()
+            if not pending:
+                return Table("Already applied: nothing is pending", ("file", "seconds"), [])
+            self.require_gate("saved")
+            self.require_gate("restore point")
+            forecast = (self.run.read_evidence("forecast") or {}).get("migrate_s")
+            self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
+            attempts, began = Attempts(self, forecast), time.monotonic()
             try:
-                done = cli.deploy(self.project, self.prisma_url, timeout_s=self.params.migrate.deadline_s, on_line=self.say)
+                attempts.deploy()
             except cli.MigrationFailed as error:
-                raise self._failure(error, watch) from None
+                raise self._failure(error, attempts.watch) from None
             finally:
-                self._nothing_left_behind(watch)
-        self.run.journal("migration ended", files=list(done.applied), seconds=round(done.seconds, 1))
-        self.run.write_evidence("migration", {"applied": list(done.applied), "seconds": done.seconds, "forecast_s": forecast})
-        return Table(f"{len(done.applied)} files applied in {done.seconds:.1f} s", ("file", "seconds"),
-                     list(durations(applied(self.db, self.target), done.applied).items()))
+                self._count()
+        seconds, files = time.monotonic() - began, [name for name in pending if name in self.history.applied]
+        self.run.journal("migration ended", files=files, seconds=round(seconds, 1), attempts=attempts.number)
+        self.run.write_evidence("migration", {"applied": files, "seconds": seconds, "forecast_s": forecast, "attempts": attempts.number})
+        tries = f", at attempt {attempts.number}" if attempts.number > 1 else ""
+        return Table(f"{len(files)} files applied in {seconds:.1f} s{tries}", ("file", "seconds"),
+                     list(durations(applied(self.db, self.target), files).items()))
 
     def forecast(self) -> Any:
-        """The forecast of the rehearsal beside what happened."""
-        actual = self.run.read_evidence("migration") or {}
-        promised = actual.get("forecast_s")
-        rows = {"forecast (rehearsal)": promised or 0.0, "actual": actual.get("seconds", 0.0)}
-        return charts.durations(f"The migration took {rows['actual']:.1f} s; the rehearsal had said {rows['forecast (rehearsal)']:.1f} s", rows)
+        """What the rehearsal and the forecast had said, beside what happened; the next forecast learns from it."""
+        actual, said = self.run.read_evidence("migration") or {}, self.run.read_evidence("forecast") or {}
+        rows = {"rehearsed": said.get("rehearsed_migrate_s", 0.0), "forecast": actual.get("forecast_s") or 0.0, "actual": actual.get("seconds", 0.0)}
+        why = said.get("correction", "not corrected")
+        return charts.durations(f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s ({why})", rows)
 
     def verify(self) -> Checks:
         """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
@@ -157,11 +179,9 @@ class Migrate(Phase):
             return check("migrate.plan", title, False, "there is no plan", "a plan", "run 10_plan")
         if self._already(plan["files"]):
             return check("migrate.plan", title, True, f"{plan['hash'][:16]}, already applied by this run: only the proof is left", "unchanged")
-        current = contents(self, plan["findings"])
-        already = set(plan["files"]) - set(current["files"])
-        changed = [key for key, value in current.items() if value != plan[key]]
-        return check("migrate.plan", title, not changed, f"changed: {', '.join(changed)}" if changed else plan["hash"][:16], "unchanged",
-                     "plan again: run 10_plan" + (f" ({', '.join(sorted(already))} no longer pending)" if already else ""))
+        changed = changes(plan, contents(self))
+        return check("migrate.plan", title, not changed, "; ".join(changed) or plan["hash"][:16], "unchanged",
+                     "plan again: run 10_plan, and approve what it then says")
 
     def _already(self, planned: dict[str, str]) -> bool:
         """Whether this run was stopped, or waited for a person, after it had applied every file of the plan as it was reviewed."""
@@ -193,11 +213,16 @@ class Migrate(Phase):
         found = "yes" if self._promise else f"no: {self._waived}" if self._waived else "no"
         return check("migrate.rehearsed", "this plan was rehearsed, or a person decided to go on without", found != "no", found, "yes", "run 20_rehearse")
 
-    def _alone(self) -> Check:
-        holder = self.db.row("SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"
-                             " WHERE locktype = 'advisory' AND objid = %s AND granted", [PRISMA_LOCK])
-        found = f"pid {holder['pid']} ({holder['application_name'] or 'unnamed'}) is migrating" if holder else "nobody"
-        return check("migrate.alone", "no other migration is in flight", holder is None, found, "nobody", "wait until it has ended")
+    def _reviewed(self) -> tuple[str, ...]:
+        """The pending files: none but those that were reviewed, as they were reviewed. Somebody may have applied them since."""
+        planned = (self.run.read_evidence("plan") or {}).get("files", {})
+        found = self.history
+        strange = [file.name for file in found.pending_files if planned.get(file.name) != file.sha256]
+        if strange:
+            raise GateError(f"pending, and not as it was reviewed: {', '.join(strange)}", "plan again: run 10_plan")
+        if gone := [name for name in planned if name in found.applied]:
+            self.run.journal("applied already", files=gone)
+        return found.pending
 
     def _promised(self) -> Check:
         if self._waived:
@@ -218,23 +243,29 @@ class Migrate(Phase):
         return check(id, title, not strange, "; ".join(strange[:3]) or f"{len(self.difference.changes)} changes, all declared", "nothing else",
                      "compare evidence/migrate.difference.json with evidence/plan.json")
 
-    def _nothing_left_behind(self, watch: Watch) -> None:
-        """End what the CLI may have left on the server: after a kill, the server would go on and commit."""
-        with watch.session() as db:
-            done = locks.cancel(db, self.prisma_name)
-        if done.cancelled or done.ended:
-            self.say(f"stopped on the server: sessions {', '.join(map(str, {*done.cancelled, *done.ended}))}")
+    def _count(self) -> None:
+        """Keep the counters of this moment: what is written from here on, a way back may lose."""
+        try:
+            self.run.write_evidence("migrated.statistics", statistics.read(self.db))
+        except DatabaseError as error:
+            self.say(f"the server's counters could not be read: what is written from here on will not be known: {error.message}")
 
     def _failure(self, error: cli.MigrationFailed, watch: Watch) -> cli.MigrationFailed:
-        """The same failure, with who was in the way and what is true now."""
-        blockers = watch.blockers()
-        found = self.history
+        """The same failure, with its cause, who was in the way, and what is true now."""
+        why, blockers, true_now = cause.of(self, error, by_guard=bool(error.cause)), watch.blockers(), self._true_now()
+        self.run.journal("migration failed", code=error.code, sqlstate=error.sqlstate, file=error.migration, cause=why.value, blockers=blockers, now=true_now)
+        by_guard = map(str, watch.guard.decisions[-1:] if error.cause else ())
+        message = "\n".join([*by_guard, error.message, f"Cause: {why.value}", *(f"it waited for {blocker}" for blocker in blockers), f"What is true now: {true_now}"])
+        return cli.MigrationFailed(message, f"{why.link} explains the cause; 90_rollback tells what landed and leads back, or forward",
+                                   code=error.code, migration=error.migration, sqlstate=error.sqlstate, output=error.output, cause=why.value)
+
+    def _true_now(self) -> str:
+        try:
+            found = self.history
+        except DatabaseError as error:
+            return f"not known, the server does not answer: {error.message}"
         done = [name for name in (self.run.read_evidence("plan") or {}).get("files", {}) if name in found.applied]
-        true_now = f"applied: {', '.join(done) or 'none'}; failed: {', '.join(found.failed) or 'none'}; pending: {', '.join(found.pending) or 'none'}"
-        self.run.journal("migration failed", code=error.code, sqlstate=error.sqlstate, file=error.migration, blockers=blockers, now=true_now)
-        message = "\n".join([error.message, *(f"it waited for {blocker}" for blocker in blockers), f"What is true now: {true_now}"])
-        return cli.MigrationFailed(message, "90_rollback measures what landed and leads back; 95_troubleshoot explains the cause",
-                                   code=error.code, migration=error.migration, sqlstate=error.sqlstate, output=error.output)
+        return f"applied: {', '.join(done) or 'none'}; failed: {', '.join(found.failed) or 'none'}; pending: {', '.join(found.pending) or 'none'}"
 
 
 def _against(seen: list[str], promised: list[str]) -> str:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from runbook_lib import gate
 from runbook_lib.check import Check, Checks, check, not_configured
+from runbook_lib.phases import livedata
 from runbook_lib.phases.backup import table_sizes
-from runbook_lib.phases.base import Phase
-from runbook_lib.phases.start import applied
+from runbook_lib.phases.base import Phase, describe, identify, same_database
+from runbook_lib.phases.drift import Drift, find
+from runbook_lib.phases.livedata import LiveData
+from runbook_lib.phases.start import applied, running_client
 from runbook_lib.phases.talk import tell
 from runbook_lib.postgres import catalog, statistics
-from runbook_lib.prisma import cli, history, review
+from runbook_lib.prisma import cli, client, history, questions, review
 from runbook_lib.run import now
 from runbook_lib.table import Table, size
 
@@ -30,19 +35,46 @@ class Plan(Phase):
         return history.compare(history.files(self.project), applied(self.db, self.target))
 
     @cached_property
+    def statistics(self) -> statistics.Statistics:
+        """Sizes and use of tables and indexes, now."""
+        return statistics.read(self.db)
+
+    @cached_property
     def sizes(self) -> dict[str, dict[str, Any]]:
-        """Bytes and rows by table, now."""
-        return table_sizes(statistics.read(self.db))
+        """Bytes and rows by table."""
+        return table_sizes(self.statistics)
+
+    @cached_property
+    def found_drift(self) -> Drift:
+        """Where the live catalogue is not what the applied files make."""
+        return find(self, self.history)
+
+    @cached_property
+    def objects(self) -> Any:
+        """The live catalogue."""
+        return catalog.read(self.db).objects
 
     @cached_property
     def review(self) -> review.Review:
         """What each pending file will do."""
-        return review.review(self.history.pending_files, catalog=catalog.read(self.db).objects, sizes=self.sizes,
-                             rule=self.project.transaction_rule)
+        return review.review(self.history.pending_files, catalog=self.objects, sizes=self.sizes, rule=self.project.transaction_rule,
+                             schema=self.target.schema, index_use=self.statistics.indexes, server_major=self.db.server_version // 10_000)
+
+    @cached_property
+    def live_data(self) -> LiveData:
+        """What the pending files demand of the rows that are there, asked of them."""
+        demands = questions.questions(self.review.statements, self.objects, self.target.schema, self.db.server_version)
+        return livedata.ask(self, demands)
+
+    @cached_property
+    def breaks(self) -> client.Breaks:
+        """What of the running client's the pending files take away."""
+        running = running_client(self.params, self.target.schema) or client.of_catalog(self.objects)
+        return client.breaks(running, self.review.statements, self.objects, self.target.schema)
 
     def pending(self) -> Checks:
-        """Whether files, history and the Prisma CLI agree on what is pending."""
-        status = cli.status(self.project, self.prisma_url)
+        """Whether files, history and the Prisma CLI agree on what is pending; drift is looked for while the CLI answers."""
+        status, _ = self.together(lambda: cli.status(self.project, self.prisma_url), lambda: self.found_drift)
         agree = set(status.pending) == set(self.history.pending)
         return self.must_hold("pending", Checks("Pending migrations", [
             *self.history.checks(),
@@ -53,9 +85,21 @@ class Plan(Phase):
                   "another deployment may be at work: look again in a minute"),
         ]))
 
+    def drift(self) -> Drift:
+        """Where the live catalogue is not what the applied files make."""
+        return self.keep("drift", self.found_drift)
+
     def findings(self) -> review.Review:
         """The findings of the review, file by file."""
         return self.keep("review", self.review)
+
+    def data(self) -> LiveData:
+        """What the files demand of the rows that are there, and how many rows violate it now."""
+        return self.keep("data", self.live_data)
+
+    def running_client(self) -> client.Breaks:
+        """What the files break for the client that runs now, and the way in steps that does not."""
+        return self.keep("client", self.breaks)
 
     def tables(self) -> Table:
         """The tables that the pending files touch: live size, rows, what happens to each."""
@@ -81,16 +125,34 @@ class Plan(Phase):
 
     def seal(self) -> Table:
         """Make the plan one object with one hash; later gates compare with it."""
-        content = contents(self, [finding.as_dict() for finding in self.review.findings])
+        reviewed = {"findings": [finding.named() for finding in self.review.findings], "data": self.live_data.outcomes(),
+                    "client": self.breaks.as_dict(), "drift": self.found_drift.as_dict()}
+        content = contents(self) | reviewed
         digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-        self.run.write_evidence("plan", {"hash": digest, **content, "declared": self.review.declared().as_dict()})
+        self.run.write_evidence("plan", {"hash": digest, **content, "severe": self._severe(), "declared": self.review.declared().as_dict()})
         self.run.journal("plan sealed", hash=digest)
-        rows = [("hash", digest), *((name, sha) for name, sha in content["files"].items())]
-        return Table("The plan that approvals are bound to", ("", "sha256"), rows)
+        facts = [(key, str(content[key])) for key in ("server", "prisma", "engine", "transactions")]
+        rows = [("hash", digest), *content["files"].items(), ("last applied", (content["applied"] or ["none"])[-1]), *facts]
+        return Table("The plan that approvals are bound to", ("", "sha256, or what it is"), rows)
 
     def gate(self) -> Checks:
-        """Pass the plan's gate: a file that does not parse shuts it, a statement that was not understood needs a person."""
-        return self.pass_gate("plan", self.look("review.checks", self.review.checks()))
+        """Pass the plan's gate: a file that does not parse or that must fail shuts it, what is not known for certain needs a person."""
+        checks = Checks("The plan", [*self.review.checks(), self.found_drift.check(), *self.live_data.checks()])
+        return self.pass_gate("plan", self.look("review.checks", checks))
+
+    def accepted(self) -> Table:
+        """The severe findings of the plan, and who accepted them by opening its gate."""
+        approval = gate.standing(self.run, "plan")
+        who = (approval["person"], approval["at"], approval["reason"]) if approval else ("nobody was asked for", None, None)
+        rows = [(finding, *who) for finding in self._severe()]
+        columns = ("finding", "accepted by", "at (UTC)", "reason")
+        return self.keep_table("accepted", Table(f"{len(rows)} severe findings go with this plan", columns, rows, ["bad"] * len(rows)))
+
+    def _severe(self) -> list[str]:
+        """What whoever approves has to know of."""
+        grave = [f"{item.rule} at {item.file}:{item.line}: {item.why}" for item in self.review.having(review.Severity.DANGER)]
+        broken = [f"the running client's {item.names} at {item.place}: {item.why}" for item in self.breaks.items]
+        return [*grave, *broken, *self.live_data.matters()]
 
     def keep_table(self, name: str, table: Table) -> Table:
         """Keep a table as CSV evidence."""
@@ -107,12 +169,39 @@ class Plan(Phase):
         return f"{largest} ({size(sizes[largest]['bytes'])}, {'rows not estimated yet' if rows is None else f'about {rows:,} rows'})"
 
 
-def contents(phase: Phase, findings: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """What a plan is made of: change any of it, and approvals are void."""
-    found = history.compare(history.files(phase.project), applied(phase.db, phase.target))
-    files = {file.name: file.sha256 for file in history.files(phase.project) if file.name in found.pending}
-    return {"target": phase.run.state["target"], "applied": found.applied[-1] if found.applied else None, "files": files,
-            "prisma": phase.project.version, "engine": phase.project.engine, "findings": findings or []}
+def contents(phase: Phase) -> dict[str, Any]:
+    """What a plan stands on, as it is now: change any of it, and approvals are void."""
+    on_disk = history.files(phase.project)
+    found = history.compare(on_disk, applied(phase.db, phase.target))
+    target = identify(phase.db)
+    return {"server": target.pop("server_version"), "target": target, "applied": list(found.applied),
+            "files": {file.name: file.sha256 for file in on_disk if file.name in found.pending},
+            "prisma": phase.project.version, "engine": phase.project.engine, "transactions": str(phase.project.transaction_rule)}
+
+
+def changes(plan: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is no longer as the plan has it, in words; none where it stands.
+
+    Args:
+        plan: as `Plan.seal` wrote it.
+        now: `contents`, asked again.
+    """
+    said = [_changed_file(name, sha, now) for name, sha in plan["files"].items() if now["files"].get(name) != sha]
+    said += [f"{name} is pending, and was not there when the plan was made" for name in now["files"] if name not in plan["files"]]
+    said += [f"migration {name} was applied by somebody" for name in now["applied"] if name not in plan["applied"] and name not in plan["files"]]
+    said += [f"migration {name} is not applied any more" for name in plan["applied"] if name not in now["applied"]]
+    if not same_database(plan["target"], now["target"]):
+        said.append(f"the database was replaced: {describe(plan['target'])} → {describe(now['target'])}")
+    names = {"server": "the server's version", "prisma": "Prisma's version", "engine": "Prisma's engine", "transactions": "how Prisma sends a file"}
+    return said + [f"{name}: {plan[key]} → {now[key]}" for key, name in names.items() if plan[key] != now[key]]
+
+
+def _changed_file(name: str, sha256: str, now: Mapping[str, Any]) -> str:
+    if name in now["applied"]:
+        return f"migration {name} was applied by somebody"
+    if name not in now["files"]:
+        return f"file {name} is gone, or its migration is unfinished"
+    return f"file {name} was edited (sha256 {sha256[:8]}… → {now['files'][name][:8]}…)"
 
 
 def window_check(phase: Phase, *, opening: bool) -> Check:

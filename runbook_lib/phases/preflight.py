@@ -1,18 +1,23 @@
-"""40 Preflight: credentials, rights, disk, versions, connectivity, monitoring, and the backup's files once more."""
+"""40 Preflight: credentials, rights, disk, versions, connectivity, monitoring, the backup's files once more, and go or no-go."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
-from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
+from runbook_lib.check import Check, Checks, attempt, check, not_configured
 from runbook_lib.errors import ToolError
 from runbook_lib.params import dereference
+from runbook_lib.phases import recovery, server
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import activity, disk, health
+from runbook_lib.phases.forecast import Forecast, forecast, free_bytes
+from runbook_lib.postgres import health
 from runbook_lib.process import run as run_command
 from runbook_lib.service import monitoring
-from runbook_lib.table import size
+
+IDLE_S = 5.0
+"""Seconds after which a transaction in which nothing happens counts as forgotten."""
 
 
 class Preflight(Phase):
@@ -29,7 +34,7 @@ class Preflight(Phase):
     def disk(self) -> Checks:
         """Free space of the server, where it can be known from here."""
         limit = self.params.backup.disk_free_percent
-        return self.look("disk", Checks("Disk", [attempt("environment.disk", "the server's disk has room", lambda: self._disk(limit))]))
+        return self.look("disk", Checks("Disk", [server.disk_check(self.db, "environment.disk", limit)]))
 
     def versions(self) -> Checks:
         """The installed Prisma CLI against the project's lock file, and what follows for transactions."""
@@ -53,32 +58,42 @@ class Preflight(Phase):
         return self.look("monitoring", Checks("Monitoring", checks or none))
 
     def server(self) -> Checks:
-        """What on the server would get in the way: forgotten and prepared transactions, connections near the limit."""
+        """What on the server would get in the way: forgotten and prepared transactions, connections near the limit, standbys that are behind."""
         limit = self.params.monitoring.connections_percent
         return self.look("server", Checks("Server", [
-            attempt("environment.idle", "no transaction is left open", self._idle),
-            attempt("environment.prepared", "no prepared transaction is left", self._prepared),
+            server.idle_check(self.db, "environment.idle", IDLE_S),
+            server.prepared_check(self.db, "environment.prepared"),
             attempt("environment.connections", "connections are below the limit", lambda: self._connections(limit)),
+            server.replication_check(self.db, "environment.replication", self),
         ]))
 
     def backup(self) -> Checks:
         """The backup of this run: proven, fresh, restorable in time, its files re-hashed."""
         return self.look("backup", Checks("The way back", backup_checks(self)))
 
+    @cached_property
+    def forecast(self) -> Forecast:
+        """What the night will take: the rehearsal's figures, corrected by past runs."""
+        found = forecast(self)
+        self.run.write_evidence("forecast", found)
+        return found
+
+    def go_or_no_go(self) -> Checks:
+        """The forecast against the budgets of the parameters."""
+        return self.look("forecast", self.forecast.checks(self.params, lambda: free_bytes(self)))
+
+    def chart(self) -> Any:
+        """Forecast against window."""
+        return self.forecast.chart(self.params)
+
+    def recovery(self) -> Checks:
+        """Whether a point in time could be recovered, where a provider is configured."""
+        return self.look("recovery", Checks("Point in time", recovery.checks(self)))
+
     def require(self, *results: Checks) -> None:
         """Let the run go on only where nothing failed; what could not be checked needs a person."""
         everything = Checks("Preflight", [item for result in results for item in result])
         self.pass_gate("preflight", everything)
-
-    def _disk(self, limit: float) -> Check:
-        title, places = "the server's disk has room", disk.disk(self.db)
-        tightest = places.tightest
-        if tightest is None or tightest.free_percent is None:
-            return unknown("environment.disk", title, places.why_unknown, f"at least {limit:.0f} % free",
-                           "look at it where it can be seen; then approve the gate `preflight`")
-        return check("environment.disk", title, tightest.free_percent >= limit,
-                     f"{size(tightest.free_bytes)} of {size(tightest.total_bytes)} free: {tightest.free_percent:.0f} %",
-                     f"at least {limit:.0f} %", "make room, or lower `backup.disk_free_percent`")
 
     def _reach(self, command: str) -> Check:
         title = "the application's host reaches the database"
@@ -91,17 +106,6 @@ class Preflight(Phase):
                 raise
             return check("environment.connectivity", title, False, error.message, "status 0", "see what the command says on that host")
         return check("environment.connectivity", title, True, f"status 0 in {done.seconds:.1f} s")
-
-    def _idle(self) -> Check:
-        found = activity.idle_in_transaction(self.db, older_than_s=5)
-        names = ", ".join(f"pid {s.pid} ({s.application or 'unnamed'}, {s.transaction_s or 0:.0f} s)" for s in found)
-        return check("environment.idle", "no transaction is left open", not found, names or "none", "none older than 5 s",
-                     "end it where it was opened; 95_troubleshoot shows what it holds")
-
-    def _prepared(self) -> Check:
-        found = activity.prepared_transactions(self.db)
-        return check("environment.prepared", "no prepared transaction is left", not found, ", ".join(p.name for p in found) or "none",
-                     "none", "COMMIT PREPARED or ROLLBACK PREPARED each of them")
 
     def _connections(self, limit: float) -> Check:
         row: dict[str, Any] = self.db.row("SELECT count(*) AS used, current_setting('max_connections')::int AS most"

@@ -20,6 +20,7 @@ from runbook_lib.postgres import catalog, databases, disk, health, integrity, pr
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.costs import Costs
+from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma import cli, history, review
 from runbook_lib.prisma.transactions import Atomicity
@@ -56,9 +57,6 @@ class Rehearse(Phase):
 
     def prepare(self) -> Checks:
         """Restore the copy. Where none can be made, a person decides whether to go on without a rehearsal."""
-        for left in scratch.leftovers(self.db):
-            self.say(f"dropping {left.name}, left behind by a run that was killed")
-            scratch.drop(self.db, left.name)
         checks = self._possible()
         if all(item.status is Status.PASSED for item in checks):
             checks.append(attempt("rehearse.copy", "a copy was restored", self._restore))
@@ -139,7 +137,7 @@ class Rehearse(Phase):
     def validate(self) -> Checks:
         """The same checks that will run on the night, on the copy; what was seen there becomes the promise."""
         self._pulled = self.keep("pull", list(cli.db_pull(self.project, self._url(self._copy)).difference))
-        self._after = snapshot.take(self._copy, self.application_name, columns=declared.columns_of(self._before))
+        self._after = declared.taken_again(self._before, self._copy, self.application_name)
         content = declared.compare(self._before, self._after, self._declared)
         with self._on_copy() as db:
             checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks(), self._drift()]
@@ -216,7 +214,7 @@ class Rehearse(Phase):
 
     def _restore(self) -> Check:
         source = self.source
-        place = self.resources.enter_context(scratch.reserved(self.target, "rehearsal", self.application_name))
+        place = self.resources.enter_context(scratch.reserved(self.target, "rehearsal", self.application_name, self.say))
         self._copy = place.target
         self._restored = restore.restore(source, place.target, self.application_name, tools=self.tools, jobs=self.jobs, mark=place.mark, on_line=self.say)
         return check("rehearse.copy", "a copy was restored", True, f"{source.folder.name} in {self._restored.total_seconds:.1f} s")
@@ -274,7 +272,7 @@ class Rehearse(Phase):
     def _same_history(self, made: Backup) -> bool:
         """Whether the live database has the history that the backup has: the same rows in Prisma's table."""
         name = f"{self.target.schema}._prisma_migrations"
-        live = snapshot.take(self.target, self.application_name, tables=[name])
+        live = snapshot.take(self.target, self.application_name, tables=[name], method=Method(made.snapshot.method))
         return live.tables[name].fingerprints[0] == made.snapshot.tables[name].fingerprints[0]
 
 

@@ -1,102 +1,164 @@
-"""What happens to backups later: old ones are removed, and the newest is restored as a drill; scratch databases left behind go, too."""
+"""What becomes of what the runs leave: old backups and failed databases go, the newest proven backup stays and is drilled."""
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from runbook_lib.errors import DatabaseError, UsageError
+from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
-from runbook_lib.phases.backup import proof_file
-from runbook_lib.postgres import databases, restore, scratch
-from runbook_lib.postgres.backup import Backup, load
-from runbook_lib.postgres.connection import Target
-from runbook_lib.postgres.tools import tools
-from runbook_lib.run import FINAL, moment, now, runs, stamp, write_json
+from runbook_lib.phases import backup
+from runbook_lib.phases.rollback import RESTORED
+from runbook_lib.phases.salvage import SAVED
+from runbook_lib.postgres import databases, restore, salvage, scratch, swap
+from runbook_lib.postgres.backup import Backup, unfinished
+from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.run import FINAL, moment, now, runs
 from runbook_lib.table import Table
+
+NAME = "runbook/prune"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One backup, and why it is kept; `why` is empty for one that may go."""
+    """One thing that a run has left, and why it is kept.
 
-    backup: Backup
-    days: float
-    why: str
-
-
-def examine(params: Params, keep_days: float) -> tuple[Kept, ...]:
-    """Every finished backup of the directory, oldest first, and whether it may go.
-
-    Kept are: those younger than `keep_days`, the newest proven one of each database, and those that a run needs which
-    has not ended well. A folder without a manifest is no backup and is not touched.
+    Args:
+        kind: "backup", "saved columns and tables", "failed database", "restored database", "scratch database", "unfinished backup" or "damaged backup".
+        since: when it was made; `None` where that is not known.
+        why: why it is kept; empty where it may go.
+        remove: what removes it.
     """
-    found = [load(path.parent) for path in sorted(params.backup.directory.glob("*/manifest.json"))]
-    proven = {(one.snapshot.system_identifier, one.snapshot.database_oid): one.folder for one in found if _proven(one)}
-    needed = {(run.read_evidence("backup") or {}).get("folder"): run.id for run in runs(params.environment.archive) if run.outcome not in FINAL}
-    return tuple(_judge(one, keep_days, set(proven.values()), needed) for one in found)
+
+    kind: str
+    name: str
+    since: datetime | None
+    why: str
+    remove: Callable[[], object]
+
+
+def examine(params: Params, keep_days: float, admin: Database) -> tuple[Kept, ...]:
+    """Everything that runs have left in the backup directory and on the server, and whether it may go.
+
+    Kept are: what is younger than `keep_days`; the newest proven backup of each database; backups that a run needs which
+    has not ended well, and what it saved before dropping; a failed database that nothing has replaced, or that a replication slot, a prepared transaction or a
+    session holds on to. What is not known to be ours is never touched.
+
+    Args:
+        admin: a session on the maintenance database of the server.
+    """
+    return (*_backups(params, keep_days), *_saved(params, keep_days), *_failed_databases(params, keep_days, admin),
+            *_restored(params, admin), *_scratch(admin))
 
 
 def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
-    """Remove backups that may go, and scratch databases that a killed run has left behind.
+    """Remove what may go.
 
     Args:
         dry_run: only say what would be removed.
     """
-    rows: list[tuple[str, float | None, str]] = []
-    for one in examine(params, keep_days):
-        if not one.why and not dry_run:
-            shutil.rmtree(one.backup.folder)
-            proof_file(one.backup.folder).unlink(missing_ok=True)
-        rows.append((one.backup.folder.name, one.days, one.why or ("would be removed" if dry_run else "removed")))
-    rows += _scratch(params, dry_run)
-    return Table(f"Backups in {params.backup.directory}", ("what", "age (days)", "what becomes of it"), rows)
+    target = Target.parse(params.database_url())
+    with databases.maintenance(target, NAME, lock_timeout="10s", statement_timeout="10min") as admin:
+        found, rows = examine(params, keep_days, admin), []
+        for one in found:
+            if not one.why and not dry_run:
+                one.remove()
+            age = None if one.since is None else (now() - one.since).total_seconds() / 86400
+            rows.append((one.kind, one.name, age, f"kept: {one.why}" if one.why else "would be removed" if dry_run else "removed"))
+    return Table(f"What runs have left in {params.backup.directory} and on {target.host}", ("kind", "name", "age (days)", "what becomes of it"), rows)
 
 
 def drill(params: Params) -> restore.Proof:
-    """Restore the newest backup into a scratch database of the server, compare it, and record that it was proven.
+    """Restore the newest backup into a scratch database, compare it, and record beside it whether it is proven.
 
     Raises:
-        UsageError: there is no backup.
+        UsageError: there is no backup, or one whose manifest cannot be read.
         CheckError: what came up is not what the backup says.
     """
-    found = [load(path.parent) for path in sorted(params.backup.directory.glob("*/manifest.json"))]
+    found, damaged = backup.backups(params)
+    if damaged:
+        raise UsageError("; ".join(damaged.values()), "find out what happened to it, then remove the folder")
     if not found:
         raise UsageError(f"there is no backup in {params.backup.directory}", "`runbook run PARAMS --to backup` makes one")
-    newest, target = found[-1], Target.parse(params.database_url())
-    proof = restore.prove(newest, target, "runbook/drill", tools=tools(target, params.database.tools))
+    proof = backup.prove(params, found[-1], "runbook/drill", jobs=params.backup.jobs or 2, run="drill")
     proof.verified.checks().require()
-    write_json(proof_file(newest.folder), {"sha256": newest.sha256, "run": "drill", "proven_at": stamp(), "restore_s": proof.restored.total_seconds})
     return proof
 
 
-def _scratch(params: Params, dry_run: bool) -> list[tuple[str, float | None, str]]:
-    """Scratch databases whose makers are gone; where the server does not answer, that is said."""
-    try:
-        with databases.maintenance(Target.parse(params.database_url()), "runbook/prune", lock_timeout="30s", statement_timeout="5min") as db:
-            left = scratch.leftovers(db)
-            for one in () if dry_run else left:
-                scratch.drop(db, one.name)
-    except DatabaseError as error:
-        return [("scratch databases", None, f"could not look: {error.message}")]
-    return [(f"database {one.name}", None, f"left behind by a run that was killed: {'would be dropped' if dry_run else 'dropped'}") for one in left]
+def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
+    found, damaged = backup.backups(params)
+    proven = {(one.snapshot.system_identifier, one.snapshot.database_oid): one.folder for one in found if backup.proof_of(one)["proven_at"]}
+    needed = {(run.read_evidence("backup") or {}).get("folder"): run.id for run in runs(params.environment.archive) if run.outcome not in FINAL}
+    for one in found:
+        why = _young(moment(one.finished_at), keep_days)
+        if not why and one.folder in proven.values():
+            why = "the newest proven backup of its database"
+        if not why and str(one.folder) in needed:
+            why = f"the run {needed[str(one.folder)]} has not ended well"
+        yield Kept("backup", one.folder.name, moment(one.finished_at), why, lambda one=one: _remove(one))  # type: ignore[misc]
+    for folder, why in damaged.items():
+        yield Kept("damaged backup", folder.name, None, f"look at it yourself: {why}", _nothing)
+    for folder in unfinished(params.backup.directory):
+        yield Kept("unfinished backup", folder.name, None, "it has no manifest: a dump that was killed, or is at work; remove it by hand", _nothing)
 
 
-def _proven(one: Backup) -> bool:
-    path: Path = proof_file(one.folder)
-    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["sha256"] == one.sha256
+def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
+    """What was saved before it was dropped: its only copy in this form, while the run may still be led back."""
+    ended = {run.key for run in runs(params.environment.archive) if run.outcome in FINAL}
+    for path in sorted((params.backup.directory / SAVED).glob("*/manifest.json")):
+        folder = path.parent
+        try:
+            since = moment(salvage.load(folder).taken_at)
+        except UsageError as error:
+            yield Kept("damaged saved columns", folder.name, None, f"look at it yourself: {error.message}", _nothing)
+            continue
+        why = _young(since, keep_days) or ("" if folder.name.split("-")[0] in ended else "its run has not ended well")
+        yield Kept("saved columns and tables", folder.name, since, why, lambda folder=folder: _erase(folder))  # type: ignore[misc]
 
 
-def _judge(one: Backup, keep_days: float, proven: set[Path], needed: dict[str | None, str]) -> Kept:
-    age = now() - moment(one.finished_at)
-    why = ""
-    if age < timedelta(days=keep_days):
-        why = f"kept: younger than {keep_days:g} days"
-    elif one.folder in proven:
-        why = "kept: the newest proven backup of its database"
-    elif str(one.folder) in needed:
-        why = f"kept: the run {needed[str(one.folder)]} has not ended well"
-    return Kept(one, age.total_seconds() / 86400, why)
+def _remove(one: Backup) -> None:
+    _erase(one.folder)
+    backup.proof_file(one.folder).unlink(missing_ok=True)
+
+
+def _erase(folder: Path) -> None:
+    """The manifest first: what is removed in part must not be taken for whole."""
+    (folder / "manifest.json").unlink()
+    shutil.rmtree(folder)
+
+
+def _failed_databases(params: Params, keep_days: float, admin: Database) -> Iterator[Kept]:
+    live = Target.parse(params.database_url()).database
+    for one in swap.put_aside(admin):
+        if one.live == live:
+            why = _young(one.since, keep_days) or one.obstacle
+            yield Kept("failed database", one.name, one.since, why, lambda one=one: databases.drop(admin, one.name))  # type: ignore[misc]
+
+
+def _restored(params: Params, admin: Database) -> Iterator[Kept]:
+    """What a way back restored beside the live database, and did not swap in: a backup has it, too."""
+    ended = {run.id for run in runs(params.environment.archive) if run.outcome in FINAL}
+    for one in databases.entries(admin).values():
+        if one.comment.startswith(RESTORED):
+            why = "" if one.comment.removeprefix(RESTORED) in ended else "its run has not ended well, or is of another archive"
+            yield Kept("restored database", one.name, None, why, lambda one=one: databases.drop(admin, one.name))  # type: ignore[misc]
+
+
+def _scratch(admin: Database) -> Iterator[Kept]:
+    for one in scratch.leftovers(admin):
+        made = re.search(r"at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", one.mark)
+        yield Kept("scratch database", one.name, moment(f"{made[1]}Z") if made else None, "", lambda one=one: scratch.drop(admin, one.name))  # type: ignore[misc]
+
+
+def _young(since: datetime, keep_days: float) -> str:
+    return f"younger than {keep_days:g} days" if now() - since < timedelta(days=keep_days) else ""
+
+
+def _nothing() -> None:
+    raise AssertionError("what is always kept is never removed")
+
+

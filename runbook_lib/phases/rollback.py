@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
-from runbook_lib.errors import ApprovalNeeded, GateError
-from runbook_lib.history import minutes
-from runbook_lib.phases import declared
+from runbook_lib.errors import GateError
+from runbook_lib.phases import declared, price, recovery
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
-from runbook_lib.phases.base import Phase, describe, identify
+from runbook_lib.phases.base import Phase, describe, identify, milliseconds
 from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.close import reopen
+from runbook_lib.phases.landed import Landed, landed
+from runbook_lib.phases.replay import Replayed
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.talk import tell
-from runbook_lib.postgres import catalog, databases, integrity, restore, snapshot, statistics, swap
+from runbook_lib.postgres import databases, integrity, restore, snapshot, statistics, swap
+from runbook_lib.postgres.backup import Backup, load
+from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import cli, history
+from runbook_lib.prisma.names import quote
 from runbook_lib.table import Table
 
+RESTORED = "runbook: restored for "
+"""How the comment of a database begins that was restored beside the live one, and not swapped in yet; the run follows."""
 ENOUGH_CALLS = 5
 """Calls since the migration from which on a statement's mean says something."""
 SLOWER = 2.0
@@ -36,28 +43,6 @@ def _slowdown(before: Mapping[str, Any], now: Mapping[str, Any]) -> float | None
     if calls < ENOUGH_CALLS or not before["mean_ms"]:
         return None
     return (now["total_ms"] - before["total_ms"]) / calls / before["mean_ms"]
-
-
-@dataclass(frozen=True)
-class Landed:
-    """What of the migration is in the database now.
-
-    Args:
-        files: pending files that Prisma recorded as finished.
-        failed: files that it recorded as begun and not finished.
-        catalogue: changes of the catalogue since before the migration.
-        content: tables whose content is not that of before; `None` where that is not known.
-    """
-
-    files: tuple[str, ...]
-    failed: tuple[str, ...]
-    catalogue: int
-    content: tuple[str, ...] | None
-
-    @property
-    def nothing(self) -> bool:
-        """Whether it is proven that nothing landed."""
-        return not self.files and self.catalogue == 0 and self.content == ()
 
 
 class Rollback(Phase):
@@ -90,64 +75,69 @@ class Rollback(Phase):
     @cached_property
     def landed(self) -> Landed:
         """What landed, from Prisma's history, the catalogue and the content."""
-        plan, before = self.run.read_evidence("plan") or {}, self.run.read_evidence("before.catalog")
-        found = history.compare(history.files(self.project), applied(self.db, self.target))
-        files = tuple(name for name in plan.get("files", {}) if name in found.applied)
-        if before is None:
-            return Landed(files, found.failed, 0 if not files and not found.failed else -1, None if found.failed else ())
-        changes = catalog.difference(catalog.Catalog.from_dict(before), catalog.read(self.db)).changes
-        return Landed(files, found.failed, len(changes), self._changed_content())
+        return self.keep("landed", landed(self, self._comparison))
 
-    def what_landed(self) -> Table:
-        """The same, as a table."""
-        found = self.landed
-        self.run.write_evidence("rollback.landed", {"files": found.files, "failed": found.failed, "catalogue_changes": found.catalogue,
-                                                    "changed_tables": found.content})
-        return Table("Nothing of the migration landed" if found.nothing else "What landed", ("", ""), [
-            ("files finished", found.files), ("files failed", found.failed), ("changes of the catalogue", found.catalogue),
-            ("tables whose content changed", found.content if found.content is not None else "not known: there is no snapshot from before")])
+    def what_landed(self) -> Landed:
+        """The same, to be shown."""
+        return self.landed
+
+    @cached_property
+    def losses(self) -> price.Losses:
+        """Writes since the backup, by table: what a way back may lose."""
+        return self.keep("losses", price.losses(self))
+
+    @cached_property
+    def options(self) -> tuple[price.Option, ...]:
+        """Every way, cheapest first."""
+        return price.options(self, self.landed, self.losses)
 
     def price(self) -> Table:
-        """Each way back: possible or not, minutes, and what it would lose."""
-        record = self.run.read_evidence("backup") or {}
-        lost = self._lost()
-        takes = minutes(record["restore_s"]) if record.get("restore_s") else "not measured"
-        rows = [("resolve", "yes" if self.landed.nothing else "no: something landed", "seconds", "nothing"),
-                ("restore and swap", "yes" if record.get("proven_at") else "no: no proven backup", takes,
-                 "not known" if lost is None else (", ".join(lost) or "nothing")),
-                ("point in time", "no: no provider is configured", "–", "–")]
-        self.run.write_csv("rollback.price", ("way", "possible", "takes", "loses"), rows)
-        return Table("What each way back costs", ("way", "possible", "takes", "would lose writes to"), rows)
+        """Each way back: possible or not, how long it takes, and what it would lose."""
+        columns, rows = ("way", "possible", "takes", "by", "would lose"), [option.row() for option in self.options]
+        self.run.write_csv("rollback.price", columns, rows)
+        return Table("What each way back costs", columns, rows, ["" if option.impossible else "unknown" if option.loses else "good" for option in self.options])
 
     @cached_property
     def way(self) -> str:
-        """The cheapest way that is proven to lead back: "none", "resolve" or "restore"."""
+        """The way to take: that of an interrupted attempt, else what a person named, else the cheapest that leads back; or "none"."""
         if self._resumed:
-            return "restore"
-        fired = [item for item in self._fired if item.id in ("trigger.migration", "trigger.validation", "trigger.data", "trigger.application")
-                 and item in self._fired.failed]
-        if not fired and not gate.standing(self.run, "rollback"):
+            return self._resumed["way"]
+        decision = gate.standing(self.run, "rollback")
+        if decision and decision.get("way"):
+            return str(decision["way"])
+        fired = {item.id for item in self._fired.failed} - {"trigger.performance"}
+        if not fired and not decision:
             return "none"
-        return "resolve" if self.landed.nothing else "restore"
+        back = [option for option in self.options if not option.impossible and option.way != "forward"]
+        return min(back, key=lambda option: bool(option.loses)).way if back else "restore"
 
     def decide(self) -> Table:
-        """Pass the gate of the rollback: automatic by the parameters, or approved by a person; lost writes need a person always."""
+        """Pass the gate of the rollback: automatic by the parameters, or approved by a person; lost writes need a person always,
+        who has been told of them."""
         if self.way == "none":
             return Table("No trigger fired: nothing is rolled back", ("", ""), [])
-        decision = gate.standing(self.run, "rollback")
-        lost = self._lost() if self.way == "restore" else []
-        automatic = self.params.rollback.automatic and "rollback" not in self.params.approvals.required and not lost and lost is not None
-        if decision is None and not automatic:
-            why = "it is not automatic here" if lost == [] else ("what it would lose is not known" if lost is None else f"writes to {', '.join(lost)} would be lost")
-            raise ApprovalNeeded(f"the way back `{self.way}` needs a person: {why}", f"`runbook rollback {self.run.id} --reason …`", gate="rollback")
-        if decision and decision["decision"] == "refused":
-            raise GateError(f"the rollback was refused by {decision['person']}: {decision['reason']}", f"`runbook rollback {self.run.id}`")
-        if self.way == "restore" and not self._resumed:
-            self.look("backup", Checks("The backup to restore", [c for c in backup_checks(self) if c.id in ("backup.made", "backup.proven", "backup.intact")])).require()
-        by = decision["person"] if decision else "rollback.automatic"
+        automatic = self.params.rollback.automatic and "rollback" not in self.params.approvals.required
+        checks = Checks("The way back", [] if self._resumed else self._price_checks())
+        self._ask("rollback", self.look("decision", checks), () if automatic else ("rollback",))
         self._passed.add("rollback")
+        decision = gate.standing(self.run, "rollback")
+        by = decision["person"] if decision else "rollback.automatic"
         self.run.journal("rollback decided", way=self.way, by=by)
         return Table(f"Decided: {self.way}", ("way", "by"), [(self.way, by)])
+
+    def _price_checks(self) -> list[Check]:
+        """That the way can be taken, and that nothing is lost on it."""
+        chosen = next(option for option in self.options if option.way == self.way)
+        lossless = "no write would be lost"
+        checks = [check("rollback.possible", f"the way `{self.way}` can be taken", not chosen.impossible, chosen.impossible or "yes", "yes",
+                        "take another way: `runbook rollback RUN --way …`; 95_troubleshoot shows the state"),
+                  unknown(f"rollback.loss.{self.way}", lossless, f"would be lost: {chosen.loses}", remedy="bring these writes elsewhere first, or accept the loss")
+                  if chosen.loses else check("rollback.loss", lossless, True, "none", "none")]
+        if self.way == "restore":
+            checks += [item for item in backup_checks(self) if item.id == "backup.intact"]
+        if self.way == "point-in-time":
+            checks += recovery.checks(self)
+        return checks
 
     def go_back(self) -> Table:
         """Take the way back that was decided."""
@@ -155,41 +145,59 @@ class Rollback(Phase):
             return Table("Nothing to do", ("", ""), [])
         self.require_gate("rollback")
         with self.exclusive():
-            return self._resolve() if self.way == "resolve" else self._restore()
+            return {"resolve": self._resolve, "forward": self._forward}.get(self.way, self._restore)()
 
     def afterwards(self) -> Checks:
-        """Integrity, health and content after the way back; the application back in service."""
+        """Integrity and content after the way back; then the application back in service, and its health."""
         if self.way == "none":
             return Checks("Nothing was rolled back", [])
         found = history.compare(history.files(self.project), applied(self.db, self.target))
         checks = [check("after.history", "Prisma's history holds no failed migration", not found.failed, ", ".join(found.failed) or "none failed", "none failed"),
-                  *project_check(self, "after.data"), *integrity.foreign_keys(self.db).checks(), attempt("after.content", "content and catalogue are those of before", self._as_before)]
+                  *project_check(self, "after.data"), *integrity.foreign_keys(self.db).checks(), *self._content_checks()]
         self.look("afterwards", Checks("After the way back", checks)).require()
+        if self.way == "forward":
+            return Checks("The history is right again", checks)
+        Application(self).run("start")
         return Checks("After the way back", [*checks, *self.look("reopened", reopen(self)).require()])
 
     def record(self) -> Any:
-        """The outcome, and the people told."""
+        """The outcome with its reasons, and the people told."""
         if self.way == "none":
             return Table("The outcome stays as it is", ("", ""), [])
-        reasons = [item.title for item in self._fired.failed]
+        reasons = [f"{item.title}: {item.found}" for item in self._fired.failed]
         self.run.journal("rolled back", way=self.way, reasons=reasons)
+        if self.way == "forward":
+            return tell(self, ["operations"], "progress", f"{self.params.environment.name}: the file that failed was settled", "Its record is right again; the run goes on.")
         return tell(self, ["stakeholders", "operations"], "rolled back", f"{self.params.environment.name}: the migration was rolled back",
-                    "The database is as it was before. The migration will be planned again.")
+                    f"The database is as it was {'when it was backed up' if self.way == 'restore' else 'right before the migration'}. The migration will be planned again.")
 
     def retry_plan(self) -> Table:
-        """What to do before the next attempt."""
-        steps = ["correct the migration file that failed (a new file where it was ever applied elsewhere)",
-                 "rehearse it: runbook run PARAMS --to rehearse", "record the lessons in 80_close of the next run"]
+        """What to do before the next attempt, by what failed in this one."""
+        if self.way == "forward":
+            return Table("What comes next", ("step",), [(f"runbook resume {self.run.id}: the files that are left are applied, and everything is verified and validated",)])
+        failed = [line for line in self.run.read_journal() if line["what"] == "migration failed"]
+        why = [f"settle what stopped it: {failed[-1]['file'] or 'the migration'} ({failed[-1]['code'] or failed[-1]['sqlstate'] or 'no code'})"] if failed else []
+        held = [f"find out why this was open, and keep it closed: {blocker}" for blocker in failed[-1]["blockers"]] if failed else []
+        steps = [*why, *held, "correct the migration file (a new file where it was ever applied elsewhere)", "rehearse it on today's data: runbook run PARAMS --to rehearse",
+                 f"say what was learned: runbook history keeps it (lesson of {self.run.id})"]
         return Table("Before the next attempt", ("step",), [(step,) for step in steps])
+
+    def lessons(self, text: str) -> None:
+        """Record what was learned, for the history."""
+        self.run.journal("lessons learned", text=text)
 
     def finish(self, status: str = "succeeded") -> None:
         """End the phase; the run is rolled back where something was rolled back."""
         super().finish(status)
-        self.run.end("rolled_back" if self.way != "none" else self._outcome_before)
+        self.run.end({"none": self._outcome_before, "forward": "aborted"}.get(self.way, "rolled_back"))
 
     def _data(self) -> Check:
-        changed = self._undeclared()
-        return check("trigger.data", "data is as it was but for the declared change", not changed, ", ".join(changed) or "identical", "identical", "roll back")
+        title = "data is as it was but for the declared change"
+        if self._comparison is None:
+            return check("trigger.data", title, True, "the state before was not fixed yet: no migration has begun", "identical")
+        plan = self.run.read_evidence("plan") or {}
+        wrong = [item.found for item in declared.compare(*self._comparison, plan.get("declared", {})).checks().failed]
+        return check("trigger.data", title, not wrong, "; ".join(wrong) or "identical", "identical", "roll back")
 
     def _performance(self) -> Check:
         """Means of the statements that were called often enough since before, by pg_stat_statements."""
@@ -217,55 +225,88 @@ class Rollback(Phase):
         if stored is None:
             return None
         before = snapshot.Snapshot.from_dict(stored)
-        return before, snapshot.take(self.target, self.application_name, columns=declared.columns_of(before))
+        return before, declared.taken_again(before, self.target, self.application_name)
 
-    def _undeclared(self) -> list[str]:
-        if self._comparison is None:
+    def _content_checks(self) -> list[Check]:
+        """Content and catalogue against what the way leads to: the backup, or the state before."""
+        if self.way == "forward":
             return []
-        plan = self.run.read_evidence("plan") or {}
-        return [c.title for c in declared.compare(*self._comparison, plan.get("declared", {})).checks().failed]
+        if self.way == "restore" or self.way == "point-in-time" and self._source:
+            return list(restore.compare_with(self._source, self.target, self.application_name, jobs=self.jobs).checks())
+        now = self._landed_now()
+        return [check("after.content", "catalogue and content are those of before", now.nothing, "identical" if now.nothing else str(now), "identical")]
 
-    def _changed_content(self) -> tuple[str, ...] | None:
-        if self._comparison is None:
-            return None
-        return declared.changed_tables(*self._comparison)
-
-    def _lost(self) -> list[str] | None:
-        """Tables written between the backup and the state before the migration: a restore loses those writes."""
-        stored = self.run.read_evidence("before.snapshot")
-        if stored is None:
-            return None
-        return list(declared.changed_tables(load_backup(self).snapshot, snapshot.Snapshot.from_dict(stored)))
-
-    def _as_before(self) -> Check:
-        before = self.run.read_evidence("before.catalog")
+    def _landed_now(self) -> Landed:
+        """What landed, looked at again."""
         self.__dict__.pop("_comparison", None)
-        changed = self._changed_content()
-        title = "content and catalogue are those of before"
-        if before is None or changed is None:
-            return check("after.content", title, self.way == "restore", "compared with the backup's manifest before the swap", "identical")
-        difference = catalog.difference(catalog.Catalog.from_dict(before), catalog.read(self.db))
-        return check("after.content", title, difference.empty and not changed,
-                     f"{len(difference.changes)} changes of the catalogue; content differs in {', '.join(changed) or 'no table'}", "identical")
+        return landed(self, self._comparison)
 
     def _resolve(self) -> Table:
-        """Prisma's record of a failed file is closed; nothing of it is in the database, which was proven."""
+        """Close Prisma's record of the failed file: it was proven that nothing of the migration is in the database."""
+        return self._mark("rolled_back")
+
+    def _forward(self) -> Table:
+        """Settle the failed file by what is proven of it: what did not land is run, then Prisma's record put right."""
+        found = self.landed.replayed
+        assert found
+        if found.untouched:
+            return self._mark("rolled_back")
+        if found.landed != found.statements:
+            self._repair(found)
+        return self._mark("applied")
+
+    def _repair(self, found: Replayed) -> None:
+        """Run the repair, each statement by itself; one that fails leaves a position that is told anew.
+
+        Raises:
+            DatabaseError: a statement was refused.
+            GateError: the catalogue is not that of the whole file afterwards.
+        """
+        limits = self.params.migrate
+        with Database(self.target, f"{self.application_name}/repair", lock_timeout=milliseconds(limits.lock_timeout_s),
+                      statement_timeout=milliseconds(limits.statement_timeout_s), search_path=quote(self.target.schema)) as db:
+            for number, step in enumerate(found.repair, 1):
+                self.say(f"repair {number} of {len(found.repair)}: {step.shown}")
+                db.execute(step.sql)
+                self.run.journal("repaired", step=step.shown)
+        after = self._landed_now().replayed
+        if not after or not after.complete:
+            raise GateError(f"after the repair {found.file} is not whole: {after.answer if after else 'not known'}", "run this notebook again: it tells where it stands")
+
+    def _mark(self, word: str) -> Table:
         for name in self.landed.failed:
-            cli.resolve(self.project, self.prisma_url, rolled_back=name)
-        self.run.journal("resolved", files=list(self.landed.failed))
-        return Table("Nothing had landed: Prisma's history was put right", ("file", "marked as"), [(name, "rolled back") for name in self.landed.failed])
+            cli.resolve(self.project, self.prisma_url, **{word: name})
+        self.run.journal("resolved", files=list(self.landed.failed), marked=word)
+        return Table("Prisma's history was put right", ("file", "marked as"), [(name, word.replace("_", " ")) for name in self.landed.failed])
+
+    @cached_property
+    def _source(self) -> Backup | None:
+        """The backup that the way leads to: the run's own, or one of the point in time; `None` where an instance has taken the live one's place."""
+        if self._resumed:
+            return load(Path(self._resumed["backup"]))
+        return recovery.recover(self).backup if self.way == "point-in-time" else load_backup(self)
 
     def _restore(self) -> Table:
-        key = self.run.key.lower()
-        names = {"live": self.target.database, "restored": f"{self.target.database}_restored_{key}", "failed": f"{self.target.database}_failed_{key}"}
-        application = Application(self)
-        application.run("stop")
-        steps = [("an interrupted way back was taken up again", 0.0)] if self._resumed else [
-            ("restored beside and compared with the manifest", self._restore_beside(names)), ("swapped by name", self._swap(names))]
+        """Stop the application, restore beside, swap; an attempt that was interrupted in the swap has ended it already."""
+        Application(self).run("stop")
+        began = time.monotonic()
+        source = self._source
+        steps = [("an interrupted way back was taken up again" if self._resumed else f"led back to {source.snapshot.taken_at if source else 'the point in time'}",
+                  time.monotonic() - began)]
+        if source is None:
+            self._pin()
+        elif not self._resumed:
+            names = self._names(source)
+            steps += [("restored beside and compared with the manifest", self._restore_beside(source, names)), ("swapped by name", self._swap(names))]
         if any(line["what"] == "client generated" for line in self.run.read_journal()):
-            application.run("previous")
-        application.run("start")
-        return Table(f"The backup is live again; the failed database is kept as {names['failed']}", ("step", "seconds"), steps)
+            Application(self).run("previous")
+        return Table("The backup is live again; the failed database is kept", ("step", "seconds"), steps)
+
+    def _names(self, source: Backup) -> dict[str, str]:
+        """The databases of the swap, by what they are; the journal keeps them, for whoever takes an interrupted swap up."""
+        key, live, word = self.run.key.lower(), self.target.database, "restored" if self.way == "restore" else "recovered"
+        short = live.encode()[:63 - len(f"_recovered_{key}")].decode(errors="ignore")  # a name has 63 bytes
+        return {"way": self.way, "backup": str(source.folder), "live": live, "restored": f"{short}_{word}_{key}", "failed": f"{short}_failed_{key}"}
 
     def _swap(self, names: dict[str, str]) -> float:
         """Swap by name, however far an earlier attempt came; seconds for which the live name was closed."""
@@ -273,33 +314,37 @@ class Rollback(Phase):
             self._session.close()
         done = swap.swap(self.target, names["live"], names["restored"], names["failed"], self.application_name)
         with databases.maintenance(self.target, self.application_name) as admin:
-            databases.comment_on(admin, names["live"], load_backup(self).database()["comment"] or None)
+            databases.comment_on(admin, names["live"], load(Path(names["backup"])).database()["comment"] or None)
         self.run.journal("swap ended", **names, seconds=round(done.closed_s, 3))
+        self._pin()
+        return done.closed_s
+
+    def _pin(self) -> None:
+        """The database behind the live name is another one from now on."""
         found = identify(self.db)
         self.run.update(lambda state: state["target"].update(found))
         self.run.journal("database pinned again", target=describe(found))
-        return done.closed_s
 
-    def _restore_beside(self, names: dict[str, str]) -> float:
+    def _restore_beside(self, made: Backup, names: dict[str, str]) -> float:
         """Restore next to the live database, prove it there, and write down that the swap begins."""
-        made, place = load_backup(self), self.target.named(names["restored"])
+        place = self.target.named(names["restored"])
         programs = tools(self.target, self.params.database.tools, application_name=self.application_name)
         with databases.maintenance(self.target, self.application_name) as admin:
             already = databases.entry(admin, names["restored"])
-        mark = f"runbook: restored for {self.run.id}"
-        seconds = 0.0
+        mark = f"{RESTORED}{self.run.id}"
+        began = time.monotonic()
         if not (already and already.comment == mark):
-            seconds = restore.restore(made, place, self.application_name, tools=programs, jobs=self.jobs, mark=mark, on_line=self.say).total_seconds
+            restore.restore(made, place, self.application_name, tools=programs, jobs=self.jobs, mark=mark, on_line=self.say)
         self.look("restored", restore.compare_with(made, place, self.application_name, jobs=self.jobs).checks()).require()
         self.run.journal("swap begun", **names)
-        return seconds
+        return time.monotonic() - began
 
     def _interrupted(self) -> dict[str, str] | None:
         """The names of a swap that was begun, of a way back that was not seen to its end."""
         steps = [line for line in self.run.read_journal() if line["what"] in ("swap begun", "rolled back")]
         if not steps or steps[-1]["what"] == "rolled back":
             return None
-        return {key: steps[-1][key] for key in ("live", "restored", "failed")}
+        return {key: steps[-1][key] for key in ("way", "backup", "live", "restored", "failed")}
 
 
 PHASE = Rollback

@@ -12,7 +12,7 @@ from runbook_lib.phases.base import Phase, identify, open_project
 from runbook_lib.postgres import disk, dump, health
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
-from runbook_lib.prisma import history
+from runbook_lib.prisma import client, history, schemafile
 from runbook_lib.run import PHASES, Run, create
 from runbook_lib.table import Table, size
 
@@ -39,6 +39,7 @@ def examine(params: Params) -> Examined:
     project = open_project(params)
     files = history.files(project)
     target = Target.parse(params.database_url())
+    running_client(params, target.schema)
     try:
         with _session(target) as db:
             _old_server(db)
@@ -65,6 +66,23 @@ def start_run(values: Mapping[str, Any]) -> Run:
     """
     found = examine(parse(values))
     return create(values, list(found.pending), found.target)
+
+
+def running_client(params: Params, schema: str) -> client.Client | None:
+    """The client that runs now, as `prisma.deployed_schema` has it; None where that is not set.
+
+    Raises:
+        UsageError: there is no such file, or it names no model.
+    """
+    path = params.prisma.deployed_schema
+    if path is None:
+        return None
+    if not path.exists():
+        raise UsageError(f"there is no Prisma schema at {path}", "correct `prisma: deployed_schema:`, or leave it out")
+    found = client.of_schema(schemafile.text(path), schema)
+    if not found.models:
+        raise UsageError(f"{path} names no model", "set `prisma: deployed_schema:` to the schema of the release that runs now")
+    return found
 
 
 def applied(db: Database, target: Target) -> list[dict[str, Any]]:

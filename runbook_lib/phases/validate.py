@@ -45,7 +45,7 @@ class Validate(Phase):
         """Every table's content, before against now, and which differences the plan declares."""
         before = snapshot.Snapshot.from_dict(self.run.read_evidence("before.snapshot"))
         plan = self.run.read_evidence("plan")
-        now = snapshot.take(self.target, self.application_name, columns=declared.columns_of(before), on_progress=self.say)
+        now = declared.taken_again(before, self.target, self.application_name, self.say)
         self.run.write_evidence("after.snapshot", now)
         return declared.compare(before, now, plan["declared"])
 

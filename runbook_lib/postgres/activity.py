@@ -108,6 +108,29 @@ def idle_in_transaction(db: Database, older_than_s: float = 0) -> Sessions:
     return Sessions("Sessions idle in a transaction", found)
 
 
+@dataclass(frozen=True)
+class Holder:
+    """A session whose transaction holds locks on tables."""
+
+    session: Session
+    tables: tuple[str, ...]
+
+    def __str__(self) -> str:
+        age = f"{self.session.transaction_s:.0f} s" if self.session.transaction_s is not None else "an age that this role may not see"
+        who = f"pid {self.session.pid} ({self.session.application or 'unnamed'} from {self.session.client}, {self.session.state}, {age})"
+        return f"{who} on {', '.join(self.tables)}"
+
+
+def holders(db: Database, tables: Collection[str] | None = None) -> tuple[Holder, ...]:
+    """Whose transactions hold locks on tables of this database, the oldest first.
+
+    Args:
+        tables: only those, by qualified quoted name; default all.
+    """
+    found = {row["pid"]: tuple(name for name in row["tables"] if tables is None or name in tables) for row in db.rows(query("activity_holders"))}
+    return tuple(Holder(one, found[one.pid]) for one in everyone(db) if found.get(one.pid))
+
+
 def everyone(db: Database) -> tuple[Session, ...]:
     """All other sessions on the server, whatever their database."""
     return tuple(Session(**row) for row in db.rows(query("activity_sessions")))

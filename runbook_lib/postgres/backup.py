@@ -15,11 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import UsageError
@@ -29,6 +29,7 @@ from runbook_lib.table import Table, size, text
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+T = TypeVar("T")
 _REMEDY = "do not restore from it: use an older backup, or make a new one"
 
 
@@ -38,6 +39,22 @@ class File:
 
     bytes: int
     sha256: str
+
+
+class Sealed(Protocol):
+    """A folder whose files a manifest describes."""
+
+    @property
+    def folder(self) -> Path: """Where it is."""
+
+    @property
+    def files(self) -> Mapping[str, File]: """Path in the folder → size and hash."""
+
+    @property
+    def bytes(self) -> int: """What all its files take."""
+
+    @property
+    def sha256(self) -> str: """Of the manifest without this entry."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ class Backup:
         shot = self.snapshot
         rows = [("folder", str(self.folder)), ("database", self.source), ("shows the instant", f"{shot.taken_at} (LSN {shot.lsn})"),
                 ("size", f"{size(self.bytes)} in {len(self.files)} files, of a database of {size(shot.database_bytes)}"),
-                ("holds", f"{text(len(shot.tables))} tables, {text(shot.rows)} rows"),
+                ("holds", f"{text(len(shot.tables))} tables, {text(shot.rows)} rows; content by {shot.method}"),
                 ("made with", f"pg_dump {self.tools}, {self.compression}, {self.jobs} jobs, server {shot.server_version}"),
                 ("seconds", ", ".join(f"{step} {took:.1f}" for step, took in self.seconds.items())),
                 ("globals", self.globals_missing or "globals.sql"), ("sha256 of the manifest", self.sha256)]
@@ -130,29 +147,64 @@ def load(folder: Path | str) -> Backup:
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
-        raise UsageError(f"{folder} is no backup: it has no {MANIFEST}, which is written last", "use another backup")
-    try:
-        data = _json(folder / MANIFEST)
-        if data["format"] != FORMAT:
-            raise UsageError(f"{folder / MANIFEST} has format {data['format']}, this version reads {FORMAT}", "use the version that wrote it")
-        return Backup.from_dict(data, folder)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{folder / MANIFEST} is damaged: {type(error).__name__}", _REMEDY) from None
+        raise UsageError(f"{folder} is no backup: {_what_it_is(folder)}", "use another backup")
+    return read_manifest(folder, FORMAT, "backup", Backup.from_dict)
+
+
+def _what_it_is(folder: Path) -> str:
+    if not folder.is_dir():
+        return "there is no such folder"
+    if not (folder / "catalog.json").exists():
+        return f"it has no {MANIFEST}, and none of a backup's other files"
+    return (f"it has no {MANIFEST}, which is written last: the dump is still at work, or it was killed; nothing in it is usable, "
+            "and a killed one can be removed")
+
+
+def unfinished(directory: Path) -> tuple[Path, ...]:
+    """The folders in `directory` that dumps have begun and not finished, by the files that they write first and last."""
+    return tuple(sorted(path.parent for path in directory.glob("*/catalog.json") if not (path.parent / MANIFEST).exists()))
 
 
 def seal(backup: Backup) -> Backup:
     """Write the manifest, at once and for good; the backup with its name (`sha256`)."""
-    data = backup.as_dict() | {"sha256": ""}
+    write_manifest(backup.folder, backup.as_dict())
+    return load(backup.folder)
+
+
+def read_manifest(folder: Path, form: int, what: str, made: Callable[[Mapping[str, Any], Path], T]) -> T:
+    """What a sealed folder's manifest tells.
+
+    Args:
+        form: the format that is understood.
+        what: what the folder is to hold, for errors.
+        made: builds the result from the manifest's content and the folder.
+
+    Raises:
+        UsageError: there is no manifest, or it cannot be read.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(f"{folder} is no {what}: it has no {MANIFEST}, which is written last", "use another one")
+    try:
+        data = _json(folder / MANIFEST)
+        if data["format"] != form:
+            raise UsageError(f"{folder / MANIFEST} has format {data['format']}, this version reads {form}", "use the version that wrote it")
+        return made(data, folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{folder / MANIFEST} is damaged: {type(error).__name__}", _REMEDY) from None
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Seal a folder: its manifest, with its own hash, is there whole or not at all."""
+    data = {**content, "sha256": ""}
     data["sha256"] = _own_hash(data)
-    part = backup.folder / (MANIFEST + ".part")
+    part = folder / (MANIFEST + ".part")
     with part.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1)
+        file.write(_spelled(data))
         file.flush()
         os.fsync(file.fileno())
     part.chmod(0o600)
-    part.rename(backup.folder / MANIFEST)
-    flush(backup.folder)
-    return load(backup.folder)
+    part.rename(folder / MANIFEST)
+    flush(folder)
 
 
 def flush(folder: Path) -> None:
@@ -171,32 +223,37 @@ def hashes(folder: Path, jobs: int = 2) -> dict[str, File]:
         return dict(zip(names, pool.map(lambda name: _file(folder / name), names)))
 
 
-def verify_hashes(backup: Backup, jobs: int = 2) -> Checks:
+def verify_hashes(backup: Sealed, jobs: int = 2) -> Checks:
     """Read every file again and compare it with the manifest: missing, cut, altered or foreign files are all found.
 
     Args:
         jobs: files read at the same time.
     """
-    there = hashes(backup.folder, jobs)
-    wrong = [f"{name} is missing" for name in backup.files.keys() - there.keys()]
-    wrong += [_damage(name, backup.files[name], there[name]) for name in backup.files.keys() & there.keys() if backup.files[name] != there[name]]
-    extra = sorted(there.keys() - backup.files.keys())
+    with ThreadPoolExecutor(jobs) as pool:
+        damages = pool.map(lambda name: _damage(backup.folder, name, backup.files[name]), sorted(backup.files))
+    wrong = list(filter(None, damages))
+    extra = sorted(set(_files(backup.folder)) - backup.files.keys())
     found = f"{len(backup.files)} files, {size(backup.bytes)}"
-    return Checks(f"Backup {backup.folder.name}", (
+    return Checks(f"Files of {backup.folder.name}", (
         _manifest_check(backup),
-        check("backup.files", "every file is as it was written", not wrong, _some(sorted(wrong)) or found, "the manifest's sizes and sha256", _REMEDY),
+        check("backup.files", "every file is as it was written", not wrong, _some(wrong) or found, "the manifest's sizes and sha256", _REMEDY),
         check("backup.extra", "no file was added", not extra, _some(extra) or "none", "none", "find out who wrote into the backup's folder"),
     ))
 
 
-def _manifest_check(backup: Backup) -> Check:
+def _manifest_check(backup: Sealed) -> Check:
     title = "the manifest is as it was written"
     try:
-        data = _json(backup.folder / MANIFEST)
-        good = data.get("sha256") == _own_hash(data) == backup.sha256
+        spelling = (backup.folder / MANIFEST).read_text(encoding="utf-8")
+        data = json.loads(spelling)
+        good = data.get("sha256") == _own_hash(data) == backup.sha256 and spelling == _spelled(data)
         return check("backup.manifest", title, good, "intact" if good else "altered", "its own sha256", _REMEDY)
     except (OSError, ValueError, AttributeError) as error:
         return check("backup.manifest", title, False, f"cannot be read: {type(error).__name__}", "its own sha256", _REMEDY)
+
+
+def _spelled(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=1)
 
 
 def _own_hash(data: Mapping[str, Any]) -> str:
@@ -204,10 +261,16 @@ def _own_hash(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _damage(name: str, expected: File, found: File) -> str:
+def _damage(folder: Path, name: str, expected: File) -> str:
+    try:
+        found = _file(folder / name)
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
     if found.bytes != expected.bytes:
         return f"{name} has {found.bytes} instead of {expected.bytes} bytes"
-    return f"{name} was altered"
+    return f"{name} was altered" if found != expected else ""
 
 
 def _some(names: list[str]) -> str:

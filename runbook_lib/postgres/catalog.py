@@ -7,6 +7,7 @@ database and of its restored copy are the same. Privileges are listed with the d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,12 @@ class Catalog:
         """The columns of one table by their quoted name, in no promised order."""
         start = f"{table}."
         return {name.removeprefix(start): value for name, value in self.objects["column"].items() if name.startswith(start)}
+
+    def portable(self) -> Catalog:
+        """What servers of all major versions write alike: without versions of extensions, the privilege MAINTAIN (new in 17),
+        and the qualifiers in definitions of views and rules."""
+        return Catalog(self.database, {kind: {name: _portable(kind, properties) for name, properties in objects.items()}
+                                       for kind, objects in self.objects.items()})
 
     def table(self) -> Table:
         """How many objects of each kind there are."""
@@ -86,3 +93,17 @@ def read(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60
 def _objects(db: Database, kind: str) -> dict[str, dict[str, Any]]:
     rows = db.rows(query(f"catalog_{kind.replace(' ', '_')}"))
     return {row.pop("name"): {key: value for key, value in row.items() if value is not None} for row in rows}
+
+
+def _portable(kind: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in properties.items() if (kind, key) != ("extension", "version")}
+    if "acl" in kept:
+        kept["acl"] = sorted(_MAINTAIN.sub("", item) for item in kept["acl"])
+    if kind in ("view", "materialized view", "rule"):
+        kept["definition"] = _QUALIFIER.sub("", kept["definition"])
+    return kept
+
+
+_MAINTAIN = re.compile(r"(?<=[=a-zA-Z*])m\*?(?=[a-zA-Z*]*/[^/]*$)")
+"""The letter of that privilege in `grantee=privileges/grantor`."""
+_QUALIFIER = re.compile(r'(?:"(?:[^"]|"")+"|\b\w+)\.')

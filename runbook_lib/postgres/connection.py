@@ -25,6 +25,10 @@ from runbook_lib.redact import redact, remember
 # Parameters of Prisma's PostgreSQL URLs (its documentation, "PostgreSQL connector: Arguments") and what libpq calls them.
 _TO_LIBPQ = {"sslmode": "sslmode", "sslrootcert": "sslrootcert", "sslcert": "sslrootcert", "connect_timeout": "connect_timeout"}
 _SESSION = {"client_connection_check_interval": "1s", "client_min_messages": "warning"}
+LOST = "find out in the server's log who ended the session or stopped the server, and repeat"
+"""What to do where a session, or the one that holds the instant, is gone."""
+NO_DDL = "keep DDL, TRUNCATE and VACUUM FULL away and repeat"
+"""What to do where a table changed while an earlier instant of it was read."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ class Target:
         return replace(self, database=database)
 
     def environment(self, application_name: str, **settings: str) -> dict[str, str]:
-        """Variables with which libpq's programs (pg_dump, psql, …) reach this database; the password stays off argv.
+        """Variables with which libpq's programs (pg_dump, psql, …) reach this database; the password stays off argv, and they
+        speak English, whatever the operator's language is: their failures are read.
 
         Args:
             application_name: what `pg_stat_activity` shows for their sessions.
@@ -86,7 +91,7 @@ class Target:
         """
         options = " ".join(f"-c {name}={value}" for name, value in {**_SESSION, **settings}.items())
         variables = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGDATABASE": self.database,
-                     "PGPASSWORD": self.password, "PGAPPNAME": application_name, "PGOPTIONS": options}
+                     "PGPASSWORD": self.password, "PGAPPNAME": application_name, "PGOPTIONS": options, "LC_ALL": "C"}
         return variables | {f"PG{name.upper()}": value for name, value in self.options.items()}
 
     def url(self, application_name: str = "", **settings: str) -> str:
@@ -211,7 +216,15 @@ def identifier(*names: str) -> sql.Identifier:
 def _refused(error: psycopg.Error) -> DatabaseError:
     primary = error.diag.message_primary or str(error).splitlines()[0] if str(error) else type(error).__name__
     state = error.sqlstate or ""
-    return DatabaseError(redact(f"PostgreSQL: {primary}" + (f" ({state})" if state else "")), sqlstate=state)
+    lost = isinstance(error, psycopg.OperationalError) and (not state or state.startswith("57P"))
+    remedy = LOST if lost else _REMEDIES.get(state, "")
+    return DatabaseError(redact(f"PostgreSQL: {primary}" + (f" ({state})" if state else "")), remedy, sqlstate=state)
+
+
+_REMEDIES = {
+    "53100": "the server's disk is full: free space there, and repeat",
+    "53200": "the server is out of memory, or its lock table is full: raise max_locks_per_transaction (it needs a restart)",
+}
 
 
 def _unreachable(target: Target, error: psycopg.Error) -> DatabaseError:

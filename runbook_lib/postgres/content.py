@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import NO_DDL, Database, Target
 from runbook_lib.postgres.fingerprint import Column, Fingerprint, Method, ordered, row_hash
 from runbook_lib.postgres.parallel import Ticker, each
 from runbook_lib.postgres.reading import reading
@@ -117,8 +117,9 @@ def _read_batch(db: Database, batch: tuple[Piece, ...], snapshot_id: str, method
 
 _REMEDIES = {
     "42501": "grant the runbook's role SELECT on all tables (pg_read_all_data), and BYPASSRLS where row security is used",
+    "42P01": NO_DDL,
+    "42703": NO_DDL,
     "57014": "it was cancelled, or took longer than its limit: repeat with a larger one",
-    "53200": "raise max_locks_per_transaction",
 }
 
 

@@ -125,7 +125,7 @@ def make(db: Database, name: str, template: str, comment: str, options: sql.Comp
             identifier(name), identifier(template), sql.Literal(BORN_LIMIT)) + options)
         comment_on(db, name, comment)
     except DatabaseError as error:
-        raise DatabaseError(f"the database {name} could not be made: {error.message}", _REMEDIES.get(error.sqlstate, ""),
+        raise DatabaseError(f"the database {name} could not be made: {error.message}", _REMEDIES.get(error.sqlstate, error.remedy),
                             sqlstate=error.sqlstate) from None
     except BaseException:
         there = entry(db, name)
@@ -137,7 +137,6 @@ def make(db: Database, name: str, template: str, comment: str, options: sql.Comp
 _REMEDIES = {
     "42704": "create the role that owned the database first: globals.sql of the backup has it",
     "42501": "the role needs CREATEDB, and membership in the role that owns the database",
-    "53100": "free disk space on the server",
 }
 
 

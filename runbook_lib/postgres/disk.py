@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +20,7 @@ class Disk:
     """One place where the server keeps tables.
 
     Args:
-        place: "data directory" or a tablespace.
+        place: "data directory", a tablespace, or "write-ahead log" where that lies elsewhere.
         free_bytes, total_bytes: of its file system; `None` where it cannot be known from here.
         why: why it cannot be known.
     """
@@ -39,7 +39,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Disks:
-    """All places where the server keeps this database's tables."""
+    """All places where the server keeps this database's tables, and its write-ahead log."""
 
     items: tuple[Disk, ...]
 
@@ -86,16 +86,30 @@ def disk(db: Database) -> Disks:
     It is known only where the server runs on this machine and its data directory proves to be the one seen here, by the
     system identifier in it: a forwarded port or a container would show another disk.
     """
+    return Disks(tuple(_places(db, "disk_places", {})))
+
+
+def tablespace(db: Database, name: str) -> Disk:
+    """The room that is left where a new database in that tablespace would go; known under the same conditions."""
+    return next(_places(db, "disk_tablespace", {"tablespace": name}))
+
+
+def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Iterator[Disk]:
     if not _loopback(db.target):
-        return Disks((Disk("data directory", "", why=f"the server {db.target.host} is another machine"),))
+        yield Disk("data directory", "", why=f"the server {db.target.host} is another machine")
+        return
     try:
-        places = db.rows(query("disk_places"))
-        identifier = db.value("SELECT system_identifier FROM pg_control_system()")
+        places = db.rows(query(question), parameters)
+        data, identifier = (db.row(query("disk_server")) or {}).values()
     except DatabaseError as error:
-        return Disks((Disk("data directory", "", why=error.message),))
-    proven = _proven(Path(places[0]["path"]), identifier)
-    return Disks(tuple(_measured(row["place"], row["path"]) if proven else
-                       Disk(row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's") for row in places))
+        yield Disk("data directory", "", why=error.message)
+        return
+    proven = _proven(Path(data), identifier)
+    if question == "disk_places" and proven and (Path(data) / "pg_wal").is_symlink():
+        places.append({"place": "write-ahead log", "path": str(Path(data) / "pg_wal")})
+    for row in places:
+        yield _measured(row["place"], row["path"]) if proven else Disk(
+            row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's")
 
 
 def room(folder: Path | str) -> Disk:
@@ -115,12 +129,21 @@ def _measured(place: str, path: str) -> Disk:
 
 
 def _proven(data: Path, identifier: int) -> bool:
-    """Whether the data directory seen here is the server's: pg_control begins with the system identifier."""
+    """Whether the data directory seen here is the server's."""
     try:
-        with (data / "global" / "pg_control").open("rb") as file:
-            return bool(struct.unpack("=Q", file.read(8))[0] == identifier % 2**64)
+        return system_identifier(data) == identifier % 2**64
     except (OSError, struct.error):
         return False
+
+
+def system_identifier(data: Path) -> int:
+    """The system identifier of a data directory: its pg_control begins with it.
+
+    Raises:
+        OSError, struct.error: there is no such file, or it is cut.
+    """
+    with (data / "global" / "pg_control").open("rb") as file:
+        return int(struct.unpack("=Q", file.read(8))[0])
 
 
 def _loopback(target: Target) -> bool:

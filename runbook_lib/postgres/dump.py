@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.errors import DatabaseError, ToolError, UsageError
+from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
 from runbook_lib.postgres import catalog, snapshot
-from runbook_lib.postgres.backup import Backup, flush, hashes, seal
-from runbook_lib.postgres.connection import Database, Target, query, translated
+from runbook_lib.postgres.backup import Backup, File, flush, hashes, seal
+from runbook_lib.postgres.connection import NO_DDL, Database, Target, query, translated
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker
+from runbook_lib.postgres.program import MORE_LOCKS, Progress, carry_out, failures_named, remedy_of
 from runbook_lib.postgres.reading import reading
 from runbook_lib.postgres.tools import Tools, spelled
 from runbook_lib.process import run
@@ -27,7 +28,6 @@ from runbook_lib.table import size
 OnLine = Callable[[str], None] | None
 SAMPLE_BYTES = 4 * 1024 * 1024
 """How much of each of the largest tables is compressed to predict the size of a dump."""
-_MORE_LOCKS = "raise max_locks_per_transaction (it needs a restart)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Prediction:
 
 def make(target: Target, folder: Path | str, application_name: str, *, tools: Tools, jobs: int = 2, compression: str = "auto",
          columns: Mapping[str, Sequence[Sequence[str]]] | None = None, method: Method = Method.HASH, lock_timeout_s: float = 30,
-         timeout_s: float | None = None, on_line: OnLine = None) -> Backup:
+         timeout_s: float | None = None, expected_bytes: int | None = None, on_line: OnLine = None) -> Backup:
     """Dump a database, and describe what the dump has to hold.
 
     Args:
@@ -56,36 +56,43 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
         jobs: sessions of pg_dump, and sessions that read content.
         compression: "auto", "none", or as `pg_dump -Z` takes it.
         columns: further lists of columns to fingerprint, see `snapshot.take`.
-        method: how content is fingerprinted.
+        method: how content is fingerprinted; `fingerprint.method_for` chooses.
         lock_timeout_s: seconds that any statement waits for a lock.
         timeout_s: seconds that pg_dump may take; default no limit.
+        expected_bytes: how large it will be (`predicted_size`), to tell how long it still takes.
         on_line: told what is done and how far it is.
 
     Raises:
         UsageError: the folder exists, or the tools cannot do it; nothing was touched.
-        ToolError, DatabaseError: it failed. The folder then has no manifest and is no backup.
+        RunbookError: it failed: ToolError, DatabaseError, or a file could not be written. The folder is removed again.
     """
     folder, compression = Path(folder), tools.compression(compression)
     ticker = Ticker(on_line)
     seconds: dict[str, float] = {}
-    with snapshot.exported(target, application_name, lock_timeout_s=lock_timeout_s) as at:
+    with ExitStack() as instant:
+        at = instant.enter_context(snapshot.exported(target, application_name, lock_timeout_s=lock_timeout_s))
+        _require_fit(at.db, tools)
         _require_locks(at.db, ticker)
-        _create(folder)
-        before = _describe(at.db, folder, lock_timeout_s)
-        with _timed(seconds, "dump"):
-            _pg_dump(target, folder, application_name, tools, jobs, compression, at.id, lock_timeout_s, timeout_s, ticker, len(before))
-        with _timed(seconds, "content"):
-            shot = snapshot.take(target, application_name, jobs=jobs, columns=columns, at=at, method=method,
-                                 lock_timeout_s=lock_timeout_s, on_progress=on_line)
-    _require_unchanged(target, application_name, before)
-    with _timed(seconds, "schema and globals"):
-        _schema(folder, tools)
-        missing = _globals(target, folder, application_name, tools)
-    with _timed(seconds, "hashes"):
-        files = hashes(folder, jobs)
-    ticker(f"backup in {folder} finished", last=True)
-    return seal(Backup(folder, str(target), application_name, datetime.now(UTC).isoformat(timespec="seconds"), tools.version,
-                       compression, jobs, shot, missing, files, {step: round(took, 3) for step, took in seconds.items()}, ""))
+        create_folder(folder)
+        with _removed_where_it_fails(folder):
+            before = _describe(at.db, folder, lock_timeout_s)
+            with _timed(seconds, "dump"):
+                progress = Progress(ticker, "dumped", len(before), lambda: _written(folder), expected_bytes)
+                _pg_dump(target, folder, application_name, tools, jobs, compression, at.id, lock_timeout_s, timeout_s, progress)
+            with _timed(seconds, "content"):
+                shot = snapshot.take(target, application_name, jobs=jobs, columns=columns, at=at, method=method,
+                                     lock_timeout_s=lock_timeout_s, on_progress=on_line)
+            instant.close()
+            require_unchanged(target, application_name, before)
+            with _timed(seconds, "schema and globals"):
+                _schema(folder, tools)
+                missing = _globals(target, folder, application_name, tools)
+            with _timed(seconds, "hashes"):
+                files = hashes(folder, jobs)
+                _require_whole(folder, tools, files)
+            ticker(f"backup in {folder} finished", last=True)
+            return seal(Backup(folder, str(target), application_name, datetime.now(UTC).isoformat(timespec="seconds"), tools.version,
+                               compression, jobs, shot, missing, files, {step: round(took, 3) for step, took in seconds.items()}, ""))
 
 
 def predicted_size(db: Database, past: Backup | None = None) -> Prediction:
@@ -137,29 +144,62 @@ def _require_locks(db: Database, ticker: Ticker) -> None:
     row = db.row(query("dump_locks")) or {}
     said = f"the dump locks {row['needed']} tables, the server's lock table is made for {row['available']} locks"
     if row["needed"] > 2 * row["available"]:
-        raise UsageError(said, _MORE_LOCKS)
+        raise UsageError(said, MORE_LOCKS)
     if row["needed"] > row["available"]:
         ticker(f"warning: {said}", last=True)
 
 
-def _create(folder: Path) -> None:
+def _require_fit(db: Database, tools: Tools) -> None:
+    server = db.server_version // 10000
+    if tools.major < server:
+        raise UsageError(f"pg_dump {tools.version} in {tools.folder} cannot dump a server of version {server}",
+                         f"name tools of version {server} in `database: tools:`")
+
+
+def create_folder(folder: Path) -> None:
+    """A new folder that only its owner may look into.
+
+    Raises:
+        UsageError: its name is taken, or it cannot be made.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        raise UsageError(f"{folder} exists already; a backup is never overwritten", "choose another folder") from None
+        raise UsageError(f"{folder} exists already; what was saved is never overwritten", "choose another folder") from None
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}", "choose a folder that can be written") from None
+
+
+@contextmanager
+def _removed_where_it_fails(folder: Path) -> Iterator[None]:
+    """Remove the folder that was begun: it is no backup, and may be what fills the disk."""
+    try:
+        yield
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        said = error.strerror or type(error).__name__
+        raise RunbookError(f"the backup failed, {folder} is no backup: {said}, while writing {Path(error.filename or folder).name}",
+                           remedy_of(said) or "correct it and repeat") from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _written(folder: Path) -> int:
+    """Bytes that pg_dump has written so far; it makes its folder first."""
+    return sum(path.stat().st_size for path in (folder / "dump").glob("*"))
 
 
 def _describe(db: Database, folder: Path, lock_timeout_s: float) -> dict[str, int]:
     """Write the schema and the database's own facts as of the instant; which file holds the rows of each table."""
     _write(folder / "catalog.json", catalog.read(db, lock_timeout_s=lock_timeout_s).as_dict())
     _write(folder / "database.json", db.row(query("dump_database")) or {})
-    return _row_files(db)
+    return row_files(db)
 
 
-def _row_files(db: Database) -> dict[str, int]:
+def row_files(db: Database) -> dict[str, int]:
+    """Which file holds the rows of each table, for `require_unchanged`."""
     return {row["name"]: row["file"] for row in db.rows(query("dump_files"))}
 
 
@@ -169,50 +209,38 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _pg_dump(target: Target, folder: Path, application_name: str, tools: Tools, jobs: int, compression: str, snapshot_id: str,
-             lock_timeout_s: float, timeout_s: float | None, ticker: Ticker, tables: int) -> None:
+             lock_timeout_s: float, timeout_s: float | None, progress: Progress) -> None:
     command = [tools.path("pg_dump"), "-Fd", "-j", str(jobs), "-Z", spelled(compression, tools.major), "--verbose", "--no-password",
                f"--snapshot={snapshot_id}", f"--lock-wait-timeout={round(lock_timeout_s * 1000)}", "-f", str(folder / "dump")]
-    with failures_named("pg_dump", f"{folder} is no backup"):
-        run(command, env=target.environment(application_name), timeout_s=timeout_s,
-            on_line=progress(ticker, "dumped", tables), remedy="remove the folder and repeat")
+    carry_out(command, target.environment(application_name), f"{folder} is no backup", timeout_s=timeout_s, progress=progress,
+              remedy="correct it and repeat")
+    if not (folder / "dump" / "toc.dat").is_file():
+        raise ToolError(f"pg_dump ended well and wrote no table of contents, {folder} is no backup", f"is {tools.path('pg_dump')} PostgreSQL's own?")
     flush(folder)
 
 
-def progress(ticker: Ticker, done: str, tables: int) -> Callable[[str], None]:
-    """Count the tables that pg_dump or pg_restore report as finished, and pass their warnings on."""
-    count = 0
-
-    def on_line(line: str) -> None:
-        nonlocal count
-        if re.search(r"(finished item \d+|dumping contents of|processing data for) table", line, re.IGNORECASE):
-            count += "launching" not in line
-            ticker(f"{done} {min(count, tables)} of {tables} tables")
-        elif re.search(r"\b(error|warning):", line):
-            ticker(line, last=True)
-
-    return on_line
+def _require_whole(folder: Path, tools: Tools, files: Mapping[str, File]) -> None:
+    """Every table of the dump's own table of contents has its file: an empty one would restore as an empty table."""
+    done = run([tools.path("pg_restore"), "--list", str(folder / "dump")], timeout_s=600, keep_lines=1_000_000)
+    there = {name.removeprefix("dump/").split(".")[0] for name, file in files.items() if file.bytes}
+    lacking = [line for line in done.output.splitlines() if " TABLE DATA " in line and line.split(";")[0] not in there]
+    if lacking:
+        raise ToolError(f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}",
+                        "look at the disk, and repeat")
 
 
-@contextmanager
-def failures_named(program: str, state: str) -> Iterator[None]:
-    """Turn a failed program into an error that quotes its own error lines and says what is now true."""
-    try:
-        yield
-    except ToolError as error:
-        lines = [line.strip() for line in error.output.splitlines() if re.search(r"(?i)\b(error|fatal|panic):", line)]
-        said = "; ".join(dict.fromkeys(lines[:5])) or error.message
-        remedy = _MORE_LOCKS if "out of shared memory" in said else error.remedy
-        raise ToolError(f"{program} failed, {state}: {said}", remedy, status=error.status, output=error.output) from None
+def require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
+    """Refuse what was read, where a table's rows moved to another file meanwhile: then it may have looked empty.
 
-
-def _require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
+    Raises:
+        DatabaseError: tables were dropped, truncated or rewritten.
+    """
     with Database(target, application_name, statement_timeout="60s") as db:
-        after = _row_files(db)
+        after = row_files(db)
     changed = sorted(name for name, file in before.items() if after.get(name) != file)
     if changed:
         raise DatabaseError(f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
-                            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup",
-                            "keep DDL, TRUNCATE and VACUUM FULL away and repeat")
+                            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup", NO_DDL)
 
 
 def _schema(folder: Path, tools: Tools) -> None:
@@ -228,11 +256,15 @@ def _globals(target: Target, folder: Path, application_name: str, tools: Tools) 
     path = folder / "globals.sql"
     path.touch(0o600)
     command = [tools.path("pg_dumpall"), "--globals-only", "--no-role-passwords", "--no-password", f"--database={target.database}", "-f", str(path)]
-    done = run(command, env=target.environment(application_name, statement_timeout="60s"), check=False, timeout_s=120)
-    if done.status == 0:
-        return ""
-    path.unlink()
-    return next((line for line in done.output.splitlines() if "error:" in line), f"pg_dumpall ended with status {done.status}")
+    try:
+        with failures_named("pg_dumpall", f"{folder} is no backup"):
+            run(command, env=target.environment(application_name, statement_timeout="60s"), timeout_s=120)
+    except ToolError as error:
+        if error.remedy or error.status is None:  # its cause is known, and is no missing right
+            raise
+        path.unlink()
+        return error.message.partition(" is no backup: ")[2]
+    return ""
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
-from runbook_lib.errors import GateError
+from runbook_lib.errors import DatabaseError, GateError
 from runbook_lib.postgres.activity import Session, everyone, named
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.table import Table
@@ -61,16 +61,25 @@ class Blockers:
         pids = dict.fromkeys(pid for wait in self.waits for pid in wait.blocked_by if pid not in waiting)
         return tuple(self.sessions[pid] for pid in pids if pid in self.sessions)
 
-    def victims_of(self, pid: int) -> tuple[Wait, ...]:
-        """Those who wait for `pid`, directly or through others."""
-        found: dict[int, Wait] = {}
-        todo = [pid]
+    def freed_by(self, pids: Collection[int]) -> tuple[Wait, ...]:
+        """Those who would go on if `pids` were gone: each of those in their way is one of these, or would be freed itself.
+
+        Who waits for somebody else as well is not among them, and nor is who wants an advisory lock: that one was asked for.
+        """
+        gone, free = set(pids), dict[int, Wait]()
+        todo = [wait for wait in self.waits if wait.on != "advisory" and not wait.by_prepared_transaction and wait.session.pid not in gone]
+        while new := [wait for wait in todo if wait.session.pid not in free and wait.blocked_by and gone.issuperset(wait.blocked_by)]:
+            free |= {wait.session.pid: wait for wait in new}
+            gone |= free.keys()
+        return tuple(free.values())
+
+    def in_the_way_of(self, pids: Collection[int]) -> set[int]:
+        """The sessions for which `pids` wait, directly or through others."""
+        found, todo = set[int](), set(pids)
         while todo:
-            blocker = todo.pop()
-            new = [wait for wait in self.waits if blocker in wait.blocked_by and wait.session.pid not in found]
-            found |= {wait.session.pid: wait for wait in new}
-            todo += [wait.session.pid for wait in new]
-        return tuple(found.values())
+            todo = {pid for wait in self.waits if wait.session.pid in todo for pid in wait.blocked_by} - found
+            found |= todo
+        return found
 
     def tree(self) -> tuple[str, ...]:
         """The same as indented lines, from those in the way down to those who wait."""
@@ -106,6 +115,8 @@ class Blockers:
 def blockers(db: Database) -> Blockers:
     """Who waits for a lock in this database, and who is in the way, as `pg_blocking_pids` has it."""
     rows = db.rows(query("activity_blockers"))
+    if not rows:
+        return Blockers((), {})
     there = {one.pid: one for one in everyone(db)}
     waits = tuple(Wait(there[row["pid"]], tuple(row["blocked_by"]), row["mode"], row["relation"] or row["lock_type"], row["waiting_s"],
                        row["by_prepared_transaction"]) for row in rows if row["pid"] in there and there[row["pid"]].database == db.target.database)
@@ -124,30 +135,57 @@ class Cancelled:
 def cancel(db: Database, application_name_prefix: str, wait_s: float = 2.0) -> Cancelled:
     """Stop what sessions of ours do: cancel their statement, and end those that are still at work after `wait_s` seconds.
 
-    Touches only sessions in this database whose application name is the prefix or goes on with "/" after it.
+    Touches only sessions in this database whose application name is the prefix or goes on with "/" after it. A statement
+    that is begun after the first was cancelled is left its time: it is how the client puts things away.
 
     Raises:
         DatabaseError: this role may not stop one of them.
     """
-    working = _ours(db, application_name_prefix)
-    _signal(db, "pg_cancel_backend", working)
-    deadline = time.monotonic() + wait_s
-    while (left := _ours(db, application_name_prefix)) and time.monotonic() < deadline:
+    working = left = _ours(db, application_name_prefix)
+    begun, deadline = db.value("SELECT clock_timestamp()"), time.monotonic() + wait_s
+    while left and time.monotonic() < deadline:
+        _signal(db, "pg_cancel_backend", left, begun)
         time.sleep(0.02)
-        _signal(db, "pg_cancel_backend", [one for one in left if one.state == "active"])
+        left = _ours(db, application_name_prefix)
     _signal(db, "pg_terminate_backend", left)
-    return Cancelled(tuple(one.pid for one in working if one not in left), tuple(one.pid for one in left))
+    ended = tuple(one.pid for one in left)
+    return Cancelled(tuple(one.pid for one in working if one.pid not in ended), ended)
+
+
+def end(db: Database, session: Session, grace_s: float = 1.0) -> str:
+    """End what one session of others does: cancel its statement, and where its transaction is still open after `grace_s` seconds, end the session.
+
+    Returns:
+        "cancelled" where its statement was cancelled and its transaction has failed, "ended" where the session is gone.
+
+    Raises:
+        DatabaseError: this role may not, or the server did not do it.
+    """
+    for function, done in (("pg_cancel_backend", "cancelled"), ("pg_terminate_backend", "ended")):
+        _signal(db, function, [session])
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline:
+            left = [one for one in everyone(db) if one.pid == session.pid and one.working]
+            if all(one.state == "idle in transaction (aborted)" for one in left):  # it holds no lock any more
+                return done
+            time.sleep(0.02)
+    raise DatabaseError(f"{session} was told to end, and has not", "it may be in the middle of a rollback: look again; else stop its client")
 
 
 def _ours(db: Database, prefix: str) -> list[Session]:
     return [one for one in everyone(db) if one.database == db.target.database and one.working and named(one.application, prefix)]
 
 
-def _signal(db: Database, function: str, found: list[Session]) -> None:
-    """Signal sessions that are still what they were: a number is used again."""
+def _signal(db: Database, function: str, found: list[Session], begun: datetime | None = None) -> None:
+    """Signal sessions that are still those that were seen: a number is used again, by one that has been connected for less long.
+
+    Args:
+        begun: only where the statement was begun before that.
+    """
     for one in found:
-        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s AND datname = current_database()",
-                   [one.pid, one.application])
+        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s"
+                   " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s AND (%s::timestamptz IS NULL OR query_start <= %s)",
+                   [one.pid, one.application, one.connected_s or 0.0, begun, begun])
 
 
 @contextmanager
@@ -159,7 +197,8 @@ def advisory_lock(db: Database, key: str = "runbook") -> Iterator[None]:
     """
     number = db.value("SELECT hashtext(%s)", [key])
     if not db.value("SELECT pg_try_advisory_lock(%s, %s)", [RUNBOOK, number]):
-        raise GateError(f"another run works on {db.target.database}: {_holder(db, number)}", "wait until it has ended, or end it, then repeat")
+        who = holder(db, key) or "it has just ended"
+        raise GateError(f"another run works on {db.target.database}: {who}", "wait until it has ended, or end it, then repeat")
     try:
         yield
     finally:
@@ -167,10 +206,15 @@ def advisory_lock(db: Database, key: str = "runbook") -> Iterator[None]:
             db.execute("SELECT pg_advisory_unlock(%s, %s)", [RUNBOOK, number])
 
 
-def _holder(db: Database, number: int) -> str:
-    held = (row for row in db.rows(query("activity_lock_holder")) if row["class"] == RUNBOOK and row["key"] == number % 2**32)
-    found = next(held, None)
-    if not found:
-        return "it has just ended"
-    who = f"session {found['pid']}, application “{found['application']}” from {found['client']}"
-    return f"{who}, connected since {found['since'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def holder(db: Database, key: str | int = "runbook") -> str:
+    """Who holds an advisory lock, from where, since when; empty where nobody does.
+
+    Args:
+        key: the name of one of ours, in whichever database it is held; or the number of somebody else's, in this database.
+    """
+    wanted = (RUNBOOK, db.value("SELECT hashtext(%s)", [key]) % 2**32, 2) if isinstance(key, str) else (key >> 32, key % 2**32, 1)
+    for row in db.rows(query("activity_lock_holder")):
+        if (row["class"], row["key"], row["numbers"]) == wanted and (isinstance(key, str) or row["database"] == db.target.database):
+            since = f", connected since {row['since'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if row["since"] else ""
+            return f"session {row['pid']}, application “{row['application'] or 'unnamed'}” from {row['client']}{since}"
+    return ""

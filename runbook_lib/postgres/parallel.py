@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from runbook_lib.postgres.connection import Database, Target
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+EVERY_S = 1.0
+"""Seconds between two lines that tell how far something is; in long work they become rarer."""
 
 
 def each(target: Target, application_name: str, jobs: int, units: Iterable[Unit], work: Callable[[Database, Unit], Result],
@@ -66,7 +68,7 @@ def _cancel(sessions: list[Database], futures: list[Future[None]]) -> None:
 
 
 class Ticker:
-    """Passes on at most one line a second, and always the last.
+    """Passes on at most one line a second, fewer the longer it takes, and always the last.
 
     Args:
         on_line: where lines go; `None` for nowhere.
@@ -81,6 +83,25 @@ class Ticker:
         """Say `line` with the seconds since the start."""
         now = time.monotonic()
         with self._lock:
-            if self._on_line and (last or now - self._last >= 1):
+            pause = max(EVERY_S, min(30, (now - self._started) / 30))
+            if self._on_line and (last or now - self._last >= pause):
                 self._last = now
                 self._on_line(f"{line} ({now - self._started:.0f} s)")
+
+
+@contextmanager
+def again_and_again(say: Callable[[], None]) -> Iterator[None]:
+    """Call `say` about every second, in a thread, while the context is open."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(EVERY_S):
+            say()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(EVERY_S)

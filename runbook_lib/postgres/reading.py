@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, query, translated
+from runbook_lib.postgres.connection import LOST, Database, query, translated
 
 PINNED = {
     "search_path": "",  # every name comes out qualified
@@ -57,8 +57,15 @@ def _begin(db: Database, fresh: bool, snapshot_id: str, limits: dict[str, str]) 
     if fresh:
         db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     if snapshot_id:
-        db.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)))
+        _join(db, snapshot_id)
     pin(db, PINNED | limits | ({"transaction_timeout": "0"} if db.server_version >= 170000 else {}))
+
+
+def _join(db: Database, snapshot_id: str) -> None:
+    try:
+        db.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)))
+    except DatabaseError as error:
+        raise DatabaseError(error.message, error.remedy or LOST, sqlstate=error.sqlstate) from None
 
 
 def _locked(db: Database, error: DatabaseError) -> DatabaseError:

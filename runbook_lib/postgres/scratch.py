@@ -7,13 +7,13 @@ and by the connection limit that it was born with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runbook_lib.errors import UsageError
+from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.postgres import databases
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.table import Table
@@ -74,22 +74,34 @@ class Leftovers:
 
 
 @contextmanager
-def reserved(server: Target, purpose: str, application_name: str) -> Iterator[Place]:
+def reserved(server: Target, purpose: str, application_name: str, on_line: Callable[[str], None] | None = None) -> Iterator[Place]:
     """A name and a mark for a scratch database that the caller makes; dropped at the end, whatever happened.
+
+    What killed processes left behind is dropped first.
 
     Args:
         server: any database of the server.
         purpose: one word that becomes part of the name.
+        on_line: told what was dropped.
     """
     with databases.maintenance(server, application_name, lock_timeout="30s", statement_timeout="5min") as admin:
+        clear(admin, on_line)
         now = datetime.now(UTC)
         place = Place(server.named(f"{PREFIX}{purpose}_{now:%Y%m%d_%H%M%S_%f}"),
                       f"{databases.SCRATCH}made by {application_name} at {now:%Y-%m-%d %H:%M:%S} UTC, {databases.signature(admin)}")
         try:
             yield place
-        finally:
-            if databases.entry(admin, place.target.database):
-                drop(admin, place.target.database)
+        except BaseException:
+            with suppress(DatabaseError):  # the error that is under way tells more, and the next one clears it
+                _drop(server, place.target.database, application_name)
+            raise
+        _drop(server, place.target.database, application_name)
+
+
+def _drop(server: Target, name: str, application_name: str) -> None:
+    """Drop it by a new session: what happened meanwhile may have ended the other."""
+    with databases.maintenance(server, application_name, lock_timeout="30s", statement_timeout="5min") as admin:
+        drop(admin, name)
 
 
 @contextmanager
@@ -132,6 +144,18 @@ def leftovers(db: Database) -> Leftovers:
     """Scratch databases of which the session that made them is gone, and which can be dropped."""
     return Leftovers(tuple(Leftover(one.name, one.bytes, one.comment or "never said: it was killed") for one in databases.entries(db).values()
                            if _ours(one) and not one.maker_alive))
+
+
+def clear(admin: Database, on_line: Callable[[str], None] | None = None) -> None:
+    """Drop what killed processes left behind, and say so; one that this role may not drop is named and left."""
+    for left in leftovers(admin):
+        try:
+            drop(admin, left.name)
+            said = f"dropped {left.name}, left behind by a process that was killed"
+        except DatabaseError as error:
+            said = f"warning: {left.name}, left behind by a process that was killed, could not be dropped: {error.message}"
+        if on_line:
+            on_line(said)
 
 
 def _ours(one: databases.Entry) -> bool:

@@ -225,7 +225,7 @@ def _excluded(row: Mapping[str, Any]) -> str:
 
 
 def _relation(row: Mapping[str, Any], wanted: Sequence[Sequence[str]]) -> content.Relation:
-    columns = [Column(name, kind) for name, kind in zip(row["columns"], row["types"])]
+    columns = [Column(name, kind, tuple(labels)) for name, kind, labels in zip(row["columns"], row["types"], row["labels"])]
     return content.Relation(row["name"], row["heap_bytes"], row["toast_bytes"], row["by_blocks"], content.lists(columns, wanted))
 
 

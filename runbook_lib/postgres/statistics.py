@@ -24,7 +24,7 @@ class Statistics:
             sequential_scans, index_scans, inserted, updated, deleted, …; all row counts are estimates.
         indexes: name → table, bytes, scans, valid, unique.
         database: blocks_from_cache, blocks_read, temporary_files, temporary_bytes, deadlocks, commits, rollbacks, bytes,
-            max_connections, connections, counted_since, …
+            max_connections, connections, counted_since, started (the server), lsn, …
         connections: application, state, connections.
         statements: the twenty that took most time (id, calls, total_ms, mean_ms, max_ms, rows, statement without its
             constants); `None` where pg_stat_statements is not available.

@@ -23,6 +23,7 @@ from runbook_lib.table import Table
 
 _NOTE = "runbook: failed database, was {live} until {time} UTC; oid {oid}, replaced by the restored database with oid {restored}; {by}"
 _WAS = "; its comment was: "
+_PUT_ASIDE = re.compile(r"runbook: failed database, was (.*) until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC; oid ")
 _NUMBERS = re.compile(r"runbook: failed database, .*; oid (\d+), replaced by the restored database with oid (\d+);")
 
 
@@ -166,6 +167,36 @@ def swap(server: Target, live_name: str, restored_name: str, failed_name: str, a
         for name in (live_name, failed_name):
             _open(db, name, True)
         return _result(db, names, len(ended), time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class PutAside:
+    """A failed database that a swap keeps.
+
+    Args:
+        live: the name that it had.
+        since: when it was replaced, UTC.
+        obstacle: why it must not be dropped; empty where nothing speaks against it.
+    """
+
+    name: str
+    live: str
+    since: datetime
+    obstacle: str
+
+
+def put_aside(db: Database) -> tuple[PutAside, ...]:
+    """The failed databases that swaps have kept on this server: known by name, number and note."""
+    there = databases.entries(db)
+    held = {row["database"]: row["what"] for row in db.rows(query("swap_holders"))}
+    found = []
+    for one in there.values():
+        numbers, note = _numbers(one), _PUT_ASIDE.match(one.comment)
+        if numbers and note and numbers[0] == one.oid and one.name != note[1]:
+            live = there.get(note[1])
+            obstacle = "" if live and live.open else f"there is no database {note[1]} in use in its place"
+            found.append(PutAside(one.name, note[1], datetime.fromisoformat(f"{note[2]}+00:00"), obstacle or held.get(one.name, "")))
+    return tuple(found)
 
 
 def reopen(server: Target, live_name: str, restored_name: str, failed_name: str, application_name: str) -> State:

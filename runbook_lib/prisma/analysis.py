@@ -10,6 +10,7 @@ from runbook_lib.prisma import commands, object_commands, queries, table_command
 from runbook_lib.prisma.effect import Draft, Effect
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.names import join, listed
+from runbook_lib.prisma.versions import newer
 
 _HANDLERS: dict[type[ast.Node], Callable[[Draft, ast.Node], None]] = {
     ast.CreateStmt: table_commands.create_table, ast.AlterTableStmt: table_commands.alter_table,
@@ -84,6 +85,8 @@ def effect(node: ast.Node, sql: str, known: Known) -> Effect:
             draft.kind, draft.unclear = _UNCLEAR[type(node)]
         elif type(node) not in _NOTHING:
             draft.unclear = f"{draft.kind} is not known here"
+    for what, major in newer(node, known.server_major).items():
+        draft.remark("refused-by-server", what=what, because=f"it came with PostgreSQL {major}, and this is {known.server_major}")
     if draft.unclear:
         draft.remark("not-understood", because=draft.unclear)
     return draft.done()

@@ -26,11 +26,13 @@ from runbook_lib.process import Completed, run
 from runbook_lib.redact import remember
 from runbook_lib.table import Table
 
-__all__ = ["Deployed", "Difference", "MigrationFailed", "PrismaFailed", "Pulled", "Side", "Status", "db_pull", "deploy", "diff", "drift",
+__all__ = ["ADVISORY_LOCK", "Deployed", "Difference", "MigrationFailed", "PrismaFailed", "Pulled", "Side", "Status", "db_pull", "deploy", "diff", "drift",
            "format", "generate", "resolve", "same_files", "same_target", "status", "validate", "version"]
 
+ADVISORY_LOCK = 72707369
+"""The number of the advisory lock that Prisma's schema engine takes while it migrates (prisma-engines, `advisory_lock`)."""
 _APPLIED = re.compile(r"^\s*└─ (.+)/\s*$", re.MULTILINE)
-_UNKNOWN_END = ("the server may still be running it, and may commit: look for the holder of advisory lock 72707369 before you resolve anything "
+_UNKNOWN_END = (f"the server may still be running it, and may commit: look for the holder of advisory lock {ADVISORY_LOCK} before you resolve anything "
                 "(95_troubleshoot tells failed from still running)")
 
 
@@ -226,15 +228,18 @@ def db_pull(project: Project, url: str) -> Pulled:
     return Pulled(after, tuple(schemafile.difference(before, after)), done.seconds)
 
 
-def diff(project: Project, url: str, from_: Side, to: Side) -> Difference:
+def diff(project: Project, url: str, from_: Side, to: Side, schema: Path | None = None) -> Difference:
     """The SQL that leads from one side to the other, by `prisma migrate diff`. It changes nothing.
+
+    Args:
+        schema: the schema file that is compared, where it is not the project's.
 
     Raises:
         PrismaFailed: it failed.
     """
     with tempfile.TemporaryDirectory(prefix="runbook-diff-") as folder:
         path = Path(folder) / "difference.sql"
-        sides = [*_side(project, "from", from_), *_side(project, "to", to)]
+        sides = [*_side(project, "from", from_, schema), *_side(project, "to", to, schema)]
         done = call(project, url, "migrate", "diff", *sides, "--script", "--exit-code", "--output", str(path))
         if done.status not in (0, 2):
             raise output.failure("prisma migrate diff", done.output, done.status)
@@ -265,9 +270,10 @@ def _schema(project: Project) -> list[str]:
     return [*(["--config", str(project.config)] if project.config else []), "--schema", str(project.schema)]
 
 
-def _side(project: Project, direction: str, side: Side) -> list[str]:
+def _side(project: Project, direction: str, side: Side, schema: Path | None) -> list[str]:
     """The options of `migrate diff`; up to Prisma 6 they had other names."""
     old = {Side.DATABASE: "schema-datasource", Side.SCHEMA: "schema-datamodel"}
     name = old.get(side, side.value) if project.major < 7 else side.value
-    takes = {Side.SCHEMA: project.schema, Side.MIGRATIONS: project.migrations} | ({Side.DATABASE: project.schema} if project.major < 7 else {})
+    takes = {Side.SCHEMA: schema or project.schema, Side.MIGRATIONS: project.migrations}
+    takes |= {Side.DATABASE: project.schema} if project.major < 7 else {}
     return [f"--{direction}-{name}", *([str(takes[side])] if side in takes else [])]

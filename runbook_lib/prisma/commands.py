@@ -48,7 +48,7 @@ def vacuum(draft: Draft, node: ast.VacuumStmt) -> None:
     draft.alone = draft.kind if node.is_vacuumcmd else ""
     for item in node.rels or ():
         name = relation(item.relation, draft.schema)
-        draft.lock(name, LockMode.ACCESS_EXCLUSIVE if full else BY_NODE["VacuumStmt"])
+        draft.lock_tree(name, LockMode.ACCESS_EXCLUSIVE if full else BY_NODE["VacuumStmt"])
         draft.scan(name)
         if full:
             draft.rewrite(name)
@@ -79,10 +79,17 @@ def reindex(draft: Draft, node: ast.ReindexStmt) -> None:
         return
     name = relation(node.relation, draft.schema)
     table = draft.known.table_of(name) or name if kind == "INDEX" else name
+    if draft.known.is_partitioned(table):
+        draft.alone = draft.kind
     if kind == "INDEX":
         draft.lock(name, mode if concurrent else LockMode.ACCESS_EXCLUSIVE, "index")
+        draft.reindex(name)
+    else:
+        draft.reindex_all(table)
     if kind != "INDEX" or table != name:
         draft.lock(table, mode)
+        for below in draft.known.tree(table)[1:]:
+            draft.lock(below, BY_NODE["ReindexStmt"] if kind == "TABLE" else mode)  # to find the partitions, CONCURRENTLY too
         draft.scan(table)
     if not concurrent:
         draft.remark("index-blocks-writes", table, safer.reindex_concurrently(kind, name), name=f"the indexes of {short(table)} anew"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import Any
 
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import LockMode
-from runbook_lib.prisma.names import join, parts, short
+from runbook_lib.prisma.names import generated, join, parts, quote, schema_of, short
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Effect:
         changes: of the catalogue.
         rows: that it changes.
         remarks: what there is to say about it.
-        rewrites, scans: tables that it writes anew, and that it reads from end to end.
+        rewrites, reindexes, scans: tables and indexes that it writes anew, and tables that it reads from end to end.
         transaction: "begin", "commit", "rollback" or "savepoint" for a statement that controls one.
         alone: the command, where it cannot run inside a transaction block.
         unclear: why it cannot be told what else it does; empty where it can.
@@ -103,6 +104,7 @@ class Effect:
     rows: tuple[RowChange, ...] = ()
     remarks: tuple[Remark, ...] = ()
     rewrites: tuple[str, ...] = ()
+    reindexes: tuple[str, ...] = ()
     scans: tuple[str, ...] = ()
     transaction: str = ""
     alone: str = ""
@@ -121,8 +123,8 @@ class Effect:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"kind": self.kind, "locks": [lock.as_dict() for lock in self.locks], "changes": [c.as_dict() for c in self.changes],
-                "rows": [asdict(change) for change in self.rows], "rewrites": list(self.rewrites), "scans": list(self.scans),
-                "transaction": self.transaction, "runs_alone": self.alone, "unclear": self.unclear}
+                "rows": [asdict(change) for change in self.rows], "rewrites": list(self.rewrites), "reindexes": list(self.reindexes),
+                "scans": list(self.scans), "transaction": self.transaction, "runs_alone": self.alone, "unclear": self.unclear}
 
 
 @dataclass
@@ -143,6 +145,7 @@ class Draft:
     _rows: dict[RowChange, None] = field(default_factory=dict)
     _remarks: list[Remark] = field(default_factory=list)
     _rewrites: dict[str, None] = field(default_factory=dict)
+    _reindexes: dict[str, None] = field(default_factory=dict)
     _scans: dict[str, None] = field(default_factory=dict)
 
     @property
@@ -188,6 +191,19 @@ class Draft:
             self._changes[Change(kind, after, "added")] = None
             self.known.rename(kind, before, after)
 
+    def add_index_below(self, index: str, table: str, columns: Iterable[str], suffix: str) -> str:
+        """It gives a partition its part of the parent's index, under a name that is free; where an index is there already, that is taken."""
+        columns = tuple(columns)
+        quoted = tuple(map(quote, columns))
+        for own in self.known.indexes_of(table):
+            if self.known.columns_of(own) == quoted and "part_of" not in (self.known.indexes.get(own) or {}) and suffix == "idx":
+                self.changed("index", own, "part_of")
+                return own
+        names = (join(schema_of(table), generated(table, columns, f"{suffix}{number or ''}")) for number in count())
+        own = next(name for name in names if self.known.indexes.get(name) is None)
+        self.added("index", own, table=table, definition=f"({', '.join(quoted)})", part_of=index)
+        return own
+
     def _each(self, kind: str, name: str) -> list[str]:
         """A column or constraint on its table and on every table below it; other objects as they are."""
         if kind not in ("column", "constraint"):
@@ -199,17 +215,27 @@ class Draft:
         """It changes rows."""
         self._rows[RowChange(table, action, columns)] = None
 
-    def rewrite(self, table: str) -> None:
-        """It writes the whole table anew; one that a statement before made is no matter."""
-        for name in self.known.tree(table):
-            if not self.known.is_new(name) and not self.known.is_partitioned(name):
-                self._rewrites[name] = None
+    def rewrite(self, table: str, *, indexes: bool = True) -> None:
+        """It writes the whole table anew, and all its indexes or none; one that a statement before made is no matter."""
+        self._rewrites |= dict.fromkeys(self._files(table))
+        if indexes:
+            self.reindex_all(table)
+
+    def reindex_all(self, table: str) -> None:
+        """It writes all indexes of the table anew."""
+        self.reindex(*(index for name in self._files(table) for index in self.known.indexes_of(name)))
+
+    def reindex(self, *indexes: str) -> None:
+        """It writes indexes anew; those that it makes itself are none."""
+        self._reindexes |= dict.fromkeys(index for index in indexes if Change("index", index, "added") not in self._changes)
 
     def scan(self, table: str) -> None:
         """It reads the whole table; one that a statement before made is no matter."""
-        for name in self.known.tree(table):
-            if not self.known.is_new(name):
-                self._scans[name] = None
+        self._scans |= dict.fromkeys(self._files(table))
+
+    def _files(self, table: str) -> list[str]:
+        """The table and those below it that hold rows, as far as they were there before."""
+        return [name for name in self.known.tree(table) if not self.known.is_new(name) and not self.known.is_partitioned(name)]
 
     def remark(self, rule: str, relation: str = "", safer: str = "", **values: Any) -> None:
         """There is something to say: `values` fill the sentence of `rules.RULES[rule]`."""
@@ -222,10 +248,11 @@ class Draft:
         self._changes |= dict.fromkeys(other.changes)
         self._rows |= dict.fromkeys(other.rows)
         self._rewrites |= dict.fromkeys(other.rewrites)
+        self._reindexes |= dict.fromkeys(other.reindexes)
         self._scans |= dict.fromkeys(other.scans)
         self._remarks += other.remarks
 
     def done(self) -> Effect:
         """The effect."""
         return Effect(self.kind, tuple(self._locks.values()), tuple(self._changes), tuple(self._rows), tuple(self._remarks),
-                      tuple(self._rewrites), tuple(self._scans), self.transaction, self.alone, self.unclear)
+                      tuple(self._rewrites), tuple(self._reindexes), tuple(self._scans), self.transaction, self.alone, self.unclear)

@@ -75,10 +75,12 @@ class Known:
         catalog: kind → qualified name → properties, as `runbook_lib.postgres.catalog.Catalog.objects` has it; None where
             there is none: then nothing is taken for missing.
         schema: where unqualified names live.
+        server_major: the server's major version: a few commands lock otherwise, or are not there, before another.
     """
 
-    def __init__(self, catalog: Mapping[str, Mapping[str, Properties]] | None = None, schema: str = "public") -> None:
+    def __init__(self, catalog: Mapping[str, Mapping[str, Properties]] | None = None, schema: str = "public", server_major: int = 18) -> None:
         self.schema = self.default_schema = schema
+        self.server_major = server_major
         self.certain = True
         """Whether what is read now is sure to be run: False within a DO block, whose tables are never taken for new."""
         self.complete = catalog is not None
@@ -236,10 +238,28 @@ class Known:
         """The other tables that this one refers to."""
         return tuple(dict.fromkeys(key.references for key in self.foreign_keys().values() if key.table == table != key.references))
 
+    def proves_not_null(self, table: str, column: str) -> bool:
+        """Whether a validated check of the table says that the column is not NULL."""
+        found = self.constraints.of(*{table, self.original(table)})
+        return any(value.get("definition") == f"CHECK (({column} IS NOT NULL))" and value.get("validated") for _, value in found)
+
+    def indexes_of(self, table: str) -> list[str]:
+        """The indexes that stand on a table."""
+        return [name for name, _ in self.indexes.of(*{table, self.original(table)})]
+
+    def columns_of(self, index: str) -> tuple[str, ...]:
+        """The columns that an index is on, quoted; of an expression, its words."""
+        return _columns((self.indexes.get(index) or {}).get("definition", ""))
+
+    def parts_of(self, index: str) -> list[str]:
+        """The indexes of partitions that are parts of a partitioned table's index."""
+        found = [name for name, value in self.indexes.items() if value.get("part_of") == index]
+        return found + [below for name in found for below in self.parts_of(name)]
+
     def belonging_to(self, table: str) -> list[tuple[str, str]]:
         """The kind and name of each index and sequence that goes when the table goes."""
         origin = {table, self.original(table)}
-        return ([("index", name) for name, _ in self.indexes.of(*origin)]
+        return ([("index", name) for name in self.indexes_of(table)]
                 + [("sequence", name) for name, column in self._sequences.items() if join(*parts(column)[:2]) in origin])
 
     def standing_on(self, table: str, column: str) -> list[tuple[str, str]]:

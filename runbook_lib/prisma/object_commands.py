@@ -9,7 +9,7 @@ from pglast.enums import ObjectType as O
 from runbook_lib.prisma import safer
 from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import BY_NODE, COMMENT, CONCURRENTLY, LockMode
-from runbook_lib.prisma.names import generated, join, listed, parts, quote, relation, schema_of, short
+from runbook_lib.prisma.names import bare, generated, join, listed, parts, quote, relation, schema_of, short
 from runbook_lib.prisma.queries import reads
 
 WORD: dict[ObjectType, str] = {
@@ -34,22 +34,33 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
     name = join(schema_of(table), node.idxname or generated(table, columns, "idx"))
     draft.kind = "CREATE INDEX CONCURRENTLY" if node.concurrent else "CREATE INDEX"
     draft.alone = draft.kind if node.concurrent else ""
+    if node.concurrent and draft.known.is_partitioned(table):
+        draft.remark("refused-by-server", table, what=draft.kind, because=f"{short(table)} is partitioned: build the index partition by partition")
     if node.concurrent and node.if_not_exists:
         draft.remark("invalid-index-accepted", table)
     draft.lock_tree(table, CONCURRENTLY["IndexStmt"] if node.concurrent else BY_NODE["IndexStmt"])
     if node.if_not_exists and draft.known.table_of(name):
         draft.remark("nothing-to-do", table, what=f"IF NOT EXISTS: there is an index {short(name)} already, whatever its columns are")
         return
-    for below in draft.known.tree(table):
-        own = name if below == table else join(schema_of(below), generated(below, columns, "idx"))
-        draft.added("index", own, table=below, definition=f"({', '.join(map(quote, columns))})")
+    draft.added("index", name, table=table, definition=f"({', '.join(map(quote, columns))})")
+    below = draft.known.tree(table)[1:] if draft.known.is_partitioned(table) and node.relation.inh else []
+    own = {each: draft.add_index_below(name, each, columns, "idx") for each in below}
     draft.scan(table)
     if node.concurrent:
         draft.remark("built-concurrently", table, what="CREATE INDEX CONCURRENTLY")
     else:
-        draft.remark("index-blocks-writes", table, safer.index_concurrently(node), name=short(name))
+        draft.remark("index-blocks-writes", table, _concurrently(draft, node, name, own), name=short(name))
     if node.unique:
         draft.remark("unique-added", table, name=short(name))
+
+
+def _concurrently(draft: Draft, node: ast.IndexStmt, name: str, own: dict[str, str]) -> str:
+    """Of a partitioned table each partition's index by itself."""
+    if not own:
+        return safer.index_concurrently(node)
+    if any(draft.known.is_partitioned(table) for table in own):
+        return "CREATE INDEX ON ONLY the table and its partitioned partitions, CONCURRENTLY on those with rows, then ALTER INDEX … ATTACH PARTITION"
+    return safer.index_on_partitions(node, relation(node.relation, draft.schema), name, {table: bare(index) for table, index in own.items()})
 
 
 def drop(draft: Draft, node: ast.DropStmt) -> None:
@@ -92,13 +103,18 @@ def _drop_on_table(draft: Draft, word: str, item: tuple[ast.String, ...]) -> Non
 def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
     mode = CONCURRENTLY["DropStmt"] if concurrent else BY_NODE["DropStmt"]
     table = draft.known.table_of(name)
+    if concurrent and draft.known.is_partitioned(table or ""):
+        draft.remark("refused-by-server", name, "DROP INDEX without CONCURRENTLY, at a quiet time", what="DROP INDEX CONCURRENTLY",
+                     because=f"{short(name)} is the index of a partitioned table")
     draft.lock(name, mode, "index")
     if table:
-        draft.lock(table, mode)
-    draft.removed("index", name)
+        draft.lock_tree(table, mode)
+    for each in (name, *draft.known.parts_of(name)):
+        draft.removed("index", each)
     draft.remark("index-dropped", table or name, name=short(name), use="", index=name)
     if not concurrent:
-        draft.remark("brief-exclusive-lock", table or name, safer.drop_index_concurrently(name), what=f"DROP INDEX {short(name)}")
+        better = "" if draft.known.is_partitioned(table or "") else safer.drop_index_concurrently(name)
+        draft.remark("brief-exclusive-lock", table or name, better, what=f"DROP INDEX {short(name)}")
 
 
 def _drop_table(draft: Draft, name: str) -> None:
@@ -254,7 +270,8 @@ def grant(draft: Draft, node: ast.GrantStmt) -> None:
     draft.kind = "GRANT" if node.is_grant else "REVOKE"
     for item in node.objects or ():
         if isinstance(item, ast.RangeVar):
-            draft.lock(relation(item, draft.schema), BY_NODE["GrantStmt"])
+            if draft.known.server_major >= 18:  # the majors before lock nothing
+                draft.lock(relation(item, draft.schema), BY_NODE["GrantStmt"])
             draft.changed("sequence" if node.objtype == O.OBJECT_SEQUENCE else "table", relation(item, draft.schema), "acl")
         elif node.targtype.name == "ACL_TARGET_ALL_IN_SCHEMA":
             draft.unclear = f"it changes the rights of everything in {item.sval}"

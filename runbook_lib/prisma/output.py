@@ -104,13 +104,15 @@ class MigrationFailed(PrismaFailed):
     Args:
         migration: the file that failed; empty where none did, or it is not said.
         sqlstate: PostgreSQL's code, where it was printed.
+        cause: who or what made it fail, where that is known from elsewhere, e.g. "cancelled by guard".
     """
 
     def __init__(self, message: str, remedy: str = "", *, code: str = "", migration: str = "", sqlstate: str = "",
-                 status: int | None = None, output: str = "") -> None:
+                 status: int | None = None, output: str = "", cause: str = "") -> None:
         super().__init__(message, remedy, code=code, status=status, output=output)
         self.migration = migration
         self.sqlstate = sqlstate
+        self.cause = cause
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,12 @@ def alter_type(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     draft.changed("column", f"{table}.{quote(command.name)}", "type")
     draft.known.alter("column", f"{table}.{quote(command.name)}", {**(known or {}), "type": new})
     _retype_keys(draft, table, quote(command.name))
+    if command.def_.collClause:  # an index sorts by it
+        indexes = [index for kind, index in draft.known.standing_on(table, quote(command.name)) if kind == "index"]
+        if indexes:
+            draft.scan(table)
+            draft.reindex(*indexes)
+            draft.remark("scan-under-exclusive-lock", table, what=f"building {', '.join(map(short, indexes))} anew for the collation")
     rewrite, what = _rewrite(command, old, new), f"changing {name} from {old or 'its type'} to {new}"
     if rewrite is not types.Rewrite.NO:
         draft.rewrite(table)
@@ -54,6 +60,7 @@ def _retype_keys(draft: Draft, table: str, column: str) -> None:
         if here or key.references == table and column in key.to:
             other = key.references if here else key.table
             draft.lock(other, LockMode.ACCESS_EXCLUSIVE)
+            draft.scan(key.table)
             if other != table:
                 draft.remark("scan-under-exclusive-lock", other, what=f"checking the foreign key {short(key.name)} anew")
 

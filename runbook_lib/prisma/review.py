@@ -62,12 +62,19 @@ class Review(Shown):
     def checks(self) -> Checks:
         """Whether the review saw everything: what was not understood could not be checked."""
         refused = [f"{item.file}:{item.line}" for item in self.findings if item.rule in ("syntax-error", "byte-order-mark")]
+        fails = [f"{item.file}:{item.line}" for item in self.findings if item.rule == "cannot-run-in-transaction"]
+        early = [f"{item.file}:{item.line}" for item in self.findings if item.rule == "enum-value-used-too-early"]
         strange = [f"{item.file}:{item.line}" for item in self.findings if item.rule == "not-understood"]
         lint = "the linter squawk read every file"
+        alone = "every statement may run in the transaction in which Prisma sends it"
         told = "what every statement does is known"
         return Checks("The review", [
             check("review.syntax", "PostgreSQL's parser accepts every file", not refused, ", ".join(refused) or "all of them", "all of them",
                   "correct the files"),
+            unknown("review.transaction", alone, "an enum value is named in the transaction that adds it, it seems: " + ", ".join(early),
+                    remedy="add the value in a file before; if that text is something else, approve") if early and not fails
+            else check("review.transaction", alone, not fails, ", ".join(fails) or "all of them", "all of them",
+                       "give those statements files of their own"),
             unknown("review.told", told, "not known: " + ", ".join(strange), remedy="read those statements by hand") if strange
             else check("review.told", told, True, "all of them"),
             unknown("review.lint", lint, "; ".join(self.lint_problems), remedy="install squawk-cli, or read those files by hand")
@@ -99,7 +106,7 @@ class Review(Shown):
         return Table(f"{len(rows)} tables affected", columns, rows, marks)
 
     def indexes(self) -> Table:
-        """Indexes that come and go: on which table, whether they are built without blocking, how often those that go were used."""
+        """Indexes that come, go or are written anew: on which table, whether without blocking, how often those that go were used."""
         rows = []
         for statement in self.statements:
             for change in statement.effect.changes:
@@ -109,8 +116,11 @@ class Review(Shown):
                     use = self.index_use.get(change.name, {}) if change.action == "removed" else {}
                     rows.append((change.action, short(change.name), short(on.relation) if on else None, how, use.get("scans"),
                                  size(use.get("bytes")), statement.place))
-        return Table(f"{len(rows)} indexes come or go", ("change", "index", "table", "how", "scans so far", "size", "where"), rows,
-                     ["bad" if row[3] == "blocking" and row[0] == "added" else "" for row in rows])
+            how = "concurrently" if "CONCURRENTLY" in statement.effect.kind else "blocking"
+            table = short(next(iter(statement.effect.tables), "–"))
+            rows += [("rebuilt", short(name), table, how, None, None, statement.place) for name in statement.effect.reindexes]
+        return Table(f"{len(rows)} indexes come, go or are rebuilt", ("change", "index", "table", "how", "scans so far", "size", "where"), rows,
+                     ["bad" if row[3] == "blocking" and row[0] != "removed" else "" for row in rows])
 
     def atomicity(self) -> Table:
         """What each file leaves when it fails half-way."""
@@ -128,7 +138,7 @@ class Review(Shown):
 
 def review(files: Sequence[MigrationFile], catalog: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None, sizes: Sizes | None = None,
            rule: TransactionRule = TransactionRule.WHOLE_FILE, *, schema: str = "public", before: Sequence[MigrationFile] = (),
-           index_use: Sizes | None = None, linter: Path = squawk.PROGRAM) -> Review:
+           index_use: Sizes | None = None, linter: Path = squawk.PROGRAM, server_major: int = 18) -> Review:
     """Read the files that are to be applied, in their order.
 
     Args:
@@ -140,8 +150,9 @@ def review(files: Sequence[MigrationFile], catalog: Mapping[str, Mapping[str, Ma
         before: the applied files: where there is no catalogue, they tell which index is whose and which type a column has.
         index_use: by qualified name of the index, "scans" (how often it was used) and "bytes".
         linter: the program squawk.
+        server_major: the server's major version.
     """
-    known, sizes = Known(catalog, schema), sizes or {}
+    known, sizes = Known(catalog, schema, server_major), sizes or {}
     for file in before:
         statements(file, known)
     known.settle()

@@ -59,8 +59,8 @@ _EXPAND = ("expand and contract: add the new beside the old, deploy a client tha
 
 RULES: dict[str, Rule] = {
     # how long others wait
-    "table-rewrite": Rule(_D, "{what} writes all of {table} anew under ACCESS EXCLUSIVE: until it is done nobody reads or writes it, "
-                              "and the disk holds it twice", _EXPAND, grows=True),
+    "table-rewrite": Rule(_D, "{what} writes all of {table} anew under ACCESS EXCLUSIVE, and its indexes: until it is done nobody reads or "
+                              "writes it, and the disk holds it twice", _EXPAND, grows=True),
     "table-may-be-rewritten": Rule(_W, "{what} may write all of {table} anew under ACCESS EXCLUSIVE: {because}",
                                    "measure it in the rehearsal", grows=True),
     "scan-under-exclusive-lock": Rule(_D, "{what} reads all of {table} under ACCESS EXCLUSIVE: until it is done nobody reads or writes it",
@@ -113,6 +113,7 @@ RULES: dict[str, Rule] = {
                                       "give the statement a migration file of its own", always=True),
     "may-run-in-transaction": Rule(_W, "{what} cannot run inside a transaction: this file fails where Prisma's own parser does not understand "
                                        "all of it, and sends it whole", "give the statement a migration file of its own", always=True),
+    "refused-by-server": Rule(_D, "the server refuses {what}: {because}", "the way that this server has", always=True),
     "enum-value-used-too-early": Rule(_D, "the new value {name} is used in the transaction that adds it: PostgreSQL refuses (55P04)",
                                       "add the value in a migration file before this one", always=True),
     "syntax-error": Rule(_D, "PostgreSQL's parser refuses it: {error}", "correct the file; nothing after this place was understood for sure",
@@ -165,8 +166,12 @@ class Finding:
     source: str = "runbook"
 
     def as_dict(self) -> dict[str, Any]:
-        """For evidence files and the plan's hash."""
+        """For evidence files."""
         return asdict(self) | {"severity": self.severity.value}
+
+    def named(self) -> dict[str, Any]:
+        """What it is and where, for the plan's hash: without sentences, whose numbers change while nothing of the plan does."""
+        return {key: value for key, value in self.as_dict().items() if key not in ("why", "safer")}
 
 
 Sizes = Mapping[str, Mapping[str, Any]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from pglast import ast
 from pglast.enums import ConstrType
 from pglast.stream import RawStream
 
-from runbook_lib.prisma.names import quote, short
+from runbook_lib.prisma.names import bare, quote, short
 
 _ALONE = "-- in a migration file of its own:\n"
 _LATER = "-- in a later migration file:\n"
@@ -18,12 +20,47 @@ def deparsed(node: ast.Node) -> str:
 
 
 def index_concurrently(node: ast.IndexStmt) -> str:
-    """CREATE INDEX CONCURRENTLY for CREATE INDEX."""
-    before, node.concurrent = node.concurrent, True
+    """CREATE INDEX CONCURRENTLY for CREATE INDEX; without IF NOT EXISTS, which would accept an invalid index."""
+    before = node.concurrent, node.if_not_exists
+    node.concurrent, node.if_not_exists = True, False
     try:
         return f"{_ALONE}{deparsed(node)};"
     finally:
-        node.concurrent = before
+        node.concurrent, node.if_not_exists = before
+
+
+def index_on_partitions(node: ast.IndexStmt, parent: str, index: str, parts: Mapping[str, str]) -> str:
+    """The same for a partitioned table, where CONCURRENTLY is refused: an index on each partition, then one over them.
+
+    Args:
+        parts: by partition, the name that its index gets.
+    """
+    before = node.relation, node.idxname, node.concurrent, node.relation.inh
+    try:
+        built = [_index(node, table, name, concurrent=True) for table, name in parts.items()]
+        over = _index(node, parent, bare(index), only=True)
+    finally:
+        node.relation, node.idxname, node.concurrent, node.relation.inh = before
+    attached = [f"ALTER INDEX {short(index)} ATTACH PARTITION {quote(name)};" for name in parts.values()]
+    return "\n".join([*(f"{_ALONE}{sql};" for sql in built), f"{_LATER}{over};", *attached])
+
+
+def _index(node: ast.IndexStmt, table: str, name: str, *, concurrent: bool = False, only: bool = False) -> str:
+    node.relation = ast.RangeVar(relname=bare(table), inh=not only, relpersistence="p")
+    node.idxname, node.concurrent = name, concurrent
+    return deparsed(node)
+
+
+def detach_concurrently(parent: str, partition: str) -> str:
+    """DETACH PARTITION CONCURRENTLY for DETACH PARTITION."""
+    return (f"{_ALONE}ALTER TABLE {short(parent)} DETACH PARTITION {short(partition)} CONCURRENTLY;"
+            "  -- leaves a CHECK like its bounds behind: drop that, if it is in the way")
+
+
+def attach_made(parent: str, partition: str, bound: ast.PartitionBoundSpec) -> str:
+    """CREATE TABLE and ATTACH PARTITION for CREATE TABLE … PARTITION OF."""
+    return (f"CREATE TABLE {short(partition)} (LIKE {short(parent)} INCLUDING ALL);\n"
+            f"ALTER TABLE {short(parent)} ATTACH PARTITION {short(partition)} {deparsed(bound)};")
 
 
 def drop_index_concurrently(name: str) -> str:
@@ -48,6 +85,17 @@ def not_valid(table: str, constraint: ast.Constraint, name: str) -> str:
         definition += " NOT VALID"
     return (f"ALTER TABLE {short(table)} ADD {definition};\n"
             f"{_LATER}ALTER TABLE {short(table)} VALIDATE CONSTRAINT {quote(name)};")
+
+
+def on_partitions(tables: Sequence[str], constraint: ast.Constraint, name: str) -> str:
+    """A foreign key of a partitioned table, where NOT VALID is refused: first on each partition, then on the table, which takes those."""
+    parent, *partitions = tables
+    steps = [not_valid(table, constraint, name) for table in partitions]
+    before, constraint.conname = constraint.conname, name
+    try:
+        return "\n".join([*steps, f"{_LATER}ALTER TABLE {short(parent)} ADD {deparsed(constraint)};  -- reads nothing: the partitions have it"])
+    finally:
+        constraint.conname = before
 
 
 def by_index(table: str, constraint: ast.Constraint, name: str, columns: tuple[str, ...]) -> str:

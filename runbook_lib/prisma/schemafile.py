@@ -51,9 +51,14 @@ def difference(project: str, database: str) -> list[str]:
     return sorted(lines)
 
 
+def blocks(schema: str) -> list[tuple[str, str, list[str]]]:
+    """The kind, name and lines of each model, enum, view and type, without comments and empty lines."""
+    return [(kind, name, [line.strip() for line in (_COMMENT.sub("", raw) for raw in body.splitlines()) if line.strip()])
+            for kind, name, body in _BLOCK.findall(schema)]
+
+
 def _said(schema: str) -> dict[str, list[str]]:
-    return {f"{kind} {name}": [_plain(line) for line in (_COMMENT.sub("", raw) for raw in body.splitlines()) if line.strip()]
-            for kind, name, body in _BLOCK.findall(schema)}
+    return {f"{kind} {name}": [_plain(line) for line in lines] for kind, name, lines in blocks(schema)}
 
 
 def _plain(line: str) -> str:

@@ -38,7 +38,7 @@ SAME: Mapping[str, frozenset[str]] = {
     "disallowed-unique-constraint": frozenset({"scan-under-exclusive-lock"}),
     "renaming-column": frozenset({"client-breaks"}),
     "renaming-table": frozenset({"client-breaks"}),
-    "require-concurrent-index-creation": frozenset({"index-blocks-writes"}),
+    "require-concurrent-index-creation": frozenset({"index-blocks-writes", "nothing-to-do"}),
     "require-concurrent-index-deletion": frozenset({"brief-exclusive-lock"}),
     "transaction-nesting": frozenset({"transaction-control"}),
     "ban-uncommitted-transaction": frozenset({"transaction-control"}),

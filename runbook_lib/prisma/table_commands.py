@@ -12,12 +12,13 @@ from pglast.enums import DropBehavior, ObjectType
 from runbook_lib.prisma import constraints, retype, safer, types
 from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import ALTER_TABLE, CONCURRENTLY, REWRITES, STRONG_OPTIONS, LockMode
-from runbook_lib.prisma.names import generated, join, quote, relation, schema_of, short
+from runbook_lib.prisma.names import bare, generated, join, quote, relation, schema_of, short
 
 _NOT_BELOW = frozenset({AT.AT_AttachPartition, AT.AT_DetachPartition, AT.AT_DetachPartitionFinalize, AT.AT_ChangeOwner, AT.AT_SetTableSpace,
                         AT.AT_SetRelOptions, AT.AT_ResetRelOptions, AT.AT_EnableRowSecurity, AT.AT_DisableRowSecurity, AT.AT_ForceRowSecurity,
                         AT.AT_NoForceRowSecurity, AT.AT_ReplicaIdentity, AT.AT_AddInherit, AT.AT_DropInherit})
 """Subcommands that change the named table alone; the others go down to partitions and inheriting tables."""
+_PERSISTENCE = {AT.AT_SetLogged: "permanent", AT.AT_SetUnLogged: "unlogged"}
 _RELATIONS = {ObjectType.OBJECT_TABLE: "table", ObjectType.OBJECT_INDEX: "index", ObjectType.OBJECT_VIEW: "view",
               ObjectType.OBJECT_MATVIEW: "materialized view", ObjectType.OBJECT_SEQUENCE: "sequence", ObjectType.OBJECT_FOREIGN_TABLE: "table"}
 
@@ -37,7 +38,8 @@ def create_table(draft: Draft, node: ast.CreateStmt) -> None:
         draft.lock(name, LockMode.ACCESS_EXCLUSIVE if partition else LockMode.SHARE_UPDATE_EXCLUSIVE)
         draft.known.add_child(name, table)
         if partition:
-            draft.remark("brief-exclusive-lock", name, "CREATE TABLE … (LIKE …), then ALTER TABLE … ATTACH PARTITION", what="PARTITION OF")
+            _indexes_of_parent(draft, name, table)
+            draft.remark("brief-exclusive-lock", name, safer.attach_made(name, table, node.partbound), what="PARTITION OF")
     for element in node.tableElts or ():
         if isinstance(element, ast.ColumnDef):
             _define(draft, table, element)
@@ -46,6 +48,17 @@ def create_table(draft: Draft, node: ast.CreateStmt) -> None:
             draft.unclear = f"it takes over the columns of {short(relation(element.relation, draft.schema))}"
         elif isinstance(element, ast.Constraint):
             constraints.add(draft, table, element)
+
+
+def _indexes_of_parent(draft: Draft, parent: str, partition: str) -> None:
+    """A new partition gets its part of each index of the parent, and the constraint that stands on it."""
+    for index in draft.known.indexes_of(parent):
+        columns, properties = [bare(column) for column in draft.known.columns_of(index)], draft.known.indexes.get(index) or {}
+        constraint = draft.known.constraints.get(f"{parent}.{quote(bare(index))}")
+        suffix = "idx" if not constraint else "pkey" if properties.get("primary") else "key"
+        own = draft.add_index_below(index, partition, () if suffix == "pkey" else columns, suffix)
+        if constraint:
+            draft.added("constraint", f"{partition}.{quote(bare(own))}")
 
 
 def alter_table(draft: Draft, node: ast.AlterTableStmt) -> None:
@@ -151,7 +164,8 @@ def _drop_column(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
             draft.lock(key.references, LockMode.ACCESS_EXCLUSIVE)
             _brief(draft, key.references, f"dropping the foreign key {short(key.name)}")
     for kind, gone in draft.known.standing_on(table, quote(command.name)):
-        draft.removed(kind, gone)
+        for each in (gone, *(draft.known.parts_of(gone) if kind == "index" else ())):
+            draft.removed(kind, each)
     draft.removed("column", column)
     draft.remark("column-dropped", table, name=name)
     draft.remark("client-breaks", table, name=name)
@@ -172,6 +186,9 @@ def _set_not_null(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
         return
     draft.changed("column", f"{table}.{quote(command.name)}", "not_null")
     draft.known.alter("column", f"{table}.{quote(command.name)}", {**(known or {}), "not_null": "yes"})
+    if draft.known.proves_not_null(table, quote(command.name)):
+        _brief(draft, table, f"SET NOT NULL on {name}, which a validated check proves,")
+        return
     draft.scan(table)
     draft.remark("scan-under-exclusive-lock", table, safer.not_null(table, command.name), what=f"SET NOT NULL on {name}")
     draft.remark("null-refused", table, name=name)
@@ -219,8 +236,8 @@ def _drop_constraint(draft: Draft, table: str, command: ast.AlterTableCmd) -> No
         draft.lock(key.references, LockMode.ACCESS_EXCLUSIVE)
         _brief(draft, key.references, f"dropping the foreign key {quote(command.name)}")
     index = join(schema_of(table), command.name)
-    if draft.known.table_of(index):
-        draft.removed("index", index)
+    for each in (index, *draft.known.parts_of(index)) if draft.known.table_of(index) else ():
+        draft.removed("index", each)
     draft.removed("constraint", name)
     draft.remark("object-dropped", table, kind="constraint", name=quote(command.name))
     _cascade(draft, table, command, quote(command.name))
@@ -231,14 +248,26 @@ def _validate(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     key = draft.known.foreign_keys().get(f"{table}.{quote(command.name)}")
     if key:
         draft.lock(key.references, LockMode.ROW_SHARE)
-    draft.changed("constraint", f"{table}.{quote(command.name)}", "validated")
+    name = f"{table}.{quote(command.name)}"
+    draft.known.alter("constraint", name, {**(draft.known.constraints.get(name) or {}), "validated": True})
+    draft.changed("constraint", name, "validated")
     draft.scan(table)
     draft.remark("constraint-validated", table, name=quote(command.name))
 
 
 def _rewriting(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
-    draft.changed("table", table)
-    draft.rewrite(table)
+    kind = draft.known.kind(table)
+    draft.changed(kind, table)
+    if kind == "index":
+        draft.reindex(table)
+        return
+    if command.subtype == AT.AT_SetExpression:
+        draft.changed("column", f"{table}.{quote(command.name)}", "generated")
+        draft.rows(table, "update", (quote(command.name),))
+    if (draft.known.tables.get(table) or {}).get("persistence") == _PERSISTENCE.get(command.subtype, "?"):
+        draft.remark("nothing-to-do", table, what=f"{_said(command)}: {short(table)} is so already")
+        return
+    draft.rewrite(table, indexes=command.subtype != AT.AT_SetTableSpace)
     draft.remark("table-rewrite", table, what=_said(command))
 
 
@@ -246,15 +275,19 @@ def _partition(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     other = relation(command.def_.name, draft.schema)
     concurrent = command.subtype == AT.AT_DetachPartition and command.def_.concurrent
     draft.changed("table", other, "partition_of")
-    draft.lock(other, LockMode.SHARE_UPDATE_EXCLUSIVE if concurrent else LockMode.ACCESS_EXCLUSIVE)
+    draft.lock(other, LockMode.ACCESS_EXCLUSIVE)
+    for index in draft.known.indexes_of(other) if command.subtype == AT.AT_DetachPartition else ():
+        draft.changed("index", index, "part_of")
     if concurrent:
         draft.alone = "DETACH PARTITION CONCURRENTLY"
+        draft.remark("brief-exclusive-lock", other, what="the second step of DETACH PARTITION CONCURRENTLY")
     elif command.subtype == AT.AT_AttachPartition:
+        _indexes_of_parent(draft, table, other)
         draft.scan(other)
         draft.remark("scan-under-exclusive-lock", other, "add a CHECK that says the same as the partition's bounds, NOT VALID, and validate it "
                      "before: then ATTACH PARTITION reads nothing", what="ATTACH PARTITION")
     else:
-        draft.remark("brief-exclusive-lock", table, "DETACH PARTITION … CONCURRENTLY, in a file of its own", what="DETACH PARTITION")
+        draft.remark("brief-exclusive-lock", table, safer.detach_concurrently(table, other), what="DETACH PARTITION")
 
 
 def _part(kind: str) -> Callable[[Draft, str, ast.AlterTableCmd], None]:
@@ -269,6 +302,14 @@ def _part(kind: str) -> Callable[[Draft, str, ast.AlterTableCmd], None]:
     return changed
 
 
+def _alter_constraint(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
+    _part("constraint")(draft, table, command)
+    key = draft.known.foreign_keys().get(f"{table}.{quote(command.def_.conname)}")
+    if key and command.def_.alterEnforceability:
+        draft.lock(key.references, LockMode.ACCESS_EXCLUSIVE)
+        _brief(draft, key.references, f"changing the foreign key {quote(command.def_.conname)}")
+
+
 def _cluster_on(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     draft.changed("index", join(schema_of(table), command.name))
 
@@ -281,7 +322,7 @@ _COMMANDS: dict[AT, Callable[[Draft, str, ast.AlterTableCmd], None]] = {
     AT.AT_DetachPartition: _partition, AT.AT_SetStatistics: _column_property("statistics_target"), AT.AT_SetStorage: _column_property("storage"),
     AT.AT_SetCompression: _column_property("compression"), AT.AT_SetOptions: _column_property("options"),
     AT.AT_ResetOptions: _column_property("options"), AT.AT_DropExpression: _column_property("generated"),
-    AT.AT_AlterConstraint: _part("constraint"), AT.AT_ClusterOn: _cluster_on,
+    AT.AT_AlterConstraint: _alter_constraint, AT.AT_ClusterOn: _cluster_on,
     **{kind: _part("trigger") for kind in AT if kind.name.endswith(("Trig", "TrigAll", "TrigUser"))},
     **{kind: _part("rule") for kind in AT if kind.name.endswith("Rule")},
     **{kind: _rewriting for kind in REWRITES},

@@ -19,7 +19,7 @@ _LONG = {"int2": "smallint", "int4": "integer", "int8": "bigint", "float4": "rea
 SERIALS = {"smallserial": "smallint", "serial2": "smallint", "serial": "integer", "serial4": "integer", "bigserial": "bigint",
            "serial8": "bigint"}
 _FORM = re.compile(r"(?P<base>.*?)(?:\((?P<mods>[-\d, ]+)\))?(?P<zone> with(?:out)? time zone)?(?P<array>(?:\[\])*)\Z")
-_ORDER = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
+NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 _LENGTHS = ("character varying", "bit varying")
 _PRECISIONS = ("timestamp without time zone", "timestamp with time zone", "time without time zone", "time with time zone", "interval")
 _SAME_BYTES = {("character varying", "text"), ("text", "character varying"), ("cidr", "inet")}
@@ -99,8 +99,8 @@ def narrows(old: str | None, new: str) -> bool | None:
         return not _keeps(after, had, gets) and (after not in ("character", "bit") or not had or not gets or gets < had)
     if after in ("text", "character varying") and not gets or (before, after) in _WIDER and not gets:
         return False
-    if before in _ORDER and after in _ORDER:
-        return bool(gets) or _ORDER.index(after) < _ORDER.index(before) or before in ("bigint", "numeric") and after != "numeric"
+    if before in NUMBERS and after in NUMBERS:
+        return bool(gets) or NUMBERS.index(after) < NUMBERS.index(before) or before in ("bigint", "numeric") and after != "numeric"
     return True
 
 

@@ -40,6 +40,14 @@ def test_it_never_runs_as_root(embedded: Server) -> None:
     assert psutil.Process(pid(embedded)).uids().effective != 0
 
 
+def test_it_runs_the_programs_of_the_folder_that_it_is_given(other_installation: Path, tmp_path: Path) -> None:
+    other = Server(tmp_path / "server", {"fsync": "off"}, other_installation)
+    try:
+        assert psutil.Process(pid(other.start())).exe() == str(other_installation / "postgres")
+    finally:
+        other.stop("immediate")
+
+
 def test_starting_twice_is_starting_once(embedded: Server) -> None:
     first = embedded.start().port
     assert Server(embedded.folder).start().port == first

@@ -39,7 +39,7 @@ class Night:
         self.db.execute(sql)
         if beside:
             self.db.execute(beside)
-        after = snapshot.take(self.target, "tests", columns=declared.columns_of(before))
+        after = declared.taken_again(before, self.target, "tests")
         return declared.compare(before, after, plan)
 
 

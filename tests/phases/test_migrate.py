@@ -106,9 +106,10 @@ def applied(tmp_path: Path) -> history.History:
 def test_a_run_that_was_stopped_after_its_files_were_applied_goes_on_with_the_proof(phase: Example, applied: history.History,
                                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Example, "history", applied)
-    phase.run.write_evidence("plan", {"hash": "h" * 64, "files": {"1_x": applied.entries[0].file.sha256}, "findings": []})
-    monkeypatch.setattr(migrate, "contents", lambda phase, findings: {"files": {}})
-    assert phase._plan().status is Status.FAILED  # somebody else applied them
+    facts = {"server": "18.6", "target": phase.run.state["target"], "prisma": "7", "engine": "offline", "transactions": "whole"}
+    phase.run.write_evidence("plan", {"hash": "h" * 64, "files": {"1_x": applied.entries[0].file.sha256}, "applied": [], **facts})
+    monkeypatch.setattr(migrate, "contents", lambda phase: {"files": {}, "applied": ["1_x"], **facts})
+    assert phase._plan().status is Status.FAILED and phase._plan().found == "migration 1_x was applied by somebody"
     phase.run.journal("migration begun", files=["1_x"])
     assert phase._plan().status is Status.PASSED and "already applied by this run" in phase._plan().found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runbook_lib.demo.embedded import BINARIES, Server
-from runbook_lib.postgres import dump
+from runbook_lib.postgres import databases, dump
 from runbook_lib.postgres.backup import Backup, load
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import Tools, tools
@@ -92,3 +93,11 @@ def backup(source: Target, programs: Tools, tmp_path_factory: pytest.TempPathFac
 def made(backup: Backup, tmp_path: Path) -> Backup:
     """A copy of that backup, to be damaged."""
     return load(shutil.copytree(backup.folder, tmp_path / "backup"))
+
+
+@pytest.fixture
+def beside(source: Target, admin: Database) -> Iterator[Target]:
+    """A name for the restored database, which is dropped afterwards."""
+    target = source.named(f"restored_{uuid.uuid4().hex[:8]}")
+    yield target
+    databases.drop(admin, target.database)

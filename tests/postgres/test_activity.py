@@ -43,6 +43,16 @@ def test_who_is_busy_is_told_from_who_is_connected(db: Database, target: Target)
         assert not list(activity.busy(db, ["api"]))
 
 
+def test_who_holds_which_tables_is_told_and_nobody_else(db: Database, target: Target) -> None:
+    db.execute('CREATE TABLE t (id int); CREATE TABLE "Odd" (id int)')
+    with Database(target, "api") as holding, Database(target, "other") as other, holding.transaction(), other.transaction():
+        holding.execute('SELECT * FROM t, "Odd"')
+        other.execute("SELECT 1")
+        assert [(one.session.pid, one.tables) for one in activity.holders(db)] == [(holding.pid, ('public."Odd"', "public.t"))]
+        assert [one.tables for one in activity.holders(db, ["public.t", "public.x"])] == [("public.t",)] and activity.holders(db, ["public.x"]) == ()
+        assert "pid" in str(activity.holders(db)[0]) and "idle in transaction" in str(activity.holders(db)[0])
+
+
 def test_a_quiet_database_is_certain_to_be_quiet(db: Database, target: Target) -> None:
     db.execute("CREATE TABLE t (id int)")
     first = activity.writes(db)

@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import pytest
 
 from runbook_lib.errors import DatabaseError, GateError
-from runbook_lib.postgres import locks
+from runbook_lib.postgres import activity, locks
 from runbook_lib.postgres.connection import Database, Target
 
 
@@ -63,7 +64,8 @@ def test_the_tree_is_true_where_an_alter_queues_behind_a_reader(db: Database, ta
         assert [(w.session.pid, w.blocked_by, w.mode, w.on) for w in found.waits] == [
             (alter.pid, (forgotten.pid,), "AccessExclusiveLock", "public.t"), (reader.pid, (alter.pid,), "AccessShareLock", "public.t")]
         assert [root.pid for root in found.roots] == [forgotten.pid]
-        assert [w.session.pid for w in found.victims_of(forgotten.pid)] == [alter.pid, reader.pid]
+        assert [w.session.pid for w in found.freed_by([forgotten.pid])] == [alter.pid, reader.pid]
+        assert found.in_the_way_of([reader.pid]) == {alter.pid, forgotten.pid} and found.in_the_way_of([forgotten.pid]) == set()
         assert [len(line) - len(line.lstrip()) for line in found.tree()] == [0, 4, 8] and "application “forgotten”" in found.tree()[0]
         assert {row[0] for row in found.table().rows} == {alter.pid, reader.pid} and "unrelated" not in str(found)
 
@@ -111,6 +113,51 @@ def test_a_session_that_holds_a_transaction_open_is_ended(db: Database, target: 
             ours.execute("SELECT 1")
 
 
+def test_what_a_client_begins_after_it_was_cancelled_is_left_its_time(db: Database, target: Target) -> None:
+    with Database(target, "runbook/1/migrate") as ours:
+        def work() -> None:
+            with pytest.raises(DatabaseError):
+                ours.execute("SELECT pg_sleep(30)")
+            ours.execute("SELECT pg_sleep(0.3)")  # as Prisma writes down that a file failed
+            tidy.append(True)
+        tidy: list[bool] = []
+        worker = threading.Thread(target=work)
+        worker.start()
+        until(lambda: db.value("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'") == 1)
+        assert locks.cancel(db, "runbook/1") == locks.Cancelled((ours.pid,), ())
+        worker.join()
+        assert tidy
+
+
+def test_somebody_elses_statement_is_cancelled_and_only_an_open_transaction_costs_the_session(db: Database, target: Target) -> None:
+    with waiting(target, "SELECT pg_sleep(30)") as working, Database(target, "app") as idle, Database(target, "app") as bystander:
+        idle.execute("BEGIN")
+        until(lambda: {working.pid, idle.pid} <= {one.pid for one in activity.busy(db)})
+        seen = {one.pid: one for one in activity.busy(db)}
+        assert (locks.end(db, seen[working.pid], 0.5), locks.end(db, seen[idle.pid], 0.1)) == ("cancelled", "ended")
+        assert bystander.value("SELECT 1") == working.value("SELECT 1") == 1
+        with pytest.raises(DatabaseError):
+            idle.execute("SELECT 1")
+
+
+def test_a_transaction_that_has_failed_holds_nothing_and_keeps_its_session(db: Database, target: Target) -> None:
+    db.execute("CREATE TABLE t (id int)")
+    with waiting(target, "BEGIN; LOCK TABLE t; SELECT pg_sleep(30)") as working:
+        until(lambda: [one for one in activity.busy(db) if one.waits_for == "Timeout: PgSleep"])
+        assert locks.end(db, next(iter(activity.busy(db))), 0.5) == "cancelled"
+        db.execute("LOCK TABLE t NOWAIT; SELECT 1")
+        working.execute("ROLLBACK")
+
+
+def test_a_number_that_another_session_has_by_now_is_left_alone(db: Database, target: Target) -> None:
+    with Database(target, "app") as other, other.transaction():
+        other.execute("SELECT 1")
+        seen = next(one for one in activity.busy(db) if one.pid == other.pid)
+        with pytest.raises(DatabaseError, match="has not"):
+            locks.end(db, replace(seen, connected_s=seen.connected_s + 3600), 0.1)
+        assert other.value("SELECT 1") == 1
+
+
 def test_cancel_without_a_name_touches_nobody(db: Database, target: Target) -> None:
     with waiting(target, "SELECT pg_sleep(30)", ""), waiting(target, "SELECT pg_sleep(30)", "app"):
         until(lambda: db.value("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'") == 2)
@@ -126,6 +173,17 @@ def test_one_run_at_a_time_and_the_other_is_named(db: Database, target: Target) 
             pass
     with locks.advisory_lock(db):
         pass
+
+
+def test_the_holder_of_a_lock_is_named_in_whichever_database_ours_is_held(db: Database, admin: Database, target: Target) -> None:
+    assert locks.holder(db, target.database) == locks.holder(db, 72707369) == ""
+    admin.execute("SELECT pg_advisory_lock(72707369)")
+    with locks.advisory_lock(admin, target.database), Database(target, "prisma") as prisma:
+        assert f"session {admin.pid}, application “{admin.application_name}” from 127.0.0.1, connected since 20" in locks.holder(db, target.database)
+        assert locks.holder(db, 72707369) == "", "Prisma's lock of another database is nobody's business"
+        prisma.execute("SELECT pg_advisory_lock(72707369)")
+        assert f"session {prisma.pid}, application “prisma”" in locks.holder(db, 72707369)
+    admin.execute("SELECT pg_advisory_unlock(72707369)")
 
 
 def test_our_lock_is_not_prismas(db: Database, target: Target) -> None:

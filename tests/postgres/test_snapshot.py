@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.postgres import content, snapshot
 from runbook_lib.postgres.comparison import Comparison, Outcome
 from runbook_lib.postgres.connection import Database, Target
-from runbook_lib.postgres.fingerprint import Method
+from runbook_lib.postgres.fingerprint import Column, Method, row_hash
 from runbook_lib.postgres.parallel import each
 from runbook_lib.postgres.scratch import scratch
 from runbook_lib.postgres.snapshot import Snapshot
@@ -65,6 +66,39 @@ SUBTLE = {
     "an enum's label": ("a text, e mood", "('x', 'sad')", "UPDATE t SET e = 'ok'"),
     "a point": ("a point", "('(1,2)')", "UPDATE t SET a = '(1,2.0000001)'"),
     "network bits": ("a inet", "('10.0.0.1/8')", "UPDATE t SET a = '10.0.0.1/16'"),
+    "two columns of a row exchange their values": ("a int8, b int8", "(1, 2)", "UPDATE t SET a = b, b = a"),
+    "int8 whose halves are swapped": ("a int8", "(4294967298)", "UPDATE t SET a = 8589934593"),
+    "int8 that fold to the same 32 bits": ("a int8", "(4294967296)", "UPDATE t SET a = 1"),
+    "int8 and its complement": ("a int8", "(5)", "UPDATE t SET a = ~a"),
+    "the ends of int8": ("a int8", "(9223372036854775807)", "UPDATE t SET a = -a - 1"),
+    "timestamps 2^32 microseconds apart": ("a timestamptz", "('2024-01-01 00:00:00.000001+00')", "UPDATE t SET a = a + interval '4294967296 us'"),
+    "timestamps that fold to the same 32 bits": ("a timestamp", "('2000-01-01 00:00:00.000001')", "UPDATE t SET a = '2000-01-01 01:11:34.967296'"),
+    "a microsecond at the end of a century": ("a timestamp", "('2199-12-31 23:59:59.999998')", "UPDATE t SET a = a + interval '1 us'"),
+    "a microsecond long ago": ("a timestamptz", "('0044-03-15 12:00:00+00 BC')", "UPDATE t SET a = a + interval '1 us'"),
+    "a microsecond in a far future": ("a timestamp", "('294276-12-31 23:59:59.999998')", "UPDATE t SET a = a + interval '1 us'"),
+    "infinity and minus infinity": ("a timestamptz", "('infinity')", "UPDATE t SET a = '-infinity'"),
+    "infinity and nothing": ("a timestamp", "('infinity')", "UPDATE t SET a = NULL"),
+    "infinite dates": ("a date", "('infinity')", "UPDATE t SET a = '-infinity'"),
+    "the last date and infinity": ("a date", "('5874897-12-31')", "UPDATE t SET a = 'infinity'"),
+    "a float's infinity and NaN": ("a float8", "('infinity')", "UPDATE t SET a = 'NaN'"),
+    "float4 zero and minus zero": ("a float4", "(0)", "UPDATE t SET a = '-0'"),
+    "float8 zero and nothing": ("a float8", "(0)", "UPDATE t SET a = NULL"),
+    "zeros and nothings change places": ("a date, b date, c date", "('2000-01-01', '2000-01-01', NULL)", "UPDATE t SET a = NULL, b = NULL, c = '2000-01-01'"),
+    "a numeric's sign": ("a numeric", "(5)", "UPDATE t SET a = -5"),
+    "a numeric's special values": ("a numeric", "('NaN')", "UPDATE t SET a = 'Infinity'"),
+    "numerics exchange their weights": ("a numeric, b numeric", "(1, 10000)", "UPDATE t SET a = b, b = a"),
+    "int4 zero and nothing": ("a int4", "(0)", "UPDATE t SET a = NULL"),
+    "int8 zero and nothing": ("a int8", "(0)", "UPDATE t SET a = NULL"),
+    "true and false": ("a bool, b bool", "(true, false)", "UPDATE t SET a = b, b = a"),
+    "a byte of zero": ("a bytea", r"('\x')", r"UPDATE t SET a = '\x00'"),
+    "bytea empty and nothing": ("a bytea", r"('\x')", "UPDATE t SET a = NULL"),
+    "a uuid's bytes": ("a uuid", "('00000000-0000-0000-0000-000000000001')", "UPDATE t SET a = '01000000-0000-0000-0000-000000000000'"),
+    "an enum with quotes in its labels": ("a quoted", r"('it''s')", r"UPDATE t SET a = '\{0}'"),
+    "an enum and nothing": ("a mood", "('sad')", "UPDATE t SET a = NULL"),
+    "the sign of a number in jsonb": ("a jsonb", """('{"a": 5}')""", """UPDATE t SET a = '{"a": -5}'"""),
+    "a number's zeros in jsonb": ("a jsonb", "('1.0')", "UPDATE t SET a = '1.00'"),
+    "long text that ends otherwise": ("a text", "(repeat('x', 3000) || 'a')", "UPDATE t SET a = repeat('x', 3000) || 'b'"),
+    "text that goes on in the next column": ("a text, b text", "('ab', 'c')", "UPDATE t SET a = 'a', b = 'bc'"),
     "one byte far inside a toasted value": ("a text", "(repeat(md5('x'), 9000))", "UPDATE t SET a = overlay(a placing 'z' from 200000)"),
 }
 
@@ -73,16 +107,63 @@ SUBTLE = {
 def bench(server: Server) -> Iterator[Database]:
     """One database for all subtle changes."""
     with scratch(Target.parse(server.url()), "snapshot", NAME) as target, Database(target) as db:
-        db.execute("CREATE TYPE mood AS ENUM ('sad', 'ok')")
+        db.execute(r"CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE quoted AS ENUM ('it''s', '\{0}', '\{1}')")
         yield db
+
+
+@pytest.fixture(scope="module")
+def subtle(bench: Database) -> dict[Method, Comparison]:
+    """What each method finds of all subtle changes, each in a table of its own."""
+    tables = {case: f"subtle_{number}" for number, case in enumerate(SUBTLE)}
+    for case, (columns, values, _) in SUBTLE.items():
+        bench.execute(f"CREATE TABLE {tables[case]} ({columns}); INSERT INTO {tables[case]} VALUES {values}")
+    before = {method: snapshot.take(bench.target, NAME, method=method) for method in Method}
+    for case, (_, _, change) in SUBTLE.items():
+        bench.execute(re.sub(r"\b(UPDATE|FROM|INTO) t\b", rf"\1 {tables[case]}", change))
+    found = {method: before[method].compare(snapshot.take(bench.target, NAME, method=method)) for method in Method}
+    bench.execute(f"DROP TABLE {', '.join(tables.values())}")
+    return found
 
 
 @both
 @pytest.mark.parametrize("case", SUBTLE)
-def test_a_subtle_change_of_content_is_found(bench: Database, case: str, method: Method) -> None:
-    columns, values, change = SUBTLE[case]
-    bench.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t ({columns}); INSERT INTO t VALUES {values}")
-    assert outcome(changed(bench, change, method), "public.t") is Outcome.CONTENT
+def test_a_subtle_change_of_content_is_found(subtle: dict[Method, Comparison], case: str, method: Method) -> None:
+    assert outcome(subtle[method], f"public.subtle_{list(SUBTLE).index(case)}") is Outcome.CONTENT
+
+
+def test_blanks_at_the_end_count_although_comparisons_pass_over_them(bench: Database) -> None:
+    bench.execute("DROP TABLE IF EXISTS t; CREATE TABLE t (a bpchar); INSERT INTO t VALUES ('ab ')")
+    assert outcome(changed(bench, "UPDATE t SET a = 'ab'"), "public.t") is Outcome.CONTENT
+
+
+def test_an_enum_is_hashed_alike_with_and_without_its_labels_and_as_a_domain(bench: Database) -> None:
+    bench.execute("DROP TABLE IF EXISTS t; DROP DOMAIN IF EXISTS known; CREATE DOMAIN known AS mood; CREATE TABLE t (a mood); INSERT INTO t VALUES ('sad'), ('ok'), (NULL)")
+    with_labels, without = (Column("a", "", labels) for labels in (("sad", "ok"), ()))
+    assert with_labels.hash(1) != without.hash(1)
+    assert bench.value(f"SELECT bool_and({with_labels.hash(1)} = {without.hash(1)}) FROM t")
+    assert changed(bench, "ALTER TABLE t ALTER a TYPE known").identical
+    assert changed(bench, "ALTER TYPE mood RENAME TO temper; ALTER TYPE temper RENAME TO mood; ALTER TYPE mood ADD VALUE 'glad' BEFORE 'ok'").identical
+
+
+def test_rows_of_small_numbers_never_share_a_hash(bench: Database) -> None:
+    """Small numbers in several columns, with zeros and nothings among them, are where a weak mixing would show first."""
+    columns = [Column(name, kind) for name, kind in (("a", "int8"), ("b", "int4"), ("c", "date"), ("d", "float8"), ("e", "bool"))]
+    rows = """SELECT nullif(a, 9)::int8 AS a, b, '2000-01-01'::date + nullif(c, 9) AS c, nullif(d, 9)::float8 AS d, nullif(e, 2)::bool AS e
+              FROM generate_series(0, 9) AS a, generate_series(0, 9) AS b, generate_series(0, 9) AS c, generate_series(0, 9) AS d, generate_series(0, 2) AS e"""
+    assert bench.value(f"SELECT count(*) - count(DISTINCT {row_hash(columns, Method.HASH)}) FROM ({rows}) AS t") == 0
+
+
+def test_two_rows_that_exchange_a_value_are_not_left_to_some_bits_of_the_sum(bench: Database) -> None:
+    """XOR is a sum without carries: unless rows are mixed as a whole, the lowest bit of the sum never sees an exchange."""
+    rows = "(k, k + 1000, 1), (k + 2000, k + 3000, 1), (k, k + 3000, -1), (k + 2000, k + 1000, -1)"
+    sums = f"SELECT k, sum({row_hash([Column('a', 'int8'), Column('b', 'int4')], Method.HASH)} * sign::numeric) AS difference"
+    exchanges = f"{sums} FROM generate_series(1, 64) AS k, LATERAL (VALUES {rows}) AS v (a, b, sign) GROUP BY k"
+    assert bench.value(f"SELECT count(*) FROM ({exchanges}) AS e WHERE difference % 2 <> 0") > 10
+
+
+def test_a_table_of_very_many_columns_is_read(db: Database) -> None:
+    db.execute(f"CREATE TABLE t ({', '.join(f'c{n} bool' for n in range(1600))}); INSERT INTO t (c0, c1599) VALUES (true, false)")
+    assert outcome(changed(db, "UPDATE t SET c1598 = true"), "public.t") is Outcome.CONTENT
 
 
 def test_each_other_difference_has_its_own_name(rich: Database) -> None:

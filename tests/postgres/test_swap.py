@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from faults import arrived, process, until
 
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import DatabaseError, GateError, UsageError
@@ -90,21 +91,37 @@ def test_a_swap_interrupted_between_the_renames_is_finished_by_a_rerun(three: Th
     assert state(admin, *three.names).stage is Stage.DONE and holds(three.server, three.live, "restored")
 
 
-def test_a_swap_killed_after_the_renames_is_opened_by_a_rerun(three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, count = module._open, iter(range(9))
+KILLED = {
+    "before the first rename": ("swap._rename = here", Stage.CLOSED),
+    "between the renames": ("left = [here, swap._rename]; swap._rename = lambda *names: left.pop()(*names)", Stage.CLOSED),
+    "after the renames, before anything is open": ("left = [here, swap._open, swap._open]; swap._open = lambda *more: left.pop()(*more)",
+                                                   Stage.RENAMED),
+    "before the failed one is open": ("left = [here, swap._open, swap._open, swap._open]; swap._open = lambda *more: left.pop()(*more)", Stage.RENAMED),
+}
 
-    def killed(db: Database, name: str, allow: bool) -> None:
-        if next(count) == 2:
-            raise KeyboardInterrupt
-        real(db, name, allow)
 
-    monkeypatch.setattr(module, "_open", killed)
-    with pytest.raises(KeyboardInterrupt):
-        three.run()
-    assert state(admin, *three.names).stage is Stage.RENAMED
-    monkeypatch.undo()
-    three.run()
+@pytest.mark.parametrize("point", KILLED)
+def test_a_swap_killed_at_any_point_is_finished_by_a_rerun(three: Three, admin: Database, point: str) -> None:
+    patch, stage = KILLED[point]
+    oids = [databases.entry(admin, name).oid for name in three.names[:2]]
+    with process(three.server, f"{patch}\nswap.swap(target, *sys.argv[1:], 'killed')", *three.names) as child:
+        assert arrived(child)
+        child.kill()
+        until(lambda: not admin.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'killed'"), "the session ended")
+    assert state(admin, *three.names).stage is stage
+    done = three.run(expected_live_oid=oids[0])
+    assert (done.live_oid, done.failed_oid) == (oids[1], oids[0]) and state(admin, *three.names).stage is Stage.DONE
     assert holds(three.server, three.live, "restored") and holds(three.server, three.failed, "live")
+
+
+def test_a_swap_killed_between_the_renames_can_be_taken_back(three: Three, admin: Database) -> None:
+    with process(three.server, f"{KILLED['between the renames'][0]}\nswap.swap(target, *sys.argv[1:], 'killed')", *three.names) as child:
+        assert arrived(child)
+        child.kill()
+        until(lambda: not admin.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'killed'"), "the session ended")
+    found = module.reopen(three.server, *three.names, NAME)
+    assert found.stage is Stage.NOT_BEGUN and found.live.comment == "ours" and holds(three.server, three.live, "live")
+    assert holds(three.server, three.restored, "restored")
 
 
 def test_an_interrupt_before_the_renames_leaves_the_live_database_open(three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch) -> None:

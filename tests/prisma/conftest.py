@@ -40,20 +40,24 @@ def write(folder: Path, migrations: dict[str, str | bytes]) -> None:
         path.write_bytes(sql if isinstance(sql, bytes) else sql.encode())
 
 
+def lay_out(folder: Path, sample: Path, migrations: dict[str, str | bytes], mode: str = "file", schema: str = SCHEMA, **options: Any) -> Project:
+    """A project with these migrations; `mode` is what the offline engine does with a file."""
+    (folder / "prisma" / "migrations").mkdir(parents=True)
+    for name in ("package.json", "package-lock.json", "prisma.config.ts"):
+        shutil.copy(sample / name, folder / name)
+    (folder / "node_modules").symlink_to(sample / "node_modules")
+    (folder / "prisma" / "schema.prisma").write_text(schema)
+    (folder / "prisma" / "migrations" / "migration_lock.toml").write_text('provider = "postgresql"\n')
+    write(folder, migrations)
+    return Project(folder, engine="offline", engine_path=sample / "tooling" / "schema-engine.mjs",
+                   environment={"OFFLINE_ENGINE_TRANSACTIONS": mode}, **options)
+
+
 @pytest.fixture
 def make(tmp_path: Path, sample: Path) -> Make:
-    """Makes a project with these migrations; `mode` is what the offline engine does with a file."""
+    """Makes a project: see `lay_out`."""
     def made(migrations: dict[str, str | bytes], mode: str = "file", schema: str = SCHEMA, **options: Any) -> Project:
-        folder = tmp_path / "project"
-        (folder / "prisma" / "migrations").mkdir(parents=True)
-        for name in ("package.json", "package-lock.json", "prisma.config.ts"):
-            shutil.copy(sample / name, folder / name)
-        (folder / "node_modules").symlink_to(sample / "node_modules")
-        (folder / "prisma" / "schema.prisma").write_text(schema)
-        (folder / "prisma" / "migrations" / "migration_lock.toml").write_text('provider = "postgresql"\n')
-        write(folder, migrations)
-        return Project(folder, engine="offline", engine_path=sample / "tooling" / "schema-engine.mjs",
-                       environment={"OFFLINE_ENGINE_TRANSACTIONS": mode}, **options)
+        return lay_out(tmp_path / "project", sample, migrations, mode, schema, **options)
     return made
 
 

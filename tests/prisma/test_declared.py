@@ -5,15 +5,21 @@ from __future__ import annotations
 import pytest
 from pglast.parser import parse_sql
 
+from runbook_lib.demo.embedded import Server
 from runbook_lib.postgres import catalog
 from runbook_lib.postgres.connection import Database, sql
 from runbook_lib.prisma.analysis import effect
 from runbook_lib.prisma.declared import declared
 from runbook_lib.prisma.known import Known
-from tests.prisma.test_locks import STATEMENTS, db, objects, relations  # noqa: F401  fixtures
+from tests.prisma.test_locks import STATEMENTS, admin, db, objects  # noqa: F401  fixtures
 
-pytestmark = pytest.mark.usefixtures("relations")
 CHANGES = [statement for statement in STATEMENTS if statement.startswith(("ALTER", "CREATE", "DROP", "COMMENT", "GRANT", "REVOKE"))]
+
+
+@pytest.fixture(scope="module")
+def any_server(server: Server) -> Server:
+    """The newest is enough here."""
+    return server
 
 
 @pytest.mark.parametrize("statement", CHANGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from worlds import make_world, params_of
 
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import CheckError, UsageError
+from runbook_lib.params import Params, Proof
 from runbook_lib.phases import retention
-from runbook_lib.postgres import dump
+from runbook_lib.phases.backup import proof_of
+from runbook_lib.postgres import databases, dump, salvage, snapshot, swap
+from runbook_lib.postgres.backup import load
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
+from runbook_lib.run import create
 
 
 @pytest.fixture
@@ -32,38 +37,122 @@ def settings(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch):
     return made, back_up
 
 
+def fates(params: Params, days: float = 0, *, dry_run: bool = True) -> dict[str, str]:
+    """What becomes of each thing, by name."""
+    return {row[1]: row[3] for row in retention.prune(params, days, dry_run=dry_run).rows}
+
+
 def test_the_newest_proven_backup_stays_and_older_ones_go(settings) -> None:
     params, back_up = settings
     old, newer, newest = back_up("1"), back_up("2"), back_up("3")
     retention.drill(params)
-    assert retention.prune(params, 0, dry_run=True).rows[0][2] == "would be removed" and old.exists()
-    retention.prune(params, 0, dry_run=False)
+    assert fates(params) == {"1": "would be removed", "2": "would be removed", "3": "kept: the newest proven backup of its database"} and old.exists()
+    fates(params, dry_run=False)
     assert (old.exists(), newer.exists(), newest.exists()) == (False, False, True)
 
 
 def test_a_young_backup_stays(settings) -> None:
     params, back_up = settings
     folder = back_up("1")
-    retention.prune(params, 30, dry_run=False)
-    assert folder.exists()
+    assert fates(params, 30, dry_run=False) == {"1": "kept: younger than 30 days"} and folder.exists()
 
 
 def test_a_folder_without_a_manifest_is_not_touched(settings) -> None:
     params, back_up = settings
     (params.backup.directory / "somebodys").mkdir()
-    assert len(retention.prune(params, 0, dry_run=False)) == 0 and (params.backup.directory / "somebodys").exists()
+    (back_up("killed") / "manifest.json").unlink()
+    found = fates(params, dry_run=False)
+    assert found.keys() == {"killed"} and "a dump that was killed, or is at work" in found["killed"]
+    assert (params.backup.directory / "somebodys").exists() and (params.backup.directory / "killed").exists()
 
 
-def test_a_drill_of_a_damaged_backup_fails(settings) -> None:
+def test_a_drill_of_a_damaged_backup_fails_and_it_no_longer_counts_as_proven(settings) -> None:
     params, back_up = settings
-    data = max((back_up("1") / "dump").iterdir(), key=lambda file: file.stat().st_size)
+    folder = back_up("1")
+    retention.drill(params)
+    assert proof_of(load(folder))["proven_at"]
+    data = max((folder / "dump").iterdir(), key=lambda file: file.stat().st_size)
     with data.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"?")
     with pytest.raises(CheckError):
         retention.drill(params)
+    assert proof_of(load(folder))["proven_at"] is None
 
 
-def test_a_drill_without_a_backup_says_how_to_make_one(settings, server: Server) -> None:
+def test_a_manifest_that_cannot_be_read_stops_a_drill_and_is_never_removed(settings) -> None:
+    params, back_up = settings
+    folder = back_up("1")
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(UsageError, match="is damaged"):
+        retention.drill(params)
+    assert "look at it yourself" in fates(params, dry_run=False)["1"] and folder.exists()
+
+
+def test_a_drill_without_a_backup_says_how_to_make_one(settings) -> None:
     with pytest.raises(UsageError, match="--to backup"):
         retention.drill(settings[0])
+
+
+def test_what_was_saved_before_it_was_dropped_stays_until_its_run_has_ended_well(settings) -> None:
+    params, _ = settings
+    target, run = Target.parse(params.database_url()), create(params.model_dump(mode="json", by_alias=True, exclude_none=True), ["1_drop"], {"host": "h", "database": "d"})
+    with snapshot.exported(target, "tests") as at:
+        salvage.save(at, target, params.backup.directory / "saved" / run.key, "tests", columns=[], tables=["public.kept"], tools=tools(target))
+    run.end("failed")
+    assert fates(params, 30)[run.key] == "kept: younger than 30 days" and fates(params)[run.key] == "kept: its run has not ended well"
+    run.end("succeeded")
+    assert fates(params, dry_run=False)[run.key] == "removed" and not (params.backup.directory / "saved" / run.key).exists()
+
+
+@pytest.fixture
+def put_aside(settings, server: Server) -> Iterator[tuple[Params, str, Database]]:
+    """A failed database that a swap has kept, and a session on the maintenance database."""
+    params, _ = settings
+    live = Target.parse(params.database_url())
+    names = live.database, f"{live.database}_restored", f"{live.database}_failed"
+    with Database(Target.parse(server.url())) as admin:
+        admin.execute(f'CREATE DATABASE "{names[1]}"')
+        swap.swap(live, *names, "tests")
+        yield params, names[2], admin
+        databases.drop(admin, names[2])
+
+
+def test_a_failed_database_is_kept_for_its_days_and_then_dropped(put_aside) -> None:
+    params, name, admin = put_aside
+    assert fates(params, 30, dry_run=False)[name] == "kept: younger than 30 days"
+    assert fates(params)[name] == "would be removed" and databases.entry(admin, name)
+    assert fates(params, dry_run=False)[name] == "removed" and databases.entry(admin, name) is None
+
+
+def test_a_failed_database_that_somebody_uses_is_kept(put_aside) -> None:
+    params, name, _ = put_aside
+    with Database(Target.parse(params.database_url()).named(name), "somebody's notes"):
+        assert "(somebody's notes)" in fates(params, dry_run=False)[name]
+
+
+def test_a_failed_database_with_a_replication_slot_is_kept_for_it_would_be_lost_with_it(put_aside) -> None:
+    params, name, _ = put_aside
+    with Database(Target.parse(params.database_url()).named(name)) as db:
+        db.execute("SELECT pg_create_logical_replication_slot('idle', 'pgoutput')")
+    assert "logical replication slot idle" in fates(params, dry_run=False)[name]
+    with Database(Target.parse(params.database_url()).named(name)) as db:
+        db.execute("SELECT pg_drop_replication_slot('idle')")
+
+
+def test_a_database_that_only_looks_like_a_failed_one_is_not_touched(put_aside) -> None:
+    params, name, admin = put_aside
+    databases.comment_on(admin, name, (databases.entry(admin, name).comment or "").replace("oid ", "oid 9"))
+    assert name not in fates(params, dry_run=False) and databases.entry(admin, name)
+
+
+def test_a_backup_is_proven_on_another_server_where_the_parameters_name_one(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, back_up = settings
+    folder, other = back_up("1"), Server(tmp_path / "other", {"fsync": "off"}).start()
+    try:
+        monkeypatch.setenv("PROOF_URL", other.url())
+        changed = params.model_copy(update={"backup": params.backup.model_copy(update={"proof": Proof(server="env:PROOF_URL")})})
+        assert retention.drill(changed).identical
+        assert proof_of(load(folder))["proven_on"] == f"127.0.0.1:{other.port}"
+    finally:
+        other.stop()

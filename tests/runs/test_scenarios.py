@@ -129,9 +129,37 @@ def test_the_report_is_one_page_that_needs_no_network(story: Story) -> None:
 def test_a_failed_validation_is_rolled_back_on_request(tell: Tell) -> None:
     """The last test: it changes how the story ends."""
     world = tell("bad-data").world
-    done = world.command("rollback", str(world.newest.folder), "--reason", "orphans")
+    with world.db() as db:
+        db.execute("""UPDATE "User" SET "updatedAt" = now() WHERE id = 'user_patient_000000003'""")
+    asked = world.command("rollback", str(world.newest.folder), "--reason", "orphans")
+    assert (asked.returncode, world.newest.outcome) == (3, "waiting") and 'public."User": 1 updated' in asked.stdout, asked.stdout[-3000:]
+    done = world.command("rollback", str(world.newest.folder), "--reason", "orphans, and the one user is known")
     assert (done.returncode, world.newest.outcome) == (4, "rolled_back"), done.stdout[-3000:]
     before = snapshot.Snapshot.from_dict(world.newest.read_evidence("before.snapshot"))
     assert before.compare(snapshot.take(Target.parse(world.url()), "tests")).identical
     assert archive.verify(world.newest) == []
     assert MARKER.encode() not in (world.newest.folder / "90_rollback.ipynb").read_bytes()
+
+
+def test_dropped_columns_are_saved_and_brought_back_from_a_run_that_succeeded(tell: Tell) -> None:
+    """Changes the database of its story: nothing of that story comes after it."""
+    world = tell("success").world
+    run = world.newest
+    before = snapshot.Snapshot.from_dict(run.read_evidence("before.snapshot"))
+    assert "2 columns and 0 tables" in json.dumps(run.read_evidence("migrate.saved")) and MARKER not in json.dumps(run.read_evidence("saved"))
+    shown = world.command("reinstate", str(run.folder), "--dry-run")
+    with world.db() as db:
+        assert "insurerName" in shown.stdout and "reinstate.sql" in shown.stdout and shown.returncode == 0, shown.stdout + shown.stderr
+        assert db.value("SELECT count(*) FROM information_schema.columns WHERE column_name = 'insurerName' AND table_name = 'Patient'", ()) == 0
+        gone = db.execute("""DELETE FROM "Patient" WHERE id IN (SELECT id FROM "Patient" ORDER BY id DESC LIMIT 3)""")
+        done = world.command("reinstate", str(run.folder))
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = {(row[0], row[1]): row[3] for row in run.read_evidence("reinstated")["rows"]}
+        total = before.tables['public."Patient"'].rows
+        assert (told[("back", 'public."Patient"')], told[("passed over", 'public."Patient"')]) == (total - gone, gone)
+        wrong = db.value("""SELECT count(*) FROM "Patient" AS p FULL JOIN "InsurancePolicy" AS i ON i."patientId" = p.id
+                            WHERE (p."insurerName", p."insuranceNumber") IS DISTINCT FROM (i."insurerName", i."memberNumber")""")
+        assert wrong == 0 and db.value("""SELECT count("insurerName") FROM "Patient" """) > 0
+    assert archive.verify(run) == [] and run.read_journal()[-1]["what"] == "reinstated"
+    again = world.command("reinstate", str(run.folder))
+    assert again.returncode == 1 and "again; nothing was changed" in again.stdout

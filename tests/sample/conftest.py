@@ -15,9 +15,9 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from sample_project import DEPLOYED, Project
 
 from runbook_lib.demo.embedded import Server
-from sample_project import DEPLOYED, Project
 
 ROWS = 2000
 

@@ -1,7 +1,7 @@
--- Who holds advisory locks in this database, from where, since when?
-SELECT l.classid::bigint AS class, l.objid::bigint AS key, a.application_name AS application, coalesce(host(a.client_addr), 'local') AS client,
-       a.backend_start AS since, a.pid
+-- Who holds advisory locks, in which database, from where, since when? Locks of one number and of two are told apart by "numbers".
+SELECT l.classid::bigint AS class, l.objid::bigint AS key, l.objsubid AS numbers, a.datname::text AS database, a.application_name AS application,
+       coalesce(host(a.client_addr), 'local') AS client, a.backend_start AS since, a.pid
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a USING (pid)
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
+WHERE l.locktype = 'advisory' AND l.granted
+ORDER BY a.backend_start;

@@ -4,6 +4,8 @@ SELECT format('%I.%I', n.nspname, x.relname) AS name,
        pg_get_indexdef(i.indexrelid) AS definition,
        i.indisvalid AS valid,
        i.indisready AS ready,
+       (SELECT format('%I.%I', pn.nspname, p.relname) FROM pg_inherits AS h JOIN pg_class AS p ON p.oid = h.inhparent
+        JOIN pg_namespace AS pn ON pn.oid = p.relnamespace WHERE h.inhrelid = x.oid) AS part_of,
        nullif(i.indisunique, false) AS "unique",
        nullif(i.indisprimary, false) AS "primary",
        nullif(i.indisreplident, false) AS replica_identity,

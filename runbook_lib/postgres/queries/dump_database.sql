@@ -1,4 +1,5 @@
--- What belongs to the database itself and is in no dump of its objects: locale, owner, privileges, settings, comment?
+-- What belongs to the database itself and is in no dump of its objects: locale, owner, privileges, settings, comment,
+-- and the roles that it names?
 SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding, d.datcollate::text AS lc_collate,
        d.datctype::text AS lc_ctype, s.spcname::text AS tablespace, d.datconnlimit AS connection_limit,
        CASE to_jsonb(d) ->> 'datlocprovider' WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END AS locale_provider,
@@ -15,7 +16,14 @@ SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS en
                                                    'value', substr(item, strpos(item, '=') + 1))
                                  ORDER BY r.rolname NULLS FIRST, item)
                  FROM pg_db_role_setting AS c CROSS JOIN LATERAL unnest(c.setconfig) AS item
-                 LEFT JOIN pg_roles AS r ON r.oid = c.setrole WHERE c.setdatabase = d.oid), '[]') AS settings
+                 LEFT JOIN pg_roles AS r ON r.oid = c.setrole WHERE c.setdatabase = d.oid), '[]') AS settings,
+       ARRAY(SELECT DISTINCT pg_get_userbyid(r.oid)::text
+             FROM (SELECT d.datdba UNION ALL SELECT nspowner FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+                   UNION ALL SELECT relowner FROM pg_class WHERE oid >= 16384
+                   UNION ALL SELECT refobjid FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass
+                             AND (dbid = d.oid OR dbid = 0 AND classid = 'pg_database'::regclass AND objid = d.oid)) AS r (oid)
+             WHERE r.oid IN (SELECT oid FROM pg_roles)
+             ORDER BY 1) AS roles
 FROM pg_database AS d
 JOIN pg_tablespace AS s ON s.oid = d.dattablespace
 WHERE d.datname = current_database();

@@ -1,0 +1,195 @@
+"""What the night will take: the rehearsal's figures, corrected by how the runs before came out against theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from runbook_lib.check import Check, Checks, attempt, check, unknown
+from runbook_lib.errors import UsageError
+from runbook_lib.params import Params
+from runbook_lib.phases.base import Phase
+from runbook_lib.postgres import disk
+from runbook_lib.prisma.shown import Shown
+from runbook_lib.run import Run, runs
+from runbook_lib.show import charts
+from runbook_lib.table import Table, size
+
+RUNS = 10
+"""So many past runs are learned from, the newest."""
+_ROOM = "the server's disk has room for WAL and growth"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """How past runs came out against what their rehearsal had said.
+
+    Args:
+        ratios: actual by rehearsed, oldest first.
+        of: which runs those are.
+    """
+
+    ratios: tuple[float, ...] = ()
+    of: str = ""
+
+    @property
+    def factor(self) -> float:
+        """What the rehearsal's figure is multiplied by; 1 where nothing is known."""
+        return median(self.ratios) if self.ratios else 1.0
+
+    def __str__(self) -> str:
+        if not self.ratios:
+            return "no past run to learn from: the rehearsal's figure stands as it is"
+        spread = f" (from {min(self.ratios):.1f} to {max(self.ratios):.1f})" if len(self.ratios) > 1 else ""
+        what = f"the last {len(self.ratios)} runs{self.of} took" if len(self.ratios) > 1 else f"the last run{self.of} took"
+        return f"{what} {self.factor:.1f} × what the rehearsal had said{spread}"
+
+
+@dataclass(frozen=True)
+class Forecast(Shown):
+    """What the night will take.
+
+    Args:
+        migrate_s, restore_s: seconds of the migration and of the way back, corrected.
+        downtime_s: from maintenance mode to back in service; None where no past run tells what is around the migration.
+        around_s: the downtime of past runs beside the migration itself: proving, validating, deploying the client.
+        rehearsed_migrate_s, rehearsed_restore_s: as the rehearsal measured them.
+        migration, way_back: the corrections.
+        wal_bytes, growth_bytes: that the rehearsal wrote and grew by; None where it did not measure them.
+    """
+
+    migrate_s: float
+    restore_s: float
+    downtime_s: float | None
+    around_s: tuple[float, ...]
+    rehearsed_migrate_s: float
+    rehearsed_restore_s: float
+    migration: Correction = field(default_factory=Correction)
+    way_back: Correction = field(default_factory=Correction)
+    wal_bytes: int | None = None
+    growth_bytes: int | None = None
+
+    @property
+    def disk_bytes(self) -> int | None:
+        """What the server's disk must have free, all WAL kept; None where the rehearsal did not measure it."""
+        if self.wal_bytes is None or self.growth_bytes is None:
+            return None
+        return self.wal_bytes + max(0, self.growth_bytes)
+
+    @property
+    def closed_s(self) -> float:
+        """The migration with what is around it, where that is known."""
+        return self.downtime_s if self.downtime_s is not None else self.migrate_s
+
+    def table(self) -> Table:
+        """The figures, and where each comes from."""
+        around = "no past run tells what is around the migration"
+        if self.around_s:
+            around = f"the migration, and around it {median(self.around_s):.1f} s as in {len(self.around_s)} past runs"
+        needs = "the rehearsal did not measure it"
+        if self.disk_bytes is not None:
+            needs = f"WAL and growth in the rehearsal: {size(self.wal_bytes)} and {size(self.growth_bytes)}"
+        rows = [("migration", f"{self.rehearsed_migrate_s:.1f} s", f"{self.migrate_s:.1f} s", str(self.migration)),
+                ("downtime", None, None if self.downtime_s is None else f"{self.downtime_s:.1f} s", around),
+                ("way back", f"{self.rehearsed_restore_s:.1f} s", f"{self.restore_s:.1f} s", str(self.way_back)),
+                ("disk", size(self.disk_bytes), size(self.disk_bytes), needs)]
+        return Table(f"Forecast: {self.migrate_s:.1f} s for the migration, {self.restore_s:.1f} s for the way back",
+                     ("what", "rehearsed", "forecast", "because"), rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return asdict(self) | {"factor": self.migration.factor, "correction": str(self.migration), "disk_bytes": self.disk_bytes}
+
+    def checks(self, params: Params, free_bytes: Callable[[], int | None]) -> Checks:
+        """Go or no-go against the budgets.
+
+        Args:
+            free_bytes: asks the server's disk; gives None where it cannot be seen.
+        """
+        found = [check(id, f"{what}: within what it may take", seconds <= limit, f"{seconds:.1f} s", f"at most {limit:.0f} s",
+                       f"no-go: raise `{key}`, or split the migration")
+                 for id, what, seconds, limit, key in self._budgets(params) if limit is not None]
+        if self.disk_bytes is not None:
+            found.append(attempt("forecast.disk", _ROOM, lambda: self._disk(free_bytes())))
+        return Checks("Go or no-go, corrected by past runs", found)
+
+    def chart(self, params: Params) -> Any:
+        """Forecast against window and budgets."""
+        budgets = self._budgets(params)
+        over = [what for _, what, seconds, limit, _ in budgets if limit is not None and seconds > limit]
+        whole = budgets[-1]
+        fits = f"The forecast of {whole[2]:.1f} s fits {'the window' if whole[3] else 'the budgets; no window is set'}"
+        title = f"No-go: longer than it may take: {', '.join(over)}" if over else fits
+        return charts.durations(title, {what: seconds for _, what, seconds, _, _ in budgets},
+                                {what: limit for _, what, _, limit, _ in budgets if limit is not None})
+
+    def _budgets(self, params: Params) -> list[tuple[str, str, float, float | None, str]]:
+        """What takes how long, how long it may take (None where nothing limits it), and the parameter that says so; the whole last."""
+        window = params.migrate.window
+        open_s = (window.bounds()[1] - window.bounds()[0]).total_seconds() if window else None
+        return [("forecast.migrate", "migration", self.migrate_s, params.migrate.deadline_s, "migrate.deadline_s"),
+                ("forecast.restore", "way back", self.restore_s, params.backup.restore_within_minutes * 60, "backup.restore_within_minutes"),
+                ("forecast.window", "downtime and way back", self.closed_s + self.restore_s, open_s, "migrate.window")]
+
+    def _disk(self, free: int | None) -> Check:
+        needed = self.disk_bytes or 0
+        if free is None:
+            return unknown("forecast.disk", _ROOM, "the server's disk cannot be seen from here", size(needed),
+                           "look at it where it can be seen; then approve the gate `preflight`")
+        return check("forecast.disk", _ROOM, free >= needed, f"{size(free)} free", f"at least {size(needed)}", "no-go: make room")
+
+
+def forecast(phase: Phase) -> Forecast:
+    """The rehearsal's figures, corrected by the archive.
+
+    Raises:
+        UsageError: there was no rehearsal.
+    """
+    rehearsed = phase.run.read_evidence("rehearsal")
+    if not rehearsed:
+        raise UsageError("there is no rehearsal to forecast from", "run 20_rehearse")
+    past, of = _past(phase.run)
+    migration, way_back = Correction(_ratios(past, _migration), of), Correction(_ratios(past, _way_back), of)
+    around = tuple(seconds for run in past if (seconds := _around(run)) is not None)
+    migrate_s = rehearsed["migrate_s"] * migration.factor
+    return Forecast(migrate_s, rehearsed["rollback_s"] * way_back.factor, migrate_s + median(around) if around else None, around,
+                    rehearsed["migrate_s"], rehearsed["rollback_s"], migration, way_back,
+                    rehearsed.get("wal_bytes"), rehearsed.get("size_growth_bytes"))
+
+
+def free_bytes(phase: Phase) -> int | None:
+    """The room on the tightest of the server's disks."""
+    tightest = disk.disk(phase.db).tightest
+    return tightest.free_bytes if tightest else None
+
+
+def _past(run: Run) -> tuple[list[Run], str]:
+    """The newest runs before this one that migrated: of this environment, else of any."""
+    others = [other for other in runs(run.folder.parent)
+              if other.id < run.id and other.read_evidence("migration") and other.read_evidence("rehearsal")]
+    same = [other for other in others if other.state["environment"] == run.state["environment"]]
+    return (same or others)[-RUNS:], "" if same or not others else " (of other environments)"
+
+
+def _ratios(past: Sequence[Run], measured: Callable[[Run], tuple[float, float] | None]) -> tuple[float, ...]:
+    pairs = [pair for run in past if (pair := measured(run))]
+    return tuple(round(actual / said, 3) for said, actual in pairs if said > 0)
+
+
+def _migration(run: Run) -> tuple[float, float] | None:
+    done, rehearsed = run.read_evidence("migration"), run.read_evidence("rehearsal")
+    return (rehearsed["migrate_s"], done["seconds"]) if done["applied"] else None
+
+
+def _way_back(run: Run) -> tuple[float, float] | None:
+    """The restore that proved the night's backup, against the rehearsal's."""
+    rehearsed, backup = run.read_evidence("rehearsal"), run.read_evidence("backup") or {}
+    return (rehearsed["restore_s"], backup["restore_s"]) if backup.get("restore_s") else None
+
+
+def _around(run: Run) -> float | None:
+    """The downtime beside the migration."""
+    down = run.state["downtime_s"]
+    return None if down is None or run.outcome != "succeeded" else round(max(0.0, down - run.read_evidence("migration")["seconds"]), 1)

@@ -1,0 +1,136 @@
+"""What on the server would get in the way: looked at in the preflight, and again in the minute before the migration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from runbook_lib.check import Check, attempt, check, unknown
+from runbook_lib.phases.base import Phase, milliseconds
+from runbook_lib.postgres import activity, disk, locks
+from runbook_lib.postgres.activity import Follower
+from runbook_lib.postgres.connection import Database
+from runbook_lib.prisma.cli import ADVISORY_LOCK
+from runbook_lib.table import size
+
+LOOK_S = 5.0
+"""Seconds that one look may take in the minute before the migration."""
+
+
+def minute_checks(phase: Phase) -> list[Check]:
+    """The server in the minute before the migration, by one session in which no look takes long."""
+    with Database(phase.target, phase.application_name, statement_timeout=milliseconds(LOOK_S), lock_timeout="1s") as db:
+        return [
+            _alone(db, "migrate.run", "no other run works on this database", phase.target.database),
+            _alone(db, "migrate.alone", "no other migration is in flight", ADVISORY_LOCK),
+            _forgotten(db, affected_tables(phase), phase.params.migrate.max_transaction_s),
+            prepared_check(db, "migrate.prepared"),
+            disk_check(db, "migrate.disk", phase.params.backup.disk_free_percent, written(phase)),
+            replication_check(db, "migrate.replication", phase),
+        ]
+
+
+def affected_tables(phase: Phase) -> list[str] | None:
+    """The tables that exist and that the plan locks; `None` where it cannot tell which: then it may be any."""
+    review = phase.run.read_evidence("plan.review")
+    statements = review["statements"] if review else []
+    tables = {lock["relation"] for one in statements for lock in one["locks"] if not lock["new"] and lock["kind"] in ("table", "materialized view")}
+    return None if "*" in tables or not review else sorted(tables)
+
+
+def written(phase: Phase) -> int | None:
+    """How many bytes the rehearsal wrote: growth and write-ahead log; `None` where it did not measure that."""
+    measured = phase.run.read_evidence("rehearsal") or {}
+    found = [measured[key] for key in ("size_growth_bytes", "wal_bytes") if measured.get(key) is not None]
+    return sum(max(0, value) for value in found) if found else None
+
+
+def idle_check(db: Database, id: str, older_than_s: float) -> Check:
+    """Transactions that were left open, whatever they hold."""
+    title = "no transaction is left open"
+
+    def look() -> Check:
+        found = activity.idle_in_transaction(db, older_than_s)
+        names = ", ".join(f"pid {s.pid} ({s.application or 'unnamed'}, {s.transaction_s or 0:.0f} s)" for s in found)
+        return check(id, title, not found, names or "none", f"none older than {older_than_s:g} s",
+                     "end it where it was opened; 95_troubleshoot shows what it holds")
+    return attempt(id, title, look)
+
+
+def prepared_check(db: Database, id: str) -> Check:
+    """Prepared transactions: they hold their locks without a session."""
+    title = "no prepared transaction is left"
+
+    def look() -> Check:
+        found = activity.prepared_transactions(db)
+        return check(id, title, not found, ", ".join(f"{p.name} of {p.owner}, {p.age_s:.0f} s old" for p in found) or "none", "none",
+                     "COMMIT PREPARED or ROLLBACK PREPARED each of them")
+    return attempt(id, title, look)
+
+
+def disk_check(db: Database, id: str, limit: float, needed: int | None = 0) -> Check:
+    """Free space of the server, where it can be known from here.
+
+    Args:
+        limit: percent that must stay free.
+        needed: bytes that the migration will write; `None` where that was not measured.
+    """
+    title, afterwards = "the server's disk has room", f" after the {size(needed)} that the rehearsal wrote" if needed else ""
+    expected = f"at least {limit:.0f} % free{afterwards}"
+
+    def look() -> Check:
+        places = disk.disk(db)
+        tightest = places.tightest
+        if tightest is None or tightest.free_bytes is None or not tightest.total_bytes:
+            return unknown(id, title, places.why_unknown, expected, "look at it where it can be seen; then approve the gate that asks for it")
+        left = 100 * (tightest.free_bytes - (needed or 0)) / tightest.total_bytes
+        found = f"{size(tightest.free_bytes)} of {size(tightest.total_bytes)} free, {left:.0f} % {'afterwards' if needed else 'now'}"
+        return check(id, title, left >= limit, found + ("; the rehearsal did not measure what it writes" if needed is None else ""), expected,
+                     "make room, or lower `backup.disk_free_percent`")
+    return attempt(id, title, look)
+
+
+def replication_check(db: Database, id: str, phase: Phase) -> Check:
+    """Each standby and replication slot against the limits, where there are any."""
+    limits, title = phase.params.monitoring, "standbys and replication slots keep up"
+    most, seconds = limits.replica_lag_mb * 2**20, limits.replica_lag_s
+    expected = f"at most {size(int(most))}, a standby at most {seconds:g} s behind"
+
+    def look() -> Check:
+        found = list(activity.replication(db))
+        late = [one for one in found if (one.behind_bytes or 0) > most or (one.behind_s or 0) > seconds]
+        blind = [one for one in found if one.behind_bytes is None]
+        if blind and not late:
+            return unknown(id, title, f"how far behind: {_said(blind)}", expected, "give the role pg_monitor, or look at the primary")
+        return check(id, title, not late, _said(late or found) or "there are none", expected,
+                     "wait until they have caught up; drop a slot that nobody reads (it fills the disk with write-ahead log)")
+    return attempt(id, title, look)
+
+
+def _said(followers: Iterable[Follower]) -> str:
+    def behind(one: Follower) -> str:
+        parts = [size(one.behind_bytes)] if one.behind_bytes is not None else ["not known"]
+        return " and ".join(parts + ([f"{one.behind_s:.0f} s"] if one.behind_s is not None else []))
+    return "; ".join(f"{one.kind} {one.name} ({one.state}): {behind(one)} behind" for one in followers)
+
+
+def _forgotten(db: Database, tables: Collection[str] | None, older_than_s: float) -> Check:
+    """Transactions for which the migration would wait, and everybody else behind it."""
+    id, title = "migrate.transactions", "no long transaction holds an affected table"
+    where = "any table" if tables is None else ", ".join(tables) or "the tables that the plan locks: it locks none that exists"
+    expected = f"none older than {older_than_s:g} s on {where}"
+
+    def look() -> Check:
+        found = activity.holders(db, tables)
+        old = [one for one in found if (one.session.transaction_s or 0) > older_than_s]
+        blind = [one for one in found if one.session.transaction_s is None]
+        if blind and not old:
+            return unknown(id, title, "; ".join(map(str, blind)), expected, "give the role pg_monitor, or ask whose it is")
+        return check(id, title, not old, "; ".join(map(str, old)) or "none", expected, "end it where it was opened, or raise `migrate.max_transaction_s`")
+    return attempt(id, title, look)
+
+
+def _alone(db: Database, id: str, title: str, lock: str | int) -> Check:
+    def look() -> Check:
+        holder = locks.holder(db, lock)
+        return check(id, title, not holder, holder or "nobody", "nobody", "wait until it has ended")
+    return attempt(id, title, look)

@@ -1,0 +1,143 @@
+"""What came up from a backup, and what comparing it with the backup says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runbook_lib.check import Checks, check
+from runbook_lib.postgres.comparison import Comparison
+from runbook_lib.postgres.difference import Difference
+from runbook_lib.table import Table
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A backup that came up as a database.
+
+    Args:
+        database: its name.
+        oid: its number, which a rename does not change.
+        backup: sha256 of the backup's manifest.
+        seconds: what each step took.
+    """
+
+    database: str
+    oid: int
+    backup: str
+    seconds: Mapping[str, float]
+
+    @property
+    def total_seconds(self) -> float:
+        """From the empty database to fresh statistics."""
+        return sum(self.seconds.values())
+
+    def table(self) -> Table:
+        """The steps and what they took."""
+        return Table(f"Restored as {self.database} in {self.total_seconds:.1f} s", ("step", "seconds"), list(self.seconds.items()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return asdict(self) | {"total_seconds": self.total_seconds}
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came up, against what the backup says.
+
+    Args:
+        content: rows and content of every table, sequences, large objects, extensions, settings.
+        schema: every object and property that differs.
+        database: what differs of the database itself: owner, locale, privileges, settings.
+        left_out: what two major versions write differently, and was not compared; empty where both servers are of one.
+    """
+
+    content: Comparison
+    schema: Difference
+    database: tuple[str, ...]
+    left_out: str = ""
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing differs and everything was compared."""
+        return self.content.identical and not self.content.facts and self.schema.empty and not self.database
+
+    def checks(self) -> Checks:
+        """The same as checks that can be required."""
+        remedy = "this backup does not prove itself: find out why before relying on it"
+        nothing = "nothing differs" + (f", left out: {self.left_out}" if self.left_out else "")
+        count = sum(item.kind == "table" for item in self.content)
+        said = [f"{item.name}: {item.outcome.value}" for item in self.content.differing]
+        facts = [f"{item.kind} {item.name}: {item.before} → {item.after}" for item in self.content.facts]
+        return Checks("Restored copy against its backup", (
+            check("backup.restore.content", "every table, sequence and large object came up identical", self.content.identical,
+                  _some(said) or f"{count} tables identical", "nothing differs", remedy),
+            check("backup.restore.schema", "every object came up identical: indexes, constraints, owners, privileges, …", self.schema.empty,
+                  _some(self.schema.in_words()) or "nothing differs", nothing, remedy),
+            check("backup.restore.database", "extensions, settings, locale, owner and privileges of the database are the same",
+                  not self.database and not facts, _some([*self.database, *facts]) or "nothing differs", nothing, remedy),
+        ))
+
+    def table(self) -> Table:
+        """The checks as rows; `content` and `schema` show their own tables."""
+        return self.checks().table()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return {"identical": self.identical, "content": self.content.as_dict(), "schema": self.schema.as_dict(), "database": list(self.database),
+                "left_out": self.left_out}
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A backup that was restored and compared.
+
+    Args:
+        seconds: what all of it took, from the first hash to the last comparison: as long as the way back will take.
+    """
+
+    restored: Restored
+    verified: Verified
+    seconds: float
+
+    @property
+    def identical(self) -> bool:
+        """Whether what came up is what the backup says."""
+        return self.verified.identical
+
+    def table(self) -> Table:
+        """The checks as rows."""
+        return self.verified.table()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evidence files."""
+        return {"restored": self.restored.as_dict(), "verified": self.verified.as_dict(), "seconds": self.seconds}
+
+    def _repr_html_(self) -> str:
+        return self.restored._repr_html_() + self.verified._repr_html_()
+
+    def __str__(self) -> str:
+        return f"{self.restored}\n{self.verified}"
+
+    __repr__ = __str__
+
+
+def _some(lines: list[str] | tuple[str, ...]) -> str:
+    return "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if len(lines) > 10 else "")

@@ -1,0 +1,1 @@
+"""Point-in-time recovery: a point that is named before the migration, and three providers that lead back to it."""
