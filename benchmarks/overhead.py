@@ -23,7 +23,7 @@ import yaml
 
 from runbook_lib import execute
 from runbook_lib.demo.embedded import BINARIES
-from runbook_lib.demo.platform import DATABASE, Platform
+from runbook_lib.demo.platform import DATABASE, DEPLOYED, Platform
 from runbook_lib.phases.start import start_run
 from runbook_lib.postgres.connection import Target
 from runbook_lib.run import PHASES
@@ -46,10 +46,19 @@ def commands(platform: Platform, scratch: Path) -> dict[str, list[str]]:
     copies = [f"{psql} -qc 'CREATE DATABASE copy TEMPLATE template0' postgres", f"{restore} -e -j2 -d copy {made}", f"{psql} -qc ANALYZE copy"]
     count = f"""{psql} -qc 'SELECT count(*) FROM "User"' -c 'SELECT count(*) FROM "Appointment"' -c 'SELECT count(*) FROM "Subscription"'"""
     deploy_copy = 'DATABASE_URL="${DATABASE_URL%/*}/copy" ' + f"{prisma} migrate deploy"
+    pending = sorted(path.name for path in (project / "prisma" / "migrations").iterdir() if path.is_dir())[DEPLOYED:]
+    measure = [f"{psql} -qc 'CREATE DATABASE measured TEMPLATE copy' postgres", f"{deploy_copy.replace('deploy', 'status')} || true",
+               *(f"{psql} -q -f prisma/migrations/{name}/migration.sql measured" for name in pending), f"{psql} -qc 'DROP DATABASE measured' postgres"]
+    fail = [line for name in pending[:2] for line in (  # the third is one statement: there is nothing to try
+        f"{psql} -qc 'CREATE DATABASE failing TEMPLATE copy' postgres", f"mkdir {scratch}/{name}",
+        f"cp -r prisma prisma.config.ts package.json {scratch}/{name} && ln -s $PWD/node_modules {scratch}/{name}/node_modules",
+        f"echo 'SELECT 1/0;' >> {scratch}/{name}/prisma/migrations/{name}/migration.sql",
+        f'cd {scratch}/{name} && DATABASE_URL="${{DATABASE_URL%/*}}/failing" {prisma} migrate deploy || true',
+        f"{psql} -qc 'DROP DATABASE failing' postgres")]
     return {
         "start": [f"{prisma} --version"],
         "plan": [f"{prisma} migrate status || true", "cat prisma/migrations/*/migration.sql"],
-        "rehearse": [f"{dump} -Fd -j2 -Z1 -f {made}", *copies, deploy_copy, f"{psql} -qc 'DROP DATABASE copy' postgres", *copies,
+        "rehearse": [f"{dump} -Fd -j2 -Z1 -f {made}", *copies, *measure, *fail, deploy_copy, f"{psql} -qc 'DROP DATABASE copy' postgres", *copies,
                      f"{psql} -qc 'DROP DATABASE copy' postgres", f"rm -r {made}"],
         "backup": [f"{dump} -Fd -j2 -Z1 -v -f {made}", f"{restore} --list {made}", f"{BINARIES}/pg_dumpall --globals-only", f"{dump} -s",
                    f"{psql} -qc '\\dt+'", count, *copies, f"{psql} -qc 'DROP DATABASE copy' postgres", f"sha256sum {made}/*"],

@@ -118,6 +118,8 @@ class Migrate(Section):
     lock_timeout_s: Seconds = 5.0
     statement_timeout_s: Seconds = 600.0
     deadline_s: Seconds = 3600.0
+    max_stall_s: Seconds = 10.0
+    """How long a reader or a writer of an affected table may stall in the rehearsal."""
     max_transaction_s: Seconds = 30.0
     """How old a transaction that holds a lock on an affected table may be when the migration begins."""
     guard: Guard = Guard()

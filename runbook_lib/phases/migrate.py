@@ -6,7 +6,8 @@ import time
 from functools import cached_property
 from typing import Any
 
-from runbook_lib.check import Check, Checks, attempt, check
+from runbook_lib import gate
+from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import DatabaseError, GateError
 from runbook_lib.phases import cause, recovery, salvage
 from runbook_lib.phases.application import Application
@@ -22,6 +23,7 @@ from runbook_lib.phases.watch import Watch
 from runbook_lib.postgres import catalog, statistics
 from runbook_lib.postgres.difference import same_after_restore
 from runbook_lib.prisma import cli, history, schemafile
+from runbook_lib.prisma.declared import Declared
 from runbook_lib.run import PHASES
 from runbook_lib.show import charts
 from runbook_lib.table import Table
@@ -162,7 +164,10 @@ class Migrate(Phase):
 
         def look() -> Check:
             seen = self.keep("pull", list(cli.db_pull(self.project, self.prisma_url).difference))
-            promised = (self.run.read_evidence("promise") or {}).get("pulled", [])
+            promised = (self._promise or {}).get("pulled", [])
+            if seen and self._waived:
+                return unknown(id, title, f"schema file and database differ in {len(seen)} lines, and nothing was rehearsed", "no difference",
+                               "read evidence/migrate.pull.json: were these lines there before?")
             return check(id, title, same_after_restore(seen, promised), _against(seen, promised), f"the {len(promised)} lines of the rehearsal" if promised else "no difference",
                          "compare evidence/migrate.pull.json with evidence/rehearse.pull.json")
         return attempt(id, title, look)
@@ -190,10 +195,23 @@ class Migrate(Phase):
         return check("migrate.phases", "every phase before this one has succeeded", not open_ones, ", ".join(open_ones) or "all of them", "all of them",
                      "run them first, in their order")
 
+    @property
+    def _promise(self) -> dict[str, Any] | None:
+        """What the rehearsal of this very plan saw."""
+        promise = self.run.read_evidence("promise")
+        return promise if promise and promise.get("plan") == gate.plan_hash(self.run) else None
+
+    @property
+    def _waived(self) -> str:
+        """Why and by whom this plan goes without a rehearsal; empty where it was rehearsed, or nobody decided that."""
+        waived, decision = self.run.read_evidence("rehearse.waived"), gate.standing(self.run, "rehearse")
+        if self._promise or not waived or waived["plan"] != gate.plan_hash(self.run) or not decision or decision["decision"] != "approved":
+            return ""
+        return f"{waived['why']}; {decision['person']} decided at {decision['at']} to go on without: {decision['reason'] or 'no reason given'}"
+
     def _rehearsed(self) -> Check:
-        promise, plan = self.run.read_evidence("promise"), self.run.read_evidence("plan") or {}
-        same = bool(promise) and promise.get("plan") == plan.get("hash")
-        return check("migrate.rehearsed", "this plan was rehearsed", same, "yes" if same else "no", "yes", "run 20_rehearse")
+        found = "yes" if self._promise else f"no: {self._waived}" if self._waived else "no"
+        return check("migrate.rehearsed", "this plan was rehearsed, or a person decided to go on without", found != "no", found, "yes", "run 20_rehearse")
 
     def _reviewed(self) -> tuple[str, ...]:
         """The pending files: none but those that were reviewed, as they were reviewed. Somebody may have applied them since."""
@@ -207,11 +225,23 @@ class Migrate(Phase):
         return found.pending
 
     def _promised(self) -> Check:
-        promised = (self.run.read_evidence("promise") or {}).get("difference")
+        if self._waived:
+            return self._declared()
+        promised = (self._promise or {}).get("difference")
         same = promised is not None and same_after_restore(promised, self.difference.as_dict())
         return check("migrate.promised", "the catalogue changed exactly as in the rehearsal", same,
                      f"{len(self.difference.changes)} changes" + ("" if same else ", not those of the rehearsal"), "the same changes",
                      "compare evidence/migrate.difference.json with evidence/rehearse.difference.json")
+
+    def _declared(self) -> Check:
+        """Without a rehearsal there is only what the plan declares."""
+        id, title = "migrate.declared", "every change of the catalogue is one that the plan declares (nothing was rehearsed)"
+        said = Declared.from_dict((self.run.read_evidence("plan") or {})["declared"])
+        strange = [str(one) for one in self.difference if not said.covers(one.kind, one.name, one.action, one.before, one.after)]
+        if strange and said.unclear:
+            return unknown(id, title, f"{'; '.join(strange[:3])}; what these do cannot be told: {', '.join(said.unclear[:3])}")
+        return check(id, title, not strange, "; ".join(strange[:3]) or f"{len(self.difference.changes)} changes, all declared", "nothing else",
+                     "compare evidence/migrate.difference.json with evidence/plan.json")
 
     def _count(self) -> None:
         """Keep the counters of this moment: what is written from here on, a way back may lose."""

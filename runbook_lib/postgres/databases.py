@@ -21,6 +21,11 @@ _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session
 SCRATCH = "runbook scratch: "
 UNFINISHED = "runbook: unfinished restore "
 """How the comments of databases begin that are ours to drop."""
+_DROPPED_MEANWHILE = ("42704", "3D000")
+"""What the question for all databases fails with where one of them is dropped before its size was asked for."""
+BORN_LIMIT = 32_123
+"""The connection limit with which our databases are made: it is there at once, and so marks one whose maker was killed
+before it could comment on it. No server lets that many in."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Entry:
         open: whether new connections are allowed.
         comment: "" where there is none.
         maker_alive: whether the session that a comment of ours names is still there.
+        connection_limit: −1 where there is none.
         bytes: size on disk; `None` where the role may not know.
     """
 
@@ -41,6 +47,7 @@ class Entry:
     open: bool
     comment: str
     maker_alive: bool
+    connection_limit: int
     bytes: int | None
 
 
@@ -69,7 +76,12 @@ def entry(db: Database, name: str) -> Entry | None:
 
 def entries(db: Database) -> dict[str, Entry]:
     """All databases of the server but the templates, by name."""
-    return {row["name"]: Entry(**row) for row in db.rows(query("databases"))}
+    while True:
+        try:
+            return {row["name"]: Entry(**row) for row in db.rows(query("databases"))}
+        except DatabaseError as error:
+            if error.sqlstate not in _DROPPED_MEANWHILE:
+                raise
 
 
 def signature(db: Database) -> str:
@@ -109,7 +121,8 @@ def make(db: Database, name: str, template: str, comment: str, options: sql.Comp
         DatabaseError: it was refused, e.g. because the name is taken.
     """
     try:
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} ").format(identifier(name), identifier(template)) + options)
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} CONNECTION LIMIT {} ").format(
+            identifier(name), identifier(template), sql.Literal(BORN_LIMIT)) + options)
         comment_on(db, name, comment)
     except DatabaseError as error:
         raise DatabaseError(f"the database {name} could not be made: {error.message}", _REMEDIES.get(error.sqlstate, error.remedy),

@@ -1,11 +1,16 @@
-"""Databases of our own that are thrown away: known by name *and* by comment, and dropped only where both say so."""
+"""Databases of our own that are thrown away: known by name *and* by comment, and dropped only where both say so.
+
+One whose maker was killed before it could comment on it is known by its name, which holds the moment it was thought of,
+and by the connection limit that it was born with.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runbook_lib.errors import DatabaseError, UsageError
@@ -14,6 +19,7 @@ from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.table import Table
 
 PREFIX = "runbook_scratch_"
+_THOUGHT_OF = re.compile(PREFIX + r"[a-z]+_(\d{8}_\d{6}_\d{6})")
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def drop(admin: Database, name: str) -> None:
 
 def leftovers(db: Database) -> Leftovers:
     """Scratch databases of which the session that made them is gone, and which can be dropped."""
-    return Leftovers(tuple(Leftover(one.name, one.bytes, one.comment) for one in databases.entries(db).values()
+    return Leftovers(tuple(Leftover(one.name, one.bytes, one.comment or "never said: it was killed") for one in databases.entries(db).values()
                            if _ours(one) and not one.maker_alive))
 
 
@@ -153,4 +159,12 @@ def clear(admin: Database, on_line: Callable[[str], None] | None = None) -> None
 
 
 def _ours(one: databases.Entry) -> bool:
-    return one.name.startswith(PREFIX) and one.comment.startswith((databases.SCRATCH, databases.UNFINISHED))
+    return one.name.startswith(PREFIX) and (one.comment.startswith((databases.SCRATCH, databases.UNFINISHED)) or _never_named(one))
+
+
+def _never_named(one: databases.Entry) -> bool:
+    """Whether it was made by us and its maker came no further: between making and naming lie milliseconds, not seconds."""
+    found = _THOUGHT_OF.fullmatch(one.name)
+    if not found or one.comment or one.connection_limit != databases.BORN_LIMIT:
+        return False
+    return datetime.now(UTC) - datetime.strptime(found[1], "%Y%m%d_%H%M%S_%f").replace(tzinfo=UTC) > timedelta(seconds=5)

@@ -106,11 +106,11 @@ def read(db: Database) -> Statistics:
         database = _plain(db.row(query("statistics_database")) or {})
         return Statistics(
             database.pop("time"), _by_name(db, "statistics_tables"), _by_name(db, "statistics_indexes"), database,
-            db.rows(query("statistics_connections")), db.rows(query("statistics_statements")) if _statements_available(db) else None,
+            db.rows(query("statistics_connections")), db.rows(query("statistics_statements")) if statements_available(db) else None,
             db.rows(query("statistics_missing_indexes")))
 
 
-def _statements_available(db: Database) -> bool:
+def statements_available(db: Database) -> bool:
     """Whether the extension is here, may be read, and was loaded at start."""
     db.execute("SELECT set_config('search_path', coalesce((SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n "
                "ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'), ''), true)")

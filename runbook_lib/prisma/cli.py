@@ -267,7 +267,7 @@ def version(project: Project) -> dict[str, str]:
 
 
 def _schema(project: Project) -> list[str]:
-    return ["--schema", str(project.schema)]
+    return [*(["--config", str(project.config)] if project.config else []), "--schema", str(project.schema)]
 
 
 def _side(project: Project, direction: str, side: Side, schema: Path | None) -> list[str]:

@@ -93,6 +93,12 @@ class Declared(Shown):
         return {"changes": [change.as_dict() for change in self.changes], "rows": {name: asdict(rows) for name, rows in self.rows.items()},
                 "tables": list(self.tables), "unclear": list(self.unclear)}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Declared:
+        """What `as_dict` gave."""
+        rows = {name: Rows(one["inserted"], one["deleted"], tuple(one["updated"])) for name, one in data["rows"].items()}
+        return cls(tuple(Change(**change) for change in data["changes"]), rows, tuple(data["tables"]), tuple(data["unclear"]))
+
 
 def declared(effects: Iterable[tuple[str, Effect]]) -> Declared:
     """What statements declare, each with the place that names it."""

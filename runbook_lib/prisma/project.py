@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -49,6 +50,8 @@ class Project(Shown):
     engine: Literal["installed", "offline"] = "installed"
     engine_path: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    config: Path | None = field(default=None, init=False)
+    """The configuration that its CLI is told to read, instead of the one that it finds; see `elsewhere`."""
 
     def __post_init__(self) -> None:
         self._set("folder", Path(self.folder).resolve())
@@ -65,6 +68,17 @@ class Project(Shown):
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def elsewhere(self, schema: Path, migrations: Path, config: Path | None) -> Project:
+        """The same project, its programs started in the same folder, with schema and migrations in other places.
+
+        Args:
+            config: names those places, where the project has a configuration; it goes before the project's own.
+        """
+        made = copy.copy(self)
+        for name, value in (("schema", schema), ("migrations", migrations), ("config", config)):
+            made._set(name, value)
+        return made
 
     @property
     def _folders(self) -> tuple[Path, ...]:

@@ -96,9 +96,9 @@ def sizes(title: str, values: Mapping[str, int]) -> Chart:
 
     def paint(axes: Axes) -> None:
         drawn = axes.barh(range(len(shown)), [count / factor for _, count in shown], color=AFTER, height=0.6)
-        axes.set_yticks(range(len(shown)), [_name(name) for name, _ in shown])
+        axes.set_yticks(range(len(shown)), [labelled(name) for name, _ in shown])
         axes.bar_label(drawn, [size(count) for _, count in shown], padding=4)
-        _finish(axes, unit + _part(len(shown), len(ordered)))
+        finish(axes, unit + _part(len(shown), len(ordered)))
     return draw(title, table, 0.8 + 0.34 * len(shown), paint)
 
 
@@ -178,16 +178,16 @@ def _pairs(axes: Axes, rows: Sequence[tuple[str, float | None, float | None, str
     second = axes.barh([p + 0.2 for p in places], [a or 0 for _, _, a, _ in rows], 0.36, color=AFTER, label="after")
     axes.bar_label(first, [text(b) for _, b, _, _ in rows], padding=4, fontsize=9)
     axes.bar_label(second, [f"{text(a)} · {c}" if c not in ("none", "–") else text(a) for _, _, a, c in rows], padding=4, fontsize=9)
-    axes.set_yticks(list(places), [_name(name) for name, *_ in rows])
+    axes.set_yticks(list(places), [labelled(name) for name, *_ in rows])
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     scale = _scale(axes, [abs(v) for _, b, a, _ in rows for v in (b, a) if v])
-    _finish(axes, ", ".join(filter(None, (unit, scale))) + _part(len(rows), of), room=0.34)
+    finish(axes, ", ".join(filter(None, (unit, scale))) + _part(len(rows), of), room=0.34)
 
 
 def _limited(axes: Axes, rows: Sequence[tuple[str, float, float | None]], unit: str) -> None:
     over = [limit is not None and value > limit for _, value, limit in rows]
     drawn = axes.barh(range(len(rows)), [value for _, value, _ in rows], height=0.6, color=[BAD if o else AFTER for o in over])
-    axes.set_yticks(range(len(rows)), [_name(name) for name, *_ in rows])
+    axes.set_yticks(range(len(rows)), [labelled(name) for name, *_ in rows])
     for bar, too_long in zip(drawn, over, strict=True):
         bar.set_hatch("xx" if too_long else "")
     for place, (_, _, limit) in enumerate(rows):
@@ -196,7 +196,7 @@ def _limited(axes: Axes, rows: Sequence[tuple[str, float, float | None]], unit: 
     axes.bar_label(drawn, [_seconds(value, unit) + (" — too long" if o else "") for (_, value, _), o in zip(rows, over, strict=True)], padding=4)
     if any(limit is not None for *_, limit in rows):
         axes.legend(handles=[next(iter(axes.lines))], loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    _finish(axes, unit)
+    finish(axes, unit)
 
 
 def _spans(axes: Axes, spans: Sequence[Span]) -> None:
@@ -209,8 +209,8 @@ def _spans(axes: Axes, spans: Sequence[Span]) -> None:
         axes.barh([place], [width], left=left, height=0.6, color=colour, hatch=hatch)
         words = _seconds(span.seconds, "s") + ("" if span.status == "succeeded" else f", {span.status.replace('_', ' ')}")
         axes.annotate(words, (left + width, place), (5, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(spans)), [_name(span.name) for span in spans])
-    _finish(axes, f"{unit} since {origin:%Y-%m-%d %H:%M:%S} UTC", room=0.22)
+    axes.set_yticks(range(len(spans)), [labelled(span.name) for span in spans])
+    finish(axes, f"{unit} since {origin:%Y-%m-%d %H:%M:%S} UTC", room=0.22)
 
 
 def _lines(axes: Axes, samples: Mapping[str, Sequence[tuple[float, float]]], unit: str, limit: float | None, over: str) -> None:
@@ -225,7 +225,8 @@ def _lines(axes: Axes, samples: Mapping[str, Sequence[tuple[float, float]]], uni
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
     axes.set(xlabel=over, ylabel="seconds" if unit == "s" else unit)
-    axes.legend(lines, [_name(name) for name in names], loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4)
+    columns = 4 if sum(map(len, names)) < 60 else 2
+    axes.legend(lines, [labelled(name) for name in names], loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns)
 
 
 def _runs(axes: Axes, rows: Sequence[tuple[str, str, str, float | None, float | None]]) -> None:
@@ -246,7 +247,7 @@ def _runs(axes: Axes, rows: Sequence[tuple[str, str, str, float | None, float | 
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
 
 
-def _finish(axes: Axes, label: str, room: float = 0.16) -> None:
+def finish(axes: Axes, label: str, room: float = 0.16) -> None:
     """Bars from top to bottom, room for their labels at the right, the unit beneath."""
     places = [tick for tick in axes.get_yticks()]
     axes.set_ylim(max(places) + 0.6, min(places) - 0.6)
@@ -269,7 +270,7 @@ def _part(shown: int, of: int) -> str:
     return f" ({shown} of {of}; the table holds all)" if shown < of else ""
 
 
-def _name(label: str) -> str:
+def labelled(label: str) -> str:
     """A label that leaves room for the bars."""
     return label if len(label) <= LONGEST_LABEL else f"{label[:24]}…{label[-(LONGEST_LABEL - 25):]}"
 

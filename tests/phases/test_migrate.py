@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,11 @@ from runbook_lib.check import Checks, Status, check, unknown
 from runbook_lib.errors import ApprovalNeeded
 from runbook_lib.phases import migrate
 from runbook_lib.phases.migrate import Migrate
+from runbook_lib.postgres import difference
+from runbook_lib.postgres.difference import Difference
 from runbook_lib.prisma import history
+from runbook_lib.prisma.declared import Declared, Rows
+from runbook_lib.prisma.effect import Change
 from runbook_lib.run import Run, create
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +61,25 @@ def test_the_night_has_to_see_the_drift_of_the_rehearsal(phase: Example, monkeyp
     made = phase._pulled()
     assert made.status is status and found in made.found
     assert phase.run.read_evidence("migrate.pull") == seen
+
+
+@pytest.mark.parametrize(("column", "unclear", "status"), [
+    ("a", (), Status.PASSED), ("other", (), Status.FAILED), ("other", ("1_x:3: a DO block",), Status.UNKNOWN)])
+def test_without_a_rehearsal_that_a_person_waived_the_catalogue_is_held_against_the_plan(phase: Example, monkeypatch: pytest.MonkeyPatch, column: str,
+                                                                                         unclear: tuple[str, ...], status: Status) -> None:
+    said = Declared((Change("column", 'public."T".a', "added"),), {'public."T"': Rows(True, False, ("b",))}, ('public."T"',), unclear)
+    assert Declared.from_dict(json.loads(json.dumps(said.as_dict()))) == said
+    phase.run.write_evidence("plan", {"hash": "h", "declared": said.as_dict()})
+    phase.run.write_evidence("rehearse.waived", {"why": "no room", "plan": "h"})
+    phase.__dict__["difference"] = Difference((difference.Change("column", f'public."T".{column}', "added", after={"type": "integer"}),))
+    monkeypatch.setattr(migrate.cli, "db_pull", lambda project, url: SimpleNamespace(difference=(STRAY,)))
+    assert (phase._rehearsed().status, phase._promised().status) == (Status.FAILED, Status.FAILED)  # nobody has decided that yet
+    gate.approve(phase.run, "rehearse", "small change")
+    assert phase._promised().status is status and phase._promised().id == "migrate.declared"
+    assert phase._rehearsed().found.startswith("no: no room; ") and phase._rehearsed().found.endswith("to go on without: small change")
+    assert phase._pulled().status is Status.UNKNOWN
+    phase.run.write_evidence("plan", {"hash": "another", "declared": said.as_dict()})
+    assert (phase._rehearsed().status, phase._promised().status) == (Status.FAILED, Status.FAILED)
 
 
 def test_the_schema_is_validated_once_as_long_as_it_stays(phase: Example, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

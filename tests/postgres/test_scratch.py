@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
+from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import UsageError
 from runbook_lib.postgres import databases, scratch
 from runbook_lib.postgres.connection import Database, Target
@@ -50,3 +54,44 @@ def test_one_whose_maker_is_gone_is_left_over(admin: Database) -> None:
     assert "runbook_scratch_old" in str(scratch.leftovers(admin))
     scratch.drop(admin, "runbook_scratch_old")
     assert not scratch.leftovers(admin).items
+
+
+NAMELESS = "runbook_scratch_atomicity_20240101_000000_000001"
+
+
+@pytest.mark.parametrize(("name", "limit", "ours"), [
+    (NAMELESS, databases.BORN_LIMIT, True), (NAMELESS, -1, False), ("runbook_scratch_x", databases.BORN_LIMIT, False),
+    (f"runbook_scratch_x_{datetime.now(UTC) + timedelta(hours=1):%Y%m%d_%H%M%S_%f}", databases.BORN_LIMIT, False),
+])
+def test_one_whose_maker_was_killed_before_it_could_name_it_is_known(admin: Database, name: str, limit: int, ours: bool) -> None:
+    admin.execute(f"CREATE DATABASE {name} CONNECTION LIMIT {limit}")
+    try:
+        assert [one.name for one in scratch.leftovers(admin)] == ([name] if ours else [])
+        if ours:
+            scratch.drop(admin, name)
+        assert (databases.entry(admin, name) is None) is ours
+    finally:
+        databases.drop(admin, name)
+
+
+def test_a_new_one_bears_the_limit_by_which_it_is_known(source: Target, admin: Database) -> None:
+    with scratch.scratch(source, "try", NAME) as place:
+        assert databases.entry(admin, place.database).connection_limit == databases.BORN_LIMIT
+
+
+def test_databases_that_others_drop_meanwhile_are_no_failure(server: Server) -> None:
+    def come_and_go(number: int) -> None:
+        with Database(Target.parse(server.url()), NAME) as db:
+            for _ in range(6):
+                db.execute(f"CREATE DATABASE coming_and_going_{number}")
+                databases.drop(db, f"coming_and_going_{number}")
+
+    def look(others: list[Future[None]]) -> None:
+        with Database(Target.parse(server.url()), NAME) as db:
+            while not all(one.done() for one in others):
+                assert "postgres" in databases.entries(db)
+
+    with ThreadPoolExecutor(6) as pool:
+        others = [pool.submit(come_and_go, number) for number in range(3)]
+        looks = [pool.submit(look, others) for _ in range(3)]
+    assert [one.result() for one in (*others, *looks)] == [None] * 6

@@ -66,6 +66,17 @@ def test_the_database_holds_what_the_outcome_says(story: Story) -> None:
         assert scratch == 0
 
 
+def test_the_rehearsal_measured_every_statement_the_stalls_and_what_files_leave(tell: Tell) -> None:
+    run = tell("success").world.newest
+    found, tried = run.read_evidence("rehearsal"), run.read_evidence("rehearse.atomicity")
+    kinds = [one["kind"] for one in found["statements"] if one["file"] == "20261019090000_insurance_policies"]
+    assert kinds == ["CREATE TYPE", "ALTER TABLE", "CREATE TABLE", "INSERT", "UPDATE", "CREATE INDEX", "CREATE INDEX", "ALTER TABLE"]
+    assert found["stalls"]["tables"].keys() == {'public."Appointment"', 'public."Patient"'}
+    assert all(probe["requests"] and not probe["errors"] for probes in found["stalls"]["tables"].values() for probe in probes.values())
+    assert found["wal_bytes"] > 0 and found["size_growth_bytes"] > 0 and found["files"].keys() == {*run.state["migrations"]}
+    assert [(one["status"], "stayed" in one["found"]) for one in tried] == [("passed", True), ("passed", True), ("passed", False)]
+
+
 @pytest.mark.parametrize("name", ["failing-migration", "lock-conflict"])
 def test_after_a_rollback_the_content_is_that_of_before(tell: Tell, name: str) -> None:
     story = tell(name)

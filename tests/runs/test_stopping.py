@@ -195,6 +195,20 @@ def test_a_run_that_was_killed_in_the_middle_of_a_migration(world: World, watch:
     assert archive.verify(run) == []
 
 
+def test_what_a_killed_rehearsal_leaves_is_known_and_goes(world: World, watch: Database, start: Start) -> None:
+    def scratch() -> list[str]:
+        return [row["datname"] for row in watch.rows("SELECT datname FROM pg_database WHERE datname LIKE 'runbook_scratch%'")]
+
+    running = start("run", str(world.file), "--to", "rehearse").until("it makes copies of the copy", lambda: len(scratch()) > 1)
+    running.stop(signal.SIGKILL, watch)
+    left = scratch()
+    done = world.command("prune", str(world.file), "--dry-run")
+    assert left and done.returncode == 0 and scratch() == left, done.stdout
+    time.sleep(5)  # for one that was killed before it was named
+    done = world.command("prune", str(world.file))
+    assert (done.returncode, scratch()) == (0, []), done.stdout
+
+
 def test_ctrl_c_while_the_rehearsal_restores_and_then_on_to_the_end(world: World, watch: Database, start: Start) -> None:
     running = start("run", str(world.file)).until("it restores", lambda: watch.rows(
         "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/rehearse' AND datname LIKE 'runbook_scratch_rehearsal%'"))

@@ -6,6 +6,7 @@ SELECT d.datname::text AS name, d.oid::bigint AS oid, pg_get_userbyid(d.datdba):
                WHERE c.comment LIKE 'runbook%' AND a.pid::text = substring(c.comment FROM ' session (\d+)/')
                  AND (a.backend_start IS NULL
                       OR extract(epoch FROM a.backend_start)::text = substring(c.comment FROM ' session \d+/([\d.]+)'))) AS maker_alive,
+       d.datconnlimit AS connection_limit,
        CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) END AS bytes
 FROM pg_database AS d
 CROSS JOIN LATERAL (SELECT shobj_description(d.oid, 'pg_database') AS comment) AS c
