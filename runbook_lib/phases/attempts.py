@@ -14,6 +14,7 @@ from runbook_lib.phases.plan import window_check
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
 from runbook_lib.postgres import catalog, locks, snapshot
+from runbook_lib.postgres.connection import reach
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.prisma import cli, history
 from runbook_lib.prisma.declared import Declared
@@ -78,8 +79,12 @@ class Attempts:
 
     def _nothing_left_behind(self) -> None:
         """End what the CLI may have left on the server: after a kill, the server would go on and commit."""
-        with self.watch.session() as db:
-            done = locks.cancel(db, self.phase.prisma_name)
+        try:
+            with reach(self.phase.target, f"{self.phase.application_name}-watch", statement_timeout="5s") as db:
+                done = locks.cancel(db, self.phase.prisma_name)
+        except DatabaseError as error:
+            self.phase.say(f"whether the migration still works on the server is not known, it does not answer: {error.message}")
+            return
         if done.cancelled or done.ended:
             self.phase.say(f"stopped on the server: sessions {', '.join(map(str, {*done.cancelled, *done.ended}))}")
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from enum import Enum
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres.connection import query
+from runbook_lib.postgres.connection import query, reach
 from runbook_lib.prisma.cli import MigrationFailed
 from runbook_lib.run import moment
 
-RECOVERY_S = 10.0
-"""Seconds for which a server that does not answer may be recovering from a crash."""
 NOTEBOOK = "95_troubleshoot.ipynb"
 
 
@@ -93,12 +90,9 @@ def of(phase: Phase, error: MigrationFailed, *, by_guard: bool) -> Cause:
     """Why this phase's migration failed, the server asked how it is."""
     begun = [line["at"] for line in phase.run.read_journal() if line["what"] == "migration begun"][-1]
     asked = {"since": moment(begun), "seconds": phase.params.migrate.statement_timeout_s}
-    until = time.monotonic() + RECOVERY_S
-    while True:
-        try:
-            row = phase.db.row(query("activity_server"), asked) or {}
-            return cause(error, by_guard=by_guard, restarted=row["restarted"], in_time=row["in_time"])
-        except DatabaseError:
-            if time.monotonic() > until:
-                return cause(error, by_guard=by_guard, restarted=None, in_time=False)
-            time.sleep(0.5)
+    try:
+        with reach(phase.target, phase.application_name) as db:
+            row = db.row(query("activity_server"), asked) or {}
+    except DatabaseError:
+        return cause(error, by_guard=by_guard, restarted=None, in_time=False)
+    return cause(error, by_guard=by_guard, restarted=row["restarted"], in_time=row["in_time"])

@@ -158,16 +158,20 @@ def _in_words(item: Compared) -> str:
 
 
 def _since(phase: Phase) -> Interval:
-    stored = phase.run.read_evidence("migrated.statistics")
-    if stored is None:
-        begun = any(line["what"] == "migration begun" for line in phase.run.read_journal())
-        return Interval({}, "the end of the migration was not seen" if begun else "")
-    then, now = statistics.Statistics.from_dict(stored), statistics.read(phase.db)
+    """Since the migration ended; where its end was not seen, since before it, its own writes among them."""
+    seen, before = (phase.run.read_evidence(name) for name in ("migrated.statistics", "before.statistics"))
+    begun = any(line["what"] == "migration begun" for line in phase.run.read_journal())
+    if not begun:
+        return Interval({})
+    if not (seen or before):
+        return Interval({}, "the end of the migration was not seen, and there is no state from before")
+    then, now = statistics.Statistics.from_dict(seen or before), statistics.read(phase.db)
     wal = phase.db.value("SELECT pg_wal_lsn_diff(%s, %s)::bigint", [now.database["lsn"], then.database["lsn"]])
     tables = {name: counts for name in now.tables if not name.endswith(f".{TABLE}") and (counts := _counts(then.tables.get(name, {}), now.tables[name]))}
     if any(now.database[key] != then.database[key] for key in ("counted_since", "started")) or any(count < 0 for counts in tables.values() for count in counts.values()):
         return Interval({}, "the server's counters began anew since then", wal)
-    return Interval({name: ", ".join(f"{count:,} {action}".replace(",", " ") for action, count in counts.items()) for name, counts in tables.items()}, "", wal)
+    whose = "" if seen else ", the migration's own among them"
+    return Interval({name: ", ".join(f"{count:,} {action}".replace(",", " ") for action, count in counts.items()) + whose for name, counts in tables.items()}, "", wal)
 
 
 def _counts(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, int]:

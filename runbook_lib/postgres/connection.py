@@ -7,6 +7,7 @@ and with errors that carry no row of data.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -191,6 +192,25 @@ class Database:
         """One transaction: committed at the end, rolled back where an error leaves it."""
         with translated(), self._connection.transaction():
             yield self
+
+
+def reach(target: Target, application_name: str, within_s: float = 10.0, **settings: str) -> Database:
+    """A session with a server that may be recovering from a crash: tried for again until it is there.
+
+    Args:
+        within_s: seconds after which it is given up.
+
+    Raises:
+        DatabaseError: as for `Database`, of the last try.
+    """
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            return Database(target, application_name, **settings)
+        except DatabaseError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 @contextmanager

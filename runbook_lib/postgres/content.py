@@ -117,6 +117,8 @@ def _read_batch(db: Database, batch: tuple[Piece, ...], snapshot_id: str, method
 
 _REMEDIES = {
     "42501": "grant the runbook's role SELECT on all tables (pg_read_all_data), and BYPASSRLS where row security is used",
+    "42804": NO_DDL,  # a column has another type than at the instant
+    "42883": NO_DDL,
     "42P01": NO_DDL,
     "42703": NO_DDL,
     "57014": "it was cancelled, or took longer than its limit: repeat with a larger one",

@@ -123,7 +123,7 @@ def test_a_server_restarted_at_any_step_is_said_and_there_is_no_backup(
         second.stop("immediate")
         second.start()
 
-    for module, step in ((dump, "_pg_dump"), (snapshot, "take"), (content, "_read_batch"), (dump, "_require_unchanged"), (dump, "_globals")):
+    for module, step in ((dump, "_pg_dump"), (snapshot, "take"), (content, "_read_batch"), (dump, "require_unchanged"), (dump, "_globals")):
         with unharmed(lambda: Target.parse(second.url("few"))), monkeypatch.context() as patch:
             before(patch, module, step, restart)
             with pytest.raises((ToolError, DatabaseError)) as caught:

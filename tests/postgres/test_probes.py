@@ -124,12 +124,11 @@ def test_statements_that_were_recorded_are_planned_and_never_run(platform: Datab
         platform.execute('SELECT * FROM t JOIN pair USING (a) WHERE id = 4711 AND "note" LIKE \'50%\'')
     platform.execute("SELECT count(*) FROM empty")
     before = snapshot.take(target, NAME)
-    with Database(target, NAME) as live, probes.Load(target, NAME, ["public.t"], live=live) as load:
-        with platform.transaction():
-            platform.execute("LOCK TABLE t IN SHARE MODE")
-            locked = time.monotonic()
-            time.sleep(0.4)
-            held = time.monotonic() - locked
+    with Database(target, NAME) as live, probes.Load(target, NAME, ["public.t"], live=live) as load, platform.transaction():
+        platform.execute("LOCK TABLE t IN SHARE MODE")
+        locked = time.monotonic()
+        time.sleep(0.4)
+        held = time.monotonic() - locked
     found = [one for one in load.stalls() if one.kind.startswith("recorded")]
     assert {one.table for one in found} == {"public.t"} and len(found) >= 2 and not any(one.errors for one in found), str(load.stalls())
     assert {one.longest_s >= held - load.every_s for one in found} == {True, False}, "the INSERT is stopped, the SELECT is not"

@@ -363,9 +363,11 @@ def test_what_is_saved_is_the_instant_and_not_what_came_after(odd: Database, pro
 
 
 def test_a_role_that_row_security_holds_back_saves_nothing_rather_than_less(family: Database, programs: Tools, tmp_path: Path) -> None:
-    family.execute("""DO $$ BEGIN IF to_regrole('limited') IS NULL THEN CREATE ROLE limited LOGIN PASSWORD 'fictitious'; END IF; END $$;
-                      GRANT SELECT ON ALL TABLES IN SCHEMA public TO limited""")
-    target = replace(family.target, user="limited", password="fictitious")
-    with snapshot.exported(target, NAME) as at, pytest.raises(DatabaseError, match="row-level security"):
-        salvage.save(at, target, tmp_path / "s", NAME, columns=['public."Old One".body'], tables=[], tools=programs)
+    family.execute("CREATE ROLE held_back LOGIN PASSWORD 'fictitious'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO held_back")
+    target = replace(family.target, user="held_back", password="fictitious")
+    try:
+        with snapshot.exported(target, NAME) as at, pytest.raises(DatabaseError, match="row-level security"):
+            salvage.save(at, target, tmp_path / "s", NAME, columns=['public."Old One".body'], tables=[], tools=programs)
+    finally:
+        family.execute("DROP OWNED BY held_back; DROP ROLE held_back")
     assert not (tmp_path / "s").exists()

@@ -23,7 +23,7 @@ from runbook_lib.phases.start import examine
 from runbook_lib.postgres.connection import Database
 from runbook_lib.run import now
 
-DEBIANS_OLDER_TOOLS = Path("/usr/lib/postgresql/15/bin")
+OLDER_TOOLS = Path(__file__).resolve().parents[2] / ".servers" / "15" / "bin"
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -174,9 +174,9 @@ def test_a_server_that_is_too_old(world: World, monkeypatch: pytest.MonkeyPatch)
         examine(params.parse(params.load(world.file)))
 
 
-@pytest.mark.skipif(not DEBIANS_OLDER_TOOLS.exists(), reason=f"there are no tools of PostgreSQL 15 in {DEBIANS_OLDER_TOOLS}")
+@pytest.mark.skipif(not OLDER_TOOLS.exists(), reason=f"there are no tools of PostgreSQL 15 in {OLDER_TOOLS}")
 def test_tools_that_are_older_than_the_server(refused: Refused) -> None:
-    said = refused(section("database", tools=str(DEBIANS_OLDER_TOOLS)))
+    said = refused(section("database", tools=str(OLDER_TOOLS)))
     assert "no PostgreSQL tools fit the server's version 18; found: 15." in said and "`database: tools:`" in said
 
 
