@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import CheckError, UsageError
 from runbook_lib.postgres import dump
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
-from runbook_lib.postgres.connection import Target
+from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.restore import restore
-from runbook_lib.postgres.tools import COMPRESSIONS, Tools
+from runbook_lib.postgres.tools import COMPRESSIONS, Tools, tools
 
 NAME = "runbook/test/damage"
+RICH = (Path(__file__).parent / "rich.sql").read_text()
+SEVENTEEN = Path(__file__).resolve().parents[2] / ".servers" / "17" / "bin"
 NOWHERE = Target("nowhere.invalid", 1, "", "nothing")
 """A restore that went as far as to ask the server would fail otherwise than by its checks."""
 
 
+@pytest.fixture(scope="module")
+def seventeen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Target, Tools]]:
+    """A rich database of PostgreSQL 17, whose programs write every compression."""
+    if not (SEVENTEEN / "postgres").exists():
+        pytest.skip("PostgreSQL 17 is not here: `make servers` fetches it")
+    server = Server(tmp_path_factory.mktemp("seventeen"), {"fsync": "off"}, SEVENTEEN).start()
+    target = Target.parse(server.url())
+    with Database(target) as db:
+        db.execute(RICH)
+    yield target, tools(target, SEVENTEEN)
+    server.stop("immediate")
+
+
 @pytest.fixture(scope="module", params=[*COMPRESSIONS, "none"])
 def packed(request: pytest.FixtureRequest, source: Target, programs: Tools, tmp_path_factory: pytest.TempPathFactory) -> Backup:
-    """A backup in each compression, to be damaged and mended again."""
-    if request.param not in (*programs.compressions, "none"):
-        pytest.skip(f"this build of pg_dump {programs.version} does not write {request.param}")
-    return dump.make(source, tmp_path_factory.mktemp("packed") / "b", NAME, tools=programs, compression=request.param)
+    """A backup in each compression, to be damaged and mended again; from another server where the first one's tools do not write it."""
+    written = request.param in (*programs.compressions, "none")
+    target, able = (source, programs) if written else request.getfixturevalue("seventeen")
+    return dump.make(target, tmp_path_factory.mktemp("packed") / "b", NAME, tools=able, compression=request.param)
 
 
 def refused(made: Backup, programs: Tools) -> str:
