@@ -9,7 +9,7 @@ from typing import Any
 
 from runbook_lib.errors import CheckError, DatabaseError, RunbookError, ToolError
 from runbook_lib.redact import redact
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 
 class Status(str, Enum):
@@ -87,7 +87,7 @@ def attempt(id: str, title: str, look: Callable[[], Check]) -> Check:
 
 
 @dataclass(frozen=True)
-class Checks:
+class Checks(Shown):
     """Several checks as one result that shows itself and can be required."""
 
     title: str
@@ -151,11 +151,3 @@ class Checks:
         good, asked = len(self.having(Status.PASSED)), len(self) - len(self.having(Status.NOT_CONFIGURED))
         return Table(f"{self.title}: {good} of {asked} passed" if asked else f"{self.title}: not configured", ("result", "looked at", "found", "expected", "what to do"), rows,
                      [c.status.mark for c in self.items])
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.run import LOOKING, Run, moment, runs
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Shown):
     """What the history keeps of one migration.
 
     Args:
@@ -49,14 +49,6 @@ class Entry:
             *(("Lesson learned", line) for line in self.lessons or ("none recorded",)),
         ]
         return Table(f"History entry: {'as far as the run has come' if self.outcome == 'running' else self.outcome}", ("", ""), rows)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def entry(run: Run) -> Entry:

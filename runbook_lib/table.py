@@ -91,3 +91,20 @@ class Table:
 
 def _kind(value: Any) -> str:
     return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else "text"
+
+
+class Shown:
+    """A result that renders as its `table()`, and says the same as text."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = cls.__str__  # type: ignore[assignment]  # set here, a dataclass makes none of its own
+
+    def table(self) -> Table:
+        """The result as rows."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.table())

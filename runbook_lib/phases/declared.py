@@ -17,7 +17,7 @@ from runbook_lib.postgres.comparison import Compared, Outcome
 from runbook_lib.postgres.connection import Target
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.snapshot import Snapshot
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 HISTORY = "_prisma_migrations"
 """Prisma's table of applied migrations, which every migration writes."""
@@ -43,7 +43,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Content:
+class Content(Shown):
     """Everything that two snapshots hold, judged against the plan."""
 
     items: tuple[Judged, ...]
@@ -91,14 +91,6 @@ class Content:
         return {"finding": self.finding(), "items": [
             {"name": item.found.name, "kind": item.found.kind, "before": item.found.before, "after": item.found.after,
              "found": item.found.outcome.value, "declared": item.allowed, "verdict": item.verdict} for item in self.items]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def kept_columns(objects: Objects, declared: Declared) -> dict[str, list[list[str]]]:

@@ -20,9 +20,8 @@ from runbook_lib.postgres.connection import Database, Target, identifier, sql
 from runbook_lib.prisma import cli, history, replay
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.names import join
-from runbook_lib.prisma.shown import Shown
 from runbook_lib.prisma.statements import split
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 _RIGHTS = ("owner", "acl")
 _SIDES = {"added": "only in the database", "removed": "only in the files", "changed": "files and database differ"}

@@ -12,10 +12,9 @@ from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import disk
-from runbook_lib.prisma.shown import Shown
 from runbook_lib.run import Run, runs
 from runbook_lib.show import charts
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 RUNS = 10
 """So many past runs are learned from, the newest."""

@@ -10,8 +10,7 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import violations
 from runbook_lib.postgres.violations import Counted
 from runbook_lib.prisma.questions import Question, Worth
-from runbook_lib.prisma.shown import Shown
-from runbook_lib.table import Table, text
+from runbook_lib.table import Shown, Table, text
 
 
 @dataclass(frozen=True)

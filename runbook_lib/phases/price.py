@@ -20,7 +20,7 @@ from runbook_lib.postgres import statistics
 from runbook_lib.postgres.comparison import Compared, Outcome
 from runbook_lib.postgres.snapshot import Snapshot
 from runbook_lib.prisma.history import TABLE
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 WAYS = ("resolve", "forward", "restore", "point-in-time")
 """The ways, cheapest first. `forward` settles the failed file by what is proven of it and leads on, not back: it is taken
@@ -43,7 +43,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Losses:
+class Losses(Shown):
     """Writes that a way back would lose.
 
     Args:
@@ -78,14 +78,6 @@ class Losses:
         """For evidence files."""
         return {name: {"tables": dict(span.tables), "unknown": span.unknown, "wal_bytes": span.wal_bytes}
                 for name, span in (("before", self.before), ("since", self.since))}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 @dataclass(frozen=True)

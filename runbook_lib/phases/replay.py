@@ -27,7 +27,7 @@ from runbook_lib.prisma.judge import Statement, statements
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.names import quote
 from runbook_lib.prisma.transactions import groups
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 MOST = 200
 """Statements of one file up to which it is replayed: each needs a look at the whole catalogue."""
@@ -51,7 +51,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Replayed:
+class Replayed(Shown):
     """How far a failed file came.
 
     Args:
@@ -105,14 +105,6 @@ class Replayed:
         """For evidence files."""
         return {"file": self.file, "statements": self.statements, "landed": self.landed, "invalid": list(self.invalid), "answer": self.answer,
                 "next": self.command, "repair": [step.shown for step in self.repair]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def replay(phase: Phase, file: MigrationFile, earlier: Sequence[MigrationFile], made: Backup, content: Mapping[str, Compared]) -> Replayed:

@@ -160,5 +160,3 @@ def _young(since: datetime, keep_days: float) -> str:
 
 def _nothing() -> None:
     raise AssertionError("what is always kept is never removed")
-
-

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from runbook_lib.postgres.connection import Database, query
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 Item = TypeVar("Item")
 
@@ -49,7 +49,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Sessions:
+class Sessions(Shown):
     """Sessions as one result."""
 
     title: str
@@ -70,14 +70,6 @@ class Sessions:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"title": self.title, "sessions": [asdict(item) for item in self.items]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def sessions(db: Database) -> Sessions:
@@ -254,7 +246,7 @@ class Follower:
 
 
 @dataclass(frozen=True)
-class Replication:
+class Replication(Shown):
     """Standbys and slots of this server."""
 
     items: tuple[Follower, ...]
@@ -270,14 +262,6 @@ class Replication:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"followers": [asdict(item) for item in self.items]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def replication(db: Database) -> Replication:

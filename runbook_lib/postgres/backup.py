@@ -25,7 +25,7 @@ from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import UsageError
 from runbook_lib.postgres.catalog import Catalog
 from runbook_lib.postgres.snapshot import Snapshot
-from runbook_lib.table import Table, size, text
+from runbook_lib.table import Shown, Table, size, text
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -58,7 +58,7 @@ class Sealed(Protocol):
 
 
 @dataclass(frozen=True)
-class Backup:
+class Backup(Shown):
     """A finished backup.
 
     Args:
@@ -129,14 +129,6 @@ class Backup:
         files = {name: File(**file) for name, file in data["files"].items()}
         rest = {key: value for key, value in data.items() if key != "format"}
         return cls(**{**rest, "folder": folder, "files": files, "snapshot": Snapshot.from_dict(data["snapshot"])})
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def load(folder: Path | str) -> Backup:

@@ -15,7 +15,7 @@ from typing import Any
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.difference import Change, Difference, difference
 from runbook_lib.postgres.reading import reading
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 __all__ = ["KINDS", "Catalog", "Change", "Difference", "difference", "read"]
 
@@ -25,7 +25,7 @@ KINDS = ("schema", "extension", "enum", "domain", "type", "table", "column", "co
 
 
 @dataclass(frozen=True)
-class Catalog:
+class Catalog(Shown):
     """The schema of one database at one instant.
 
     Args:
@@ -64,14 +64,6 @@ class Catalog:
     def from_dict(cls, data: Mapping[str, Any]) -> Catalog:
         """What `as_dict` gave."""
         return cls(data["database"], data["objects"])
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def read(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60, lock_timeout_s: float = 5) -> Catalog:

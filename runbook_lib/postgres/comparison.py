@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import UsageError
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 if TYPE_CHECKING:
     from runbook_lib.postgres.fingerprint import Fingerprint
@@ -55,7 +55,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Everything that two snapshots hold, side by side."""
 
     items: tuple[Compared, ...]
@@ -108,14 +108,6 @@ class Comparison:
         """What `as_dict` gave."""
         return cls(tuple(Compared(**{**item, "outcome": Outcome(item["outcome"]), "columns": tuple(item["columns"])})
                          for item in data["items"]))
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def compare(before: Snapshot, after: Snapshot, columns: Mapping[str, Sequence[str]]) -> Comparison:

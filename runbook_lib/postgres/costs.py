@@ -17,7 +17,7 @@ from psycopg import Rollback
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, query
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 STRENGTH = ("AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock",
             "ExclusiveLock", "AccessExclusiveLock")
@@ -93,7 +93,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Costs:
+class Costs(Shown):
     """What all statements cost.
 
     Args:
@@ -141,14 +141,6 @@ class Costs:
         """For evidence files."""
         return {"failed": self.failed, "seconds": self.seconds, "wal_bytes": self.wal_bytes, "size_growth_bytes": self.growth_bytes,
                 "peak_bytes": self.peak_bytes, "statements": [asdict(item) for item in self.items]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def measure(db: Database, work: Sequence[Work], there: Mapping[int, str]) -> Costs:

@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, Target, query
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Disks:
+class Disks(Shown):
     """All places where the server keeps this database's tables, and its write-ahead log."""
 
     items: tuple[Disk, ...]
@@ -70,14 +70,6 @@ class Disks:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"disks": [asdict(disk) | {"free_percent": disk.free_percent} for disk in self.items]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def disk(db: Database) -> Disks:

@@ -13,14 +13,14 @@ from runbook_lib.check import Check, Checks, attempt, check
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, Target, identifier, query, translated
 from runbook_lib.postgres.reading import pin
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 OLDEST, NEWEST = 14, 18
 """Major versions that this package was tested with, or knows the catalogues of."""
 
 
 @dataclass(frozen=True)
-class ServerFacts:
+class ServerFacts(Shown):
     """Which server and database this is.
 
     Args:
@@ -53,14 +53,6 @@ class ServerFacts:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return asdict(self)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def server_facts(db: Database) -> ServerFacts:

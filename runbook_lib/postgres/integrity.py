@@ -12,7 +12,7 @@ from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.parallel import each
 from runbook_lib.postgres.reading import pin, reading
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 LOCK_TIMEOUT_S = 5.0
 """Seconds that counting waits for a table that somebody has locked exclusively."""
@@ -45,7 +45,7 @@ class ForeignKey:
 
 
 @dataclass(frozen=True)
-class ForeignKeys:
+class ForeignKeys(Shown):
     """All foreign keys of a database."""
 
     items: tuple[ForeignKey, ...]
@@ -75,14 +75,6 @@ class ForeignKeys:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"foreign_keys": [asdict(key) for key in self.items]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def foreign_keys(db: Database, *, jobs: int = 2, tables: Sequence[str] | None = None, statement_timeout_s: float = 600) -> ForeignKeys:

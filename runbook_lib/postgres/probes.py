@@ -23,7 +23,7 @@ from psycopg import sql
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, Target, query, translated
 from runbook_lib.postgres.recorded import recorded
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 EVERY_S = 0.02
 """Seconds between two requests of one probe, where there are few probes."""
@@ -61,7 +61,7 @@ class Stall:
 
 
 @dataclass(frozen=True)
-class Stalls:
+class Stalls(Shown):
     """How readers and writers fared, the longest stall first.
 
     Args:
@@ -102,14 +102,6 @@ class Stalls:
             found.setdefault(s.table, {})[s.kind] = {"requests": s.requests, "longest_s": s.longest_s, "p99_s": s.p99_s, "errors": dict(s.errors),
                                                      "by": s.by}
         return {"every_s": self.every_s, "left_out": list(self.left_out), "tables": found}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 class Load:

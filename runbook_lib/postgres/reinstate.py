@@ -17,7 +17,7 @@ from runbook_lib.postgres.health import server_facts
 from runbook_lib.postgres.reading import PINNED
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 if TYPE_CHECKING:
     from runbook_lib.postgres.salvage import Found, Part, Saved
@@ -42,7 +42,7 @@ SELECT state, name, what, rows FROM pg_temp.told ORDER BY number;
 
 
 @dataclass(frozen=True)
-class Reinstated:
+class Reinstated(Shown):
     """What came back.
 
     Args:
@@ -67,14 +67,6 @@ class Reinstated:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return asdict(self)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def reinstate(saved: Saved, target: Target, application_name: str, *, tools: Tools) -> Reinstated:

@@ -9,11 +9,11 @@ from typing import Any
 from runbook_lib.check import Checks, check
 from runbook_lib.postgres.comparison import Comparison
 from runbook_lib.postgres.difference import Difference
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 
 @dataclass(frozen=True)
-class Restored:
+class Restored(Shown):
     """A backup that came up as a database.
 
     Args:
@@ -41,17 +41,9 @@ class Restored:
         """For evidence files."""
         return asdict(self) | {"total_seconds": self.total_seconds}
 
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
-
 
 @dataclass(frozen=True)
-class Verified:
+class Verified(Shown):
     """What came up, against what the backup says.
 
     Args:
@@ -95,14 +87,6 @@ class Verified:
         """For evidence files."""
         return {"identical": self.identical, "content": self.content.as_dict(), "schema": self.schema.as_dict(), "database": list(self.database),
                 "left_out": self.left_out}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from runbook_lib.postgres.reading import pin, reading
 from runbook_lib.postgres.snapshot import ExportedSnapshot
 from runbook_lib.postgres.tools import Tools, spelled
 from runbook_lib.process import run
-from runbook_lib.table import Table, size, text
+from runbook_lib.table import Shown, Table, size, text
 
 FORMAT = 1
 _NOT_YET = re.compile(rb"\d+; \d+ \d+ (FK CONSTRAINT|TABLE ATTACH|INDEX ATTACH) ")
@@ -113,7 +113,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Saved:
+class Saved(Shown):
     """A folder of what was saved.
 
     Args:
@@ -181,14 +181,6 @@ class Saved:
         rest = {key: value for key, value in data.items() if key != "format"}
         return cls(**{**rest, **names, "folder": folder, "parts": parts, "unsaved": tuple((name, why) for name, why in data["unsaved"]),
                       "files": {name: File(**file) for name, file in data["files"].items()}})
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 _KEYLESS = {"table": "–", "columns": "–", "whole rows": "no key: whole rows, for a table beside it"}

@@ -16,7 +16,7 @@ from typing import Any
 from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.postgres import databases
 from runbook_lib.postgres.connection import Database, Target
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 PREFIX = "runbook_scratch_"
 _THOUGHT_OF = re.compile(PREFIX + r"[a-z]+_(\d{8}_\d{6}_\d{6})")
@@ -45,7 +45,7 @@ class Leftover:
 
 
 @dataclass(frozen=True)
-class Leftovers:
+class Leftovers(Shown):
     """Scratch databases whose makers are gone."""
 
     items: tuple[Leftover, ...]
@@ -63,14 +63,6 @@ class Leftovers:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"leftovers": [asdict(item) for item in self.items]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.postgres.fingerprint import Column, Fingerprint, Method, canary, row_hash
 from runbook_lib.postgres.parallel import each
 from runbook_lib.postgres.reading import reading
-from runbook_lib.table import Table, size, text
+from runbook_lib.table import Shown, Table, size, text
 
 SEQUENCES_AT_ONCE = 200
 
@@ -79,7 +79,7 @@ class ExportedSnapshot:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Shown):
     """A database at one instant.
 
     Args:
@@ -146,14 +146,6 @@ class Snapshot:
         tables = {name: TableState(**{**state, "fingerprints": tuple(map(Fingerprint.from_dict, state["fingerprints"]))})
                   for name, state in data["tables"].items()}
         return cls(**{**data, "tables": tables, "sequences": {name: SequenceState(**one) for name, one in data["sequences"].items()}})
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, query
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Space:
+class Space(Shown):
     """What takes room on the server."""
 
     items: tuple[Use, ...]
@@ -50,14 +50,6 @@ class Space:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"uses": [asdict(use) for use in self.items]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def space(db: Database) -> Space:

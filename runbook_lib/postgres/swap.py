@@ -19,7 +19,7 @@ from runbook_lib.errors import DatabaseError, GateError, UsageError
 from runbook_lib.postgres import databases
 from runbook_lib.postgres.connection import Database, Target, identifier, query
 from runbook_lib.postgres.databases import Entry
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 _NOTE = "runbook: failed database, was {live} until {time} UTC; oid {oid}, replaced by the restored database with oid {restored}; {by}"
 _WAS = "; its comment was: "
@@ -39,7 +39,7 @@ class Stage(str, Enum):
 
 
 @dataclass(frozen=True)
-class State:
+class State(Shown):
     """Where a swap stands, by the databases that exist, their numbers and the note on them.
 
     Args:
@@ -63,17 +63,9 @@ class State:
         """For evidence files."""
         return asdict(self) | {"stage": self.stage.value}
 
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
-
 
 @dataclass(frozen=True)
-class Swapped:
+class Swapped(Shown):
     """A swap that is done.
 
     Args:
@@ -98,14 +90,6 @@ class Swapped:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return asdict(self)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def state(db: Database, live_name: str, restored_name: str, failed_name: str) -> State:

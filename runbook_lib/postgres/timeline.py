@@ -12,7 +12,7 @@ from typing import Any
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.postgres.costs import STRENGTH, tables
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 EVERY_S = 0.1
 """Seconds between two looks; what is shorter may be missed."""
@@ -46,7 +46,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class Timeline(Shown):
     """Who held and who waited, table by table, in the order of time.
 
     Args:
@@ -80,14 +80,6 @@ class Timeline:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"every_s": EVERY_S, "looks": self.looks, "lost": self.lost, "spans": [asdict(span) for span in self]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 Key = tuple[str, str, str, str]

@@ -21,10 +21,9 @@ from runbook_lib.errors import ToolError, UsageError
 from runbook_lib.prisma import output, schemafile
 from runbook_lib.prisma.output import PID, Lines, MigrationFailed, PrismaFailed, Quiet, Status
 from runbook_lib.prisma.project import Project
-from runbook_lib.prisma.shown import Shown
 from runbook_lib.process import Completed, run
 from runbook_lib.redact import remember
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 __all__ = ["ADVISORY_LOCK", "Deployed", "Difference", "MigrationFailed", "PrismaFailed", "Pulled", "Side", "Status", "db_pull", "deploy", "diff", "drift",
            "format", "generate", "resolve", "same_files", "same_target", "status", "validate", "version"]

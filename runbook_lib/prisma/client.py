@@ -18,8 +18,7 @@ from runbook_lib.prisma import types
 from runbook_lib.prisma.judge import Statement
 from runbook_lib.prisma.names import bare, join, listed, parts, quote, relation, short
 from runbook_lib.prisma.schemafile import blocks
-from runbook_lib.prisma.shown import Shown
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
 ASSUMED = "`prisma.deployed_schema` is not set: the running client is taken to name every table, column and enum value of the live catalogue"

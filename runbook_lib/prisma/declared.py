@@ -9,8 +9,7 @@ from typing import Any
 
 from runbook_lib.prisma.effect import Change, Effect
 from runbook_lib.prisma.names import bare, join, parts, quote
-from runbook_lib.prisma.shown import Shown
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 _PARTS = ("column", "constraint", "trigger", "policy", "rule")
 

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import UsageError
 from runbook_lib.prisma.output import said
-from runbook_lib.prisma.shown import Shown
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 if TYPE_CHECKING:
     from runbook_lib.prisma.project import Project

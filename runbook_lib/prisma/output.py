@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runbook_lib.errors import ToolError
-from runbook_lib.prisma.shown import Shown
 from runbook_lib.redact import redact
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _DATASOURCE = re.compile(r'^Datasource "(?P<name>[^"]*)": (?P<provider>.+?) database(?: "(?P<database>[^"]*)")?'

@@ -14,9 +14,8 @@ from typing import Any, Literal
 from runbook_lib.check import Checks, check, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.prisma import config, lockfile
-from runbook_lib.prisma.shown import Shown
 from runbook_lib.prisma.transactions import TransactionRule
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 OLDEST, NEWEST = 5, 7
 """The majors of Prisma that this runbook knows."""

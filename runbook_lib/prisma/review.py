@@ -23,9 +23,8 @@ from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import LockMode
 from runbook_lib.prisma.names import short
 from runbook_lib.prisma.rules import Finding, Severity, Sizes
-from runbook_lib.prisma.shown import Shown
 from runbook_lib.prisma.transactions import Atomicity, Level, TransactionRule, atomicity
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 __all__ = ["Finding", "Review", "Severity", "Statement", "TransactionRule", "review"]
 

@@ -23,7 +23,7 @@ from runbook_lib.postgres.disk import system_identifier
 from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.process import run
 from runbook_lib.recovery.point import RestorePoint, position
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 PROGRAMS = ("postgres", "pg_basebackup", "pg_verifybackup", "pg_waldump")
 _ASIDE = "move it out of that folder: the one before it is then used, or 30_backup makes a new one"
@@ -31,7 +31,7 @@ OnLine = Callable[[str], None] | None
 
 
 @dataclass(frozen=True)
-class BaseBackup:
+class BaseBackup(Shown):
     """One base backup.
 
     Args:
@@ -65,14 +65,6 @@ class BaseBackup:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return asdict(self) | {"folder": str(self.folder)}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def make(target: Target, folder: Path, application_name: str, *, programs: Path, on_line: OnLine = None) -> BaseBackup:

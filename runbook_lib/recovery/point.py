@@ -9,14 +9,14 @@ from typing import Any
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, query
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 _MAY_NOT = ("42501", "55000")
 """SQLSTATEs of a role that may not name a point, and of a server that cannot: a standby, or `wal_level = minimal`."""
 
 
 @dataclass(frozen=True)
-class RestorePoint:
+class RestorePoint(Shown):
     """One instant of a server's WAL.
 
     Args:
@@ -61,14 +61,6 @@ class RestorePoint:
     def from_dict(cls, data: Mapping[str, Any]) -> RestorePoint:
         """What `as_dict` gave."""
         return cls(**data)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def make(db: Database, name: str) -> RestorePoint:

@@ -21,7 +21,7 @@ from runbook_lib.errors import ToolError, UsageError
 from runbook_lib.recovery.point import RestorePoint
 from runbook_lib.recovery.recovered import Say
 from runbook_lib.redact import redact
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 RECOVERED, ASIDE = "runbook:recovered-to", "runbook:set-aside-for"
 """Tags: on the recovered instance, and on the one that it replaces. Their value is the point's label."""
@@ -44,7 +44,7 @@ class Stage(str, Enum):
 
 
 @dataclass(frozen=True)
-class Replaced:
+class Replaced(Shown):
     """A replacement that is done.
 
     Args:
@@ -66,14 +66,6 @@ class Replaced:
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return asdict(self)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.recovery.point import RestorePoint, position
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Recovered:
+class Recovered(Shown):
     """A recovered server, beside the live one.
 
     Args:
@@ -42,14 +42,6 @@ class Recovered:
         """For evidence files."""
         return {"point": self.point.as_dict(), "target": str(self.target), "basis": self.basis, "seconds": self.seconds,
                 "proof": [one.as_dict() for one in self.proof]}
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def prove(target: Target, live: Target | None, point: RestorePoint, system_identifier: str, application_name: str) -> Checks:

@@ -18,7 +18,7 @@ from typing import Any
 from runbook_lib.check import Check, unknown
 from runbook_lib.check import check as judged
 from runbook_lib.service.levels import count_levels, errors_in, span_minutes
-from runbook_lib.table import Table, size
+from runbook_lib.table import Shown, Table, size
 
 CHUNK = 2**20
 """Bytes read at a time."""
@@ -53,7 +53,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class LogWindow:
+class LogWindow(Shown):
     """What was written to a log since a position.
 
     Args:
@@ -86,14 +86,6 @@ class LogWindow:
         rotated = ", rotated meanwhile" if self.rotated else ""
         title = f"{self.errors} errors in {self.seconds / 60:.1f} minutes of the log ({size(self.size)}{rotated})"
         return Table("; ".join([title, *self.gaps]), ("level", "lines"), rows)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def position(path: Path) -> Position:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from runbook_lib.redact import HIDDEN, redact
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 TIMEOUT_S = 15.0
 """Seconds that all deliveries of one message may take together."""
@@ -47,7 +47,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Sent:
+class Sent(Shown):
     """A message and its deliveries."""
 
     title: str
@@ -67,14 +67,6 @@ class Sent:
         rows = [("✔ delivered" if d.delivered else "✘ not delivered", d.audience, d.to, d.why, d.at) for d in self.deliveries]
         title = f"“{self.title}”: {len(self.deliveries) - len(self.failed)} of {len(self.deliveries)} delivered"
         return Table(title, ("result", "audience", "to", "why", "at (UTC)"), rows, ["good" if d.delivered else "bad" for d in self.deliveries])
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def send(audiences: Mapping[str, Iterable[str]], names: Iterable[str], title: str, body: str, *, timeout_s: float = TIMEOUT_S) -> Sent:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 
 class Failure(str, Enum):
@@ -64,7 +64,7 @@ _SEVERITY = {Failure.DATA_LOSS: 1, Failure.OUTAGE: 1, Failure.SLOW: 3}
 
 
 @dataclass(frozen=True)
-class Escalation:
+class Escalation(Shown):
     """A failure's severity, and who is told when.
 
     Args:
@@ -86,14 +86,6 @@ class Escalation:
         rows += [(_when(self.level.tell[name]), name, "nobody is named", "set `people.contacts`") for name in self.unknown]
         title = f"Severity {self.level.severity} ({self.level.name}): " + "; ".join(self.level.actions)
         return Table(title, ("told", "role", "name", "contact"), rows, ["" for _ in self.told] + ["unknown" for _ in self.unknown])
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
 
 def severity(failures: Iterable[Failure]) -> int:

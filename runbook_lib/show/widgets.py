@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.check import Checks
 from runbook_lib.show.style import Html, css
-from runbook_lib.table import Table
+from runbook_lib.table import Shown, Table
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -145,7 +145,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Checklist:
+class Checklist(Shown):
     """Machine-checked items with their evidence, which nobody ticks by hand, and items that a person ticks.
 
     Args:
@@ -168,14 +168,6 @@ class Checklist:
             marks.append("good" if item.done_by else "unknown")
         done = sum(mark == "good" for mark in marks)
         return Table(f"{self.title}: {done} of {len(rows)} done", ("state", "item", "by", "evidence"), rows, marks)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

@@ -24,6 +24,7 @@ from runbook_lib.prisma.cli import MigrationFailed
 from tests.phases.conftest import MIGRATION_SLEEPS, MIGRATION_WAITS, Night, SmallDisk, When
 
 NAME = "20260201000000_next"
+FIRST = "20260115000000_first"
 ADDS = [f'ALTER TABLE "Visit" ADD COLUMN "{letter}" INTEGER' for letter in "abc"]
 REFUSED = 'ALTER TABLE "Visit" ADD COLUMN "kind" TEXT'
 Fail = Callable[..., tuple[Night, MigrationFailed]]
@@ -31,10 +32,10 @@ Fail = Callable[..., tuple[Night, MigrationFailed]]
 
 @pytest.fixture
 def fail(night: Callable[..., Night], tmp_path: Path) -> Fail:
-    """Deploys one file, which fails; the night and the failure. `during` happens in another thread once it is seen."""
+    """Deploys a file, which fails; the night and the failure. `during` happens in another thread once it is seen, `first` is a file before."""
     def failed(statements: list[str], mode: str = "file", during: Callable[[Night], object] | None = None, seen: str = MIGRATION_SLEEPS,
-               target: Callable[[Target], Target] | None = None, **limits: object) -> tuple[Night, MigrationFailed]:
-        story = night({NAME: ";\n".join(statements) + ";\n"}, mode, **limits)
+               target: Callable[[Target], Target] | None = None, first: str = "", **limits: object) -> tuple[Night, MigrationFailed]:
+        story = night(({FIRST: first} if first else {}) | {NAME: ";\n".join(statements) + ";\n"}, mode, **limits)
         made = dump.make(story.phase.target, tmp_path / "backup", "tests", tools=tools(story.phase.target))
         story.phase.run.write_evidence("backup", {"folder": str(made.folder), "sha256": made.sha256, "proven_at": None, "proven_on": None, "restore_s": None, "way_back_s": None})
         if target:
@@ -84,6 +85,19 @@ def test_a_file_that_fails_at_its_first_a_middle_or_its_last_statement(fail: Fai
     assert error.cause == Cause.SYNTAX.value and "95_troubleshoot.ipynb#Refused-statements" in error.remedy
     assert found.landed == columns(story) == (place if mode == "statement" else 0), found
     assert len(found.repair) == 4 - found.landed and story.left() == []
+
+
+@pytest.mark.parametrize("mode", ["file", "statement"])
+def test_a_file_that_fails_after_another_was_applied_is_told_from_it_and_settled_alone(fail: Fail, mode: str) -> None:
+    story, _ = fail([ADDS[1], 'CREATE UNIQUE INDEX "kind_once" ON "Visit" ("kind")', ADDS[2]], mode, first=ADDS[0] + ";\n")
+    found = truth(story).landed
+    assert (found.files, found.failed, found.nothing) == ((FIRST,), (NAME,), False)
+    assert found.replayed.landed == columns(story) - 1 == (1 if mode == "statement" else 0)
+    with Database(Target.parse(story.url)) as db:
+        db.execute('UPDATE "Visit" SET kind = id::text')
+    forward(story)
+    story.again().deploy()
+    assert columns(story) == 3 and [state for _, state in story.history()].count("finished") == 2
 
 
 def test_an_explicit_transaction_rolls_back_whole_where_prisma_sends_statement_by_statement(fail: Fail) -> None:
