@@ -195,6 +195,20 @@ def test_a_run_that_was_killed_in_the_middle_of_a_migration(world: World, watch:
     assert archive.verify(run) == []
 
 
+def test_a_kernel_that_was_killed_in_the_middle_of_a_migration(world: World, watch: Database, start: Start) -> None:
+    with waiting_migration(world, watch, start) as running:
+        kernel = next(one for one in psutil.Process(running.child.pid).children(recursive=True) if "ipykernel" in " ".join(one.cmdline()))
+        kernel.kill()
+        wait_for("the server works for it no more", lambda: not watch.rows(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND state <> 'idle'"))
+    output, run = running.child.communicate(timeout=120)[0], world.newest
+    assert "its kernel died" in output, output
+    assert [entry["status"] for entry in run.state["phases"] if entry["phase"] in ("migrate", "rollback")] == ["failed", "succeeded"], output
+    with world.db() as db:  # the database was swapped, and who was connected with it
+        assert (running.child.returncode, run.outcome, unfinished(db)) == (4, "rolled_back", [])
+    assert archive.verify(run) == []
+
+
 def test_what_a_killed_rehearsal_leaves_is_known_and_goes(world: World, watch: Database, start: Start) -> None:
     def scratch() -> list[str]:
         return [row["datname"] for row in watch.rows("SELECT datname FROM pg_database WHERE datname LIKE 'runbook_scratch%'")]
