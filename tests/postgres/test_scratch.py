@@ -62,7 +62,7 @@ NAMELESS = "runbook_scratch_atomicity_20240101_000000_000001"
 @pytest.mark.parametrize(("name", "limit", "ours"), [
     (NAMELESS, databases.BORN_LIMIT, True), (NAMELESS, -1, False), ("runbook_scratch_x", databases.BORN_LIMIT, False),
     (f"runbook_scratch_x_{datetime.now(UTC) + timedelta(hours=1):%Y%m%d_%H%M%S_%f}", databases.BORN_LIMIT, False),
-])
+], ids=["ours", "no limit", "no time", "a time to come"])
 def test_one_whose_maker_was_killed_before_it_could_name_it_is_known(admin: Database, name: str, limit: int, ours: bool) -> None:
     admin.execute(f"CREATE DATABASE {name} CONNECTION LIMIT {limit}")
     try:
