@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from runbook_lib.check import Check, attempt, check
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import integrity
 from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.difference import Difference, same_after_restore
 from runbook_lib.prisma import cli
 from runbook_lib.process import run
 
@@ -19,6 +23,22 @@ def structure_checks(db: Database) -> list[Check]:
         check("integrity.sequences", "no sequence is behind its column", not len(behind), ", ".join(row[0] for row in behind.rows) or "none behind",
               "none", "SELECT setval(…) to the column's maximum"),
     ]
+
+
+def same_changes(id: str, title: str, promised: Mapping[str, Any] | None, found: Difference, remedy: str) -> Check:
+    """Whether the catalogue changed exactly as was promised; each change that is too much or too few is named.
+
+    Args:
+        promised: what `Difference.as_dict` gave; `None` where nothing was promised.
+    """
+    if promised is None:
+        return check(id, title, False, "there is nothing to hold it against", "the same changes", remedy)
+    made, wanted = list(found.as_dict()["changes"]), list(promised["changes"])
+    more = [one["in_words"] for one in made if not any(same_after_restore(one, other) for other in wanted)]
+    less = [one["in_words"] for one in wanted if not any(same_after_restore(one, other) for other in made)]
+    wrong = [f"not promised: {words}" for words in more] + [f"promised, and not there: {words}" for words in less]
+    said = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+    return check(id, title, not wrong, said or f"{len(made)} changes, the same", "the same changes", remedy)
 
 
 def project_check(phase: Phase, id: str) -> list[Check]:

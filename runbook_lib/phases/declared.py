@@ -122,8 +122,8 @@ def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
     """What differs, judged against the plan."""
     allowed = _allowed(declared)
     own = dict.fromkeys((Outcome.ROWS, Outcome.CONTENT, Outcome.ADDED), "Prisma's own record")
-    return Content(tuple(_judge(item, own if _history(item) else allowed.get(item.name, {}))
-                         for item in before.compare(after, _kept(before)).content))
+    found = before.compare(after, _kept(before))
+    return Content(tuple(_judge(item, own if _history(item) else allowed.get(item.name, {})) for item in (*found.content, *found.facts)))
 
 
 def _kept(before: Snapshot) -> dict[str, tuple[str, ...]]:
@@ -147,9 +147,10 @@ def _allowed(declared: Declared) -> dict[str, dict[str, str]]:
     """Name → outcome → why the plan allows it."""
     allowed: dict[str, dict[str, str]] = {}
     for change in declared.get("changes", ()):
-        if change["kind"] in ("table", "sequence") and change["action"] in ("added", "removed"):
-            outcome = Outcome.ADDED if change["action"] == "added" else Outcome.MISSING
-            allowed.setdefault(change["name"], {})[outcome] = change["action"]
+        if change["kind"] in ("table", "sequence", "extension"):
+            outcome = {"added": Outcome.ADDED, "removed": Outcome.MISSING}.get(change["action"], Outcome.CONTENT)
+            if outcome is not Outcome.CONTENT or change["kind"] == "extension":
+                allowed.setdefault(change["name"], {})[outcome] = change["action"]
     for table, rows in declared.get("rows", {}).items():
         if rows["inserted"] or rows["deleted"]:
             why = "rows " + " and ".join(word for word in ("inserted", "deleted") if rows[word])

@@ -14,7 +14,7 @@ from runbook_lib.phases.application import Application
 from runbook_lib.phases.attempts import Attempts
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.checks import project_check, up_to_date
+from runbook_lib.phases.checks import project_check, same_changes, up_to_date
 from runbook_lib.phases.plan import changes, contents, window_check
 from runbook_lib.phases.rehearse import durations
 from runbook_lib.phases.server import minute_checks
@@ -227,11 +227,8 @@ class Migrate(Phase):
     def _promised(self) -> Check:
         if self._waived:
             return self._declared()
-        promised = (self._promise or {}).get("difference")
-        same = promised is not None and same_after_restore(promised, self.difference.as_dict())
-        return check("migrate.promised", "the catalogue changed exactly as in the rehearsal", same,
-                     f"{len(self.difference.changes)} changes" + ("" if same else ", not those of the rehearsal"), "the same changes",
-                     "compare evidence/migrate.difference.json with evidence/rehearse.difference.json")
+        return same_changes("migrate.promised", "the catalogue changed exactly as in the rehearsal", (self._promise or {}).get("difference"), self.difference,
+                            "compare evidence/migrate.difference.json with evidence/rehearse.difference.json")
 
     def _declared(self) -> Check:
         """Without a rehearsal there is only what the plan declares."""

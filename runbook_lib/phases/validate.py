@@ -11,8 +11,8 @@ from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.checks import project_check, structure_checks, up_to_date
-from runbook_lib.postgres import integrity, locks, snapshot, statistics
+from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
+from runbook_lib.postgres import catalog, integrity, locks, snapshot, statistics
 from runbook_lib.service import log, monitoring
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
@@ -39,6 +39,14 @@ class Validate(Phase):
         self.keep("foreign_keys", self.keys)
         self.look("orphans", self.keys.checks())
         return self.keys
+
+    def catalogue(self) -> Checks:
+        """Nothing of the schema has changed but what the migration changed: owners, rights, defaults, triggers, policies, functions, comments, …"""
+        before = catalog.Catalog.from_dict(self.run.read_evidence("before.catalog"))
+        now = catalog.difference(before, catalog.read(self.db))
+        return self.look("catalogue", Checks("Schema", [
+            same_changes("validate.catalogue", "the catalogue has changed as the migration changed it, and not since", self.run.read_evidence("migrate.difference"), now,
+                         "find out who changed it; 90_rollback prices the ways back")]))
 
     @cached_property
     def content(self) -> declared.Content:
@@ -125,7 +133,7 @@ class Validate(Phase):
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
         everything: list[Check] = []
-        for name in ("integrity", "orphans", "content", "application", "invariants", "monitoring"):
+        for name in ("integrity", "orphans", "catalogue", "content", "application", "invariants", "monitoring"):
             kept = self.run.read_evidence(f"validate.{name}")
             if not kept:
                 everything.append(check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell"))

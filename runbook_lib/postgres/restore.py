@@ -25,7 +25,8 @@ from runbook_lib.process import run
 __all__ = ["Proof", "Restored", "Verified", "compare_with", "prove", "restore", "restore_schema"]
 
 OnLine = Callable[[str], None] | None
-_TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "jit": "off", "lock_timeout": "60s"}
+_TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": "0", "jit": "off", "lock_timeout": "60s"}
+"""Settings of pg_restore's sessions; they share the work themselves, so that an index needs no further workers."""
 
 
 def restore(backup: Backup, target: Target, application_name: str, *, tools: Tools, jobs: int = 2, mark: str = "", verify: bool = True,
@@ -33,7 +34,7 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
     """Bring a backup up as the new database that `target` names. Where it fails, the new database is dropped again.
 
     Args:
-        jobs: sessions of pg_restore and of ANALYZE.
+        jobs: sessions of ANALYZE; pg_restore has one more, which works while another waits for the disk.
         mark: comment of the finished database; default the comment that the original had.
         verify: hash every file first. `False` only where that was done a moment ago.
         timeout_s: seconds that pg_restore may take; default no limit.
@@ -153,7 +154,7 @@ def _pg_restore(backup: Backup, target: Target, application_name: str, tools: To
                 ticker: Ticker) -> None:
     tables = sum(not state.excluded for state in backup.snapshot.tables.values())
     progress = Progress(ticker, "restored", tables, lambda: _size(admin, target.database), backup.snapshot.database_bytes)
-    carry_out(_command(backup, target, tools, "-j", str(jobs), "--verbose"), target.environment(application_name, **_TUNED),
+    carry_out(_command(backup, target, tools, "-j", str(jobs + 1), "--verbose"), target.environment(application_name, **_TUNED),
               f"only {target.database} was touched, and is dropped again", timeout_s=timeout_s, progress=progress,
               remedy="read the error; the backup itself is unharmed")
 
