@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib.demo import node, platform
 from runbook_lib.demo.embedded import BINARIES, Server
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
 
@@ -73,11 +74,9 @@ def other_installation() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """The sample platform with its npm packages installed."""
-    folder = ROOT / "examples" / "unified_healthcare_platform"
-    if not (folder / "node_modules" / ".bin" / "prisma").exists():
-        assert shutil.which("npm"), "Node.js with npm is needed"
-        subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=folder, check=True, capture_output=True)
-    return folder
+    node.use()
+    platform.install(lambda line: None)
+    return platform.SAMPLE
 
 
 def pytest_report_header() -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 import psutil
+from filelock import FileLock
 
 from runbook_lib import params as parameters
 from runbook_lib.demo import node
@@ -75,7 +76,7 @@ class Platform:
         """Start everything; with `fresh`, from an empty server and the sample's own files."""
         node.use()
         os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")  # everything of the demo is on loopback
-        self._install(say)
+        install(say)
         if fresh:
             self.down(say)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -153,11 +154,6 @@ class Platform:
             "DATABASE_URL": self.server.url(DATABASE), "API_TOKEN": self._read("api_token"), "PORT": self._read("port"),
             "PRISMA_SCHEMA_ENGINE_BINARY": str(SAMPLE / "tooling" / "schema-engine.mjs"), "CHECKPOINT_DISABLE": "1",
         }
-
-    def _install(self, say: Say) -> None:
-        if not (SAMPLE / "node_modules" / ".bin" / "prisma").exists():
-            say("installing the sample's npm packages")
-            run(["npm", "ci", "--ignore-scripts"], cwd=SAMPLE, remedy="the npm registry must be reachable")
 
     def _write_references(self) -> None:
         """What the parameters refer to: URL, token, addresses; readable by this user alone."""
@@ -246,6 +242,14 @@ class Platform:
         path = self.folder / "secrets" / name
         path.touch(mode=0o600)
         path.write_text(value + "\n")
+
+
+def install(say: Say) -> None:
+    """Install the sample's npm packages where they are not there; one process at a time."""
+    with FileLock(SAMPLE / ".install.lock"):
+        if not (SAMPLE / "node_modules" / ".bin" / "prisma").exists():
+            say("installing the sample's npm packages")
+            run(["npm", "ci", "--ignore-scripts"], cwd=SAMPLE, remedy="the npm registry must be reachable")
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def make(db: Database, name: str, template: str, comment: str, options: sql.Comp
                             sqlstate=error.sqlstate) from None
     except BaseException:
         there = entry(db, name)
-        if there and not there.comment:
+        if there and not there.comment and there.connection_limit == BORN_LIMIT:  # else it is somebody else's, and the name was taken
             drop(db, name)
         raise
 

@@ -119,7 +119,7 @@ def test_a_server_that_does_not_come_up_is_said(commands: Commands, world: World
 
 def test_the_commands_are_told_the_point_and_their_failure_is_an_error(commands: Commands, world: World) -> None:
     lines: list[str] = []
-    told = replace(commands, recover_command="env | grep ^RUNBOOK_ | sort; exit 3")
+    told = replace(commands, recover_command="env | grep -E '^RUNBOOK_(POINT|RECOVERY)_' | sort; exit 3")
     with pytest.raises(ToolError, match="status 3"):
         told.recover(world.day.point, world.day.target, lines.append)
     point = world.day.point
