@@ -58,6 +58,10 @@ class Losses(Shown):
         """What a way would lose."""
         return {"restore": (self.before, self.since), "point-in-time": (self.since,)}.get(way, ())
 
+    def names(self, way: str) -> tuple[str, ...]:
+        """The tables whose writes a way would lose: an approval accepts these, and no further ones."""
+        return tuple(sorted({name for span in self.of(way) for name in span.tables}))
+
     def words(self, way: str) -> str:
         """The same in words; empty where it is known that nothing would be lost."""
         spans = self.of(way)

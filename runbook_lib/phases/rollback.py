@@ -113,7 +113,9 @@ class Rollback(Phase):
 
     def decide(self) -> Table:
         """Pass the gate of the rollback: automatic by the parameters, or approved by a person; lost writes need a person always,
-        who has been told of them."""
+        who has been told of them. What is written goes on meanwhile: each time this is asked, it is priced anew."""
+        for stale in ("losses", "options", "way"):
+            self.__dict__.pop(stale, None)
         if self.way == "none":
             return Table("No trigger fired: nothing is rolled back", ("", ""), [])
         automatic = self.params.rollback.automatic and "rollback" not in self.params.approvals.required
@@ -131,7 +133,7 @@ class Rollback(Phase):
         lossless = "no write would be lost"
         checks = [check("rollback.possible", f"the way `{self.way}` can be taken", not chosen.impossible, chosen.impossible or "yes", "yes",
                         "take another way: `runbook rollback RUN --way …`; 95_troubleshoot shows the state"),
-                  unknown(f"rollback.loss.{self.way}", lossless, f"would be lost: {chosen.loses}", remedy="bring these writes elsewhere first, or accept the loss")
+                  unknown(f"rollback.loss.{self.way}: {', '.join(self.losses.names(self.way))}", lossless, f"would be lost: {chosen.loses}", remedy="bring these writes elsewhere first, or accept the loss")
                   if chosen.loses else check("rollback.loss", lossless, True, "none", "none")]
         if self.way == "restore":
             checks += [item for item in backup_checks(self) if item.id == "backup.intact"]

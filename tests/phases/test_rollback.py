@@ -107,7 +107,6 @@ def test_where_everything_landed_and_prisma_does_not_know_it_a_person_may_lead_f
     assert phase.landed.failed == (FILE,) and phase.landed.replayed.answer == "all"
     assert possible(phase) == {"forward": "", "restore": ""} and phase.way == "restore"
     gate.approve(phase.run, "rollback", "it has all landed", way="forward")
-    del phase.way
     phase.decide()
     assert phase.go_back() == "forward"
 
@@ -150,6 +149,19 @@ def test_a_way_that_loses_writes_stops_until_the_person_was_told_of_them(phase: 
     gate.approve(phase.run, "rollback", "the one visit is on paper")
     phase.decide()
     assert phase.go_back() == "restore"
+
+
+def test_who_was_told_of_one_tables_writes_has_not_accepted_anothers(phase: Example) -> None:
+    phase.db.execute('CREATE TABLE "Bill" (id int)')
+    migrate(phase)
+    write(phase, "INSERT INTO \"Visit\" VALUES (30, 'after')")
+    gate.approve(phase.run, "rollback", "orphans")
+    with pytest.raises(ApprovalNeeded):
+        phase.decide()
+    gate.approve(phase.run, "rollback", "the one visit is on paper")
+    write(phase, 'INSERT INTO "Bill" VALUES (1)')
+    with pytest.raises(ApprovalNeeded, match='public."Bill": 1 inserted.*given before that was known'):
+        phase.decide()
 
 
 def test_what_is_not_known_is_not_nothing(phase: Example) -> None:

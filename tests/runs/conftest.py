@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,16 +25,17 @@ def world(tmp_path: Path) -> Iterator[World]:
 def tell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Story]]:
     """Runs a scenario by the command line, once a session."""
     told: dict[str, Story] = {}
+    worlds = ExitStack()
 
     def story(name: str) -> Story:
         if name not in told:
             world = make_world(tmp_path_factory.mktemp(name), scenario=name)
+            worlds.callback(world.platform.down, lambda line: None)
             world.platform.up(lambda line: None, fresh=True)
             plant_markers(world)
             done = world.command("run", str(world.file))
             told[name] = Story(name, world, done.returncode, done.stdout + done.stderr)
         return told[name]
 
-    yield story
-    for one in told.values():
-        one.world.platform.down(lambda line: None)
+    with worlds:
+        yield story
