@@ -22,7 +22,7 @@ export class PostgresFactory {
   #config
   #mode
   #sessions = new Set()
-  #shadows = new Set()
+  #shadows = new Map() // name → its creation
   #connectionError = null
   #scriptFailure = null
 
@@ -47,7 +47,7 @@ export class PostgresFactory {
 
   /** For an engine that is stopped half-way: nobody else would ever drop them. */
   async dropShadows() {
-    await Promise.all([...this.#shadows].map((database) => this.#dropShadow(database)))
+    await Promise.all([...this.#shadows.keys()].map((database) => this.#dropShadow(database)))
   }
 
   /** The same error with what only the connection knows: SQLSTATE, place in the script, Prisma's code. */
@@ -57,18 +57,22 @@ export class PostgresFactory {
 
   async #openOwnShadow() {
     const database = `prisma_migrate_shadow_db_${randomUUID()}`
-    await administer(this.#config, `CREATE DATABASE "${database}"`).catch((error) => {
+    const created = administer(this.#config, `CREATE DATABASE "${database}"`)
+    this.#shadows.set(database, created)
+    await created.catch((error) => {
+      this.#shadows.delete(database)
       throw new EngineError(
         'Prisma Migrate could not create the shadow database. Please make sure the database user has permission to create ' +
           `databases. Read more about the shadow database (and workarounds) at https://pris.ly/d/migrate-shadow\n\n${error.message}`,
         'P3014',
       )
     })
-    this.#shadows.add(database)
     return this.#open({ ...this.#config, database }, () => this.#dropShadow(database))
   }
 
+  /** Waits for a creation that is under way: a database that comes to be after it was dropped would stay. */
   async #dropShadow(database) {
+    await Promise.allSettled([this.#shadows.get(database)])
     await administer(this.#config, `DROP DATABASE IF EXISTS "${database}" WITH (FORCE)`)
     this.#shadows.delete(database)
   }

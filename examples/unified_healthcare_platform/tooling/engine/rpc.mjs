@@ -4,7 +4,7 @@ import { EngineError, logError, rpcError } from './errors.mjs'
 import { NoDatabaseFactory } from './no-database.mjs'
 import { openEngine, panicRegistry } from './wasm.mjs'
 
-const LEAVE_WITHIN_MS = 2000
+const LEAVE_WITHIN_MS = 5000
 
 /** Answers the CLI's requests, one line of JSON each, until it closes our standard input. */
 export function serve(factory, datamodels) {
