@@ -131,4 +131,4 @@ def test_a_shadow_database_is_dropped_when_the_engine_is_stopped(project, databa
     engine.process.send_signal(signal.SIGTERM)
     assert engine.process.wait(timeout=15) == 1
     engine.process.communicate()
-    eventually(lambda: not query(database, shadows))
+    eventually(lambda: not query(database, shadows), seconds=20)
