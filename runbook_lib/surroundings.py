@@ -25,6 +25,8 @@ class Endpoint(Section):
     authenticated: bool = True
     expect: dict[str, Any] = Field(default_factory=dict)
     max_ms: Annotated[float, Field(gt=0)] = 2000.0
+    requests: Annotated[int, Field(ge=1, le=100)] = 5
+    """How often it is asked, one after another: the slowest answer counts."""
 
 
 class Maintenance(Section):

@@ -36,11 +36,11 @@ class Announce(Phase):
     def maintenance_on(self) -> Table:
         """Switch maintenance mode on; from here the downtime counts."""
         application = Application(self)
+        application.before()
         if not application.has_maintenance:
             return Table("There is no maintenance mode: `service.maintenance` is not set", ("what follows",), [
                 ("this run stops nobody: stop yourself what writes, and leave it stopped until 80_close",),
                 ("that nothing writes is seen from the database alone",), ("no downtime is measured",)])
-        application.log_position()
         self.run.journal("maintenance on", phase=self.name)
         seconds = application.switch(True)
         return Table(f"Maintenance mode was switched on in {seconds:.1f} s", ("at (UTC)",), [(stamp(),)])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import asdict
 
-from runbook_lib.check import Check, Checks
+from runbook_lib.check import Check, attempt, check, not_configured, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.params import Service, dereference
 from runbook_lib.phases.base import Phase
+from runbook_lib.postgres import activity
+from runbook_lib.prisma import schemafile
 from runbook_lib.service import deploy, health, log, maintenance
+
+IDLE_S = 5.0
+"""Seconds after which a transaction in which nothing happens counts as forgotten."""
 
 
 class Application:
@@ -70,18 +76,55 @@ class Application:
         """Wait until the application answers."""
         return health.wait(self.phase.params.service_url() + self.service.health, timeout_s=60)
 
-    def endpoints(self) -> Checks:
+    def endpoints(self) -> health.Responses:
         """The health endpoint and every critical endpoint."""
         asked = [health.Endpoint(path=self.service.health)]
-        asked += [health.Endpoint(path=e.path, status=e.status, token=self.token if e.authenticated else None, expect=e.expect, max_ms=e.max_ms)
-                  for e in self.service.endpoints]
+        asked += [health.Endpoint(path=e.path, status=e.status, token=self.token if e.authenticated else None, expect=e.expect, max_ms=e.max_ms,
+                                  requests=e.requests) for e in self.service.endpoints]
         return health.endpoints(self.phase.params.service_url(), asked)
 
-    def log_position(self) -> Any:
-        """Remember where the log stands, for the comparison after the migration."""
+    def before(self) -> None:
+        """Remember how fast it answers, who is connected, and where its log stands: for the comparison after the migration."""
+        if self.configured is None:
+            return
+        latencies = self.endpoints().latencies
+        self.phase.run.write_evidence("application.before", {"latencies": latencies, "sessions": [asdict(one) for one in activity.connected(self.phase.db)]})
         if self.service.log:
-            position = log.position(self.service.log)
-            self.phase.run.write_evidence("log.position", position)
+            self.phase.run.write_evidence("log.position", log.position(self.service.log, self._known()))
+
+    def log_since(self) -> tuple[log.LogWindow | str, list[Check]]:
+        """What was written to the log since `before` (or why that cannot be told), and what is to be said of it."""
+        position = self.phase.run.read_evidence("log.position")
+        if not self.service.log or not position:
+            why = "`service.log` is not set" if not self.service.log else "50_announce did not remember where the log stood"
+            return why, [not_configured("application.log", "the log's error rate did not rise", "service.log")]
+        window = log.read(self.service.log, position, self._known())
+        return window, log.checks(window, position, self.phase.params.monitoring.error_rate_per_minute)
+
+    def sessions_check(self) -> Check:
+        """Whether each application of `service.application_names` is connected, and none forgot a transaction."""
+        title, names = "the application is connected, and forgets no transaction", self.service.application_names
+        if not names:
+            return not_configured("application.sessions", title, "service.application_names")
+        return attempt("application.sessions", title, lambda: self._sessions(title, names))
+
+    def _sessions(self, title: str, names: list[str]) -> Check:
+        found = {one.application: one for one in activity.connected(self.phase.db)}
+        absent = [name for name in names if name not in found]
+        forgotten = [s for s in activity.idle_in_transaction(self.phase.db, IDLE_S) if s.application in names]
+        expected = f"connected, nothing idle in a transaction for {IDLE_S:g} s"
+        if forgotten:
+            return check("application.sessions", title, False, "; ".join(map(str, forgotten)), expected, "95_troubleshoot shows what they hold")
+        if absent:
+            return unknown("application.sessions", title, f"no session of {', '.join(absent)}", expected, "correct `service.application_names`, or look why it does not connect")
+        return check("application.sessions", title, True, ", ".join(f"{found[name].sessions} of {name}" for name in names), expected)
+
+    def _known(self) -> set[str]:
+        """The words that may be shown of a log: names of the Prisma schema, and of the endpoints' paths."""
+        schema = self.phase.project.schema
+        lines = schemafile.text(schema).splitlines() if schema else []
+        paths = [self.service.health, *(endpoint.path.split("?")[0] for endpoint in self.service.endpoints)]
+        return {word for line in (*(line.split("//")[0] for line in lines), *paths) for word in re.findall(r"[^\W\d]\w*", line)}
 
     def _environment(self) -> dict[str, str]:
         return self.phase.params.variables("service")

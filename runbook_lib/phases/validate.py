@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from statistics import median
 from typing import Any
 
 from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured
@@ -12,7 +14,7 @@ from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
-from runbook_lib.postgres import catalog, integrity, locks, snapshot, statistics
+from runbook_lib.postgres import activity, catalog, integrity, locks, snapshot, statistics
 from runbook_lib.service import log, monitoring
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
@@ -23,6 +25,10 @@ class Validate(Phase):
 
     name, heading = "validate", "Validate"
     gates = ("validate",)
+    latencies: Mapping[str, Sequence[float]] = {}
+    """Milliseconds of each request by endpoint, once `application` asked."""
+    news: log.LogWindow | str = "the application was not asked"
+    """What its log says since 50_announce, or why that cannot be told."""
 
     def integrity(self) -> Checks:
         """Prisma's status, the schema, the project's own check."""
@@ -111,7 +117,33 @@ class Validate(Phase):
         application = Application(self)
         if not application.configured:
             return self.look("application", Checks("Application", [not_configured("application", "the application works", "service")]))
-        return self.look("application", Checks("Application", [*application.endpoints(), *self._log()]))
+        endpoints = self.keep("responses", application.endpoints())
+        self.latencies = endpoints.latencies
+        self.news, of_log = application.log_since()
+        return self.look("application", Checks("Application", [*endpoints, *of_log, application.sessions_check()]))
+
+    def response_times(self) -> Any:
+        """How fast the endpoints answer, before the migration and now."""
+        before = (self.run.read_evidence("application.before") or {}).get("latencies", {})
+        names = [name for name, ms in self.latencies.items() if ms]
+        medians = [[median(times[name]) if times.get(name) else None for name in names] for times in (before, self.latencies)]
+        slowest = max(names, key=lambda name: median(self.latencies[name]), default="")
+        title = f"The slowest endpoint, {slowest}, answers in {median(self.latencies[slowest]):.0f} ms" if slowest else "No endpoint answered"
+        return charts.before_after(title, names, *medians, unit="ms, median")
+
+    def errors(self) -> Table:
+        """The errors in the log that were not there before, masked."""
+        return Table(f"Errors of the log: could not check, {self.news}", ("message, masked",), []) if isinstance(self.news, str) else self.news.new_messages()
+
+    def sessions(self) -> Table:
+        """Who is connected, by application, before the migration and now."""
+        before = {one["application"]: one for one in (self.run.read_evidence("application.before") or {}).get("sessions", [])}
+        now = {one.application: one for one in activity.connected(self.db)}
+        rows = [(name, sum(before[name][key] for key in ("active", "idle", "in_transaction")) if name in before else None,
+                 *((one.sessions, one.active, one.idle, one.in_transaction, one.longest_transaction_s) if (one := now.get(name)) else (None,) * 5))
+                for name in sorted({*before, *now})]
+        return Table(f"{sum(one.sessions for one in now.values())} sessions of {len(now)} applications",
+                     ("application", "sessions before", "sessions now", "active", "idle", "idle in a transaction", "longest transaction (s)"), rows)
 
     def invariants(self) -> Checks:
         """The queries of the parameters that must return no row."""
@@ -146,14 +178,6 @@ class Validate(Phase):
 
         count = self.db.value(sql.SQL("SELECT count(*) FROM ({}) AS violation").format(sql.SQL(item.sql.rstrip().rstrip(";"))))
         return check(f"invariant.{number}", item.name, count == 0, f"{count} violations", "none", "run the invariant's query to see them")
-
-    def _log(self) -> list[Check]:
-        path = self.params.service.log if self.params.service else None
-        position = self.run.read_evidence("log.position")
-        if not path or not position:
-            return [not_configured("application.log", "the log's error rate did not rise", "service.log")]
-        limit = self.params.monitoring.error_rate_per_minute
-        return [attempt("application.log", "the log's error rate did not rise", lambda: log.check(path, position, limit))]
 
     def _blockers(self) -> Check:
         found = locks.blockers(self.db)

@@ -77,6 +77,38 @@ def sessions(db: Database) -> Sessions:
     return Sessions(f"Sessions in {db.target.database}", _sessions(db))
 
 
+@dataclass(frozen=True)
+class Connected:
+    """The sessions of one application in this database, by what they do."""
+
+    application: str
+    active: int
+    idle: int
+    in_transaction: int
+    longest_transaction_s: float
+
+    @property
+    def sessions(self) -> int:
+        """How many in all."""
+        return self.active + self.idle + self.in_transaction
+
+
+def connected(db: Database) -> tuple[Connected, ...]:
+    """The clients' sessions in this database by application, the most first."""
+    by_name: dict[str, list[Session]] = {}
+    for one in _sessions(db):
+        if one.backend_type == "client backend":
+            by_name.setdefault(one.application or "(unnamed)", []).append(one)
+    found = (_connected(name, of_it) for name, of_it in by_name.items())
+    return tuple(sorted(found, key=lambda one: (-one.sessions, one.application)))
+
+
+def _connected(name: str, of_it: list[Session]) -> Connected:
+    states = [one.state for one in of_it]
+    active, idle = states.count("active"), states.count("idle")
+    return Connected(name, active, idle, len(states) - active - idle, max((one.transaction_s or 0.0 for one in of_it), default=0.0))
+
+
 def of_application(db: Database, application_name_prefix: str) -> Sessions:
     """The other sessions in this database whose application name is the prefix, or goes on with "/" after it."""
     found = tuple(one for one in _sessions(db) if named(one.application, application_name_prefix))

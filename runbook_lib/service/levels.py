@@ -51,6 +51,12 @@ def span_minutes(lines: bytes) -> float | None:
     return max(0.0, (times[1] - times[0]).total_seconds() / 60)
 
 
+def time_of(line: bytes) -> str:
+    """The time that a line names, as it stands there; empty where it names none."""
+    found = _TIME.search(line)
+    return found[0].decode("ascii") if found else ""
+
+
 def _first(lines: bytes, *, last: bool = False) -> bytes:
     """The first (or last) line that names a time."""
     ordered = lines.split(b"\n")
@@ -58,8 +64,7 @@ def _first(lines: bytes, *, last: bool = False) -> bytes:
 
 
 def _moment(line: bytes) -> datetime | None:
-    found = _TIME.search(line)
     try:
-        return datetime.fromisoformat(found[0].decode("ascii").replace(",", ".")) if found else None
+        return datetime.fromisoformat(text.replace(",", ".")) if (text := time_of(line)) else None
     except ValueError:
         return None

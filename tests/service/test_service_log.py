@@ -20,6 +20,10 @@ def path(tmp_path):
     return file
 
 
+def judged(file, before, limit):
+    return log.checks(log.read(file, before), before, limit)
+
+
 def append(file, text=AFTER):
     with file.open("a") as opened:
         opened.write(text)
@@ -58,7 +62,39 @@ def test_no_message_is_shown(path):
     before = log.position(path)
     append(path)
     window = log.since(path, before)
-    assert "Zebulon" not in str(window) + window._repr_html_() + json.dumps(before.as_dict())
+    shown = str(window) + window._repr_html_() + str(window.new_messages()) + json.dumps([before.as_dict(), window.as_dict()])
+    assert "Zebulon" not in shown and "an old one" not in shown
+
+
+NEW = [
+    ('x ERROR The column "Invoice.roomId" does not exist\n', "… ERROR The column Invoice.roomId does not exist"),
+    ("2026-11-23T02:21:00Z ERROR login failed for zebulon@example.invalid, born 1980-01-02\n", "ERROR … failed for … .invalid, … #-#-#"),
+    ('{"level":50,"msg":"failed","err":{"type":"TypeError","code":"P2022","message":"no Müller"}}\n', "failed TypeError P2022 no …"),
+]
+
+
+@pytest.mark.parametrize(("line", "shown"), NEW)
+def test_an_error_that_was_not_there_before_is_shown_masked(path, line, shown):
+    before = log.position(path)
+    append(path, line * 2)
+    window = log.since(path, before, ["invoice", "roomid"])
+    assert [(kind.text, kind.count) for kind in window.new] == [(shown, 2)]
+    assert log.checks(window, before, 9)[1].status is Status.UNKNOWN
+
+
+def test_an_error_that_was_there_before_is_not_new(path):
+    append(path, "x ERROR timeout of pool 17\n")
+    before = log.position(path)
+    append(path, "x ERROR timeout of pool 4711\n")
+    assert log.checks(log.since(path, before), before, 9)[1].status is Status.PASSED
+
+
+def test_the_first_time_of_a_new_error_is_named_across_a_rotation(path):
+    before = log.position(path)
+    append(path, "2026-11-23T02:20:00Z ERROR timeout of pool\n")
+    path.rename(path.with_name("application.log.1"))
+    path.write_text("2026-11-23T02:40:00Z ERROR timeout of pool\n")
+    assert [(kind.count, kind.first) for kind in log.since(path, before).new] == [(2, "2026-11-23T02:20:00Z")]
 
 
 def test_a_position_survives_json(path):
@@ -100,7 +136,8 @@ def test_a_truncated_log_without_its_copy_is_a_gap(path):
     before = log.position(path)
     append(path)
     path.write_text("x INFO after\n")
-    item = log.check(path, before, 100)
+    item, news = judged(path, before, 100)
+    assert news.status is Status.UNKNOWN
     assert item.status is Status.UNKNOWN
     assert "not found" in item.found
 
@@ -122,15 +159,15 @@ def test_a_log_that_comes_later_is_read_whole(tmp_path):
 def test_the_rate_is_held_against_the_limit(path):
     before = log.position(path)
     append(path, AFTER * 3)
-    assert log.check(path, before, 3).status is Status.PASSED
-    assert log.check(path, before, 2.5).status is Status.FAILED
+    assert judged(path, before, 3)[0].status is Status.PASSED
+    assert judged(path, before, 2.5)[0].status is Status.FAILED
 
 
 def test_a_rate_that_was_there_before_is_no_rise(path):
     append(path, "2026-11-23T02:10:30Z ERROR again\n" * 49)
     before = log.position(path)
     append(path, "x ERROR\n" * 4)
-    item = log.check(path, before, 1)
+    item = judged(path, before, 1)[0]
     assert item.status is Status.PASSED
     assert "a minute before" in item.found
 
@@ -141,11 +178,11 @@ def test_a_binary_or_missing_log_could_not_be_checked(path, content):
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    assert log.check(path, before, 1).status is Status.UNKNOWN
+    assert {item.status for item in judged(path, before, 1)} == {Status.UNKNOWN}
 
 
 def test_a_folder_could_not_be_checked(tmp_path):
-    assert log.check(tmp_path, log.position(tmp_path), 1).status is Status.UNKNOWN
+    assert {item.status for item in judged(tmp_path, log.position(tmp_path), 1)} == {Status.UNKNOWN}
 
 
 def test_more_news_than_are_read_are_a_part(path, monkeypatch):
