@@ -43,6 +43,13 @@ def test_who_is_busy_is_told_from_who_is_connected(db: Database, target: Target)
         assert not list(activity.busy(db, ["api"]))
 
 
+def test_sessions_are_counted_by_application_and_what_they_do(db: Database, target: Target) -> None:
+    with Database(target, "api"), Database(target, "api") as holding, holding.transaction():
+        holding.execute("SELECT 1")
+        found = {one.application: one for one in activity.connected(db)}["api"]
+        assert (found.sessions, found.active, found.idle, found.in_transaction) == (2, 0, 1, 1) and found.longest_transaction_s > 0
+
+
 def test_who_holds_which_tables_is_told_and_nobody_else(db: Database, target: Target) -> None:
     db.execute('CREATE TABLE t (id int); CREATE TABLE "Odd" (id int)')
     with Database(target, "api") as holding, Database(target, "other") as other, holding.transaction(), other.transaction():
