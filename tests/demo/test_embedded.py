@@ -64,9 +64,9 @@ def test_after_a_crash_it_starts_again_with_its_data(embedded: Server) -> None:
         db.execute("CREATE TABLE kept (id int)")
     crashed = psutil.Process(pid(embedded))
     os.kill(crashed.pid, signal.SIGKILL)
-    crashed.wait(10)
+    crashed.wait(60)
     for orphan in [p for p in psutil.process_iter(["name", "cwd"]) if p.info["name"] == "postgres" and p.info["cwd"] == str(embedded.data)]:
-        orphan.wait(10)  # they notice that their parent is gone
+        orphan.wait(60)  # they notice that their parent is gone
     embedded.start()
     with Database(Target.parse(embedded.url())) as db:
         assert db.value("SELECT to_regclass('kept') IS NOT NULL")

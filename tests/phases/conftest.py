@@ -106,7 +106,7 @@ class Statement(threading.Thread):
 
     def ended_well(self) -> bool:
         """Whether it came to its end, unharmed; a session that is used once more then still is there."""
-        self.join(20)
+        self.join(60)
         return self.done and self.db.value("SELECT 1") == 1
 
 
@@ -127,7 +127,7 @@ class When(threading.Thread):
 
     def get(self) -> Any:
         """What came of it."""
-        self.join(20)
+        self.join(60)
         self._over.set()
         assert self.result is not None, f"never seen: {self._seen}"
         return self.result

@@ -30,9 +30,7 @@ def test_nothing_goes_on_after_an_interrupt(rich: Database, database: str, work:
                                  env={**os.environ, "RUNBOOK_TEST_URL": database})
         while not rich.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'interrupted' AND state = 'active'"):
             time.sleep(0.05)
-        started = time.monotonic()
         child.send_signal(signal.SIGINT)
         assert b"KeyboardInterrupt" in child.communicate()[1]
         while rich.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'interrupted'"):
             time.sleep(0.05)
-        assert time.monotonic() - started < 2

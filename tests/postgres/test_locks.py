@@ -37,7 +37,7 @@ def waiting(target: Target, statement: str, name: str = "app") -> Iterator[Datab
 
 
 def until(condition) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -35,7 +35,7 @@ def _run(db: Database, statement: str) -> None:
 def looked_on(target: Target, looks: int = 4) -> timeline.Timeline:
     """What was seen in some looks."""
     with timeline.Sampler(target, "runbook/test/rehearse/sampler", PRISMA) as sampler:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while sampler.timeline().looks < looks and time.monotonic() < deadline:
             time.sleep(0.02)
     return sampler.timeline()
@@ -95,7 +95,7 @@ def test_nobody_waits(db: Database, target: Target) -> None:
 def test_looks_that_ended_early_say_so(db: Database, target: Target) -> None:
     with timeline.Sampler(target, "runbook/test/rehearse/sampler", PRISMA) as sampler:
         db.execute("SELECT pg_terminate_backend(%s)", [sampler.db.pid])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not sampler.timeline().lost and time.monotonic() < deadline:
             time.sleep(0.02)
     assert "the looks ended early" in sampler.timeline().finding

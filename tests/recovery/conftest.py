@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     target = Target.parse(server.url())
     with Database(target, NAME) as db:
         db.execute("ALTER SYSTEM SET archive_timeout = '1h'")  # a setting that a recovered server must not take over is there, too
-    local = Local(folder / "wal", folder / "bases", 24, identifier(target), NAME, server.binaries, deadline_s=60)
+    local = Local(folder / "wal", folder / "bases", 24, identifier(target), NAME, server.binaries, deadline_s=240)
     yield World(server, local, local.make_base(target), live(target))
     server.stop("immediate")
 
@@ -62,7 +62,7 @@ def amazon() -> Iterator[str]:
             time.sleep(0.05)
     yield url
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class ExampleMigrate(Migrate):
 
 def local(world: World, bases: Path) -> dict[str, Any]:
     """The provider of the server that archives."""
-    return {"provider": "local", "archive": str(world.local.archive), "base_backups": str(bases), "deadline_minutes": 1.0}
+    return {"provider": "local", "archive": str(world.local.archive), "base_backups": str(bases), "deadline_minutes": 5.0}
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_a_server_that_cannot_be_told_from_another_is_refused(opened: Open) -> N
         recovery.checks(opened(system_identifier="unknown"))
 
 
-AMAZON = {"provider": "rds", "instance": "clinic", "region": "eu-central-1", "deadline_minutes": 1.0}
+AMAZON = {"provider": "rds", "instance": "clinic", "region": "eu-central-1", "deadline_minutes": 5.0}
 
 
 @pytest.fixture

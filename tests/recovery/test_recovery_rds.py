@@ -18,7 +18,7 @@ from runbook_lib.recovery.rds import Rds, Stage
 @pytest.fixture
 def provider(client: Any) -> Rds:
     host = client.describe_db_instances(DBInstanceIdentifier="clinic")["DBInstances"][0]["Endpoint"]["Address"]
-    return Rds("clinic", "eu-central-1", host, deadline_s=5, poll_s=0.01)
+    return Rds("clinic", "eu-central-1", host, deadline_s=30, poll_s=0.01)
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def query() -> Callable[..., list[Any]]:
 def eventually() -> Callable[..., None]:
     """Waits until something is true, for at most some seconds."""
 
-    def wait(condition: Callable[[], Any], seconds: float = 5) -> None:
+    def wait(condition: Callable[[], Any], seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"it was still not so after {seconds} s"

@@ -71,7 +71,7 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
 
     def send(self, method: str, /, **parameters: Any) -> None:
         assert self.process.stdin

@@ -12,7 +12,7 @@ import psutil
 import psycopg
 import pytest
 
-SLEEPS = "CREATE TABLE before ();\nSELECT pg_sleep(60);\n"
+SLEEPS = "CREATE TABLE before ();\nSELECT pg_sleep(300);\n"
 CHECKED = "-c client_connection_check_interval=100ms"
 
 
@@ -21,7 +21,7 @@ def with_options(url, options):
 
 
 def sleeping(url, query):
-    return query(url, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%'"
+    return query(url, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(300)%'"
                       " AND pid <> pg_backend_pid()")
 
 
@@ -96,8 +96,8 @@ def test_the_engine_ends_with_its_input_and_so_does_its_session(project, databas
     engine = project.engine(with_options(database, CHECKED))
     engine.send("applyMigrations", **engine.migrations())
     eventually(lambda: sleeping(database, query))
-    engine.process.communicate(timeout=5)
-    eventually(lambda: not sleeping(database, query), seconds=2)
+    engine.process.communicate(timeout=60)
+    eventually(lambda: not sleeping(database, query))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -107,19 +107,19 @@ def test_the_engine_ends_promptly_on_a_signal(project, database, query, eventual
     engine.send("applyMigrations", **engine.migrations())
     eventually(lambda: sleeping(database, query))
     engine.process.send_signal(number)
-    assert engine.process.wait(timeout=2) == 1
+    assert engine.process.wait(timeout=60) == 1
     assert f"The schema engine was stopped by {number.name}" in engine.process.communicate()[1]
-    eventually(lambda: not sleeping(database, query), seconds=2)
+    eventually(lambda: not sleeping(database, query))
 
 
 def test_nothing_stays_behind_when_the_cli_is_killed(project, database, query, eventually, started):
     project.migration("1", SLEEPS)
     url = with_options(database, CHECKED)
     cli = started(["node_modules/.bin/prisma", "migrate", "deploy"], cwd=project.folder, env=project.environment(url))
-    eventually(lambda: sleeping(database, query), seconds=10)
+    eventually(lambda: sleeping(database, query))
     os.kill(cli.pid, signal.SIGKILL)
-    eventually(lambda: not sleeping(database, query), seconds=2)
-    eventually(lambda: not group_exists(cli.pid), seconds=2)
+    eventually(lambda: not sleeping(database, query))
+    eventually(lambda: not group_exists(cli.pid))
 
 
 def test_a_shadow_database_is_dropped_when_the_engine_is_stopped(project, database, query, eventually):
@@ -129,6 +129,6 @@ def test_a_shadow_database_is_dropped_when_the_engine_is_stopped(project, databa
     engine.send_comparison()
     eventually(lambda: query(database, shadows))
     engine.process.send_signal(signal.SIGTERM)
-    assert engine.process.wait(timeout=15) == 1
+    assert engine.process.wait(timeout=60) == 1
     engine.process.communicate()
-    eventually(lambda: not query(database, shadows), seconds=20)
+    eventually(lambda: not query(database, shadows))

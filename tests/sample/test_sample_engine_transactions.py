@@ -66,7 +66,7 @@ def test_an_index_is_built_concurrently_beside_other_statements_only_where_each_
 
 def test_another_behaviour_is_refused(project, database):
     engine = project.engine(database, OFFLINE_ENGINE_TRANSACTIONS="batch")
-    _, errors = engine.process.communicate(timeout=10)
+    _, errors = engine.process.communicate(timeout=60)
     assert engine.process.returncode == 1
     assert 'OFFLINE_ENGINE_TRANSACTIONS must be statement or file, and not \\"batch\\".' in errors
 

@@ -44,7 +44,7 @@ class Front:
         """Press a button by its label, as JupyterLab does: through a subshell, for the kernel's own shell is busy."""
         if not self._subshell:
             self.client.control_channel.send(self.client.session.msg("create_subshell_request"))
-            self._subshell = self.client.get_control_msg(timeout=10)["content"]["subshell_id"]
+            self._subshell = self.client.get_control_msg(timeout=60)["content"]["subshell_id"]
         id = next(id for id, state in self.models.items() if state.get("description") == button)
         message = self.client.session.msg("comm_msg", {"comm_id": id, "data": {"method": "custom", "content": {"event": "click"}}})
         message["header"]["subshell_id"] = self._subshell
@@ -57,10 +57,10 @@ class Front:
 
     def until_offered(self, *labels: str) -> None:
         """Read what the kernel says until these buttons are shown, and no others."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.offered() != list(labels):
             assert time.monotonic() < deadline, (labels, self.offered())
-            self._hear(self.client.get_iopub_msg(timeout=20))
+            self._hear(self.client.get_iopub_msg(timeout=60))
 
     def _hear(self, message: dict[str, Any]) -> None:
         kind, content = message["header"]["msg_type"], message["content"]
