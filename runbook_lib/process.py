@@ -78,27 +78,31 @@ def run(
     """
     shown = redact(command if isinstance(command, str) else shlex.join(command))
     started = time.monotonic()
-    child = _start(command, cwd, env, shown, remedy)
     lines: deque[str] = deque(maxlen=keep_lines)
-    reader = threading.Thread(target=_read, args=(child, lines, on_line), daemon=True)
+    try:
+        status = _to_its_end(_start(command, cwd, env, shown, remedy), lines, on_line, timeout_s)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"`{shown}` was ended after {timeout_s:g} s without a result", remedy, output="\n".join(lines)) from None
+    output = "\n".join(list(lines))
+    if check and status != 0:
+        raise ToolError(f"`{shown}` ended with status {status}: {_last(lines)}", remedy, status=status, output=output)
+    return Completed(shown, status, output, time.monotonic() - started)
+
+
+def _to_its_end(child: subprocess.Popen[str], lines: deque[str], on_line: Callable[[str], None] | None, timeout_s: float | None) -> int:
+    """The program's status; where it takes too long or the wait is interrupted, its whole family is ended first."""
     try:
         _families.began(child)
+        reader = threading.Thread(target=_read, args=(child, lines, on_line), daemon=True)
         reader.start()
         status = child.wait(timeout_s)
         reader.join(GRACE_S)  # a daemon that the program left behind may hold the pipe open
-    except subprocess.TimeoutExpired:
-        end_family(child)
-        raise ToolError(f"`{shown}` was ended after {timeout_s:g} s without a result", remedy,
-                        output="\n".join(lines)) from None
+        return status
     except BaseException:
         end_family(child)
         raise
     finally:
         _families.ended(child)
-    output = "\n".join(list(lines))
-    if check and status != 0:
-        raise ToolError(f"`{shown}` ended with status {status}: {_last(lines)}", remedy, status=status, output=output)
-    return Completed(shown, status, output, time.monotonic() - started)
 
 
 def end_family(child: subprocess.Popen[str]) -> None:

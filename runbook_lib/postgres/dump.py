@@ -55,8 +55,7 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
         folder: made here; its name must not be taken.
         jobs: sessions of pg_dump, and sessions that read content.
         compression: "auto", "none", or as `pg_dump -Z` takes it.
-        columns: further lists of columns to fingerprint, see `snapshot.take`.
-        method: how content is fingerprinted; `fingerprint.method_for` chooses.
+        columns, method: of the fingerprints, see `snapshot.take`; `fingerprint.method_for` chooses a method.
         lock_timeout_s: seconds that any statement waits for a lock.
         timeout_s: seconds that pg_dump may take; default no limit.
         expected_bytes: how large it will be (`predicted_size`), to tell how long it still takes.
@@ -84,15 +83,21 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
                                      lock_timeout_s=lock_timeout_s, on_progress=on_line)
             instant.close()
             require_unchanged(target, application_name, before)
-            with _timed(seconds, "schema and globals"):
-                _schema(folder, tools)
-                missing = _globals(target, folder, application_name, tools)
-            with _timed(seconds, "hashes"):
-                files = hashes(folder, jobs)
-                _require_whole(folder, tools, files)
+            missing, files = _beside(target, folder, application_name, tools, jobs, seconds)
             ticker(f"backup in {folder} finished", last=True)
-            return seal(Backup(folder, str(target), application_name, datetime.now(UTC).isoformat(timespec="seconds"), tools.version,
-                               compression, jobs, shot, missing, files, {step: round(took, 3) for step, took in seconds.items()}, ""))
+            now, took = datetime.now(UTC).isoformat(timespec="seconds"), {step: round(took, 3) for step, took in seconds.items()}
+            return seal(Backup(folder, str(target), application_name, now, tools.version, compression, jobs, shot, missing, files, took, ""))
+
+
+def _beside(target: Target, folder: Path, application_name: str, tools: Tools, jobs: int, seconds: dict[str, float]) -> tuple[str, dict[str, File]]:
+    """Write schema and globals beside the dump; why the globals are missing, if they are, and the hash of every file."""
+    with _timed(seconds, "schema and globals"):
+        _schema(folder, tools)
+        missing = _globals(target, folder, application_name, tools)
+    with _timed(seconds, "hashes"):
+        files = hashes(folder, jobs)
+        _require_whole(folder, tools, files)
+    return missing, files
 
 
 def predicted_size(db: Database, past: Backup | None = None) -> Prediction:
