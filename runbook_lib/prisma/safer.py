@@ -126,7 +126,8 @@ def volatile_column(table: str, column: str, type: str, default: str) -> str:
     """A column whose default is computed for each row, without writing the table anew."""
     table, column = short(table), quote(column)
     return (f"ALTER TABLE {table} ADD COLUMN {column} {type};\n"
-            f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default};  -- for new rows; then fill the old ones in batches")
+            f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default};  -- for new rows\n"
+            + _LATER + _batch(f"UPDATE {table} SET {column} = {default}", table, f"{column} IS NULL"))
 
 
 def batches(node: ast.UpdateStmt, table: str) -> str:
@@ -139,8 +140,13 @@ def batches(node: ast.UpdateStmt, table: str) -> str:
         update = deparsed(node)
     finally:
         node.whereClause = before
-    return (f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {short(table)} WHERE {' AND '.join(todo) or 'true'} LIMIT 5000));"
-            f"{'' if known else done}\n-- repeat, each time in a transaction of its own, until no row is touched")
+    return _batch(update, short(table), " AND ".join(todo) or "true", "" if known else done)
+
+
+def _batch(update: str, table: str, todo: str, remark: str = "") -> str:
+    """An update of the next rows that are still to be done."""
+    return (f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {todo} LIMIT 5000));{remark}\n"
+            "-- repeat, each time in a transaction of its own, until no row is touched")
 
 
 def _undone(target: ast.ResTarget) -> str:
