@@ -1,6 +1,6 @@
 """The application's log, read from where it stood before: lines by level, errors a minute, and which errors are new.
 
-Messages may hold data: they are masked (`runbook_lib.service.messages`). JSON lines and text with levels are understood. Rotation
+Messages may hold data: they are masked (`runbook_lib.service.masking`). JSON lines and text with levels are understood. Rotation
 is followed (renamed, copied and truncated); what cannot be read is said to be unknown, never taken for "no errors".
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from runbook_lib.check import Check, check, unknown
 from runbook_lib.service.levels import count_levels, errors_in, span_minutes
-from runbook_lib.service.messages import Kind, Messages
+from runbook_lib.service.masking import Kind, Messages
 from runbook_lib.table import Shown, Table, size
 
 CHUNK = 2**20
