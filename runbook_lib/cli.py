@@ -140,8 +140,9 @@ def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", h
 
 @app.command()
 def status(run: RunName = "") -> None:
-    """How a run stands: phases, outcome, what comes next."""
+    """How a run stands: phases, outcome, what comes next; who is told of its failures: what has come is sent."""
     from runbook_lib import runner
+    from runbook_lib.phases import talk
 
     found = _find(run)
     _show(_phases(found))
@@ -149,6 +150,37 @@ def status(run: RunName = "") -> None:
     console.print(f"outcome: {runner.outcome(found)}{lost}\nrun: {found.folder}")
     if command := runner.next_command(found):
         console.print(f"next: {command}")
+    _escalations(found, lambda: talk.send_due(found))
+
+
+@app.command()
+def acknowledge(run: RunName = "", note: Annotated[str, typer.Option(help="What is done about it, for the record")] = "") -> None:
+    """Record that you have taken the failure of a run up: nobody further is told of it."""
+    from runbook_lib.phases import talk
+
+    _escalations(found := _find(run), lambda: talk.acknowledge(found, note))
+
+
+@app.command()
+def escalate(run: RunName = "") -> None:
+    """Send the steps of a run's escalation that have come, once each: for cron, or any scheduler."""
+    from runbook_lib.phases import talk
+
+    _escalations(found := _find(run), lambda: talk.send_due(found))
+
+
+def _escalations(found: Run, change: Callable[[], Any]) -> None:
+    """Do something about a run's escalations, and show them; a sealed run is sealed again."""
+    from runbook_lib import runner
+    from runbook_lib.phases import talk
+
+    sealed, result = found.sealed, change()
+    if sealed and not found.sealed:
+        runner.finish(found)
+    if isinstance(result, Table):
+        _show(result)
+    for one in talk.escalations(found):
+        _show(one.table())
 
 
 @app.command()

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from runbook_lib.check import Check, check, not_configured
 from runbook_lib.params import Params, dereference
-from runbook_lib.run import FINAL, Run, lock_file, moment, now, stamp
+from runbook_lib.run import FINAL, Run, lock_file, moment, newest, now, stamp
 from runbook_lib.secret import is_reference
 from runbook_lib.service import messages, notify, people
 from runbook_lib.service.messages import Occasion
@@ -128,10 +128,18 @@ def escalate(phase: Phase, failed_checks: Sequence[str]) -> people.Escalation:
 
 def escalations(run: Run) -> list[people.Escalation]:
     """Every escalation of a run, oldest first, with what was sent of it, and whether somebody acknowledged it."""
-    journal, params, outcome = run.read_journal(), run.params, run.outcome
+    journal, params = run.read_journal(), run.params
     begun = [line for line in journal if line["what"] == "escalated"]
-    return [_escalation(params, line, journal, f"over: the run is {outcome.replace('_', ' ')}" if outcome in FINAL else
-                        f"followed by another at {begun[number + 1]['at']}" if number + 1 < len(begun) else "") for number, line in enumerate(begun)]
+    over = [f"followed by another at {later['at']}" for later in begun[1:]] + [_over(run)]
+    return [_escalation(params, line, journal, why) for line, why in zip(begun, over)]
+
+
+def _over(run: Run) -> str:
+    """Why nobody is told any more of a run's failure, without an acknowledgement; empty where that is not so."""
+    if run.outcome in FINAL:
+        return f"over: the run is {run.outcome.replace('_', ' ')}"
+    later = newest(run.folder.parent, run.state["environment"])
+    return f"over: {later.id} was begun since" if later and later.id != run.id else ""
 
 
 def _escalation(params: Params, line: Mapping[str, Any], journal: list[dict[str, Any]], over: str) -> people.Escalation:
