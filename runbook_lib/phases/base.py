@@ -195,8 +195,8 @@ class Phase:
             raise GateError(f"the gate `{name}` was not passed in this notebook", "run its cell first")
 
     def escalation(self) -> Any:
-        """Who is told of this run's failures, and when, as far as nobody has acknowledged them."""
-        return talk.history(self.run)
+        """Who is told of this run's newest failure, and when, as long as nobody has acknowledged it."""
+        return talk.current(self.run)
 
     def acknowledge(self, note: str = "") -> Any:
         """Record that a person has taken the failure up: nobody further is told of it."""

@@ -212,7 +212,7 @@ def standing(run: Run) -> str:
     switched = [line["what"] for line in run.read_journal() if line["what"] in ("maintenance on", "maintenance off")]
     application = {"maintenance on": "the application is in maintenance mode: it reads, and does not write", "maintenance off": "the application is in service"}
     ended = [entry["phase"] for entry in run.state["phases"] if entry["status"] == "succeeded"]
-    return f"{application.get(switched[-1] if switched else '', 'the application was not stopped')}; done: {', '.join(dict.fromkeys(ended)) or 'nothing yet'}"
+    return f"{application.get(switched[-1] if switched else '', 'the application was not stopped')}; phases done: {', '.join(dict.fromkeys(ended)) or 'none yet'}"
 
 
 def _does(params: Params, phase: str) -> str:
@@ -257,9 +257,6 @@ def _shown(url: str) -> str:
     return url if is_reference(url) else notify.shown(url)
 
 
-def history(run: Run) -> Table:
-    """The escalations as one table, for the terminal and the notebooks."""
-    found = escalations(run)
-    rows = [(one.title, *row) for one in found for row in one.table().rows]
-    return Table("Escalations" if found else "Nothing was escalated", ("failure", "due (UTC)", "when", "who, or what is done", "sent"), rows)
-
+def current(run: Run) -> people.Escalation | Table:
+    """How the newest escalation stands."""
+    return next(iter(reversed(escalations(run))), Table("Nothing was escalated: no phase failed that changes anything", ("due (UTC)", "who"), []))

@@ -75,14 +75,14 @@ class Sent(Shown):
 
 
 def send(audiences: Mapping[str, Iterable[str]], names: Iterable[str], title: str, body: str, *, timeout_s: float = TIMEOUT_S,
-         pauses_s: Sequence[float] = PAUSES_S, resolve: Callable[[str], str] = str) -> Sent:
+         pauses_s: Sequence[float] | None = None, resolve: Callable[[str], str] = str) -> Sent:
     """Send a message to audiences, all addresses at once; failures are recorded and never raised.
 
     Args:
         audiences: by name, apprise URLs.
         names: which of them are told.
         timeout_s: seconds after which an address counts as not reached, however often it was tried.
-        pauses_s: seconds before each further try.
+        pauses_s: seconds before each further try; default: `PAUSES_S`.
         resolve: what a reference to an address leads to.
     """
     attempts, missing, deadline = [], [], time.monotonic() + timeout_s
@@ -90,7 +90,7 @@ def send(audiences: Mapping[str, Iterable[str]], names: Iterable[str], title: st
         addresses = list(audiences.get(name, ()))
         for address in addresses:
             try:
-                attempts.append(_Attempt(name, resolve(address), title, body, pauses_s, deadline))
+                attempts.append(_Attempt(name, resolve(address), title, body, PAUSES_S if pauses_s is None else pauses_s, deadline))
             except UsageError as error:
                 missing.append(Delivery(name, "an address that is not known", False, error.message, _now(), 0))
         if not addresses:
