@@ -13,6 +13,7 @@ from runbook_lib.phases import talk
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.start import applied
 from runbook_lib.postgres.connection import Database
+from runbook_lib.service.notify import Sent
 
 EVERY_S = 2.0
 """Seconds between two looks."""
@@ -68,5 +69,5 @@ class Progress:
         said = talk.message(self.phase.run, "progress", f"the migration has been at work for {elapsed:.0f} s{late}",
                             f"{done} of {len(self.files)} files are applied; {talk.standing(self.phase.run)}")
         self._said_at, self._said = time.monotonic(), done
-        talk.tell(self.phase.run, said)
-        self.phase.say(f"operations were told: {done} of {len(self.files)} files applied{late}")
+        sent = talk.tell(self.phase.run, said)
+        self.phase.say(f"a message on how it goes: {len(sent.deliveries) - len(sent.failed)} of {len(sent.deliveries)} delivered" if isinstance(sent, Sent) else sent.title)
