@@ -31,7 +31,7 @@ class Endpoint(Section):
 
 
 class Switch(Section):
-    """A request that switches maintenance mode; give `path` on the application, or a whole `url`."""
+    """A request that switches maintenance mode: a `path` on the application, asked with `service.token`, or a whole `url`."""
 
     path: Annotated[str, Field(pattern="^/")] | None = None
     url: Address | None = None
@@ -148,7 +148,7 @@ class Template(Section):
 
 def _heard() -> dict[Occasion, list[str]]:
     both = ["stakeholders", "operations"]
-    return {"planned": ["stakeholders"], "start": ["stakeholders"], "progress": ["operations"], "done": both, "failed": [], "rolled_back": both}
+    return {"planned": ["stakeholders"], "start": ["stakeholders"], "progress": ["operations"], "done": both, "failed": ["operations"], "rolled_back": both}
 
 
 class Notify(Section):

@@ -117,13 +117,25 @@ def escalate(phase: Phase, failed_checks: Sequence[str]) -> people.Escalation:
 
     Args:
         failed_checks: their ids.
+
+    Returns:
+        the escalation; that of the same attempt, where it has failed before and was no less grave.
     """
     failures = sorted({next((failure for start, failure in BY_CHECK.items() if item.startswith(start)), GRAVE[phase.name]) for item in failed_checks}
                       or {GRAVE[phase.name]})
     severity = people.severity(phase.params.people, failures)
-    phase.run.journal("escalated", phase=phase.name, severity=severity, failures=[failure.value for failure in failures])
+    if not _escalated(phase, severity):
+        phase.run.journal("escalated", phase=phase.name, severity=severity, failures=[failure.value for failure in failures])
     send_due(phase.run)
     return escalations(phase.run)[-1]
+
+
+def _escalated(phase: Phase, severity: str) -> bool:
+    """Whether this attempt at a phase was escalated already, and as no less grave: a person runs a cell again and again."""
+    lines = [line for line in phase.run.read_journal() if line["what"] in ("phase begun", "escalated")]
+    if not lines or lines[-1]["what"] != "escalated" or lines[-1]["phase"] != phase.name:
+        return False
+    return str(lines[-1]["severity"]) <= severity
 
 
 def escalations(run: Run) -> list[people.Escalation]:

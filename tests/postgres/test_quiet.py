@@ -88,7 +88,7 @@ def test_a_background_writer_of_another_name_is_named_on_every_version(any_serve
             cleared, written = seen(db, API)
         assert cleared.status is Status.PASSED and written.status is Status.FAILED
         assert f"pid {pid(batch)} (night-batch, " in written.found and "INSERT" not in written.found
-        assert seen(db, API)[1].status is Status.PASSED
+        assert [check.status for check in (seen(db, API)[1], quiet.prepared(db), quiet.subscriptions(db))] == [Status.PASSED] * 3
         db.execute("DROP TABLE visit")
 
 
@@ -127,6 +127,7 @@ def test_sessions_that_this_role_may_not_see_are_not_taken_for_idle(opened: Call
     try:
         with Database(Target.parse(database.replace("//postgres:", "//blind:")), f"{OWN}/announce") as db:
             cleared, written = seen(db, API)
+            assert quiet.subscriptions(db).status is Status.PASSED
         assert cleared.status is Status.UNKNOWN and "pg_read_all_stats" in cleared.remedy
         assert written.status is Status.PASSED
     finally:

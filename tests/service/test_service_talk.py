@@ -107,6 +107,15 @@ def test_a_new_failure_is_not_acknowledged_by_the_old_acknowledgement(made: Make
     assert found.severity == "1" and paths(application)[1:] in (["/operations", "/cto"], ["/cto", "/operations"])
 
 
+def test_a_cell_that_fails_again_alarms_nobody_again_unless_it_is_worse(made: Make, application: Application) -> None:
+    failed = made()
+    fail(failed, "validate", "invariant.0")
+    talk.acknowledge(failed)
+    phase = SimpleNamespace(name="validate", run=failed, params=failed.params)
+    assert "acknowledged" in talk.escalate(phase, ["invariant.0"]).over and len(application.received) == 1
+    assert talk.escalate(phase, ["content.public.Visit"]).severity == "1" and len(application.received) == 3
+
+
 def test_a_step_that_nobody_took_is_sent_again_a_few_times(made: Make, application: Application) -> None:
     failed = made()
     application.refusals = 2
