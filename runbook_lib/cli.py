@@ -172,15 +172,24 @@ def escalate(run: RunName = "") -> None:
 def _escalations(found: Run, change: Callable[[], Any]) -> None:
     """Do something about a run's escalations, and show them; a sealed run is sealed again."""
     from runbook_lib import runner
-    from runbook_lib.phases import talk
 
     sealed, result = found.sealed, change()
     if sealed and not found.sealed:
         runner.finish(found)
     if isinstance(result, Table):
         _show(result)
-    for one in talk.escalations(found):
+    _show_escalations(found)
+
+
+def _show_escalations(found: Run) -> None:
+    """Who is told of a run's failures, and when; and how to say that somebody has taken it up."""
+    from runbook_lib.phases import talk
+
+    shown = talk.escalations(found)
+    for one in shown:
         _show(one.table())
+    if shown and not shown[-1].over:
+        console.print(f"to say that you have taken it up: runbook acknowledge {found.id} --note …", markup=False)
 
 
 @app.command()
@@ -321,6 +330,7 @@ def _end(found: Run) -> None:
     not_over = "not over: the application is still in maintenance mode" if down[-1:] == ["maintenance on"] else "not measured"
     downtime = f"{state['downtime_s']:.1f} s" if state["downtime_s"] is not None else not_over
     console.print(f"\noutcome:  {state['outcome']}\ndowntime: {downtime}\nreport:   {found.folder / 'report.html'}")
+    _show_escalations(found)
     if command := runner.next_command(found):
         console.print(f"next:     {command}")
     if code := runner.EXIT_STATUS[state["outcome"]]:
