@@ -48,10 +48,16 @@ class Message(Shown):
     def table(self) -> Table:
         """To whom, and every line."""
         to = "; ".join(f"{name} ({', '.join(self.to[name])})" if self.to.get(name) else f"{name} (no address: nobody is told)" for name in self.audiences)
-        rows = [("to", to or "nobody"), ("title", self.text.title), *(("", line) for line in self.text.body.splitlines())]
+        rows = [("to", to or "nobody"), ("title", self.text.title), *map(_line, filter(None, self.text.body.splitlines()))]
         rows += [("remark", self.text.problem)] if self.text.problem else []
         return Table(f"The message “{self.occasion.replace('_', ' ')}”, not sent yet", ("", "text"), rows,
                      ["" if self.to else "unknown", *[""] * (len(rows) - 1)])
+
+
+def _line(line: str) -> tuple[str, str]:
+    """A line of a message, what stands before its colon apart."""
+    label, colon, rest = line.partition(": ")
+    return (label, rest) if colon and len(label) <= 25 else ("", line)
 
 
 def message(run: Run, occasion: Occasion, happens: str, true_now: str, *, audiences: Sequence[str] | None = None, **more: str) -> Message:
