@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, not_configured
+from runbook_lib.errors import ToolError
 from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import load_backup
@@ -45,7 +46,11 @@ class Announce(Phase):
                 ("that nothing writes is seen from the database alone",), ("no downtime is measured",)])
         application.log_position()
         self.run.journal("maintenance on", phase=self.name)
-        seconds = application.switch(True)
+        try:
+            seconds = application.switch(True)
+        except ToolError:
+            self.run.journal("maintenance not switched", phase=self.name)
+            raise
         return Table(f"Maintenance mode was switched on in {seconds:.1f} s", ("at (UTC)",), [(stamp(),)])
 
     def proof(self) -> Checks:

@@ -27,6 +27,9 @@ GRAVE = {"announce": Failure.PARTIAL_OUTAGE, "migrate": Failure.MIGRATION, "vali
 BY_CHECK = {"content.": Failure.DATA_LOSS, "application.log": Failure.ERRORS, "endpoint": Failure.PARTIAL_OUTAGE,
             "performance.": Failure.SLOW, "service.up": Failure.OUTAGE}
 """What a failed check means, by how its id begins; any other means what its phase's failure means."""
+_APPLICATION = {"maintenance on": "the application is in maintenance mode: it reads, and does not write", "maintenance off": "the application is in service",
+                "maintenance not switched": "whether the application is in maintenance mode is not known: switching it on failed"}
+"""What is true of the application after a line of the journal."""
 TRIES = 5
 """How often a step of an escalation is sent that nobody took."""
 
@@ -75,7 +78,7 @@ def message(run: Run, occasion: Occasion, happens: str, true_now: str, *, audien
     return Message(occasion, names, to, messages.render(occasion, params.notify, facts))
 
 
-def tell(run: Run, said: Message, *, also: Mapping[str, Sequence[str]] | None = None, **limits: float) -> Any:
+def tell(run: Run, said: Message, *, also: Mapping[str, Sequence[str]] | None = None) -> Any:
     """Send a message, and record what became of it; a failure never stops a run.
 
     Args:
@@ -93,7 +96,7 @@ def tell(run: Run, said: Message, *, also: Mapping[str, Sequence[str]] | None = 
             run.journal("not notified", audience=name, occasion=occasion, title=title, why=f"`notify.audiences.{name}` is not set")
     if not everybody:
         return Table(f"Nobody was told: `notify.audiences` does not name {' or '.join(said.audiences) or 'anybody'}", ("audience", "result"), [])
-    sent = notify.send(everybody, list(everybody), title, said.text.body, resolve=lambda url: dereference(url, "notify.audiences"), **limits)  # type: ignore[arg-type]
+    sent = notify.send(everybody, list(everybody), title, said.text.body, resolve=lambda url: dereference(url, "notify.audiences"))
     for name in everybody:
         run.journal("notified", audience=name, occasion=occasion, title=title, deliveries=[one for one in sent.as_dict() if one["audience"] == name])
     return sent
@@ -227,10 +230,13 @@ def acknowledge(run: Run, note: str = "") -> Table:
 
 def standing(run: Run) -> str:
     """What is true of the application and the run, for a message."""
-    switched = [line["what"] for line in run.read_journal() if line["what"] in ("maintenance on", "maintenance off")]
-    application = {"maintenance on": "the application is in maintenance mode: it reads, and does not write", "maintenance off": "the application is in service"}
+    application = "maintenance mode was not switched on"
+    for line in run.read_journal():
+        if line["what"] == "maintenance off" and not line["verified"]:
+            application = "whether the application is in service again is not known: look at its health"
+        application = _APPLICATION.get(line["what"], application) if line.get("verified", True) else application
     ended = [entry["phase"] for entry in run.state["phases"] if entry["status"] == "succeeded"]
-    return f"{application.get(switched[-1] if switched else '', 'the application was not stopped')}; phases done: {', '.join(dict.fromkeys(ended)) or 'none yet'}"
+    return f"{application}; phases done: {', '.join(dict.fromkeys(ended)) or 'none yet'}"
 
 
 def _does(params: Params, phase: str) -> str:

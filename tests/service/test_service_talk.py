@@ -181,6 +181,20 @@ def test_the_downtime_is_the_forecasts_until_it_was_measured(made: Make) -> None
     assert "42 s, measured" in talk.message(told, "done", "", "").text.body
 
 
+@pytest.mark.parametrize(("lines", "expected"), [
+    ([], "was not switched on"),
+    ([("maintenance on", {})], "it reads, and does not write"),
+    ([("maintenance on", {}), ("maintenance not switched", {})], "is not known: switching it on failed"),
+    ([("maintenance on", {}), ("maintenance off", {"verified": True})], "the application is in service"),
+    ([("maintenance on", {}), ("maintenance off", {"verified": False})], "is not known: look at its health"),
+])
+def test_what_is_true_of_the_application_is_said_no_better_than_it_is_known(made: Make, lines: list[tuple[str, dict[str, bool]]], expected: str) -> None:
+    told = made()
+    for what, facts in lines:
+        told.journal(what, phase="announce", **facts)
+    assert expected in talk.standing(told)
+
+
 def test_nothing_is_switched_before_those_were_told_who_have_to_be(made: Make, application: Application) -> None:
     notify_ = {"audiences": {"operations": [application.url.replace("http", "json")]}, "occasions": {"start": ["operations"]}, "required": ["operations"]}
     told = made(notify=notify_, service={"url": application.url, "maintenance": {
