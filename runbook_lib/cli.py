@@ -140,8 +140,9 @@ def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", h
 
 @app.command()
 def status(run: RunName = "") -> None:
-    """How a run stands: phases, outcome, what comes next."""
+    """How a run stands: phases, outcome, what comes next; who is told of its failures: what has come is sent."""
     from runbook_lib import runner
+    from runbook_lib.phases import talk
 
     found = _find(run)
     _show(_phases(found))
@@ -149,6 +150,46 @@ def status(run: RunName = "") -> None:
     console.print(f"outcome: {runner.outcome(found)}{lost}\nrun: {found.folder}")
     if command := runner.next_command(found):
         console.print(f"next: {command}")
+    _escalations(found, lambda: talk.send_due(found))
+
+
+@app.command()
+def acknowledge(run: RunName = "", note: Annotated[str, typer.Option(help="What is done about it, for the record")] = "") -> None:
+    """Record that you have taken the failure of a run up: nobody further is told of it."""
+    from runbook_lib.phases import talk
+
+    _escalations(found := _find(run), lambda: talk.acknowledge(found, note))
+
+
+@app.command()
+def escalate(run: RunName = "") -> None:
+    """Send the steps of a run's escalation that have come, once each: for cron, or any scheduler."""
+    from runbook_lib.phases import talk
+
+    _escalations(found := _find(run), lambda: talk.send_due(found))
+
+
+def _escalations(found: Run, change: Callable[[], Any]) -> None:
+    """Do something about a run's escalations, and show them; a sealed run is sealed again."""
+    from runbook_lib import runner
+
+    sealed, result = found.sealed, change()
+    if sealed and not found.sealed:
+        runner.finish(found)
+    if isinstance(result, Table):
+        _show(result)
+    _show_escalations(found)
+
+
+def _show_escalations(found: Run) -> None:
+    """Who is told of a run's failures, and when; and how to say that somebody has taken it up."""
+    from runbook_lib.phases import talk
+
+    shown = talk.escalations(found)
+    for one in shown:
+        _show(one.table())
+    if shown and not shown[-1].over:
+        console.print(f"to say that you have taken it up: runbook acknowledge {found.id} --note …", markup=False)
 
 
 @app.command()
@@ -289,6 +330,7 @@ def _end(found: Run) -> None:
     not_over = "not over: the application is still in maintenance mode" if down[-1:] == ["maintenance on"] else "not measured"
     downtime = f"{state['downtime_s']:.1f} s" if state["downtime_s"] is not None else not_over
     console.print(f"\noutcome:  {state['outcome']}\ndowntime: {downtime}\nreport:   {found.folder / 'report.html'}")
+    _show_escalations(found)
     if command := runner.next_command(found):
         console.print(f"next:     {command}")
     if code := runner.EXIT_STATUS[state["outcome"]]:

@@ -88,7 +88,7 @@ class Window(Section):
             start, end = self.bounds()
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError(f"no time zone {self.time_zone!r}, or no such time; use a name such as Europe/Berlin") from None
-        if end <= start:
+        if end.timestamp() <= start.timestamp():  # of one zone, they would be compared by the clock on the wall, which is changed at night
             raise ValueError("`end` must be after `start`")
         return self
 
@@ -272,7 +272,8 @@ def parse(values: Mapping[str, Any], source: str = "the parameters") -> Params:
 
 
 def _explain(problem: Any, given: Any) -> str:
-    place = [part for part in problem["loc"] if part not in ("local", "rds", "command") or problem["loc"][0] != "recovery"]
+    kinds = ("local", "rds", "command", "by command", "by request")  # of which several are allowed; no part of the key
+    place = [part for part in problem["loc"] if part not in kinds or problem["loc"][0] not in ("recovery", "service")]
     key = ".".join(str(part) for part in place)
     if problem["type"] == "extra_forbidden":
         return f"`{key}`: unknown key"

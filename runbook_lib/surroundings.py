@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from runbook_lib.section import Address, Command, Location, Name, Percent, Secret, Section, Variables, text_keys
+from runbook_lib.section import Address, Command, Location, Name, Percent, Seconds, Secret, Section, Variables, text_keys
+from runbook_lib.service import messages
+from runbook_lib.service.messages import Occasion
+from runbook_lib.service.people import MATRIX, Failure
 
 
 class Write(Section):
@@ -29,11 +32,38 @@ class Endpoint(Section):
     """How often it is asked, one after another: the slowest answer counts."""
 
 
+class Switch(Section):
+    """A request that switches maintenance mode: a `path` on the application, asked with `service.token`, or a whole `url`."""
+
+    path: Annotated[str, Field(pattern="^/")] | None = None
+    url: Address | None = None
+    method: Literal["POST", "PUT", "PATCH", "DELETE", "GET"] = "POST"
+    headers: dict[str, Secret] = Field(default_factory=dict)
+    """Values by reference: most of what is sent in a header here lets somebody in."""
+    json_body: Any = Field(default=None, alias="json")
+    status: Annotated[int, Field(ge=200, le=299)] | None = None
+    """The status that says that it was done; default: any from 200 to 299."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Switch:
+        if (self.url is None) == (self.path is None):
+            raise ValueError("give either `path` or `url`")
+        return self
+
+
+def _how(value: Any) -> str:
+    return "by request" if isinstance(value, (dict, Switch)) else "by command"
+
+
+Switched = Annotated[Annotated[Command, Tag("by command")] | Annotated[Switch, Tag("by request")], Discriminator(_how)]
+"""A command, or a request."""
+
+
 class Maintenance(Section):
     """How maintenance mode is switched, and how it is seen from outside."""
 
-    enable: Command
-    disable: Command
+    enable: Switched
+    disable: Switched
     health_key: str = "maintenance"
     write: Write | None = None
 
@@ -55,6 +85,8 @@ class Service(Section):
     log: Location | None = None
     application_names: list[str] = Field(default_factory=list)
     """What its sessions are called in `pg_stat_activity`."""
+    observed_s: Seconds = 5.0
+    """Seconds for which no write may be seen before the migration."""
     reach_database: Command | None = None
     """A command that tests the way to the database from the application's host."""
     environment: Variables = Field(default_factory=dict)
@@ -103,10 +135,52 @@ class Validate(Section):
     invariants: list[Invariant] = Field(default_factory=list)
 
 
+class Template(Section):
+    """A message, in Jinja2; `runbook_lib.service.messages` lists the variables."""
+
+    title: Annotated[str, Field(min_length=1)]
+    body: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _understood(self) -> Template:
+        messages.check(self.title)
+        messages.check(self.body)
+        return self
+
+
+def _heard() -> dict[Occasion, list[str]]:
+    both = ["stakeholders", "operations"]
+    return {"planned": ["stakeholders"], "start": ["stakeholders"], "progress": ["operations"], "done": both, "failed": ["operations"], "rolled_back": both}
+
+
 class Notify(Section):
-    """Who is told: audiences of apprise URLs."""
+    """Who is told, of what, in which words."""
 
     audiences: dict[Name, list[Address]] = Field(default_factory=dict)
+    """apprise URLs."""
+    occasions: dict[Occasion, list[Name]] = Field(default_factory=dict)
+    """Which audiences hear of what; what is not named stays as it is. Of a failure hear those of `people.severity_audiences`, too."""
+    required: list[Name] = Field(default_factory=list)
+    """Audiences whose every address must have taken the message `start`: else nothing is switched off, and nothing migrated."""
+    templates: dict[Occasion, Template] = Field(default_factory=dict)
+    """Own words; default: those of the package."""
+    template_folder: Location | None = None
+    """The same as files, `start.txt` and so on: the first line is the title."""
+    progress_minutes: Annotated[float, Field(ge=0, le=1440)] = 5.0
+    """Between two messages of how the migration goes on lie at least so many minutes."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Notify:
+        for name in self.required:
+            if not self.audiences.get(name):
+                raise ValueError(f"`required` names {name}, which has no address in `audiences`")
+            if name not in self.hears("start"):
+                raise ValueError(f"`required` names {name}, which `occasions.start` does not")
+        return self
+
+    def hears(self, occasion: Occasion) -> list[str]:
+        """The audiences that hear of an occasion."""
+        return self.occasions.get(occasion, _heard()[occasion])
 
 
 class Contact(Section):
@@ -115,12 +189,49 @@ class Contact(Section):
     role: str
     name: str
     contact: str
+    """How a person reaches them: shown, and sent to others."""
     escalation: str
+    """Their place in the matrix: Primary, Secondary, Escalation or 24/7, where it is the one that is built in."""
+    addresses: list[Address] = Field(default_factory=list)
+    """apprise URLs through which the runbook itself tells them of a failure, when the matrix says so."""
+
+
+class Level(Section):
+    """What the matrix says of one severity."""
+
+    name: str
+    of: list[Annotated[Failure, Field(strict=False)]]
+    """The kinds of failure that have this severity."""
+    tell: dict[str, Annotated[float, Field(ge=0, le=10080)]]
+    """By a contact's `escalation`: after how many minutes without acknowledgement they are told; 0 is at once."""
+    actions: list[str]
+    """What people do, in this order."""
+
+
+Severity = Literal["1", "2", "3"]
 
 
 class People(Section):
-    """Contacts; the escalation matrix's severities name their roles."""
+    """Contacts and the escalation matrix."""
 
     contacts: list[Contact] = Field(default_factory=list)
-    severity_audiences: Annotated[dict[Literal["1", "2", "3"], list[Name]], BeforeValidator(text_keys)] = Field(default_factory=dict)
+    severity_audiences: Annotated[dict[Severity, list[Name]], BeforeValidator(text_keys)] = Field(default_factory=dict)
     """Which audiences of `notify` hear of a failure of severity 1, 2 or 3."""
+    matrix: Annotated[dict[Severity, Level], BeforeValidator(text_keys)] = Field(default_factory=dict)
+    """Levels that are not as they are built in."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> People:
+        levels = self.levels()
+        named = [failure for level in levels.values() for failure in level.of]
+        if sorted(named) != sorted(Failure):
+            raise ValueError("`matrix` must give each kind of failure one severity: " + ", ".join(failure.value for failure in Failure))
+        places = {place for level in levels.values() for place in level.tell}
+        for contact in self.contacts:
+            if contact.escalation not in places:
+                raise ValueError(f"the matrix does not know the escalation {contact.escalation!r} of {contact.role}; one of {', '.join(sorted(places))}")
+        return self
+
+    def levels(self) -> dict[str, Level]:
+        """The matrix, by severity."""
+        return {severity: self.matrix.get(severity) or Level.model_validate(built_in) for severity, built_in in MATRIX.items()}  # type: ignore[call-overload]

@@ -12,6 +12,8 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import activity
 from runbook_lib.prisma import schemafile
 from runbook_lib.service import deploy, health, log, maintenance
+from runbook_lib.service.http import Request
+from runbook_lib.surroundings import Switch
 
 IDLE_S = 5.0
 """Seconds after which a transaction in which nothing happens counts as forgotten."""
@@ -52,8 +54,18 @@ class Application:
     def switch(self, on: bool) -> float:
         """Switch maintenance mode; how many seconds that took."""
         assert self.service.maintenance is not None
-        command = self.service.maintenance.enable if on else self.service.maintenance.disable
-        return maintenance.switch(command, cwd=self.service.folder, env=self._environment()).seconds
+        key = "enable" if on else "disable"
+        how = getattr(self.service.maintenance, key)
+        if isinstance(how, str):
+            return maintenance.switch(how, cwd=self.service.folder, env=self._environment()).seconds
+        return maintenance.switch(self._request(how, f"service.maintenance.{key}"), status=how.status).seconds
+
+    def _request(self, how: Switch, key: str) -> Request:
+        """A request of the parameters, its references resolved; one to the application itself carries its token."""
+        url = self.phase.params.service_url() + how.path if how.path else dereference(how.url or "", f"{key}.url")
+        headers = {name: dereference(value, f"{key}.headers.{name}") for name, value in how.headers.items()}
+        named = any(name.lower() == "authorization" for name in headers)
+        return Request(url, how.method, self.token if how.path and not named else None, how.json_body, headers)
 
     def maintenance_checks(self, expected: bool) -> list[Check]:
         """Maintenance mode as seen from outside: what health says, and how a write is answered."""

@@ -24,7 +24,7 @@ from runbook_lib import gate, process
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
 from runbook_lib.params import KEYS, Params, parse
-from runbook_lib.phases import kernel
+from runbook_lib.phases import kernel, talk
 from runbook_lib.postgres import databases, locks
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.project import Project
@@ -112,6 +112,8 @@ class Phase:
         if not self.only_looks:
             self.run.begin_phase(self.name, notebook)
         kernel.watch(self)
+        if not self.only_looks:
+            talk.send_due(self.run)
         if self.needs_database:
             Checks("The pinned database", [self.identity()]).require()
 
@@ -191,6 +193,14 @@ class Phase:
         """
         if name not in self._passed:
             raise GateError(f"the gate `{name}` was not passed in this notebook", "run its cell first")
+
+    def escalation(self) -> Any:
+        """Who is told of this run's newest failure, and when, as long as nobody has acknowledged it."""
+        return talk.current(self.run)
+
+    def acknowledge(self, note: str = "") -> Any:
+        """Record that a person has taken the failure up: nobody further is told of it."""
+        return talk.acknowledge(self.run, note)
 
     def _offer(self, name: str, checks: Checks) -> None:
         """The buttons of a gate, where a person sits before this notebook; then its cell is run again."""

@@ -9,7 +9,7 @@ from runbook_lib.check import Checks, not_configured
 from runbook_lib.errors import GateError
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.talk import tell
+from runbook_lib.phases.talk import Message, message, standing, tell
 from runbook_lib.run import moment, now
 
 
@@ -33,11 +33,13 @@ class Close(Phase):
         self.validated()
         return self.look("reopen", reopen(self)).require()
 
+    def message(self) -> Message:
+        """What everybody would be told."""
+        return message(self.run, "done", "the migration was applied and validated", standing(self.run))
+
     def tell(self) -> Any:
         """Tell everybody that it is over."""
-        downtime = self.run.state["downtime_s"]
-        body = "The migration was applied and validated." + (f" Downtime: {downtime:.0f} s." if downtime is not None else "")
-        return tell(self, ["stakeholders", "operations"], "done", f"Database maintenance finished on {self.params.environment.name}", body)
+        return tell(self.run, self.message())
 
     def lessons(self, text: str) -> None:
         """Record what was learned, for the history."""

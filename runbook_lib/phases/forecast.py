@@ -127,7 +127,7 @@ class Forecast(Shown):
     def _budgets(self, params: Params) -> list[tuple[str, str, float, float | None, str]]:
         """What takes how long, how long it may take (None where nothing limits it), and the parameter that says so; the whole last."""
         window = params.migrate.window
-        open_s = (window.bounds()[1] - window.bounds()[0]).total_seconds() if window else None
+        open_s = window.bounds()[1].timestamp() - window.bounds()[0].timestamp() if window else None
         return [("forecast.migrate", "migration", self.migrate_s, params.migrate.deadline_s, "migrate.deadline_s"),
                 ("forecast.restore", "way back", self.restore_s, params.backup.restore_within_minutes * 60, "backup.restore_within_minutes"),
                 ("forecast.window", "downtime and way back", self.closed_s + self.restore_s, open_s, "migrate.window")]

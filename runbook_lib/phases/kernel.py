@@ -68,7 +68,7 @@ def _escalate(phase: Phase, error: BaseException) -> None:
     from IPython.display import display
 
     entry = phase.run.phase(phase.name) or {}
-    if entry.get("status") == "failed" and phase.name in talk.GRAVE:
+    if entry.get("status") == "failed" and talk.is_grave(phase):
         display(talk.escalate(phase, getattr(error, "failed", ())))
 
 

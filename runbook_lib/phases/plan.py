@@ -16,10 +16,11 @@ from runbook_lib.phases.base import Phase, describe, identify, same_database
 from runbook_lib.phases.drift import Drift, find
 from runbook_lib.phases.livedata import LiveData
 from runbook_lib.phases.start import applied, running_client
-from runbook_lib.phases.talk import tell
+from runbook_lib.phases.talk import Message, message, tell
 from runbook_lib.postgres import catalog, statistics
 from runbook_lib.prisma import cli, client, history, questions, review
 from runbook_lib.run import now
+from runbook_lib.service.messages import span
 from runbook_lib.table import Table, size
 
 
@@ -117,11 +118,14 @@ class Plan(Phase):
         """The maintenance window."""
         return self.look("window", Checks("Maintenance window", [window_check(self, opening=False)]))
 
+    def stakeholders_message(self) -> Message:
+        """What would be announced as planned."""
+        return message(self.run, "planned", f"migrations are applied to the database; the largest table that they affect: {self._largest()}",
+                       "nothing has been changed; the plan is rehearsed and approved first")
+
     def tell_stakeholders(self) -> Any:
         """Announce what is planned."""
-        names = ", ".join(self.history.pending)
-        return tell(self, ["stakeholders"], "planned", f"Database maintenance planned on {self.params.environment.name}",
-                    f"These migrations will be applied: {names}. Largest table affected: {self._largest()}.")
+        return tell(self.run, self.stakeholders_message())
 
     def seal(self) -> Table:
         """Make the plan one object with one hash; later gates compare with it."""
@@ -210,7 +214,7 @@ def window_check(phase: Phase, *, opening: bool) -> Check:
     if window is None:
         return not_configured("window", "a maintenance window is set", "migrate.window")
     start, end = window.bounds()
-    found = f"{start:%Y-%m-%d %H:%M}–{end:%H:%M %Z} ({start.astimezone(now().tzinfo):%H:%M}–{end.astimezone(now().tzinfo):%H:%M} UTC)"
+    found = span(start, end)
     if not opening:
         return check("window", "the maintenance window lies ahead or is open", now() < end, found, "not over", "set another window")
     return check("window", "the maintenance window is open", start <= now() < end, f"{found}; now {now():%Y-%m-%d %H:%M} UTC",

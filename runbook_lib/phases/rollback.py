@@ -20,7 +20,7 @@ from runbook_lib.phases.close import reopen
 from runbook_lib.phases.landed import Landed, landed
 from runbook_lib.phases.replay import Replayed
 from runbook_lib.phases.start import applied
-from runbook_lib.phases.talk import tell
+from runbook_lib.phases.talk import Message, message, standing, tell
 from runbook_lib.postgres import databases, integrity, restore, snapshot, statistics, swap
 from runbook_lib.postgres.backup import Backup, load
 from runbook_lib.postgres.connection import Database
@@ -168,10 +168,14 @@ class Rollback(Phase):
             return Table("The outcome stays as it is", ("", ""), [])
         reasons = [f"{item.title}: {item.found}" for item in self._fired.failed]
         self.run.journal("rolled back", way=self.way, reasons=reasons)
+        return tell(self.run, self.message())
+
+    def message(self) -> Message:
+        """What would be told of the way that was taken."""
         if self.way == "forward":
-            return tell(self, ["operations"], "progress", f"{self.params.environment.name}: the file that failed was settled", "Its record is right again; the run goes on.")
-        return tell(self, ["stakeholders", "operations"], "rolled back", f"{self.params.environment.name}: the migration was rolled back",
-                    f"The database is as it was {'when it was backed up' if self.way == 'restore' else 'right before the migration'}. The migration will be planned again.")
+            return message(self.run, "progress", "the file that failed was settled, its record is right again; the run goes on", standing(self.run))
+        led_to = "when it was backed up" if self.way == "restore" else "right before the migration"
+        return message(self.run, "rolled_back", "the migration was rolled back; it will be planned again", f"the database is as it was {led_to}; {standing(self.run)}")
 
     def retry_plan(self) -> Table:
         """What to do before the next attempt, by what failed in this one."""

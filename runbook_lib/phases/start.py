@@ -14,6 +14,7 @@ from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import client, history, schemafile
 from runbook_lib.run import PHASES, Run, create
+from runbook_lib.service import messages
 from runbook_lib.table import Table, size
 
 
@@ -36,6 +37,7 @@ def examine(params: Params) -> Examined:
     Raises:
         UsageError: naming what is wrong and the remedy.
     """
+    messages.check_folder(params.notify)
     project = open_project(params)
     files = history.files(project)
     target = Target.parse(params.database_url())

@@ -42,12 +42,14 @@ class Request:
         url: where to; a query in it is sent and never shown.
         token: a bearer token; never shown.
         body: sent as JSON where it is not None.
+        headers: further ones; never shown.
     """
 
     url: str = field(repr=False)
     method: str = "GET"
     token: str | None = field(default=None, repr=False)
     body: Any = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         remember(self.token or "")
@@ -105,7 +107,7 @@ def ask(session: httpx.Client, request: Request, timeout_s: float) -> Answer:
     import httpx
 
     started = time.monotonic()
-    headers = {"Authorization": f"Bearer {request.token}"} if request.token else {}
+    headers = {**request.headers, **({"Authorization": f"Bearer {request.token}"} if request.token else {})}
     try:
         with session.stream(request.method, request.url, json=request.body, headers=headers, timeout=timeout_s) as response:
             content = _read(response, started + timeout_s)

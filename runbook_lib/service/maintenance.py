@@ -19,12 +19,14 @@ EVERY_S = 0.2
 """Seconds between two looks while an application takes the switch up."""
 
 
-def switch(how: str | Request, *, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> Completed:
+def switch(how: str | Request, *, cwd: Path | None = None, env: Mapping[str, str] | None = None, status: int | None = None,
+           timeout_s: float = 60.0) -> Completed:
     """Switch maintenance mode.
 
     Args:
         how: a command for `/bin/sh -c`, or a request.
         cwd, env: for a command.
+        status: that the request must be answered with; default: any from 200 to 299.
 
     Raises:
         ToolError: it failed, or took too long.
@@ -34,8 +36,9 @@ def switch(how: str | Request, *, cwd: Path | None = None, env: Mapping[str, str
         return run(how, cwd=cwd, env=env, timeout_s=timeout_s, remedy=remedy)
     with client(how.url) as session:
         answer = ask(session, how, timeout_s)
-    if answer.reach is not Reach.ANSWERED or answer.status >= 300:
-        raise ToolError(f"maintenance mode was not switched: {how}: {answer}", remedy, status=answer.status or None)
+    if answer.reach is not Reach.ANSWERED or not (answer.status == status if status else 200 <= answer.status < 300):
+        wanted = f", expected {status}" if status and answer.status else ""
+        raise ToolError(f"maintenance mode was not switched: {how}: {answer}{wanted}", remedy, status=answer.status or None)
     return Completed(str(how), 0, "", answer.ms / 1000)
 
 

@@ -1,4 +1,4 @@
-"""Telling people, through apprise: every delivery is recorded, and none of them ever stops a run.
+"""Telling people, through apprise: every delivery is recorded, tried again a few times, and none of them ever stops a run.
 
 Besides apprise's own services `file:///path` appends a JSON line to a file. A URL's secrets are never shown: only its
 scheme, and the host of the schemes in which the host is one (in others it is a token).
@@ -10,18 +10,21 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from runbook_lib.errors import UsageError
 from runbook_lib.redact import HIDDEN, redact
 from runbook_lib.table import Shown, Table
 
 TIMEOUT_S = 15.0
-"""Seconds that all deliveries of one message may take together."""
+"""Seconds that all deliveries of one message may take together, with what is tried again."""
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each further try at an address that did not take a message."""
 _SHOWS_HOST = frozenset({"json", "jsons", "xml", "xmls", "form", "forms", "apprise", "apprises", "gotify", "gotifys", "mailto", "mailtos",
                          "mmost", "mmosts", "rocket", "rockets", "syslog", "rsyslog"})
 _QUIET = logging.NullHandler()
@@ -37,6 +40,7 @@ class Delivery:
         delivered: whether the service took it.
         why: what kept it from being delivered.
         at: when it was sent, UTC, ISO 8601.
+        tries: how often it was tried.
     """
 
     audience: str
@@ -44,6 +48,7 @@ class Delivery:
     delivered: bool
     why: str
     at: str
+    tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,32 +69,37 @@ class Sent(Shown):
 
     def table(self) -> Table:
         """A row a delivery."""
-        rows = [("✔ delivered" if d.delivered else "✘ not delivered", d.audience, d.to, d.why, d.at) for d in self.deliveries]
+        rows = [("✔ delivered" if d.delivered else "✘ not delivered", d.audience, d.to, d.tries, d.why, d.at) for d in self.deliveries]
         title = f"“{self.title}”: {len(self.deliveries) - len(self.failed)} of {len(self.deliveries)} delivered"
-        return Table(title, ("result", "audience", "to", "why", "at (UTC)"), rows, ["good" if d.delivered else "bad" for d in self.deliveries])
+        return Table(title, ("result", "audience", "to", "tries", "why", "at (UTC)"), rows, ["good" if d.delivered else "bad" for d in self.deliveries])
 
 
-def send(audiences: Mapping[str, Iterable[str]], names: Iterable[str], title: str, body: str, *, timeout_s: float = TIMEOUT_S) -> Sent:
+def send(audiences: Mapping[str, Iterable[str]], names: Iterable[str], title: str, body: str, *, timeout_s: float = TIMEOUT_S,
+         pauses_s: Sequence[float] | None = None, resolve: Callable[[str], str] = str) -> Sent:
     """Send a message to audiences, all addresses at once; failures are recorded and never raised.
 
     Args:
-        audiences: by name, apprise URLs with their secrets resolved.
+        audiences: by name, apprise URLs.
         names: which of them are told.
-        timeout_s: seconds after which an address counts as not reached.
+        timeout_s: seconds after which an address counts as not reached, however often it was tried.
+        pauses_s: seconds before each further try; default: `PAUSES_S`.
+        resolve: what a reference to an address leads to.
     """
-    open_ones, missing = [], []
+    attempts, missing, deadline = [], [], time.monotonic() + timeout_s
     for name in dict.fromkeys(names):
-        urls = list(audiences.get(name, ()))
-        open_ones += [_Attempt(name, url, title, body) for url in urls]
-        if not urls:
-            missing.append(Delivery(name, "nobody", False, "the audience has no address: set `notify.audiences`", _now()))
-    for attempt in open_ones:
+        addresses = list(audiences.get(name, ()))
+        for address in addresses:
+            try:
+                attempts.append(_Attempt(name, resolve(address), title, body, PAUSES_S if pauses_s is None else pauses_s, deadline))
+            except UsageError as error:
+                missing.append(Delivery(name, "an address that is not known", False, error.message, _now(), 0))
+        if not addresses:
+            missing.append(Delivery(name, "nobody", False, "the audience has no address: set `notify.audiences`", _now(), 0))
+    for attempt in attempts:
         attempt.thread.start()
-    deadline = time.monotonic() + timeout_s
-    for attempt in open_ones:
+    for attempt in attempts:
         attempt.thread.join(max(0.0, deadline - time.monotonic()))
-    late = f"no answer within {timeout_s:g} s"
-    return Sent(title, tuple([a.result or replace(a.pending, why=late) for a in open_ones] + missing))
+    return Sent(title, tuple([attempt.outcome(timeout_s) for attempt in attempts] + missing))
 
 
 def shown(url: str) -> str:
@@ -104,21 +114,43 @@ def shown(url: str) -> str:
     return f"{scheme}://{host or HIDDEN}" if rest.startswith("//") else HIDDEN
 
 
+class _Hopeless(ValueError):
+    """Why it is not tried again."""
+
+
 class _Attempt:
     """One delivery, in a thread of its own that outlives nobody's patience."""
 
-    def __init__(self, audience: str, url: str, title: str, body: str) -> None:
-        self.url, self.title, self.body = url, title, body
+    def __init__(self, audience: str, url: str, title: str, body: str, pauses_s: Sequence[float], deadline: float) -> None:
+        self.url, self.title, self.body, self.pauses_s, self.deadline = url, title, body, pauses_s, deadline
         self.pending = Delivery(audience, shown(url), False, "", _now())
         self.result: Delivery | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
 
+    def outcome(self, timeout_s: float) -> Delivery:
+        """What became of it, now."""
+        last = f", after: {self.pending.why}" if self.pending.why else ""
+        return self.result or replace(self.pending, why=f"no answer within {timeout_s:g} s{last}")
+
     def _run(self) -> None:
+        for tries, pause in enumerate((*self.pauses_s, None), 1):
+            self.pending = replace(self.pending, tries=tries)
+            why, again = self._once()
+            self.pending = replace(self.pending, why=why)
+            if not why or not again or pause is None or time.monotonic() + pause >= self.deadline:
+                break
+            time.sleep(pause)
+        self.result = replace(self.pending, delivered=not self.pending.why)
+
+    def _once(self) -> tuple[str, bool]:
+        """Why it was not delivered, or an empty text; and whether that may be otherwise in a moment."""
         try:
-            why = _append(self.url, self.title, self.body) if self.url.lower().startswith("file:") else _apprise(self.url, self.title, self.body)
+            why, again = (_append if self.url.lower().startswith("file:") else _apprise)(self.url, self.title, self.body), True
+        except _Hopeless as error:
+            why, again = str(error), False
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or type(error).__name__
-        self.result = replace(self.pending, delivered=not why, why=redact(why.replace(self.url, self.pending.to)))
+            why, again = getattr(error, "strerror", None) or type(error).__name__, True
+        return redact(why.replace(self.url, self.pending.to)), again
 
 
 def _append(url: str, title: str, body: str) -> str:
@@ -137,7 +169,7 @@ def _apprise(url: str, title: str, body: str) -> str:
     logging.getLogger("apprise").addHandler(_QUIET)
     sender = apprise.Apprise(asset=apprise.AppriseAsset(app_id="runbook", async_mode=False, secure_logging=True))
     if not sender.add(url):
-        return "apprise does not understand the address: see https://github.com/caronc/apprise/wiki for its form"
+        raise _Hopeless("apprise does not understand the address: see https://github.com/caronc/apprise/wiki for its form")
     outcome = sender.notify(title=title, body=body)
     said = [entry.message for entry in getattr(outcome, "logs", list)()]  # before 2.0 it was a bool, and said nothing
     return "" if outcome else (said[-1].splitlines()[0] if said else "the service did not take it")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from runbook_lib.table import Shown, Table
+
+if TYPE_CHECKING:
+    from runbook_lib.surroundings import Contact, Level, People
 
 
 class Failure(str, Enum):
@@ -21,88 +26,100 @@ class Failure(str, Enum):
     SLOW = "performance degradation"
 
 
-@dataclass(frozen=True)
-class Contact:
-    """One person or rotation.
-
-    Args:
-        escalation: "Primary", "Secondary", "Escalation" or "24/7".
-    """
-
-    role: str
-    name: str
-    contact: str
-    escalation: str
-
-
-@dataclass(frozen=True)
-class Level:
-    """What the matrix says of one severity.
-
-    Args:
-        tell: by a contact's escalation, after how many minutes without acknowledgement it is told; 0 is at once.
-        actions: what is done, in this order.
-    """
-
-    severity: int
-    name: str
-    when: str
-    tell: Mapping[str, int]
-    actions: tuple[str, ...]
-
-
-MATRIX: Mapping[int, Level] = {
-    1: Level(1, "Critical", "data loss, complete outage", {"24/7": 0, "Primary": 0, "Secondary": 0, "Escalation": 0},
-             ("immediate rollback", "contact all team members", "initiate the incident response protocol")),
-    2: Level(2, "High", "partial outage, significant errors", {"24/7": 0, "Primary": 0, "Secondary": 0, "Escalation": 15},
-             ("attempt fixes within 15 minutes", "rollback if unresolved", "contact DBA and DevOps Lead")),
-    3: Level(3, "Medium", "performance degradation", {"24/7": 0, "Primary": 0, "Secondary": 30, "Escalation": 60},
-             ("monitor for 30 minutes", "implement fixes or rollback", "document for the post-mortem")),
+MATRIX: Mapping[str, Mapping[str, Any]] = {
+    "1": {"name": "Critical", "of": [Failure.DATA_LOSS, Failure.OUTAGE],
+          "tell": {"24/7": 0, "Primary": 0, "Secondary": 0, "Escalation": 0},
+          "actions": ["immediate rollback", "contact all team members", "initiate the incident response protocol"]},
+    "2": {"name": "High", "of": [Failure.PARTIAL_OUTAGE, Failure.ERRORS, Failure.MIGRATION, Failure.VALIDATION],
+          "tell": {"24/7": 0, "Primary": 0, "Secondary": 0, "Escalation": 15},
+          "actions": ["attempt fixes within 15 minutes", "rollback if unresolved", "contact DBA and DevOps Lead"]},
+    "3": {"name": "Medium", "of": [Failure.SLOW],
+          "tell": {"24/7": 0, "Primary": 0, "Secondary": 30, "Escalation": 60},
+          "actions": ["monitor for 30 minutes", "implement fixes or rollback", "document for the post-mortem"]},
 }
-"""The runbook's escalation matrix."""
-_SEVERITY = {Failure.DATA_LOSS: 1, Failure.OUTAGE: 1, Failure.SLOW: 3}
+"""The escalation matrix that is built in; `people.matrix` replaces its levels."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Those who are told at one moment of an escalation.
+
+    Args:
+        after: minutes without acknowledgement.
+        contacts: who is told then.
+        unknown: places of the matrix for which nobody is named.
+        said: what became of it: when it was sent, or why it never was; empty while it is ahead.
+    """
+
+    after: float
+    due: datetime
+    contacts: tuple[Contact, ...]
+    unknown: tuple[str, ...]
+    said: str = ""
+
+    @property
+    def who(self) -> str:
+        """Its contacts, with how a person reaches them."""
+        return "; ".join([f"{one.role} {one.name} ({one.contact})" for one in self.contacts] + [f"{place}: nobody is named" for place in self.unknown])
 
 
 @dataclass(frozen=True)
 class Escalation(Shown):
-    """A failure's severity, and who is told when.
+    """A failure's severity, who is told when, and what was sent of it.
 
     Args:
-        told: contacts and the minutes without acknowledgement after which each is told; earliest first.
-        unknown: escalations of the matrix for which there is no contact.
+        phase: the phase that failed.
+        began: when it was escalated.
+        over: by whom and when it was acknowledged, or how else it ended; empty while it is open.
+        runbook: what the runbook itself does.
     """
 
+    phase: str
+    failures: tuple[str, ...]
+    severity: str
     level: Level
-    told: tuple[tuple[Contact, int], ...]
-    unknown: tuple[str, ...]
+    began: datetime
+    steps: tuple[Step, ...]
+    over: str = ""
+    runbook: str = ""
 
-    def at(self, minutes: float) -> tuple[Contact, ...]:
-        """Who must have been told after so many minutes without acknowledgement."""
-        return tuple(contact for contact, after in self.told if after <= minutes)
+    def due(self, now: datetime) -> tuple[Step, ...]:
+        """The steps that have come and are not sent; none once it is over."""
+        return () if self.over else tuple(step for step in self.steps if step.due <= now and not step.said)
+
+    @property
+    def title(self) -> str:
+        """The failure, and how it stands."""
+        return f"{self.phase} failed ({', '.join(self.failures)}): severity {self.severity} ({self.level.name}), {self.over or 'not acknowledged'}"
 
     def table(self) -> Table:
-        """The matrix's row for this failure, a contact a row."""
-        rows = [(_when(after), c.role, c.name, c.contact) for c, after in self.told]
-        rows += [(_when(self.level.tell[name]), name, "nobody is named", "set `people.contacts`") for name in self.unknown]
-        title = f"Severity {self.level.severity} ({self.level.name}): " + "; ".join(self.level.actions)
-        return Table(title, ("told", "role", "name", "contact"), rows, ["" for _ in self.told] + ["unknown" for _ in self.unknown])
+        """A row a step, then what is done."""
+        rows = [(f"{step.due:%Y-%m-%d %H:%M}", _when(step.after), step.who, step.said or ("not sent any more" if self.over else "due" if step.due <= datetime.now(UTC) else "ahead")) for step in self.steps]
+        marks = ["unknown" if step.unknown else "" for step in self.steps]
+        rows += [("–", "the runbook", self.runbook, ""), ("–", "people", "; ".join(self.level.actions), "")]
+        return Table(self.title, ("due (UTC)", "when", "who, or what is done", "sent"), rows, [*marks, "", ""])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the journal."""
+        return {"phase": self.phase, "failures": list(self.failures), "severity": self.severity,
+                "told": [contact.role for step in self.steps if step.after == 0 for contact in step.contacts]}
 
 
-def severity(failures: Iterable[Failure]) -> int:
-    """The worst severity of some failures by the matrix; what it does not name counts as high.
+def severity(people: People, failures: Iterable[Failure]) -> str:
+    """The worst severity of some failures by the matrix.
 
     Raises:
         ValueError: there is no failure.
     """
-    return min(_SEVERITY.get(failure, 2) for failure in failures)
+    given = {failure: number for number, level in people.levels().items() for failure in level.of}
+    return min(given[failure] for failure in failures)
 
 
-def escalation(contacts: Sequence[Contact], severity: int) -> Escalation:
-    """Who is told of a failure of that severity, and when."""
-    level = MATRIX[severity]
-    told = [(contact, level.tell[contact.escalation]) for contact in contacts if contact.escalation in level.tell]
-    named = {contact.escalation for contact in contacts}
-    return Escalation(level, tuple(sorted(told, key=lambda item: item[1])), tuple(name for name in level.tell if name not in named))
+def steps(people: People, severity: str, began: datetime) -> tuple[Step, ...]:
+    """Who is told of a failure of that severity, and when; the earliest first."""
+    tell = people.levels()[severity].tell
+    return tuple(Step(after, began + timedelta(minutes=after), *_told(people.contacts, [place for place in tell if tell[place] == after]))
+                 for after in sorted(set(tell.values())))
 
 
 def contacts_table(contacts: Sequence[Contact]) -> Table:
@@ -110,5 +127,11 @@ def contacts_table(contacts: Sequence[Contact]) -> Table:
     return Table("Emergency contacts", ("role", "name", "contact", "escalation"), [(c.role, c.name, c.contact, c.escalation) for c in contacts])
 
 
-def _when(minutes: int) -> str:
-    return "at once" if minutes == 0 else f"after {minutes} minutes without acknowledgement"
+def _told(contacts: Sequence[Contact], places: Sequence[str]) -> tuple[tuple[Contact, ...], tuple[str, ...]]:
+    """The contacts of these places, and the places that have none."""
+    found = tuple(contact for contact in contacts if contact.escalation in places)
+    return found, tuple(place for place in places if place not in {contact.escalation for contact in found})
+
+
+def _when(minutes: float) -> str:
+    return "at once" if minutes == 0 else f"after {minutes:g} minutes without acknowledgement"

@@ -5,13 +5,25 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 
+from runbook_lib.check import Status
+from runbook_lib.postgres import quiet
+from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.service import maintenance
+
 TOKEN = "a-token-of-the-tests"
+REMINDERS = """import pg from 'pg'
+const client = new pg.Client({ connectionString: process.env.DATABASE_URL, application_name: 'reminders' })
+await client.connect()
+setInterval(() => client.query('UPDATE "Appointment" SET id = id WHERE id = (SELECT min(id) FROM "Appointment")'), 100)
+"""
+"""A part of the application that knows nothing of maintenance mode."""
 APPOINTMENT = {"patientId": "patient_000000001", "providerId": "provider_000000001", "scheduledAt": "2026-12-24T10:00:00Z"}
 
 
@@ -98,6 +110,25 @@ def test_maintenance_mode_serves_reads_and_refuses_writes(api, platform):
     assert api.client.get("/health").json()["maintenance"] is True
     api.npm(platform, "maintenance:off")
     assert api.client.post("/api/v1/appointments", json=APPOINTMENT).status_code == 201
+
+
+def test_what_it_writes_in_the_background_is_seen_though_it_says_that_it_is_in_maintenance_mode(api, platform, started, eventually, tmp_path, monkeypatch):
+    monkeypatch.setattr(quiet, "LAG_S", 3.0)
+    (platform.folder / "reminders.mjs").write_text(REMINDERS)
+    (tmp_path / "maintenance").touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    settings = {**api.environment, "PORT": port, "MAINTENANCE_FILE": str(tmp_path / "maintenance"), "LOG_FILE": str(tmp_path / "log")}
+    process = started(["node", "--import", "./reminders.mjs", "src/start.mjs"], cwd=platform.folder, env=platform.environment(api.url, **settings))
+    seen = partial(maintenance.seen, f"http://127.0.0.1:{port}", "/health", True, write={"path": "/api/v1/appointments", "json": APPOINTMENT}, token=TOKEN)
+    eventually(lambda: seen().passed, 60)  # from outside, all is well
+    with Database(Target.parse(api.url), "runbook/tests") as db:
+        found = quiet.observe(db, ["unified-healthcare-api"], "runbook/tests", 1.5)
+        assert found.cleared().status is Status.PASSED and found.written().status is Status.FAILED
+        assert "(reminders, " in found.written().found and '"Appointment"' in found.written().found
+        process.kill()
+        process.wait()
+        eventually(lambda: quiet.observe(db, ["unified-healthcare-api"], "runbook/tests", 1).certain, 60)
 
 
 def test_its_sessions_carry_its_name(api, query):

@@ -23,6 +23,10 @@ class Application(ThreadingHTTPServer):
         self.refuses_writes = True
         self.received: list[tuple[str, dict[str, Any]]] = []
         self.asked = 0
+        self.refusals = 0
+        """How many posts are answered with 500 before one is taken."""
+        self.headers: dict[str, str] = {}
+        """Of the last post."""
 
     @property
     def url(self) -> str:
@@ -57,6 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or "{}")
         self.server.received.append((self.path, body))
+        self.server.headers = dict(self.headers)
+        if self.server.refusals:
+            self.server.refusals -= 1
+            return self._answer(500, {"error": "later"})
         if self.path == "/switch":
             self.server.maintenance = body["on"]
             return self._answer(200, {})

@@ -36,6 +36,17 @@ def test_a_request_that_is_refused_raises(application, closed_port):
         maintenance.switch(Request(f"http://127.0.0.1:{closed_port}/switch", "POST"))
 
 
+def test_its_headers_are_sent_and_never_shown(application):
+    request = Request(application.url + "/switch", "POST", body={"on": True}, headers={"X-Key": "secretword"})
+    maintenance.switch(request, status=200)
+    assert application.headers["X-Key"] == "secretword" and "secretword" not in repr(request) + str(request)
+
+
+def test_a_request_that_is_answered_otherwise_than_expected_raises(application):
+    with pytest.raises(ToolError, match="expected 204"):
+        maintenance.switch(Request(application.url + "/switch", "POST", body={"on": True}), status=204)
+
+
 def test_it_is_seen_by_its_flag_and_by_a_refused_write(application):
     application.maintenance = True
     checks = maintenance.seen(application.url, "/health", True, write=WRITE)
