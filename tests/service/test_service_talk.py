@@ -195,7 +195,8 @@ def test_what_is_true_of_the_application_is_said_no_better_than_it_is_known(made
     assert expected in talk.standing(told)
 
 
-def test_nothing_is_switched_before_those_were_told_who_have_to_be(made: Make, application: Application) -> None:
+def test_nothing_is_switched_before_those_were_told_who_have_to_be(made: Make, application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runbook_lib.phases.application.Application.before", lambda _: None)  # it asks a database, and there is none here
     notify_ = {"audiences": {"operations": [application.url.replace("http", "json")]}, "occasions": {"start": ["operations"]}, "required": ["operations"]}
     told = made(notify=notify_, service={"url": application.url, "maintenance": {
         "enable": {"path": "/switch", "json": {"on": True}}, "disable": {"path": "/switch", "json": {"on": False}}}})
