@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LARGEST_PAGE = 5_000_000
 """Bytes of a page; long outputs are cut until it fits."""
-_SHOWN_BY = {"target": "start-about-run", "migrations": "plan-pending", "schema": "migrate-difference", "data": "validate-content",
+SHOWN_BY = {"target": "start-about-run", "migrations": "plan-pending", "schema": "migrate-difference", "data": "validate-content",
              "succeeded": "validate-require", "rolled_back": "rollback-afterwards"}
 """The cells that show what the page opens with; what the journal recorded is led to the cell that was at work then."""
 _UNFOLDED = 20
@@ -118,7 +118,7 @@ def _context(run: Mapping[str, Any], fragments: Sequence[Fragment], journal: Seq
         "lanes": night.lanes(phases, journal, proofs), "events": night.events(journal, proofs),
         "told": [{**line, "href": proofs.at(line.get("at"))} for line in journal if line.get("what") in ("notified", "not notified")],
         "lessons": [{"text": line["text"], "href": proofs.at(line["at"])} for line in journal if line.get("what") == "lessons learned"],
-        "down": bool(switched), "proof": {what: proofs.of(cell) for what, cell in _SHOWN_BY.items()} | {"downtime": proofs.at(switched[-1]) if switched else ""},
+        "down": bool(switched), "proof": {what: proofs.of(cell) for what, cell in SHOWN_BY.items()} | {"downtime": proofs.at(switched[-1]) if switched else ""},
     }
 
 
