@@ -213,8 +213,8 @@ def _runs(axes: Axes, rows: Sequence[tuple[str, str, str, float | None, float | 
     bad = [(p, (rows[p][3] or 0) / factor) for p in places if rows[p][2] in ("failed", "aborted", "rolled_back", "unknown")]
     if bad:
         axes.scatter([x for x, _ in bad], [y for _, y in bad], marker="X", s=90, color=BAD, zorder=5, label="failed, aborted, rolled back or unknown")
-    step = max(1, -(-len(rows) // 12))
-    axes.set_xticks(list(places)[::step], _dates([row[0] for row in rows[::step]]), rotation=30, ha="right")
+    step = -(-len(rows) // 7)  # more dates would touch each other
+    axes.set_xticks(list(places)[::step], _dates([row[0] for row in rows[::step]]))
     axes.margins(y=0.1)
     axes.set_ylim(bottom=0, top=None if axes.dataLim.y1 > 0 else 1)
     axes.grid(axis="y")

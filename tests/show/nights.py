@@ -5,6 +5,7 @@ Names are as long as PostgreSQL lets them be, numbers reach from nothing to much
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from nbformat import NotebookNode
@@ -92,6 +93,7 @@ def named(*cells: Any) -> NotebookNode:
     return made
 
 
+@cache
 def extremes() -> dict[str, Any]:
     """Each chart with what is hardest to draw: one thing, sixty, the longest names, nothing, what is not known, what shrank."""
     many = [f"{LONG[:50]}_{n:02}" for n in range(60)]
