@@ -59,7 +59,9 @@ def fragment(file: str, notebook: NotebookNode, files: Collection[str], longest:
     html, _ = _exporter().from_notebook_node(_shortened(notebook, longest), {"anchor": anchor})
     heading, html = _own_heading(_tidy(html, anchor, {anchor_of(name) for name in files}))
     failed, error = _first_error(notebook)
-    return Fragment(anchor, heading or PurePath(file).stem, html, f"{anchor}--{failed}" if failed else "", error)
+    again = re.search(r"-(\d+)$", PurePath(file).stem)
+    title = (heading or PurePath(file).stem) + (f" ({again[1]})" if again and heading else "")
+    return Fragment(anchor, title, html, f"{anchor}--{failed}" if failed else "", error)
 
 
 def is_shown(cell: NotebookNode) -> bool:

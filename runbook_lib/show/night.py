@@ -190,7 +190,7 @@ def _waits(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
             elif line["what"] != "gate waits" and spans and spans[-1][1] is None:
                 spans[-1] = (spans[-1][0], moment(line["at"]))
         asked = next(line["at"] for line in journal if line.get("what") == "gate waits" and line["gate"] == gate)
-        yield _Raw(f"gate `{gate}`", "unknown", spans, _lasted(spans, "? waited" if spans[-1][1] else "? waits for a person"), proofs.at(asked))
+        yield _Raw(f"gate “{gate}”", "unknown", spans, _lasted(spans, "? waited" if spans[-1][1] else "? waits for a person"), proofs.at(asked))
 
 
 def _attempts(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:

@@ -41,10 +41,10 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "phase taken up again": ("phase", "{phase} is taken up again"),
     "phase ended": ("phase", "{phase}: {outcome}"),
     "checks": ("check", "{phase}, {checks}: {passed} passed, failed: {failed}, could not check: {unknown}"),
-    "gate waits": ("gate", "the gate `{gate}` waits for a person"),
-    "gate approved": ("gate", "{who} approves the gate `{gate}`: {reason}"),
-    "gate refused": ("gate", "{who} refuses the gate `{gate}`: {reason}"),
-    "gate passed": ("gate", "the gate `{gate}` opens, approved by {approved_by}"),
+    "gate waits": ("gate", "the gate “{gate}” waits for a person"),
+    "gate approved": ("gate", "{who} approves the gate “{gate}”: {reason}"),
+    "gate refused": ("gate", "{who} refuses the gate “{gate}”: {reason}"),
+    "gate passed": ("gate", "the gate “{gate}” opens, approved by {approved_by}"),
     "rehearsal waived": ("gate", "there is no rehearsal: {why}"),
     "notified": ("message", "{audience} are told: {title}"),
     "not notified": ("message", "{audience} are not told ({occasion}): {why}"),
@@ -92,7 +92,8 @@ def lasting(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+    minutes, rest = divmod(rest, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 def short(reason: str) -> str:

@@ -32,9 +32,9 @@ def page(text):
 def test_an_event_leads_to_the_cell_that_was_at_work_then(proofs):
     found = {event.text: event.href for event in night.events(nights.JOURNAL, proofs)}
     assert found["maintenance mode is on"] == "#50_announce--announce-on"
-    assert found["the gate `migrate` waits for a person"] == "#60_migrate--migrate-gate"
-    assert found["the gate `migrate` opens, approved by Rita Reviewer"] == "#60_migrate-2--migrate-gate"
-    assert found["Omar Operator refuses the gate `migrate`: the nightly import still runs"] == ""  # from the command line: no cell was at work
+    assert found["the gate “migrate” waits for a person"] == "#60_migrate--migrate-gate"
+    assert found["the gate “migrate” opens, approved by Rita Reviewer"] == "#60_migrate-2--migrate-gate"
+    assert found["Omar Operator refuses the gate “migrate”: the nightly import still runs"] == ""  # from the command line: no cell was at work
 
 
 def test_every_event_of_a_cell_has_its_link_and_every_link_its_cell(page, proofs):
@@ -59,7 +59,7 @@ def test_an_approval_leads_to_the_gate_that_it_opened(proofs):
 def test_the_picture_holds_phases_maintenance_waits_attempts_decisions_messages_and_failures(proofs):
     drawn = [{**entry, "mark": "", "sign": "", "word": entry["status"], "proof": "", "href": ""} for entry in nights.PHASES]
     found = {lane.name: lane for lane in night.lanes(drawn, nights.JOURNAL, proofs)}
-    assert [*found] == ["plan", "announce", "migrate", "rollback", "maintenance mode", "gate `plan`", "gate `migrate`", "attempt 1", "attempt 2", "decisions", "messages", "failures"]
+    assert [*found] == ["plan", "announce", "migrate", "rollback", "maintenance mode", "gate “plan”", "gate “migrate”", "attempt 1", "attempt 2", "decisions", "messages", "failures"]
     assert "✘ cancelled by the guard" in found["attempt 1"].words and "30 min 54 s" in found["maintenance mode"].words
     assert (len(found["decisions"].spans), found["decisions"].shape) == (3, "triangle")
     assert all(0 <= left and left + width <= 100.01 for lane in found.values() for left, width in lane.spans)
