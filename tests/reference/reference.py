@@ -21,7 +21,7 @@ MEASURED = "nbval-ignore-output"
 """nbval's tag of cells whose words depend on what was measured; only that they show something is compared."""
 CELLS_THAT_MEASURE = frozenset({
     "rehearse-prepare", "rehearse-measure", "rehearse-migrate", "rehearse-stalls", "rehearse-stall-chart", "rehearse-lock-chart", "rehearse-size-chart", "rehearse-chart",
-    "rehearse-forecast", "backup-metrics", "preflight-forecast", "preflight-go", "preflight-chart", "migrate-forecast", "validate-queries", "validate-missing", "plan-indexes",
+    "rehearse-forecast", "backup-metrics", "preflight-forecast", "preflight-go", "preflight-chart", "migrate-forecast", "validate-queries", "validate-missing", "validate-sizes", "plan-indexes",
 })
 
 
