@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import sys
+from difflib import unified_diff
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -21,7 +21,7 @@ MEASURED = "nbval-ignore-output"
 """nbval's tag of cells whose words depend on what was measured; only that they show something is compared."""
 CELLS_THAT_MEASURE = frozenset({
     "rehearse-prepare", "rehearse-measure", "rehearse-migrate", "rehearse-stalls", "rehearse-stall-chart", "rehearse-lock-chart", "rehearse-size-chart", "rehearse-chart",
-    "rehearse-forecast", "backup-metrics", "preflight-forecast", "preflight-go", "preflight-chart", "migrate-forecast", "validate-queries", "validate-missing", "validate-sizes", "plan-indexes",
+    "rehearse-forecast", "backup-metrics", "backup-chart", "preflight-forecast", "preflight-go", "preflight-chart", "migrate-forecast", "validate-queries", "validate-missing", "validate-sizes", "plan-indexes",
 })
 
 
@@ -72,11 +72,11 @@ def _output(kind: str, text: str) -> NotebookNode:
 def _different(then: NotebookNode | None, now: NotebookNode | None) -> list[str]:
     if then is None or now is None:
         return ["shows nothing now" if now is None else "is new"]
-    return [] if _texts(then) == _texts(now) else [f"then {_texts(then)}\nnow  {_texts(now)}"]
+    return [line for line in unified_diff(_texts(then), _texts(now), "then", "now", n=0, lineterm="") if not line.startswith("@@")]
 
 
-def _texts(cell: NotebookNode) -> list[Any]:
-    return [output.get("text") or output.data["text/plain"] for output in cell.outputs]
+def _texts(cell: NotebookNode) -> list[str]:
+    return [line for output in cell.outputs for line in (output.get("text") or output.data["text/plain"]).splitlines()]
 
 
 if __name__ == "__main__":
