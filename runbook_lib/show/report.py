@@ -118,8 +118,15 @@ def _context(run: Mapping[str, Any], fragments: Sequence[Fragment], journal: Seq
         "lanes": night.lanes(phases, journal, proofs), "events": night.events(journal, proofs),
         "told": [{**line, "href": proofs.at(line.get("at"))} for line in journal if line.get("what") in ("notified", "not notified")],
         "lessons": [{"text": line["text"], "href": proofs.at(line["at"])} for line in journal if line.get("what") == "lessons learned"],
-        "down": bool(switched), "proof": {what: proofs.of(cell) for what, cell in SHOWN_BY.items()} | {"downtime": proofs.at(switched[-1]) if switched else ""},
+        "nobody": _nobody(run["outcome"], journal), "down": bool(switched), "proof": {what: proofs.of(cell) for what, cell in SHOWN_BY.items()} | {"downtime": proofs.at(switched[-1]) if switched else ""},
     }
+
+
+def _nobody(outcome: str, journal: Sequence[Mapping[str, Any]]) -> str:
+    """Why nobody approved."""
+    if any(line.get("what") == "gate waits" for line in journal):
+        return "Nobody has decided yet: a gate waits."
+    return "Nobody was asked" + (": this environment's gates opened by their checks alone." if outcome in ("succeeded", "rolled_back") else " so far.")
 
 
 def _failures(outcome: str, phases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

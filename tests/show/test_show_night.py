@@ -118,6 +118,15 @@ def test_a_gate_that_was_passed_is_no_failure_and_one_that_still_waits_is():
     assert "What is waited for" in Page(report.render(run("waiting", waited), [])).text
 
 
+NOBODY = [("waiting", [nights.line(1, "gate waits", gate="plan", could_not_check=[])], "Nobody has decided yet: a gate waits."), ("failed", [], "Nobody was asked so far."),
+          ("succeeded", [], "gates opened by their checks alone")]
+
+
+@pytest.mark.parametrize(("outcome", "journal", "words"), NOBODY)
+def test_why_nobody_approved_is_said(outcome, journal, words):
+    assert Page(report.render(run(outcome), [], journal)).text.count(words) == 2
+
+
 def test_under_success_nothing_is_named_as_its_reason_and_what_was_mended_is_told():
     text = Page(report.render(run("succeeded", phase("migrate", 1, "failed", reason="the disk was full"), phase("migrate", 2)), [])).text
     assert "What failed on the way, and was mended" in text and "the disk was full" not in text[:text.index("What failed on the way")]
