@@ -27,7 +27,7 @@ WIDTH_INCHES = 8.5
 INK, PAPER, RULE, BEFORE, AFTER, GOOD, BAD, UNKNOWN = (
     "#1f2328", "#ffffff", "#d0d7de", "#8c959f", "#0b6aa2", "#1a7f4b", "#c23b31", "#b7800f")
 """Told apart by people who see no red or green; hatches and markers say the same without any colour."""
-_DARK = {INK: "#e6edf3", PAPER: "#161b22", RULE: "#3a434e", BEFORE: "#7d8894", AFTER: "#58a6ff", GOOD: "#3fb968", BAD: "#ff7b72",
+DARK = {INK: "#e6edf3", PAPER: "#161b22", RULE: "#3a434e", BEFORE: "#7d8894", AFTER: "#58a6ff", GOOD: "#3fb968", BAD: "#ff7b72",
          UNKNOWN: "#e3b341"}
 _ROWS_IN_WORDS = 8
 _FONTS = "system-ui,'Segoe UI','Noto Sans','DejaVu Sans',Arial,sans-serif"
@@ -140,11 +140,11 @@ def nothing(title: str, table: Table) -> Chart:
 
 def _themed(svg: str) -> str:
     """The picture with its colours as variables that follow the reader's scheme, its fonts the reader's, and no spare byte."""
-    names = {colour: f"c{number}" for number, colour in enumerate(_DARK)}
+    names = {colour: f"c{number}" for number, colour in enumerate(DARK)}
     for colour, name in names.items():
         svg = svg.replace(colour, f"var(--{name})")
     light = ";".join(f"--{name}:{colour}" for colour, name in names.items())
-    dark = ";".join(f"--{name}:{_DARK[colour]}" for colour, name in names.items())
+    dark = ";".join(f"--{name}:{DARK[colour]}" for colour, name in names.items())
     style = f"<style>svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
     svg = re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{_FONTS}", svg)

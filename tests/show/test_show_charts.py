@@ -179,3 +179,9 @@ PAIRS = [("ink", "paper"), ("muted", "paper"), ("muted", "raised"), ("link", "pa
 def test_colours_are_told_apart_as_wcag_asks(css, pair):
     found = variables(css)
     assert contrast(found[pair[0]], found[pair[1]]) >= 4.5
+
+
+@pytest.mark.parametrize("colour", ["BEFORE", "AFTER", "GOOD", "BAD", "UNKNOWN"])
+def test_what_is_drawn_stands_out_from_its_ground_as_wcag_asks_of_graphics(colour):
+    drawn = getattr(style, colour)
+    assert contrast(drawn, style.PAPER) >= 3 and contrast(style.DARK[drawn], style.DARK[style.PAPER]) >= 3

@@ -62,7 +62,7 @@ def test_the_picture_holds_phases_maintenance_waits_attempts_decisions_messages_
     assert [*found] == ["plan", "announce", "migrate", "rollback", "maintenance mode", "gate “plan”", "gate “migrate”", "attempt 1", "attempt 2", "decisions", "messages", "failures"]
     assert "✘ cancelled by the guard" in found["attempt 1"].words and "30 min 54 s" in found["maintenance mode"].words
     assert (len(found["decisions"].spans), found["decisions"].shape) == (3, "triangle")
-    assert all(0 <= left and left + width <= 100.01 for lane in found.values() for left, width in lane.spans)
+    assert all(left >= 0 and left + width <= 100.01 for lane in found.values() for left, width in lane.spans)
 
 
 def test_what_has_no_end_lasts_to_the_last_moment():
