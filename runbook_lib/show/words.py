@@ -66,6 +66,7 @@ _SAID: Mapping[str, tuple[str, str]] = {
 }
 """What a line of the journal is about, and its sentence. Lines that are not here are told by their facts."""
 _BAD = frozenset({"migration failed", "gate refused", "watch interrupted", "blocker was not ended"})
+_UNKNOWN = frozenset({"gate waits", "not mirrored"})
 _GOOD = frozenset({"gate approved", "gate passed", "rolled back"})
 _NOT_FACTS = frozenset({"at", "who", "what", "host", "deliveries", "guard"})
 
@@ -114,7 +115,7 @@ def mark(line: Mapping[str, Any]) -> str:
         return verdict(str(line["outcome"])).mark
     if what in _BAD or (what == "checks" and line.get("failed")):
         return "bad"
-    if what == "gate waits" or not delivered(line) or (what == "checks" and line.get("unknown")) or (what == "maintenance off" and not line.get("verified")):
+    if what in _UNKNOWN or not delivered(line) or (what == "checks" and line.get("unknown")) or (what == "maintenance off" and not line.get("verified")):
         return "unknown"
     return "good" if what in _GOOD else ""
 

@@ -89,7 +89,7 @@ def test_what_was_not_delivered_what_the_guard_did_and_why_are_said(page):
 
 
 MARKS = [({"what": "phase ended", "outcome": "splendid"}, "unknown"), ({"what": "checks", "failed": [], "unknown": ["x"]}, "unknown"), ({"what": "checks", "failed": ["x"], "unknown": ["y"]}, "bad"),
-         ({"what": "maintenance off", "verified": False}, "unknown"), ({"what": "gate refused"}, "bad"), ({"what": "notified", "deliveries": [{"delivered": False}]}, "unknown"), ({"what": "backup made"}, "")]
+         ({"what": "maintenance off", "verified": False}, "unknown"), ({"what": "gate refused"}, "bad"), ({"what": "notified", "deliveries": [{"delivered": False}]}, "unknown"), ({"what": "backup made"}, ""), ({"what": "not mirrored"}, "unknown")]
 
 
 @pytest.mark.parametrize(("line", "mark"), MARKS)
