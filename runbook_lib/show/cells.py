@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 """What is shown of an output, best first; widgets and scripts are not: they would load code from the network."""
+HIDDEN = frozenset({"parameters", "hide-in-report"})
+"""Tags of cells that are not on the page."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 
 
@@ -57,7 +59,14 @@ def fragment(file: str, notebook: NotebookNode, files: Collection[str], longest:
     html, _ = _exporter().from_notebook_node(_shortened(notebook, longest), {"anchor": anchor})
     heading, html = _own_heading(_tidy(html, anchor, {anchor_of(name) for name in files}))
     failed, error = _first_error(notebook)
-    return Fragment(anchor, heading or PurePath(file).stem, html, f"{anchor}--{failed}" if failed else "", error)
+    again = re.search(r"-(\d+)$", PurePath(file).stem)
+    title = (heading or PurePath(file).stem) + (f" ({again[1]})" if again and heading else "")
+    return Fragment(anchor, title, html, f"{anchor}--{failed}" if failed else "", error)
+
+
+def is_shown(cell: NotebookNode) -> bool:
+    """Whether a code cell is on the page; the template asks the same."""
+    return cell.cell_type == "code" and bool(cell.source.strip()) and not HIDDEN & {*cell.metadata.get("tags", ())}
 
 
 def plain(text: str) -> str:
@@ -75,6 +84,7 @@ def _exporter() -> HTMLExporter:
     config = Config({"NbConvertBase": {"display_data_priority": _SHOWN}, "HighlightMagicsPreprocessor": {"enabled": False}})
     exporter = HTMLExporter(config=config, template_file=str(template))
     exporter.register_filter("plain", plain)
+    exporter.register_filter("is_hidden", lambda cell: bool(HIDDEN & {*cell.metadata.get("tags", ())}))
     exporter.register_filter("first_line", lambda text: next((line for line in text.splitlines() if line.strip()), "")[:90])
     return exporter
 
@@ -169,4 +179,4 @@ def _first_error(notebook: NotebookNode) -> tuple[str, str]:
     return "", ""
 
 
-__all__ = ["Fragment", "anchor_of", "fragment", "plain"]
+__all__ = ["Fragment", "anchor_of", "fragment", "is_shown", "plain"]

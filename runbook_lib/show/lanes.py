@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runbook_lib.show.charts import MOST_BARS, finish, labelled
+from runbook_lib.show.charts import MOST_BARS, finish, labelled, lasting
 from runbook_lib.show.style import AFTER, BAD, Chart, draw, nothing
 from runbook_lib.table import Table
 
@@ -43,11 +43,11 @@ def lanes(title: str, table: Table, found: Sequence[Lane], over: str) -> Chart:
         found: in their order, from top to bottom.
         over: what the seconds count from.
     """
-    longest = sorted(found, key=lambda lane: -lane.seconds)[:MOST_BARS]
-    shown = [lane for lane in found if lane in longest]
+    longest = sorted((n for n, lane in enumerate(found) if lane.bars), key=lambda n: -found[n].seconds)[:MOST_BARS]
+    shown = [found[n] for n in sorted(longest)]
     if not shown:
         return nothing(title, table)
-    alt = f"Chart: {title}. " + "; ".join(f"{lane.label} for {lane.seconds:.1f} s" for lane in shown[:8])
+    alt = f"Chart: {title}. " + "; ".join(f"{lane.label} for {lasting(lane.seconds)}" for lane in shown[:8])
     part = f" ({len(shown)} of {len(found)}; the table holds all)" if len(shown) < len(found) else ""
     return draw(title, table, 1.1 + 0.34 * len(shown), lambda axes: _paint(axes, shown, over + part), alt)
 
@@ -58,7 +58,7 @@ def _paint(axes: Axes, shown: Sequence[Lane], label: str) -> None:
         drawn = axes.barh([place] * len(lane.bars), [end - start for start, end in lane.bars], left=[start for start, _ in lane.bars],
                           height=0.6, color=colour, hatch=hatch, label=word)
         last = drawn[-1]
-        axes.annotate(f"{lane.seconds:.1f} s", (last.get_x() + last.get_width(), place), (5, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.annotate(lasting(lane.seconds), (last.get_x() + last.get_width(), place), (5, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(shown)), [labelled(lane.label) for lane in shown])
     handles, words = axes.get_legend_handles_labels()
     unique = dict(zip(words, handles))

@@ -7,15 +7,16 @@ who was told; every fact leads to the cell that proves it. All notebooks follow,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from runbook_lib.show import night
 from runbook_lib.show.cells import Fragment, anchor_of, fragment
 from runbook_lib.show.style import asset, base_css, dark_variables
+from runbook_lib.show.words import VERDICTS, clock, lasting, short, verdict
+from runbook_lib.table import text
 
 if TYPE_CHECKING:
     import jinja2
@@ -23,28 +24,13 @@ if TYPE_CHECKING:
 
 LARGEST_PAGE = 5_000_000
 """Bytes of a page; long outputs are cut until it fits."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """An outcome in words: sign, word, mark, and what is true now."""
-
-    sign: str
-    word: str
-    mark: str
-    meaning: str
-
-
-VERDICTS: Mapping[str, Verdict] = {
-    "succeeded": Verdict("✔", "Succeeded", "good", "The migration was applied and validated."),
-    "rolled_back": Verdict("↩", "Rolled back", "unknown", "The migration was undone: the database is as it was before."),
-    "failed": Verdict("✘", "Failed", "bad", "The run stopped at a failure. What is true of the database now stands under “What failed”."),
-    "aborted": Verdict("■", "Aborted", "bad", "The run was told to stop. Its database work was cancelled; it can be resumed."),
-    "waiting": Verdict("?", "Waiting for a person", "unknown", "A gate needs an approval; the run then goes on with `runbook resume`."),
-    "running": Verdict("▶", "Running", "running", "This page was written while the run was at work."),
-    "unknown": Verdict("?", "Unknown", "unknown", "How the run ended is not known: do not take it for a success."),
-}
-"""The outcomes of run.json; of an unknown one nothing good is assumed."""
+SHOWN_BY = {"target": "start-about-run", "migrations": "plan-pending", "schema": "migrate-difference", "data": "validate-content",
+             "succeeded": "validate-require", "rolled_back": "rollback-afterwards"}
+"""The cells that show what the page opens with; what the journal recorded is led to the cell that was at work then."""
+_UNFOLDED = 20
+"""Changes of one kind that are shown at once; more are folded away."""
+_MOST_NAMES = 50
+"""Migrations of one run that the index names; its report names all."""
 
 
 def render(
@@ -55,6 +41,7 @@ def render(
     *,
     evidence: Sequence[str] = (),
     changes: Sequence[str] = (),
+    content: Mapping[str, Any] | None = None,
 ) -> str:
     """The page of a run.
 
@@ -63,14 +50,17 @@ def render(
         notebooks: executed notebooks with their files' names, in the order in which they are to be read.
         journal, approvals: the lines of journal.jsonl and approvals.jsonl.
         evidence: names of the files in `evidence/`.
-        changes: what was changed in the database, a line each.
+        changes: what was changed in the database, a line each that begins with the kind of object.
+        content: how each table's rows compare with those of before (`validate.content.tables` of the evidence).
     """
     files = [file for file, _ in notebooks]
+    proofs = night.Proofs(run["phases"], notebooks)
     page = ""
     for longest in (300_000, 20_000, 2_000):
         fragments = [fragment(file, notebook, files, longest) for file, notebook in notebooks]
         page = _anchored(_templates().get_template("report.html.j2").render(
-            **_context(run, fragments, journal), approvals=approvals, evidence=evidence, changes=changes, css=page_css()))
+            **_context(run, fragments, journal, proofs), approvals=[{**item, "href": night.decided(item, journal, proofs)} for item in approvals],
+            evidence=evidence, changes=_by_kind(changes, content), unfolded=_UNFOLDED, css=page_css()))
         if len(page.encode()) <= LARGEST_PAGE:
             break
     return page
@@ -79,18 +69,28 @@ def render(
 def index(runs: Sequence[Mapping[str, Any]]) -> str:
     """The page over an archive, to be kept in its folder: all runs, newest first, each leading to its report.
 
+    It can be filtered by environment and by outcome, without a script.
+
     Args:
         runs: the contents of their run.json.
     """
-    ordered = sorted(runs, key=lambda run: str(run["started_at"]), reverse=True)
-    counts = {word: sum(run["outcome"] == outcome for run in runs) for outcome, word in ((o, v.word.lower()) for o, v in VERDICTS.items())}
+    ordered = [{**run, "verdict": verdict(run["outcome"]), "where": ("▲ " if run.get("production") else "") + run["environment"]}
+               for run in sorted(runs, key=lambda run: str(run["started_at"]), reverse=True)]
+    words = [run["verdict"].word.lower() for run in ordered]
+    counts = {word: words.count(word) for word in (known.word.lower() for known in VERDICTS.values()) if word in words}
+    environments = {where: _environment([run for run in ordered if run["where"] == where], counts) for where in sorted({run["where"] for run in ordered})}
+    years: dict[str, list[dict[str, Any]]] = {}
+    for run, word in zip(ordered, words):
+        run.update(e=[*environments].index(run["where"]) + 1, o=[*counts].index(word) + 1)
+        years.setdefault(str(run["started_at"])[:4], []).append(run)
     return _templates().get_template("index.html.j2").render(
-        runs=[{**run, "verdict": verdict(run["outcome"])} for run in ordered], counts={k: n for k, n in counts.items() if n}, css=page_css())
+        runs=ordered, counts=counts, environments=environments, years=years, most=_MOST_NAMES, css=page_css())
 
 
-def verdict(outcome: str) -> Verdict:
-    """An outcome in words."""
-    return VERDICTS.get(outcome, VERDICTS["unknown"])
+def _environment(runs: Sequence[Mapping[str, Any]], counts: Iterable[str]) -> dict[str, Any]:
+    """The runs of one environment, newest first, in numbers."""
+    words = [run["verdict"].word.lower() for run in runs]
+    return {"runs": len(runs), "counts": {word: words.count(word) for word in counts}, "newest": runs[0]}
 
 
 @cache
@@ -109,16 +109,46 @@ def _templates() -> jinja2.Environment:
     return found
 
 
-def _context(run: Mapping[str, Any], fragments: Sequence[Fragment], journal: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _context(run: Mapping[str, Any], fragments: Sequence[Fragment], journal: Sequence[Mapping[str, Any]], proofs: night.Proofs) -> dict[str, Any]:
     by_anchor = {item.anchor: item for item in fragments}
     phases = [_phase(entry, by_anchor) for entry in run["phases"]]
+    switched = [line["at"] for line in journal if line.get("what") in ("maintenance on", "maintenance off")]
     return {
-        "run": run, "verdict": verdict(run["outcome"]), "fragments": fragments, "phases": phases,
-        "failures": [phase for phase in phases if phase["status"] in ("failed", "aborted", "waiting")],
-        "timeline": _timeline(phases, journal), "journal": journal,
-        "told": [line for line in journal if line.get("what") in ("notified", "not notified")],
-        "lessons": [line["text"] for line in journal if line.get("what") == "lessons learned"],
+        "run": run, "verdict": verdict(run["outcome"]), "fragments": fragments, "journal": journal, **_failures(run["outcome"], phases),
+        "lanes": night.lanes(phases, journal, proofs), "events": night.events(journal, proofs),
+        "told": [{**line, "href": proofs.at(line.get("at"))} for line in journal if line.get("what") in ("notified", "not notified")],
+        "lessons": [{"text": line["text"], "href": proofs.at(line["at"])} for line in journal if line.get("what") == "lessons learned"],
+        "nobody": _nobody(run["outcome"], journal), "down": bool(switched), "proof": {what: proofs.of(cell) for what, cell in SHOWN_BY.items()} | {"downtime": proofs.at(switched[-1]) if switched else ""},
     }
+
+
+def _nobody(outcome: str, journal: Sequence[Mapping[str, Any]]) -> str:
+    """Why nobody approved."""
+    if any(line.get("what") == "gate waits" for line in journal):
+        return "Nobody has decided yet: a gate waits."
+    return "Nobody was asked" + (": this environment's gates opened by their checks alone." if outcome in ("succeeded", "rolled_back") else " so far.")
+
+
+def _failures(outcome: str, phases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What failed in the run, and what the verdict rests on: the first failure that was not mended later."""
+    last = {phase["phase"]: phase for phase in phases}
+    failures = [phase for phase in phases if phase["status"] in ("failed", "aborted", "unknown")
+                or (phase["status"] == "waiting" and phase is last[phase["phase"]])]
+    standing = [phase for phase in failures if phase is last[phase["phase"]]]
+    return {"failures": failures, "why": standing[0] if standing and outcome != "succeeded" else None}
+
+
+def _by_kind(changes: Sequence[str], content: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """What was changed, by the kind of object that each line begins with, in the catalogue's order; then what became of the rows."""
+    from runbook_lib.postgres.catalog import KINDS
+
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for line in changes:
+        kind = max((kind for kind in KINDS if line.startswith(f"{kind} ")), key=len, default=line.split(" ", 1)[0])
+        found.setdefault(kind, []).append(line.removeprefix(kind).strip())
+    items = [item for item in (content or {}).get("items", ()) if item["verdict"] != "identical"]
+    found["rows"] = [f"{item['name']}: {text(item['before'])} → {text(item['after'])}, {item['found']} ({item['verdict']})" for item in items]
+    return {kind: lines for kind, lines in found.items() if lines}
 
 
 def _anchored(page: str) -> str:
@@ -130,61 +160,14 @@ def _anchored(page: str) -> str:
 def _phase(entry: Mapping[str, Any], by_anchor: Mapping[str, Fragment]) -> dict[str, Any]:
     """A phase of run.json with its words, and where on the page it is proven."""
     status = entry["status"]
-    shown = Verdict("✔", "succeeded", "good", "") if status == "succeeded" else verdict(status)
+    shown = verdict(status)
     found = by_anchor.get(anchor_of(entry.get("notebook") or entry["phase"]))
     reason = entry.get("reason") or (found.error if found and status != "succeeded" else "")
-    seconds = (_moment(entry["ended_at"]) - _moment(entry["started_at"])).total_seconds() if entry.get("ended_at") else None
-    return {**entry, "sign": shown.sign, "word": shown.word.lower(), "mark": shown.mark, "seconds": seconds, "reason": reason, "short": _short(reason),
+    return {**entry, "sign": shown.sign, "word": shown.word.lower(), "mark": shown.mark, "reason": reason, "short": short(reason),
             "href": f"#{found.anchor}" if found else "", "proof": f"#{found.error_anchor}" if found and found.error_anchor else "",
             "checks": [_check(item) for item in entry.get("failed_checks") or ()]}
-
-
-def _short(reason: str) -> str:
-    """The line of a reason that says most: the first failed check, else the first line."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    return next((line.removeprefix("✘ ") for line in lines if line.startswith("✘")), lines[0] if lines else "")
 
 
 def _check(item: Any) -> str:
     """A failed check of run.json, which holds its id, or all of it."""
     return f"{item.get('title', item.get('id'))}: {item.get('found', '')}" if isinstance(item, Mapping) else str(item)
-
-
-def _timeline(phases: Sequence[Mapping[str, Any]], journal: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The phases, and maintenance mode, as shares of the whole night: left and width in thousandths."""
-    rows = [{"name": phase["phase"], "mark": phase["mark"], "word": phase["word"], "start": phase["started_at"], "end": phase.get("ended_at"),
-             "href": phase["proof"] or phase["href"]} for phase in phases]
-    on = next((line["at"] for line in journal if line.get("what") == "maintenance on"), None)
-    if on:
-        off = next((line["at"] for line in reversed(journal) if line.get("what") == "maintenance off"), None)
-        rows.append({"name": "maintenance mode", "mark": "down", "word": "on" if off is None else "was on", "start": on, "end": off, "href": ""})
-    if not rows:
-        return []
-    moments = [_moment(row[key]) for row in rows for key in ("start", "end") if row[key]]
-    first, whole = min(moments), max((max(moments) - min(moments)).total_seconds(), 0.001)
-    for row in rows:
-        start, end = _moment(row["start"]), _moment(row["end"]) if row["end"] else max(moments)
-        row["left"] = round((start - first).total_seconds() / whole * 1000, 1)
-        row["width"] = max(round((end - start).total_seconds() / whole * 1000, 1), 4)
-        row["left"] = min(row["left"], 1000 - row["width"])
-        row["seconds"] = (end - start).total_seconds() if row["end"] else None
-    return rows
-
-
-def clock(text: str | None) -> str:
-    """A moment of run.json for people: '2026-11-24 02:00:00'; the heading says UTC."""
-    return f"{_moment(text):%Y-%m-%d %H:%M:%S}" if text else "–"
-
-
-def lasting(seconds: float | None) -> str:
-    """Seconds for people: 75 → '1 min 15 s'."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -17,7 +17,7 @@ from importlib import resources
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.table import Table
+from runbook_lib.table import Table, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,9 @@ WIDTH_INCHES = 8.5
 INK, PAPER, RULE, BEFORE, AFTER, GOOD, BAD, UNKNOWN = (
     "#1f2328", "#ffffff", "#d0d7de", "#8c959f", "#0b6aa2", "#1a7f4b", "#c23b31", "#b7800f")
 """Told apart by people who see no red or green; hatches and markers say the same without any colour."""
-_DARK = {INK: "#e6edf3", PAPER: "#161b22", RULE: "#3a434e", BEFORE: "#7d8894", AFTER: "#58a6ff", GOOD: "#3fb968", BAD: "#ff7b72",
+DARK = {INK: "#e6edf3", PAPER: "#161b22", RULE: "#3a434e", BEFORE: "#7d8894", AFTER: "#58a6ff", GOOD: "#3fb968", BAD: "#ff7b72",
          UNKNOWN: "#e3b341"}
+_ROWS_IN_WORDS = 8
 _FONTS = "system-ui,'Segoe UI','Noto Sans','DejaVu Sans',Arial,sans-serif"
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "runbook", "font.size": 10.0, "font.family": "DejaVu Sans", "axes.spines.top": False,
@@ -110,7 +111,7 @@ def draw(title: str, table: Table, height_inches: float, paint: Callable[[Axes],
         table: the numbers that it is drawn from.
         height_inches: how high it is.
         paint: draws into the axes that it is given.
-        alt: the picture in words; default: the title, and that the numbers stand beneath.
+        alt: the picture in words; default: the title, and the first rows of the table.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -122,7 +123,14 @@ def draw(title: str, table: Table, height_inches: float, paint: Callable[[Axes],
         paint(figure.subplots())
         buffer = BytesIO()
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Chart(title, table, _themed(buffer.getvalue().decode()), alt or f"Chart: {title}. The numbers stand beneath it.")
+    return Chart(title, table, _themed(buffer.getvalue().decode()), alt or in_words(title, table))
+
+
+def in_words(title: str, table: Table) -> str:
+    """A picture in words: its title, and the first rows of what it was drawn from."""
+    rows = [f"{row[0]}: " + ", ".join(f"{name} {text(value)}" for name, value in zip(table.columns[1:], row[1:])) for row in table.rows[:_ROWS_IN_WORDS]]
+    more = f"; {len(table) - _ROWS_IN_WORDS} more stand in the table beneath it" if len(table) > _ROWS_IN_WORDS else ""
+    return f"Chart: {title}. {'; '.join(rows)}{more}."
 
 
 def nothing(title: str, table: Table) -> Chart:
@@ -132,11 +140,11 @@ def nothing(title: str, table: Table) -> Chart:
 
 def _themed(svg: str) -> str:
     """The picture with its colours as variables that follow the reader's scheme, its fonts the reader's, and no spare byte."""
-    names = {colour: f"c{number}" for number, colour in enumerate(_DARK)}
+    names = {colour: f"c{number}" for number, colour in enumerate(DARK)}
     for colour, name in names.items():
         svg = svg.replace(colour, f"var(--{name})")
     light = ";".join(f"--{name}:{colour}" for colour, name in names.items())
-    dark = ";".join(f"--{name}:{_DARK[colour]}" for colour, name in names.items())
+    dark = ";".join(f"--{name}:{DARK[colour]}" for colour, name in names.items())
     style = f"<style>svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
     svg = re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{_FONTS}", svg)

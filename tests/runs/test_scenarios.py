@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+import reference
+from pages import Page
 from worlds import MARKER, MARKER_PASSWORD, Story, outputs
 
 from runbook_lib import archive
+from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import snapshot
 from runbook_lib.postgres.connection import Target
 from runbook_lib.run import PHASES
+from runbook_lib.show.report import LARGEST_PAGE
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -123,7 +129,35 @@ def test_the_evidence_opens_without_the_runbook(story: Story) -> None:
 def test_the_report_is_one_page_that_needs_no_network(story: Story) -> None:
     page = (story.world.newest.folder / "report.html").read_text()
     assert "<script" not in page and "src=\"http" not in page and 'href="http' not in page.replace('href="https://www.prisma', "")
-    assert len(page.encode()) < 5 * 2**20 and Path(story.world.newest.state["phases"][0]["notebook"]).stem[:2] in page
+    assert Path(story.world.newest.state["phases"][0]["notebook"]).stem[:2] in page
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_shows_what_the_reference_shows(tell: Tell, phase: str) -> None:
+    run = tell("success").world.newest
+    if os.environ.get("REFRESH_REFERENCE"):
+        reference.refresh(run.folder)
+    assert reference.differences(run.folder / notebook_name(phase)) == []
+
+
+def test_every_link_of_the_report_and_of_the_index_leads_somewhere(story: Story) -> None:
+    for file in (story.world.newest.folder / "report.html", story.world.archive / "index.html"):
+        page = Page(file.read_text())
+        assert not page.unbalanced and len(page.ids) == len(set(page.ids)), file
+        for link in (unquote(link) for link in page.links if not link.startswith("https://")):
+            assert link[1:] in page.ids if link.startswith("#") else (file.parent / link).is_file(), (file, link)
+
+
+def test_the_cells_that_did_something_are_what_the_report_leads_to(story: Story) -> None:
+    page = Page((story.world.newest.folder / "report.html").read_text())
+    ran = {"success": ("announce-on", "migrate-deploy", "close-reopen"), "bad-data": ("announce-on", "migrate-deploy", "validate-finish")}
+    for cell in ran.get(story.name, ("announce-on", "migrate-deploy", "rollback-afterwards")):
+        assert any(link.endswith(f"--{cell}") for link in page.links), cell
+
+
+def test_notebooks_and_report_are_small_enough_to_be_opened(story: Story) -> None:
+    assert all(path.stat().st_size <= 2 * 2**20 for path in story.world.newest.folder.glob("*.ipynb"))
+    assert (story.world.newest.folder / "report.html").stat().st_size <= LARGEST_PAGE
 
 
 def test_a_failed_validation_is_rolled_back_on_request(tell: Tell) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-VOID = {"meta", "img", "br", "hr", "input", "link", "rect"}
+VOID = {"meta", "img", "br", "hr", "input", "link", "rect", "path", "circle"}
 
 
 class Page(HTMLParser):

@@ -2,22 +2,21 @@
 
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runbook_lib.show import charts, style
+from runbook_lib.show import charts, lanes, style
+from runbook_lib.table import Table
 
-NIGHT = datetime(2026, 11, 24, 2, tzinfo=UTC)
 RUN = {"started_at": "2026-11-24T02:00:00.000Z", "environment": "demo", "outcome": "succeeded", "duration_s": 60.0, "downtime_s": 4.0}
+NAN = float("nan")
 HOSTILE = "<script>alert('$1')</script> & $x_{$"
 
 MADE = {
     "before_after": lambda name: charts.before_after(f"{name} grew", [name, "b"], [10, None], [12, 3], "rows"),
     "durations": lambda name: charts.durations(f"{name} took long", {name: 3.0, "b": 70.0}, {"b": 60.0}),
     "sizes": lambda name: charts.sizes(f"{name} is large", {name: 10**9, "b": 5}),
-    "timeline": lambda name: charts.timeline(f"{name} failed", [charts.Span(name, NIGHT, NIGHT + timedelta(seconds=9), "failed"),
-                                                               charts.Span("b", NIGHT + timedelta(seconds=9), None, "running")]),
+    "lanes": lambda name: lanes.lanes(f"{name} waited", Table(f"{name} waited", ("what", "seconds"), [(name, 9.0)]), [lanes.Lane(name, ((0, 9),), True), lanes.Lane("b", ((1, 2), (3, 4)))], "seconds"),
     "stalls": lambda name: charts.stalls(f"{name} stalled", {name: [(0, 0.0), (1, 2.5)], "_prisma_migrations": [(0, 0.1)]}, limit=1.0),
     "history": lambda name: charts.history([{**RUN, "environment": name}, {**RUN, "outcome": "rolled_back", "downtime_s": None}]),
 }
@@ -49,7 +48,8 @@ def test_a_chart_is_small_and_follows_the_scheme(make):
     assert "prefers-color-scheme:dark" in chart.svg and "var(--c0)" in chart.svg and "DejaVu" in chart.svg
 
 
-EMPTY = [charts.before_after("t", [], [], []), charts.durations("t", {}), charts.sizes("t", {}), charts.timeline("t", []),
+EMPTY = [charts.before_after("t", [], [], []), charts.durations("t", {}), charts.sizes("t", {}),
+         lanes.lanes("t", Table("t", ("a",), []), [lanes.Lane("held by nobody", ())], "s"),
          charts.stalls("t", {}), charts.history([]), charts.history([{**RUN, "duration_s": None, "downtime_s": None}])]
 
 
@@ -90,12 +90,50 @@ def test_a_long_label_is_shortened_in_the_picture_only():
     assert name not in chart.svg and "…" in chart.svg and name in str(chart)
 
 
+UNMEASURED = [charts.before_after("t", ["a", "b"], [NAN, 1], [2, 3]), charts.durations("t", {"a": NAN, "b": 1.0}, {"a": 5.0}),
+              charts.stalls("t", {"a": [(0, NAN)], "b": [(0, 1.0), (1, NAN)]}, limit=2.0)]
+
+
+@pytest.mark.parametrize("chart", UNMEASURED)
+def test_what_could_not_be_measured_is_unknown_and_neither_nothing_nor_fine(chart):
+    said = str(chart) + chart.alt + chart.svg
+    assert "unknown" in str(chart) and "unknown" in chart.alt and "nan" not in said.lower() and "class='good'" not in chart._repr_html_()
+
+
+def test_what_is_below_zero_is_drawn():
+    assert ">−5<" in charts.before_after("t", ["a"], [5.0], [-4.0]).svg
+
+
+def test_of_too_many_steps_those_that_took_too_long_are_drawn_and_that_they_are_a_part_is_said():
+    chart = charts.durations("t", {f"step_{n}": float(n) for n in range(60)}, {"step_1": 0.5})
+    assert "20 of 60" in chart.svg and ">step_1<" in chart.svg and ">step_59<" in chart.svg and ">step_2<" not in chart.svg
+
+
+TICKS = [(0, "0"), (0.05, "0.05"), (20_000, "20 000"), (8e8, "800 million"), (1e13, "10 000 billion"), (-4, "−4")]
+
+
+@pytest.mark.parametrize(("value", "words"), TICKS)
+def test_ticks_are_numbers_for_people(value, words):
+    assert charts.compact(value) == words
+
+
+def test_runs_of_one_day_are_told_apart_by_their_time():
+    svg = charts.history([{**RUN, "started_at": f"2026-11-24T0{n}:00:00.000Z"} for n in range(3)]).svg
+    assert ">2026-11-24<" in svg and ">01:00<" in svg and ">02:00<" in svg
+
+
+def test_a_chart_in_words_names_its_numbers_and_what_is_left_out():
+    alt = charts.sizes("t", {f"table_{n}": 2**n for n in range(12)}).alt
+    assert "table_11: bytes 2 048, size 2.0 KiB" in alt and "4 more stand in the table" in alt
+
+
 def test_characters_that_our_font_lacks_are_no_warning(recwarn):
     charts.sizes("t", {"予約": 5})
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
-CHANGES = [(10, 12, "+2 (+20.0 %)"), (10, 8, "−2 (−20.0 %)"), (0, 3, "+3"), (5, 5, "none"), (None, 3, "new"), (3, None, "gone"), (None, None, "–")]
+CHANGES = [(10, 12, "+2 (+20.0 %)"), (10, 8, "−2 (−20.0 %)"), (0, 3, "+3"), (5, 5, "none"), (None, 3, "new"), (3, None, "gone"), (None, None, "–"),
+           (NAN, 3, "unknown"), (3, NAN, "unknown"), (None, NAN, "unknown")]
 
 
 @pytest.mark.parametrize(("before", "after", "words"), CHANGES)
@@ -141,3 +179,9 @@ PAIRS = [("ink", "paper"), ("muted", "paper"), ("muted", "raised"), ("link", "pa
 def test_colours_are_told_apart_as_wcag_asks(css, pair):
     found = variables(css)
     assert contrast(found[pair[0]], found[pair[1]]) >= 4.5
+
+
+@pytest.mark.parametrize("colour", ["BEFORE", "AFTER", "GOOD", "BAD", "UNKNOWN"])
+def test_what_is_drawn_stands_out_from_its_ground_as_wcag_asks_of_graphics(colour):
+    drawn = getattr(style, colour)
+    assert contrast(drawn, style.PAPER) >= 3 and contrast(style.DARK[drawn], style.DARK[style.PAPER]) >= 3
