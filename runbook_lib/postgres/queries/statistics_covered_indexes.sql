@@ -15,7 +15,7 @@ WHERE i.indnatts = i.indnkeyatts AND i.predicate = o.predicate AND i.expressions
   AND o.keys[1:i.indnkeyatts] = i.keys AND o.classes[1:i.indnkeyatts] = i.classes
   AND o.collations[1:i.indnkeyatts] = i.collations AND o.options[1:i.indnkeyatts] = i.options
   AND (NOT i.indisunique OR o.indisunique AND o.keys = i.keys)
-  AND (o.keys <> i.keys OR o.indisunique > i.indisunique OR o.indisunique = i.indisunique AND o.oid < i.oid)
+  AND (o.keys <> i.keys OR o.indisunique > i.indisunique OR o.indisunique = i.indisunique AND (o.indnatts > i.indnatts OR o.oid < i.oid))
   AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = i.oid)
 GROUP BY 1
 ORDER BY 1;
