@@ -108,7 +108,7 @@ Query = Annotated[str, AfterValidator(_reading)]
 
 
 class Statement(Section):
-    """A query whose plan, time and buffers are compared before and after."""
+    """A query whose plan, time and buffers are compared before and after; its text is kept with the parameters, so it names no person."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
     sql: Query
@@ -127,6 +127,12 @@ class Validate(Section):
     """Whether the statements of pg_stat_statements are compared; false where the server has none."""
     observe_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
     """Up to how many seconds 70_validate waits until the window after the migration is as long as the one before; that is downtime."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Validate:
+        if len({one.name for one in self.statements}) < len(self.statements):
+            raise ValueError("two of `statements` have the same name")
+        return self
 
 
 class Notify(Section):

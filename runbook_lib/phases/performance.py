@@ -31,7 +31,8 @@ class Performance(Phase):
     def statistics(self) -> tuple[statistics.Statistics, statistics.Statistics]:
         """Right before the migration, and now; where the parameters want it, now is later."""
         before = statistics.Statistics.from_dict(self.run.read_evidence("before.statistics"))
-        self._wait(statistics.read(self.db))
+        if self.params.validate_.observe_s:
+            self._wait(before)
         now = statistics.read(self.db)
         self.run.write_evidence("validate.statistics", now)
         return before, now
@@ -110,9 +111,9 @@ class Performance(Phase):
         named = self.plans.checks() or [not_configured("performance.plans", "the named statements are as fast as before", "validate.statements")]
         return self.look("performance", Checks("Performance", [self._counted(), self._missing(), self._queries(), *named]))
 
-    def _wait(self, now: statistics.Statistics) -> None:
+    def _wait(self, before_migration: statistics.Statistics) -> None:
         """Until the window after is as long as the one before, as far as the parameters let it be."""
-        before, after = self._window("backup.statistics", statistics.Statistics.from_dict(self.run.read_evidence("before.statistics"))), self._window("migrated.statistics", now)
+        before, after = self._window("backup.statistics", before_migration), self._window("migrated.statistics", statistics.read(self.db))
         left = min(before.seconds, self.params.validate_.observe_s) - after.seconds if before and after else 0
         if left > 0:
             self.say(f"observing for {left:.0f} s more: `validate.observe_s`")

@@ -74,7 +74,7 @@ class Compared:
         title, (status, why) = f"`{self.item.name}` is as fast as before", self._judged()
         limit = f", at most {self.item.max_ms:g} ms" if self.item.max_ms else ""
         return Check(id, title, status, "; ".join(filter(None, (why, self.figures()))), f"at most {self.item.max_ratio:g} times the time and buffers of before{limit}",
-                     "compare the two plans above: which index or estimate has changed? 90_rollback prices the ways back")
+                     f"compare its two plans: which index or estimate has changed? 90_rollback prices the ways back ({RULE})")
 
     def figures(self) -> str:
         """Both measurements in one line."""
@@ -113,7 +113,8 @@ class Plans:
         checks = self.checks()
         rows = [(f"{c.status.sign} {c.status.value}", one.item.name, one.before.median_ms, one.after.median_ms, one.before.buffers, one.after.buffers,
                  "another" if one.replanned else "the same" if one.after.nodes and one.before.nodes else None, c.found) for one, c in zip(self.items, checks)]
-        return Table(f"Named statements ({RULE})", ("result", "statement", "ms before", "ms now", "buffers before", "buffers now", "plan", "found"),
+        worse = sum(c.status is Status.FAILED for c in checks)
+        return Table(f"{len(rows)} named statements, {worse} regressed", ("result", "statement", "ms before", "ms now", "buffers before", "buffers now", "plan", "found"),
                      rows, [c.status.mark for c in checks])
 
     def checks(self) -> list[Check]:

@@ -25,6 +25,7 @@ from runbook_lib.postgres.windows import Calls
 from runbook_lib.prisma import cli
 from runbook_lib.prisma.project import Project
 from runbook_lib.surroundings import Statement
+from tests.phases.conftest import enter
 from tests.prisma.conftest import INIT, Make
 
 NAME = "Fictitious 7777"
@@ -86,8 +87,6 @@ def story(make: Make, deployed: str, opened: Callable[..., Any]) -> Iterator[Cal
         db.execute("VACUUM ANALYZE \"Patient\"")
         if extension:
             db.execute("CREATE EXTENSION pg_stat_statements")
-        from tests.phases.conftest import enter
-
         enter(deployed, project, "20260201000000_index")
         stories.append(Story(deployed, project, opened(BackupPhase, project, deployed, validate={"statements": STATEMENTS} | validate), db))
         return stories[-1]
@@ -131,7 +130,7 @@ def test_without_a_change_nothing_has_regressed(story: Callable[..., Story]) -> 
     assert checks.passed and by_id(checks)["performance.queries"].found == "1 compared", str(checks)
     assert len(validate.plans.shown()) == 1 and "as before" in str(validate.queries())
     assert "No named statement has regressed" in validate.statement_times().title
-    assert all("in which nothing" not in part for part in map(str, (validate.counters(), validate.indexes(), validate.missing_indexes(), validate.sizes_chart())))
+    assert "cache hit ratio" in str(validate.counters()) and "could not check" not in str(validate.missing_indexes()) and "The database" in validate.sizes_chart().title
 
 
 def test_what_was_measured_before_the_migration_is_not_overwritten_after_it(story: Callable[..., Story]) -> None:
