@@ -11,7 +11,7 @@ from typing import Any
 from runbook_lib.check import Check, Checks, Status, check, not_configured, unknown
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.regression import ENOUGH_CALLS, Compared, Pair, Plans, pairs
+from runbook_lib.phases.regression import COLUMNS, ENOUGH_CALLS, Compared, Pair, Plans, pairs
 from runbook_lib.postgres import plans, statistics, windows
 from runbook_lib.postgres.plans import Measured
 from runbook_lib.postgres.windows import Window
@@ -76,10 +76,8 @@ class Performance(Phase):
         order = ("slower", "new", "as before", "too few calls", "not called since")
         shown = sorted(self._pairs, key=lambda one: (order.index(one.verdict), -(one.after or one.before).total_ms))[:MOST_ROWS]  # type: ignore[union-attr]
         gone, new = ([one for one in self._pairs if one.verdict == word] for word in ("not called since", "new"))
-        columns = ("", "statement", "calls", "mean ms", "standard deviation ms", "95 % took at most ms (bound)", "buffers a call", "min ms*", "max ms*", "rows a call",
-                   "temporary blocks", "cache hits")
-        return Table(f"{len(self._pairs)} statements, {len(new)} new, {len(gone)} not called since; per call, before → after. {self._lengths()}. "
-                     "* since pg_stat_statements counts", columns, [one.row() for one in shown], ["bad" if one.verdict == "slower" else "" for one in shown])
+        title = f"{len(self._pairs)} statements, {len(new)} new, {len(gone)} not called since; per call, before → after. {self._lengths()}"
+        return Table(title, COLUMNS, [one.row() for one in shown], ["bad" if one.verdict == "slower" else "" for one in shown])
 
     @cached_property
     def plans(self) -> Plans:

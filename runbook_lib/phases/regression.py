@@ -25,6 +25,7 @@ SLOWER = 2.0
 """The ratio for the statements of pg_stat_statements, which have no `max_ratio` of their own."""
 ENOUGH_CALLS = 5
 """Calls in each window from which on a mean says something."""
+COLUMNS = ("", "statement", "calls", "mean ms", "95 % took at most ms (bound)", "buffers a call", "further, of the later window")
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,20 @@ class Pair:
         return "slower" if slower else "as before"
 
     def row(self) -> tuple[Any, ...]:
-        """What the table shows of it."""
+        """What the table shows of it, under `COLUMNS`."""
         both = [self.before, self.after]
         last = self.after or self.before
         assert last is not None
-        figures = [[one and one.calls for one in both], [one and one.mean_ms for one in both], [one and one.stddev_ms for one in both],
-                   [one and one.p95_at_most_ms for one in both], [one and one.blocks for one in both]]
-        ratio = None if last.hit_ratio is None else f"{100 * last.hit_ratio:.1f} %"
-        return (self.verdict, last.statement[:120], *(f"{text(old)} → {text(new)}" for old, new in figures), last.min_ms, last.max_ms,
-                last.rows / last.calls, last.temporary_blocks, ratio)
+        figures = [[one and one.calls for one in both], [one and one.mean_ms for one in both], [one and one.p95_at_most_ms for one in both],
+                   [one and round(one.blocks) for one in both]]
+        return (self.verdict, last.statement[:120], *(f"{text(old)} → {text(new)}" for old, new in figures), _further(last))
+
+
+def _further(one: Calls) -> str:
+    """What else is known of a statement's calls."""
+    cached = "" if one.hit_ratio is None else f", {100 * one.hit_ratio:.1f} % of the buffers cached"
+    return (f"standard deviation {text(one.stddev_ms)} ms; ever {text(one.min_ms)} to {text(one.max_ms)} ms; {text(one.rows / one.calls)} rows a call, "
+            f"{text(one.temporary_blocks)} temporary blocks{cached}")
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Measured:
         return tuple((node.depth, node.shape) for node in self.nodes)
 
     def tree(self) -> str:
-        """The plan as indented text."""
+        """The plan as indented text: of each node the rows that it gave of those expected, a time, and the buffers of it and all below."""
         return "\n".join(line for node in self.nodes for line in _lines(node)) or self.why
 
     def as_dict(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _condition(value: str | list[str]) -> str:
 def _shape(node: Mapping[str, Any]) -> str:
     """Only names of what the plan uses: what is not listed here is left out."""
     join, strategy = node.get("Join Type", "Inner"), node.get("Strategy", "Plain")
-    words = ["Parallel " if node.get("Parallel Aware") else "", node["Node Type"], f" {join}" if join != "Inner" else "",
+    words = [f"{node['Subplan Name']}: " if "Subplan Name" in node else "", "Parallel " if node.get("Parallel Aware") else "", node["Node Type"], f" {join}" if join != "Inner" else "",
              f" ({strategy.lower()})" if strategy != "Plain" else "", " backward" if node.get("Scan Direction") == "Backward" else "",
              f" using {node['Index Name']}" if "Index Name" in node else ""]
     on = node.get("Relation Name") or node.get("CTE Name") or node.get("Function Name")
@@ -191,5 +191,6 @@ def _shape(node: Mapping[str, Any]) -> str:
 def _lines(node: Node) -> Iterator[str]:
     indent = "   " * node.depth
     seen, expected = (text(int(rows) if rows == int(rows) else rows) for rows in (node.rows, node.expected_rows))
-    yield f"{indent}{'→ ' if node.depth else ''}{node.shape}  ({seen} rows, {expected} expected, {node.loops:g} times; {text(node.buffers)} buffers)"
+    often = "" if node.loops == 1 else f", {text(int(node.loops))} times"
+    yield f"{indent}{'→ ' if node.depth else ''}{node.shape}  ({seen} of {expected} rows, {text(node.buffers)} buffers{often})"
     yield from (f"{indent}     {condition}" for condition in node.conditions)

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from runbook_lib.postgres.connection import Database, query
-from runbook_lib.postgres.sqltext import masked
 from runbook_lib.postgres.reading import reading
+from runbook_lib.postgres.sqltext import masked
 from runbook_lib.table import Table, size
 
 Row = Mapping[str, Any]
