@@ -152,10 +152,8 @@ class Performance(Phase):
     def _missing(self) -> Check:
         id, title, (before, now) = "performance.missing", "no further table wants an index", self.statistics
         remedy = "let the server count (`track_counts`) for a day of normal use, and look again; then approve"
-        if not now.database["counting"]:
-            return unknown(id, title, "track_counts is off: the server counts no scans", "counted", remedy)
-        if before.database["counted_since"] != now.database["counted_since"]:
-            return unknown(id, title, f"the counters were reset at {now.database['counted_since']}", "counted", remedy)
+        if anew := windows.window(before, now).anew:
+            return unknown(id, title, anew, "counted", remedy)
         large = [one for one in now.tables.values() if one["table_bytes"] > LARGE]
         if large and not any(one["sequential_scans"] or one["index_scans"] for one in large):
             return unknown(id, title, f"no scan of a large table was counted {now.since}", "counted", remedy)

@@ -172,6 +172,19 @@ def test_counters_that_were_reset_between_could_not_be_compared(story: Callable[
     assert "could not check" in str(validate.missing_indexes())
 
 
+def test_a_table_that_wants_an_index_since_the_migration_asks_for_a_person(story: Callable[..., Story]) -> None:
+    here = story()
+    here.before()
+    here.db.execute("CREATE TABLE large AS SELECT repeat('x', 300) AS a FROM generate_series(1, 40000)")
+    here.db.execute("DO $$ BEGIN FOR i IN 1..110 LOOP PERFORM FROM large OFFSET 39999; END LOOP; END $$")
+    deadline = time.monotonic() + 30
+    while not statistics.read(here.db).missing_indexes and time.monotonic() < deadline:
+        time.sleep(0.05)
+    validate = here.migrated()
+    found = by_id(validate.performance())["performance.missing"]
+    assert found.status is Status.UNKNOWN and "public.large" in found.found and "public.large" in str(validate.missing_indexes())
+
+
 def test_a_missing_reading_could_not_be_compared(story: Callable[..., Story]) -> None:
     here = story()
     here.phases.append(announce := Announce(here.backup.run))
