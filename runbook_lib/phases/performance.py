@@ -185,8 +185,9 @@ class Performance(Phase):
             return Check(id, title, Status.NOT_CONFIGURED, f"no statement was called {ENOUGH_CALLS} times in both windows; those of `validate.statements` are always compared")
         if slower:
             return unknown(id, title, f"beyond its limit: {'; '.join(slower[:3])}", "none slower", "their values may differ: compare their plans, and approve or roll back")
-        lost = sum(one.evicted for one in self.windows if one)
-        return check(id, title, True, f"{len(compared)} compared" + (f"; remark: pg_stat_statements forgot some, {lost} times" if lost else ""), "none slower")
+        lost, new = sum(one.evicted for one in self.windows if one), sum(one.verdict == "new" for one in self._pairs)
+        remark = f"; remark: pg_stat_statements forgot some, {lost} times" if lost else ""
+        return check(id, title, True, f"{len(compared)} compared, {new} new{remark}", "none slower")
 
 
 def _remark(one: Window) -> str:
