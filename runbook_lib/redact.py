@@ -7,6 +7,7 @@ exceptions), which quote the offending value.
 
 from __future__ import annotations
 
+import json
 import re
 from urllib.parse import quote
 
@@ -28,9 +29,9 @@ _ROW_DATA = (
 
 
 def remember(secret: str) -> None:
-    """Hide `secret` (and its URL-encoded form) wherever it appears from now on; shorter than 4 characters is kept."""
+    """Hide `secret` (URL-encoded and in JSON, too) wherever it appears from now on; shorter than 4 characters is kept."""
     if len(secret) >= 4:
-        _secrets.update((secret, quote(secret, safe="")))
+        _secrets.update((secret, quote(secret, safe=""), json.dumps(secret, ensure_ascii=False)[1:-1]))
 
 
 def redact(text: str) -> str:

@@ -39,6 +39,7 @@ LOOKING = frozenset({"troubleshoot", "history"})
 """Phases that only look: the run's outcome stays as it is."""
 FINAL = frozenset({"succeeded", "rolled_back"})
 """Outcomes after which a run is not gone on with."""
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def now() -> datetime:
@@ -230,7 +231,7 @@ class Run:
 
     def _append(self, name: str, line: Mapping[str, Any]) -> None:
         self.open_seal()
-        text = redact(json.dumps(line, ensure_ascii=False, default=str))
+        text = _json(line)
         with self._lock, (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()
@@ -327,10 +328,18 @@ def lock_file(folder: Path) -> Path:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one."""
-    text = redact(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+    text = _json(content, indent=2)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    """JSON whose texts are redacted one by one; numbers stay, for the digits of a secret (a port, a PIN) may occur in any of them."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
+    if redact(text) == text:
+        return text
+    return _TEXT.sub(lambda found: json.dumps(redact(json.loads(found[0])), ensure_ascii=False), text)
 
 
 def _keep(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from runbook_lib.section import Address, Command, Location, Name, Percent, Seconds, Secret, Section, Variables, text_keys
 from runbook_lib.service import messages
@@ -129,10 +129,44 @@ class Invariant(Section):
     sql: str
 
 
+def _reading(text: str) -> str:
+    from runbook_lib.postgres.sqltext import reads_only
+
+    if not reads_only(text):
+        raise ValueError("give one SELECT that only reads: no INTO, no FOR UPDATE, no WITH that writes, no $1")
+    return text
+
+
+Query = Annotated[str, AfterValidator(_reading)]
+"""One SELECT that only reads."""
+
+
+class Statement(Section):
+    """A query whose plan, time and buffers are compared before and after; its text is kept with the parameters, so it names no person."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    sql: Query
+    max_ms: Annotated[float, Field(gt=0)] | None = None
+    """Milliseconds that it may take afterwards."""
+    max_ratio: Annotated[float, Field(gt=1)] = 2.0
+    """How many times the time and the buffers of before it may take."""
+
+
 class Validate(Section):
     """What must hold afterwards beyond what is always checked."""
 
     invariants: list[Invariant] = Field(default_factory=list)
+    statements: list[Statement] = Field(default_factory=list)
+    slow_queries: bool = True
+    """Whether the statements of pg_stat_statements are compared; false where the server has none."""
+    observe_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """Up to how many seconds 70_validate waits until the window after the migration is as long as the one before; that is downtime."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Validate:
+        if len({one.name for one in self.statements}) < len(self.statements):
+            raise ValueError("two of `statements` have the same name")
+        return self
 
 
 class Template(Section):

@@ -11,6 +11,7 @@ import pytest
 from runbook_lib import archive, gate, history, params, runner
 from runbook_lib.check import Checks, check, unknown
 from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, UsageError
+from runbook_lib.redact import HIDDEN, remember
 from runbook_lib.run import Run, create, newest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +68,15 @@ def test_older_evidence_of_a_name_is_kept_beside_the_newer(run: Run) -> None:
     run.write_evidence("a.b", {"n": 2})
     assert run.read_evidence("a.b") == {"n": 2}
     assert json.loads((run.folder / "evidence" / "a.b.1.json").read_text()) == {"n": 1}
+
+
+def test_evidence_stays_readable_and_without_secrets_where_the_digits_of_one_occur_in_a_number(run: Run) -> None:
+    remember("38517")
+    remember('quote"d')
+    run.write_evidence("a.c", {"seconds": 1.385174, "port": 38517, "texts": ["at 38517", 'by quote"d', "DETAIL: a row"]})
+    run.journal("done", seconds=0.385179, text="at 38517")
+    assert run.read_evidence("a.c") == {"seconds": 1.385174, "port": 38517, "texts": [f"at {HIDDEN}", f"by {HIDDEN}", f"DETAIL: {HIDDEN}"]}
+    assert run.read_journal()[-1]["seconds"] == 0.385179 and run.read_journal()[-1]["text"] == f"at {HIDDEN}"
 
 
 def test_a_gate_opens_where_its_checks_passed_and_nobody_is_asked_for(run: Run) -> None:

@@ -179,6 +179,8 @@ class Platform:
     def _deploy_and_seed(self, say: Say) -> None:
         with Database(Target.parse(self.server.url())) as db:
             db.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
+        with Database(Target.parse(self.server.url(DATABASE))) as db:  # no migration's business: who runs the server installs it
+            db.execute("CREATE EXTENSION pg_stat_statements")
         self._run(["node_modules/.bin/prisma", "migrate", "deploy"])
         say(f"making {self.rows:,} appointments")
         self._run(["npm", "run", "--silent", "db:seed", "--", "--rows", str(self.rows)])

@@ -15,7 +15,7 @@ from runbook_lib.history import minutes
 from runbook_lib.params import Params
 from runbook_lib.phases import declared, recovery
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import catalog, disk, dump, restore, statistics
+from runbook_lib.postgres import catalog, disk, dump, plans, restore, statistics
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.fingerprint import Method, method_for
@@ -92,12 +92,29 @@ class BackupPhase(Phase):
         return Table("The schema as SQL", ("file", "lines", "size"), [(str(path), text.count("\n"), size(len(text)))])
 
     def metrics(self) -> statistics.Statistics:
-        """The measured state before the migration, kept for the comparison afterwards."""
-        return self.keep("statistics", statistics.read(self.db))
+        """The measured state before the migration, kept for the comparison afterwards: the window before begins here."""
+        return self._before_the_migration("statistics", lambda: self._counters)
+
+    def statements(self) -> Table:
+        """The statements that the parameters name, run and measured before the migration."""
+        queries = {item.name: item.sql for item in self.params.validate_.statements}
+        return plans.table(self._before_the_migration("plans", lambda: plans.measure_all(self.db, queries)))
+
+    @cached_property
+    def _counters(self) -> statistics.Statistics:
+        return statistics.read(self.db)
+
+    def _before_the_migration(self, name: str, look: Callable[[], Any]) -> Any:
+        """Look, and keep what was seen as the state before; once the migration has begun, what was kept stands."""
+        found = look()
+        begun = any(line["what"] == "migration begun" for line in self.run.read_journal())
+        if not begun:
+            self.run.write_evidence(f"{self.name}.{name}", [one.as_dict() for one in found] if isinstance(found, tuple) else found)
+        return found
 
     def chart(self) -> Any:
         """The largest tables."""
-        sizes = table_sizes(statistics.read(self.db))
+        sizes = table_sizes(self._counters)
         largest = sorted(sizes.items(), key=lambda item: -item[1]["bytes"])[:12]
         return charts.sizes(f"{largest[0][0]} is the largest table" if largest else "There is no table", {name: item["bytes"] for name, item in largest})
 

@@ -23,6 +23,8 @@ from runbook_lib.prisma.names import join
 from runbook_lib.prisma.statements import split
 from runbook_lib.table import Shown, Table
 
+WATCHES = ("pg_stat_statements", "extension pg_stat_statements")
+"""An extension that only looks on, and its comment: who runs the server installs it, no migration."""
 _RIGHTS = ("owner", "acl")
 _SIDES = {"added": "only in the database", "removed": "only in the files", "changed": "files and database differ"}
 _ASIDE = "not compared: owners and rights, and Prisma's own table"
@@ -100,7 +102,7 @@ def _compared(phase: Phase, shadow: Target, files: list[MigrationFile]) -> Drift
         _run(db, files)
         made = catalog.read(db)
     changes = [change for change in catalog.difference(made, catalog.read(phase.db), restored=True) if not _ours(change, phase.target.schema)]
-    aside = [change for change in changes if change.kind == "extension" and change.action == "changed"]
+    aside = [change for change in changes if change.kind == "extension" and change.action == "changed" or change.name in WATCHES]
     lines = tuple((_SIDES[change.action], _said(change)) for change in changes if change not in aside)
     statements, problem = _reconciling(phase, shadow) if lines else ("", "")
     return Drift(lines, tuple(map(str, aside)), statements, problem)

@@ -11,16 +11,15 @@ from typing import Any
 from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured
 from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
-from runbook_lib.phases.backup import table_sizes
-from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
-from runbook_lib.postgres import activity, catalog, integrity, locks, snapshot, statistics
+from runbook_lib.phases.performance import Performance
+from runbook_lib.postgres import activity, catalog, integrity, locks, snapshot
 from runbook_lib.service import log, monitoring
 from runbook_lib.show import charts
-from runbook_lib.table import Table, size
+from runbook_lib.table import Table
 
 
-class Validate(Phase):
+class Validate(Performance):
     """Compares everything with the state before; what the plan does not declare must be identical."""
 
     name, heading = "validate", "Validate"
@@ -77,41 +76,6 @@ class Validate(Phase):
         self.db.execute("ANALYZE")
         return "ANALYZE: the planner's statistics were refreshed"
 
-    @cached_property
-    def statistics(self) -> tuple[statistics.Statistics, statistics.Statistics]:
-        """Before the migration, and now."""
-        now = statistics.read(self.db)
-        self.run.write_evidence("validate.statistics", now)
-        return statistics.Statistics.from_dict(self.run.read_evidence("before.statistics")), now
-
-    def indexes(self) -> Table:
-        """Indexes before and after: size, use, validity."""
-        before, after = (one.indexes for one in self.statistics)
-        rows = [(name, ("added" if name not in before else "removed" if name not in after else "kept"),
-                 *(size(one[name]["bytes"]) if name in one else None for one in (before, after)), after.get(name, {}).get("valid"))
-                for name in sorted(before | after)]
-        return Table(f"{len(after)} indexes, {len(before)} before", ("index", "", "size before", "size after", "valid"), rows)
-
-    def missing_indexes(self) -> Table:
-        """Large tables that are mostly read from end to end."""
-        return self.statistics[1].tables_shown()[-1]
-
-    def queries(self) -> Table:
-        """The slowest statements now, with their mean before."""
-        before = {one["id"]: one["mean_ms"] for one in self.statistics[0].statements or ()}
-        rows = [(one["statement"][:80], one["calls"], before.get(one["id"]), one["mean_ms"]) for one in (self.statistics[1].statements or ())[:10]]
-        known = self.statistics[1].statements is not None
-        return Table("Slowest statements" if known else "Slow statements: could not check, pg_stat_statements is not available",
-                     ("statement", "calls", "mean ms before", "mean ms now"), rows)
-
-    def sizes_chart(self) -> Any:
-        """Sizes by table, before and after."""
-        before, after = map(table_sizes, self.statistics)
-        names = sorted(set(before) | set(after), key=lambda name: -max(s.get(name, {}).get("bytes", 0) for s in (before, after)))[:10]
-        sizes = [[table.get(name, {}).get("bytes", 0) / 2**20 for name in names] for table in (before, after)]
-        grown = sum(sizes[1]) - sum(sizes[0])
-        return charts.before_after(f"The database {'grew' if grown >= 0 else 'shrank'} by {abs(grown):.1f} MiB", names, *sizes, unit="MiB")
-
     def application(self) -> Checks:
         """Health and critical endpoints; errors in the log since before the migration."""
         application = Application(self)
@@ -165,7 +129,7 @@ class Validate(Phase):
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
         everything: list[Check] = []
-        for name in ("integrity", "orphans", "catalogue", "content", "application", "invariants", "monitoring"):
+        for name in ("integrity", "orphans", "catalogue", "content", "performance", "application", "invariants", "monitoring"):
             kept = self.run.read_evidence(f"validate.{name}")
             if not kept:
                 everything.append(check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell"))

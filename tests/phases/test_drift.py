@@ -52,6 +52,11 @@ def test_what_was_done_by_hand_is_said_and_the_sql_that_is_shown_undoes_it(make:
     assert find(phase, phase.history) == Drift()
 
 
+def test_an_extension_that_only_watches_is_no_drift(make: Make, opened: Opened, deployed: str) -> None:
+    found = drift(make, opened, deployed, "CREATE EXTENSION pg_stat_statements")
+    assert not found.lines and any("pg_stat_statements" in line for line in found.aside) and "remark" not in found.check().found
+
+
 def test_what_prisma_does_not_see_is_said_in_words(make: Make, opened: Opened, deployed: str) -> None:
     found = drift(make, opened, deployed, 'ALTER TABLE "Patient" ADD CONSTRAINT by_hand CHECK (id > 0)')
     assert any("by_hand" in what for _, what in found.lines)
