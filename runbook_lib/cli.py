@@ -139,51 +139,6 @@ def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", h
 
 
 @app.command()
-def status(run: RunName = "") -> None:
-    """How a run stands: phases, outcome, what comes next."""
-    from runbook_lib import runner
-
-    found = _find(run)
-    _show(_phases(found))
-    lost = "".join(f": process {entry['process']['pid']} of {entry['phase']} is gone without a word" for entry in found.lost)
-    console.print(f"outcome: {runner.outcome(found)}{lost}\nrun: {found.folder}")
-    if command := runner.next_command(found):
-        console.print(f"next: {command}")
-
-
-@app.command()
-def report(run: RunName = "") -> None:
-    """Write report.html again, from the notebooks as they are."""
-    from runbook_lib import runner
-
-    found = _find(run)
-    runner.finish(found)
-    console.print(str(found.folder / "report.html"))
-
-
-@app.command()
-def history(archive: Annotated[Path, typer.Option(help="The archive's folder")] = HOME / "archive") -> None:
-    """All runs, newest first."""
-    from runbook_lib import history as entries
-
-    _show(entries.table(archive))
-
-
-@app.command()
-def verify(run: RunName = "") -> None:
-    """Whether a sealed run is intact: every file's hash, and the previous run's manifest."""
-    from runbook_lib import archive
-
-    found = _find(run)
-    wrong = archive.verify(found)
-    for line in wrong:
-        console.print(line)
-    if wrong:
-        raise typer.Exit(1)
-    console.print(f"intact: {found.id}")
-
-
-@app.command()
 def prune(params: Parameters, keep_days: Annotated[float, typer.Option(help="Days; default: `backup.keep_days`", show_default=False)] = -1,
           dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False) -> None:
     """Remove old backups: never the newest proven one, never one that an open run needs."""
