@@ -20,7 +20,7 @@ def test_every_command_is_in_the_readme_and_explains_itself() -> None:
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    assert set(COMMANDS) == {"run", "resume", "approve", "rollback", "reinstate", "status", "report", "history", "verify", "prune", "drill", "lab", "demo"}
+    assert set(COMMANDS) == {"run", "resume", "approve", "rollback", "reinstate", "status", "report", "history", "verify", "diff", "lesson", "prune", "drill", "lab", "demo"}
 
 
 def test_help_is_help() -> None:

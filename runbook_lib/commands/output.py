@@ -6,6 +6,7 @@ Each object has `at` (UTC) and `event`, and the keys of its event:
     phase      phase, status (running, succeeded, failed, waiting, aborted, already done), seconds, reason
     step       phase, step (the cell), status, seconds
     progress   text; phase where it comes out of a notebook
+    mirrored   place, files; or "not mirrored": place, reason
     end        run, outcome, duration_s, downtime_s, exit_status, report, next
     error      message, remedy, exit_status
     status     run.json, with next, lost and elsewhere
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -31,12 +32,6 @@ from rich.table import Table as RichTable
 from runbook_lib.redact import redact
 from runbook_lib.run import now, stamp
 from runbook_lib.table import Table, text
-
-
-class Say(Protocol):
-    """Says one line, with the facts that it tells."""
-
-    def __call__(self, line: str, /, **facts: Any) -> None: ...
 
 
 class Output:
@@ -77,7 +72,7 @@ class Output:
             return
         shown = RichTable(title=table.title, title_justify="left")
         for column in table.columns:
-            shown.add_column(column)
+            shown.add_column(column, overflow="fold")
         for row in table.rows:
             shown.add_row(*(escape(text(value)) for value in row))
         self.console.print(shown)

@@ -279,3 +279,25 @@ def _seconds(value: float, unit: str) -> str:
     if unit == "s" and value >= 120:
         return f"{int(value // 60)} min {int(value % 60)} s"
     return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
+
+
+def forecasts(title: str, runs: Sequence[tuple[str, float, float]]) -> Chart:
+    """What was forecast beside what it took, a run a row.
+
+    Args:
+        title: the finding.
+        runs: name, forecast and actual, in seconds; those at the beginning are drawn where there are too many.
+    """
+    table = Table(title, ("run", "forecast (s)", "actual (s)", "actual / forecast"), [(name, said, took, took / said) for name, said, took in runs])
+    shown = runs[:MOST_BARS]
+    if not shown:
+        return nothing(title, table)
+
+    def paint(axes: Axes) -> None:
+        drawn = axes.barh(range(len(shown)), [took for _, _, took in shown], height=0.6, color=AFTER, label="actual")
+        axes.plot([said for _, said, _ in shown], range(len(shown)), "D", color=INK, markerfacecolor="none", markersize=9, label="forecast")
+        axes.bar_label(drawn, [f"{_seconds(took, 's')} of {_seconds(said, 's')}" for _, said, took in shown], padding=10, fontsize=9)
+        axes.set_yticks(range(len(shown)), [labelled(name) for name, _, _ in shown])
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+        finish(axes, "seconds" + _part(len(shown), len(runs)), room=0.3)
+    return draw(title, table, 0.8 + 0.38 * len(shown), paint)
