@@ -35,7 +35,7 @@ def write_text(path: Path, text: str) -> None:
         RunbookError: it cannot be written. What was there before stands.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _explained(path):
+    with explained(path):
         try:
             temporary.write_text(text, encoding="utf-8", newline="")
             temporary.replace(path)
@@ -64,7 +64,7 @@ def append_json(path: Path, content: Mapping[str, Any]) -> None:
         RunbookError: it cannot be written. The file is then as it was.
     """
     line = redact(json.dumps(content, ensure_ascii=False, default=str)).encode() + b"\n"
-    with _explained(path), path.open("ab", buffering=0) as file:
+    with explained(path), path.open("ab", buffering=0) as file:
         length = file.tell()
         try:
             if length and not _ends_with_a_line(path):  # cut off when a machine went down
@@ -114,7 +114,7 @@ def release(path: Path) -> None:
         path.chmod(wanted)
     except PermissionError:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with _explained(path):
+        with explained(path):
             shutil.copyfile(path, temporary)
             temporary.chmod(wanted)
             temporary.replace(path)
@@ -127,10 +127,10 @@ def _ends_with_a_line(path: Path) -> bool:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Say of a file that cannot be written which one, why, and what to do."""
     try:
         yield
     except OSError as error:
-        raise RunbookError(f"{path.name} cannot be written in {path.parent}: {error.strerror}; what was recorded before stands",
+        raise RunbookError(f"{path.name} cannot be written in {path.parent}: {error.strerror or error}; what was recorded before stands",
                            "make room there, or correct its permissions; then go on with the run") from None

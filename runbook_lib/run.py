@@ -18,7 +18,8 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ from filelock import FileLock
 
 from runbook_lib import seal
 from runbook_lib.errors import RunbookError, UsageError
-from runbook_lib.files import append_json, keep, read_lines, release, write_csv, write_json
+from runbook_lib.files import append_json, explained, keep, read_lines, release, write_csv, write_json
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
 from runbook_lib.whereabouts import Presence, person, presence, this_process
@@ -84,6 +85,15 @@ class Run:
         """Made when something is changed: a run in an archive that can only be read is read."""
         return _lock(self.folder.parent, self.id)
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with explained(self.folder / "run.json"):
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     @property
     def id(self) -> str:
         """The folder's name."""
@@ -122,7 +132,7 @@ class Run:
     def update(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Change run.json in one step that no reader sees half done."""
         self.open_seal()
-        with self._lock:
+        with self._locked():
             state = self.state
             change(state)
             write_json(self.folder / "run.json", state)
@@ -167,7 +177,7 @@ class Run:
         """
         if not self.sealed:
             return
-        with self._lock:
+        with self._locked(), explained(self.folder / seal.MANIFEST):
             if self.sealed:  # and nobody else has opened it meanwhile
                 manifest = seal.read_manifest(self.folder / seal.MANIFEST)
                 wrong = seal.differences(self.folder, manifest) if manifest else [f"{seal.MANIFEST}: cannot be read"]
@@ -225,7 +235,7 @@ class Run:
         """
         line = {"at": stamp(), "who": person(), "host": socket.gethostname(), "what": what, **facts}
         self.open_seal()
-        with self._lock:
+        with self._locked():
             back = _set_back(self.folder / "journal.jsonl", line["at"])
             append_json(self.folder / "journal.jsonl", line | ({"clock_set_back_s": back} if back else {}))
 
@@ -236,7 +246,7 @@ class Run:
     def approve(self, approval: Mapping[str, Any]) -> None:
         """Append an approval (see `runbook_lib.gate`)."""
         self.open_seal()
-        with self._lock:
+        with self._locked():
             append_json(self.folder / "approvals.jsonl", approval)
 
     def read_approvals(self) -> list[dict[str, Any]]:
