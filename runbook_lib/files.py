@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,10 +78,15 @@ def append_json(path: Path, content: Mapping[str, Any]) -> None:
             raise
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file that `append_json` filled; one that was cut off says so instead of being passed over."""
+def read_lines(path: Path, having: re.Pattern[str] | None = None) -> list[dict[str, Any]]:
+    """The objects of a file that `append_json` filled; one that was cut off says so instead of being passed over.
+
+    Args:
+        having: only lines in which it is found, and the last one: most of a long file is then not parsed.
+    """
     lines: list[dict[str, Any]] = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    for text in texts if having is None else [*filter(having.search, texts[:-1]), *texts[-1:]]:
         if text.strip():
             try:
                 lines.append(json.loads(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "Other objects": (),
 }
 """The kinds of changes of the runbook's template, and the kinds of the catalogue that belong to each; the last takes all others."""
+_TOLD = re.compile(r'"what": "(lessons learned|notified|looked at again|not mirrored|maintenance o|seal opened)|"clock_set_back_s"')
+"""The lines of a journal that an entry is made of."""
 WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "COPY")
 """Statements that change rows."""
 
@@ -97,7 +100,7 @@ class Entry(Shown):
 
 def entry(run: Run) -> Entry:
     """The entry of a run, as far as it has come."""
-    state, journal = run.state, run.read_journal()
+    state, journal = run.state, run.read_journal(_TOLD)
     forecast, done = run.read_evidence("forecast") or {}, run.read_evidence("migration") or {}
     duration = state["duration_s"] if state["ended_at"] else lasted(state["started_at"], journal[-1]["at"] if journal else None)
     rolled_back = state["outcome"] == "rolled_back" and any(
@@ -114,7 +117,7 @@ def entry(run: Run) -> Entry:
 
 def downtime(run: Run) -> str:
     """How long the application was out of service, in words."""
-    return _downtime(run, run.state, run.read_journal())
+    return _downtime(run, run.state, run.read_journal(_TOLD))
 
 
 def minutes(seconds: float | None) -> str:

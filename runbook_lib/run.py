@@ -239,9 +239,9 @@ class Run:
             back = _set_back(self.folder / "journal.jsonl", line["at"])
             append_json(self.folder / "journal.jsonl", line | ({"clock_set_back_s": back} if back else {}))
 
-    def read_journal(self) -> list[dict[str, Any]]:
-        """The journal's lines."""
-        return read_lines(self.folder / "journal.jsonl")
+    def read_journal(self, having: re.Pattern[str] | None = None) -> list[dict[str, Any]]:
+        """The journal's lines; with `having` those in which it is found, and the last."""
+        return read_lines(self.folder / "journal.jsonl", having)
 
     def approve(self, approval: Mapping[str, Any]) -> None:
         """Append an approval (see `runbook_lib.gate`)."""

@@ -33,6 +33,9 @@ from runbook_lib.redact import redact
 from runbook_lib.run import now, stamp
 from runbook_lib.table import Table, text
 
+_MOST_DRAWN = 200
+"""Rows of a table that is drawn with lines; a longer one is written without, which takes a fraction of the time."""
+
 
 class Output:
     """Standard output, in one of two languages.
@@ -69,6 +72,9 @@ class Output:
     def show(self, table: Table) -> None:
         """A table for people."""
         if self.machines:
+            return
+        if len(table) > _MOST_DRAWN:
+            print(table)
             return
         shown = RichTable(title=table.title, title_justify="left")
         for column in table.columns:
