@@ -75,9 +75,8 @@ def table(found: Sequence[Entry]) -> Table:
 
 def forecasts(found: Iterable[Entry]) -> Table:
     """What the migration was to take and took, for runs of which both are known, newest first."""
-    known = [one for one in found if one.forecast_s and one.migrate_s is not None]
     rows = [(one.started_at[:16].replace("T", " "), one.environment, _last(one.migrations), one.forecast_s, one.migrate_s, one.migrate_s / one.forecast_s)
-            for one in known]
+            for one in found if one.forecast_s and one.migrate_s is not None]
     middle = f": they took {median(row[-1] for row in rows):.1f} × the forecast (median)" if rows else ""
     return Table(f"Forecast against actual in {len(rows)} runs{middle}",
                  ("began (UTC)", "environment", "last migration", "forecast (s)", "actual (s)", "actual / forecast"), rows)

@@ -152,7 +152,7 @@ class Run:
 
     def begin_phase(self, name: str, notebook: str) -> None:
         """Enter a phase as running."""
-        entry = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": [],
+        entry: dict[str, Any] = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": [],
                  "who": person(), "process": this_process()}
 
         def change(state: dict[str, Any]) -> None:

@@ -22,6 +22,8 @@ from runbook_lib import archive, files, history, ledger, params, rundiff, runner
 from runbook_lib.cli import app
 from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.run import Run, create, runs
+from runbook_lib.show import charts
+from runbook_lib.show.lessons import Lessons
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1, "server_version": "18.6"}
@@ -336,7 +338,22 @@ def test_one_migration_is_followed_across_environments_and_against_its_forecast(
         run.end("succeeded")
     found = ledger.entries(run.folder.parent)
     assert [(row[0], row[4]) for row in ledger.across(found, ["20260101000000_first"]).rows] == [("staging", 12.0), ("production", 30.0)]
-    assert [row[-1] for row in ledger.forecasts(found).rows] == [3.0, 1.2]
+    table = ledger.forecasts(found)
+    assert [row[-1] for row in table.rows] == [3.0, 1.2]
+    drawn = charts.forecasts(table.title, [(row[1], row[3], row[4]) for row in table.rows])
+    assert drawn.table.rows == [("production", 10.0, 30.0, 3.0), ("staging", 10.0, 12.0, 1.2)] and "2.1 × the forecast" in drawn.title
+
+
+def test_80_close_asks_for_the_lessons_and_for_nothing_else(make: Make) -> None:
+    run = make()
+    asked = Lessons(run.id, (), lambda text: run.journal("lessons learned", text=text))
+    assert f"runbook lesson {run.id}" in str(asked)
+    told: list[Lessons] = []
+    text, button = asked.question(told.append).children
+    button.click()
+    text.value = " ask first "
+    button.click()
+    assert history.entry(run).lessons == told[-1].learned == ("ask first",)
 
 
 def test_two_runs_are_compared_in_facts(make: Make) -> None:
