@@ -64,7 +64,7 @@ class RunDifference(Shown):
         rows = [(fact.subject, fact.what, _shown(fact.first), _shown(fact.second)) for fact in self.differing]
         matters = [fact for fact in self.differing if fact.subject not in _ALWAYS]
         title = f"{len(matters)} differences in fact, {len(rows) - len(matters)} in times and identity; {len(self.facts) - len(rows)} facts are the same"
-        return Table(title, ("subject", "what", self.first, self.second), rows, ["" if fact.subject in _ALWAYS else "unknown" for fact in self.differing])
+        return Table(title, ("subject", "what", *(" ".join(reversed(name.split("_", 2)[:2])) for name in (self.first, self.second))), rows, ["" if fact.subject in _ALWAYS else "unknown" for fact in self.differing])
 
 
 def compare(first: Run, second: Run) -> RunDifference:
@@ -133,7 +133,7 @@ class _Facts:
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         target = self.state["target"]
-        yield from (("started (UTC)", self.state["started_at"]), ("database", f"{target['database']} on {target['host']}"),
+        yield from (("run", self.run.id), ("started (UTC)", self.state["started_at"]), ("database", f"{target['database']} on {target['host']}"),
                     ("system identifier", target["system_identifier"]), ("the plan's hash", self.plan.get("hash", "")[:16] or None))
 
     def forecasts(self) -> Iterator[tuple[str, Any]]:

@@ -294,9 +294,11 @@ def forecasts(title: str, runs: Sequence[tuple[str, float, float]]) -> Chart:
         return nothing(title, table)
 
     def paint(axes: Axes) -> None:
-        drawn = axes.barh(range(len(shown)), [took for _, _, took in shown], height=0.6, color=AFTER, label="actual")
-        axes.plot([said for _, said, _ in shown], range(len(shown)), "D", color=INK, markerfacecolor="none", markersize=9, label="forecast")
-        axes.bar_label(drawn, [f"{_seconds(took, 's')} of {_seconds(said, 's')}" for _, said, took in shown], padding=10, fontsize=9)
+        axes.barh(range(len(shown)), [took for _, _, took in shown], height=0.6, color=AFTER, label="actual")
+        axes.plot([said for _, said, _ in shown], range(len(shown)), "D", color=INK, markerfacecolor="white", markersize=9, label="forecast")
+        for place, (_, said, took) in enumerate(shown):
+            axes.annotate(f"{_seconds(took, 's')}, forecast {_seconds(said, 's')}", (max(said, took), place), (10, 0), textcoords="offset points",
+                          va="center", fontsize=9)
         axes.set_yticks(range(len(shown)), [labelled(name) for name, _, _ in shown])
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
         finish(axes, "seconds" + _part(len(shown), len(runs)), room=0.3)
