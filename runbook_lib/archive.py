@@ -78,8 +78,11 @@ def seal(run: Run) -> Path:
     return path
 
 
-def examine(run: Run) -> Verified:
+def examine(run: Run, *, whole_chain: bool = True) -> Verified:
     """Whether a run is as it was sealed, what was changed behind an earlier seal, and whether the chain before it holds.
+
+    Args:
+        whole_chain: back to the first run; else only this run's link.
 
     Raises:
         UsageError: the run was never sealed.
@@ -96,7 +99,7 @@ def examine(run: Run) -> Verified:
     wrong += [f"{line} (found when the seal was opened at {opened['at']} by {opened['who']})"
               for opened in run.read_journal() for line in opened.get("not_as_sealed", ())]
     alone = len(list(run.folder.parent.glob("*/run.json"))) == 1
-    broken = tuple(_chain(run.folder.parent, manifest, run.id))
+    broken = tuple(_chain(run.folder.parent, manifest, run.id, whole_chain))
     if alone and broken:
         broken = (f"the chain of seals: the run before it, {manifest['previous']['run_id']}, is not here, nor is any other run",)
         return Verified(run.id, len(manifest["files"]), tuple(wrong), broken)
@@ -118,12 +121,12 @@ def examine_all(folder: Path) -> list[Verified]:
     for run in runs(folder):
         gone = tuple(f"run number {number}: missing in this archive" for number in range(last + 1, run.number))
         last = max(last, run.number)
-        one = examine(run) if run.sealed else Verified(run.id, 0, could_not_check=("not sealed: it has not ended, or was taken up again since",))
+        one = examine(run, whole_chain=False) if run.sealed else Verified(run.id, 0, could_not_check=("not sealed: it has not ended, or was taken up again since",))
         found.append(Verified(one.run_id, one.files, (*gone, *one.wrong), one.could_not_check))
     return found
 
 
-def _chain(archive: Path, manifest: dict[str, Any], run_id: str) -> Iterator[str]:
+def _chain(archive: Path, manifest: dict[str, Any], run_id: str, whole: bool) -> Iterator[str]:
     """Where the chain of seals before a run is broken: which run, and from where the link leads there."""
     while previous := manifest["previous"]:
         folder, link = archive / previous["run_id"], "" if run_id == manifest["run_id"] else f" (the link of {manifest['run_id']})"
@@ -134,5 +137,7 @@ def _chain(archive: Path, manifest: dict[str, Any], run_id: str) -> Iterator[str
         found = read_manifest(path) if path else None
         if found is None:
             yield f"the previous run {previous['run_id']}: its manifest changed{link}"
+            return
+        if not whole:
             return
         manifest = found

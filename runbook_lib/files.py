@@ -102,6 +102,12 @@ def keep(path: Path) -> None:
         path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
 
 
+def mounted(recorded: str, parent: Path) -> Path:
+    """A folder that the record names: where it was, or, where this machine has mounted it elsewhere, that of its name in `parent`."""
+    there = Path(recorded)
+    return there if there.exists() else parent / there.name
+
+
 def protect(path: Path) -> None:
     """Make a file read-only for everybody. It binds nobody who is root, and is no proof: that is the hash."""
     mode = stat.S_IMODE(path.stat().st_mode)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from worlds import ROOT, World, make_world, outputs
 
-from runbook_lib import archive, runner
+from runbook_lib import archive, files, runner
 from runbook_lib.errors import UsageError
 from runbook_lib.phases import again
 from runbook_lib.run import Run
@@ -109,6 +109,7 @@ def test_another_person_goes_on_where_the_folder_is_mounted_elsewhere(world: Wor
     assert done.returncode == 0, done.stdout[-2000:]
     assert "already done at" in done.stdout and "by cron; it still holds" in done.stdout
     assert world.newest.phase("plan")["who"] == "Berta"
+    assert files.mounted("/elsewhere/backups/20260101T000000Z_x", world.folder / "backups") == world.folder / "backups" / "20260101T000000Z_x"
 
 
 def test_papermill_writes_straight_to_object_storage_and_does_nothing_twice(world: World, cron: Callable[..., Any], storage: dict[str, str]) -> None:
