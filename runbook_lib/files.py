@@ -14,7 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.errors import RunbookError
+from filelock import FileLock
+
+from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.redact import redact
 
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
@@ -93,6 +95,35 @@ def read_lines(path: Path, having: re.Pattern[str] | None = None) -> list[dict[s
             except json.JSONDecodeError:
                 lines.append({"at": lines[-1]["at"] if lines else None, "who": "unknown", "host": "unknown", "what": "a line that was cut off"})
     return lines
+
+
+def last_at(path: Path) -> str:
+    """The moment of the last whole line of a file that `append_json` filled, as it was written; empty where there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+        found = re.findall(rb'^\{"at": "([^"]+)"', file.read(), re.MULTILINE)
+    return found[-1].decode() if found else ""
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A run.json.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError):
+        raise UsageError(f"{path} is damaged: it is no JSON", f"look at it, and move the folder {path.parent.name} out of the archive") from None
+
+
+def lock(archive: Path, name: str) -> FileLock:
+    """What serialises changes of a run, or of the archive: beside the runs, for they are records; for everybody who shares the folder."""
+    path = archive / ".locks" / f"{name}.lock"
+    path.parent.mkdir(exist_ok=True)
+    return FileLock(path, timeout=10, mode=0o666)
 
 
 def keep(path: Path) -> None:

@@ -29,7 +29,7 @@ from filelock import FileLock
 
 from runbook_lib import seal
 from runbook_lib.errors import RunbookError, UsageError
-from runbook_lib.files import append_json, explained, keep, read_lines, release, write_csv, write_json
+from runbook_lib.files import append_json, explained, keep, last_at, lock, read_lines, read_state, release, write_csv, write_json
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
 from runbook_lib.whereabouts import Presence, person, presence, this_process
@@ -83,7 +83,7 @@ class Run:
     @cached_property
     def _lock(self) -> FileLock:
         """Made when something is changed: a run in an archive that can only be read is read."""
-        return _lock(self.folder.parent, self.id)
+        return lock(self.folder.parent, self.id)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -122,7 +122,7 @@ class Run:
     @property
     def state(self) -> dict[str, Any]:
         """The content of run.json."""
-        return _read_state(self.folder / "run.json")
+        return read_state(self.folder / "run.json")
 
     @property
     def outcome(self) -> str:
@@ -236,8 +236,9 @@ class Run:
         line = {"at": stamp(), "who": person(), "host": socket.gethostname(), "what": what, **facts}
         self.open_seal()
         with self._locked():
-            back = _set_back(self.folder / "journal.jsonl", line["at"])
-            append_json(self.folder / "journal.jsonl", line | ({"clock_set_back_s": back} if back else {}))
+            before = last_at(self.folder / "journal.jsonl")
+            back = (moment(before) - moment(line["at"])).total_seconds() if before else 0.0
+            append_json(self.folder / "journal.jsonl", line | ({"clock_set_back_s": round(back, 3)} if back > 0.001 else {}))
 
     def read_journal(self, having: re.Pattern[str] | None = None) -> list[dict[str, Any]]:
         """The journal's lines; with `having` those in which it is found, and the last."""
@@ -296,7 +297,7 @@ def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str
     last = re.sub(r"[^A-Za-z0-9._-]", "-", migrations[-1])[:80] if migrations else "nothing-pending"
     try:
         archive.mkdir(parents=True, exist_ok=True)
-        with _lock(archive, "archive"):
+        with lock(archive, "archive"):
             started, before = _free_second(archive), runs(archive)
             folder = archive / f"{started:{_KEY}}_{params.environment.name}_{last}"
             _lay_out(folder, {key: values[key] for key in KEYS if values.get(key) is not None}, {
@@ -344,7 +345,7 @@ def runs(archive: Path, environment: str | None = None) -> list[Run]:
     The order is that of their numbers: the clock may have been set back.
     """
     found = [(state.get("number", 0), path.parent) for path in archive.glob("*/run.json")
-             if (state := _read_state(path)) and environment in (None, state["environment"])]
+             if (state := read_state(path)) and environment in (None, state["environment"])]
     return [Run(folder) for _, folder in sorted(found)]
 
 
@@ -361,13 +362,6 @@ def newest(archive: Path, environment: str | None = None) -> Run | None:
 _KEY = "%Y%m%dT%H%M%SZ"
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError):
-        raise UsageError(f"{path} is damaged: it is no JSON", f"look at it, and move the folder {path.parent.name} out of the archive") from None
-
-
 def _free_second(archive: Path) -> datetime:
     """This moment, in a second in which no run of the archive began: its sessions and backups are named by it.
 
@@ -379,21 +373,3 @@ def _free_second(archive: Path) -> datetime:
             return found
         time.sleep(0.05)
     raise UsageError(f"a run of {found:%H:%M:%S} UTC is already there; a run is never overwritten", "try again in a second")
-
-
-def _set_back(journal: Path, at: str) -> float:
-    """By how many seconds the clock was set back since the journal's last line; 0 where it was not."""
-    if not journal.exists():
-        return 0.0
-    with journal.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - 8192))
-        last = re.findall(rb'^\{"at": "([^"]+)"', file.read(), re.MULTILINE)
-    seconds = (moment(last[-1].decode()) - moment(at)).total_seconds() if last else 0.0
-    return round(seconds, 3) if seconds > 0.001 else 0.0
-
-
-def _lock(archive: Path, name: str) -> FileLock:
-    """What serialises changes of a run, or of the archive: beside the runs, for they are records; for everybody who shares the folder."""
-    path = archive / ".locks" / f"{name}.lock"
-    path.parent.mkdir(exist_ok=True)
-    return FileLock(path, timeout=10, mode=0o666)
