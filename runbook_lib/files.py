@@ -19,6 +19,7 @@ from filelock import FileLock
 from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.redact import redact
 
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -28,7 +29,15 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         RunbookError: it cannot be written. What was there before stands.
     """
-    write_text(path, redact(json.dumps(content, indent=2, ensure_ascii=False, default=str)) + "\n")
+    write_text(path, as_json(content, indent=2) + "\n")
+
+
+def as_json(content: Any, indent: int | None = None) -> str:
+    """JSON whose texts are redacted one by one; numbers stay, for the digits of a secret (a port, a PIN) may occur in any of them."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
+    if redact(text) == text:
+        return text
+    return _TEXT.sub(lambda found: json.dumps(redact(json.loads(found[0])), ensure_ascii=False), text)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,7 +75,7 @@ def append_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         RunbookError: it cannot be written. The file is then as it was.
     """
-    line = redact(json.dumps(content, ensure_ascii=False, default=str)).encode() + b"\n"
+    line = as_json(content).encode() + b"\n"
     with explained(path), path.open("ab", buffering=0) as file:
         length = file.tell()
         try:

@@ -20,7 +20,6 @@ With `--json` nothing else stands on standard output.
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from runbook_lib.redact import redact
+from runbook_lib.files import as_json
 from runbook_lib.run import now, stamp
 from runbook_lib.table import Table, text
 
@@ -62,7 +61,7 @@ class Output:
     def tell(self, event: str, **facts: Any) -> None:
         """One object for machines; people are told the same in other words."""
         if self.machines:
-            print(redact(json.dumps({"at": stamp(), "event": event, **facts}, ensure_ascii=False, default=str)), flush=True)
+            print(as_json({"at": stamp(), "event": event, **facts}), flush=True)
 
     def print(self, words: str, *, style: str | None = None) -> None:
         """Words for people."""
