@@ -277,8 +277,10 @@ class Run:
 
     def read_evidence(self, name: str) -> Any:
         """What `write_evidence` kept, or None where there is none."""
-        path = self.folder / "evidence" / f"{name}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        try:
+            return json.loads((self.folder / "evidence" / f"{name}.json").read_bytes())
+        except FileNotFoundError:
+            return None
 
 
 def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str, Any]) -> Run:
