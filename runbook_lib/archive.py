@@ -1,15 +1,54 @@
-"""Judges executed notebooks, and seals a run's folder: what was recorded can be shown to be what was recorded."""
+"""Judges executed notebooks, seals a run's folder, and says whether it is still what was recorded.
+
+Each seal holds the hash of the seal of the run before: a run that is changed, or taken out, breaks the chain.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
+from runbook_lib import seal as seals
 from runbook_lib.errors import UsageError
-from runbook_lib.run import Run, runs, stamp, write_json
+from runbook_lib.files import protect, write_json
+from runbook_lib.run import Run, earlier, runs, stamp
+from runbook_lib.seal import MANIFEST, read_manifest, sha256
+from runbook_lib.table import Shown, Table
+
+
+@dataclass(frozen=True)
+class Verified(Shown):
+    """Whether a run is as it was sealed.
+
+    Args:
+        files: how many were sealed.
+        wrong: what is not, a line each.
+        could_not_check: what cannot be said from here, a line each.
+    """
+
+    run_id: str
+    files: int
+    wrong: tuple[str, ...] = ()
+    could_not_check: tuple[str, ...] = ()
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not self.wrong
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {"run": self.run_id, "intact": self.intact} | {key: value for key, value in asdict(self).items() if key != "run_id"}
+
+    def table(self) -> Table:
+        """What is wrong, and what could not be checked."""
+        rows = [*(("✘ not as sealed", line) for line in self.wrong), *(("? could not check", line) for line in self.could_not_check)]
+        title = f"{self.run_id}: {f'intact, {self.files} files' if self.intact else f'{len(self.wrong)} not as sealed'}"
+        return Table(title, ("", "what"), rows, ["bad"] * len(self.wrong) + ["unknown"] * len(self.could_not_check))
 
 
 def judge(notebook: Path) -> tuple[bool, str]:
@@ -28,49 +67,77 @@ def judge(notebook: Path) -> tuple[bool, str]:
 
 
 def seal(run: Run) -> Path:
-    """Write manifest.json: the sha256 of every file of the run, and of the previous run's manifest."""
-    path = run.folder / "manifest.json"
+    """Write manifest.json: the hash of every file and cell of the run, and of the previous run's seal; then all files are read-only."""
+    path = run.folder / MANIFEST
     run.open_seal()
-    before = [other for other in runs(run.folder.parent) if other.id < run.id and (other.folder / "manifest.json").exists()]
-    previous = before[-1] if before else None
-    write_json(path, {
-        "run_id": run.id, "sealed_at": stamp(),
-        "previous": {"run_id": previous.id, "manifest_sha256": _sha256(previous.folder / "manifest.json")} if previous else None,
-        "files": {str(file.relative_to(run.folder)): _sha256(file) for file in _files(run.folder)},
-    })
+    before = [other for other in earlier(run) if other.sealed]
+    previous = {"run_id": before[-1].id, "manifest_sha256": sha256(before[-1].folder / MANIFEST)} if before else None
+    write_json(path, {"run_id": run.id, "sealed_at": stamp(), "previous": previous, **seals.hashes(run.folder)})
+    for file in (*seals.files(run.folder).values(), path):
+        protect(file)
     return path
 
 
-def verify(run: Run) -> list[str]:
-    """What is not as it was sealed, a line each; empty where the archive is intact.
+def examine(run: Run, *, whole_chain: bool = True) -> Verified:
+    """Whether a run is as it was sealed, what was changed behind an earlier seal, and whether the chain before it holds.
+
+    Args:
+        whole_chain: back to the first run; else only this run's link.
 
     Raises:
         UsageError: the run was never sealed.
     """
-    path = run.folder / "manifest.json"
+    path = run.folder / MANIFEST
     if not path.exists():
         raise UsageError(f"{run.id} is not sealed: it has not ended, or was taken up again since", f"`runbook report {run.id}` seals it")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    sealed, present = manifest["files"], {str(file.relative_to(run.folder)): file for file in _files(run.folder)}
-    wrong = [f"{name}: missing" for name in sealed if name not in present]
-    wrong += [f"{name}: added after sealing" for name in present if name not in sealed]
-    wrong += [f"{name}: changed after sealing" for name, file in present.items() if name in sealed and _sha256(file) != sealed[name]]
-    previous = manifest["previous"]
-    if previous:
-        file = run.folder.parent / previous["run_id"] / "manifest.json"
-        if not file.exists():
-            wrong.append(f"the previous run {previous['run_id']}: missing")
-        elif _sha256(file) != previous["manifest_sha256"]:
-            wrong.append(f"the previous run {previous['run_id']}: its manifest changed")
-    return wrong
+    manifest = read_manifest(path)
+    if manifest is None:
+        return Verified(run.id, 0, (f"{MANIFEST}: cannot be read",))
+    wrong = seals.differences(run.folder, manifest)
+    if manifest["run_id"] != run.id:
+        wrong.append(f"the folder's name: it was sealed as {manifest['run_id']}")
+    wrong += [f"{line} (found when the seal was opened at {opened['at']} by {opened['who']})"
+              for opened in run.read_journal() for line in opened.get("not_as_sealed", ())]
+    alone = len(list(run.folder.parent.glob("*/run.json"))) == 1
+    broken = tuple(_chain(run.folder.parent, manifest, run.id, whole_chain))
+    if alone and broken:
+        broken = (f"the chain of seals: the run before it, {manifest['previous']['run_id']}, is not here, nor is any other run",)
+        return Verified(run.id, len(manifest["files"]), tuple(wrong), broken)
+    return Verified(run.id, len(manifest["files"]), (*wrong, *broken))
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files that a seal covers: all but the manifest itself and JupyterLab's checkpoints."""
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / "manifest.json"
-                  and ".ipynb_checkpoints" not in file.parts)
+def verify(run: Run) -> list[str]:
+    """What is not as it was sealed, a line each; empty where the run is intact.
+
+    Raises:
+        UsageError: the run was never sealed.
+    """
+    return list(examine(run).wrong)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def examine_all(folder: Path) -> list[Verified]:
+    """Every run of an archive, oldest first: those that are not sealed, and numbers that are missing, are named, too."""
+    found, last = [], 0
+    for run in runs(folder):
+        gone = tuple(f"run number {number}: missing in this archive" for number in range(last + 1, run.number))
+        last = max(last, run.number)
+        one = examine(run, whole_chain=False) if run.sealed else Verified(run.id, 0, could_not_check=("not sealed: it has not ended, or was taken up again since",))
+        found.append(Verified(one.run_id, one.files, (*gone, *one.wrong), one.could_not_check))
+    return found
+
+
+def _chain(archive: Path, manifest: dict[str, Any], run_id: str, whole: bool) -> Iterator[str]:
+    """Where the chain of seals before a run is broken: which run, and from where the link leads there."""
+    while previous := manifest["previous"]:
+        folder, link = archive / previous["run_id"], "" if run_id == manifest["run_id"] else f" (the link of {manifest['run_id']})"
+        if not (folder / "run.json").exists():
+            yield f"the previous run {previous['run_id']}: missing{link}"
+            return
+        path = next((path for path in folder.glob("manifest*.json") if sha256(path) == previous["manifest_sha256"]), None)
+        found = read_manifest(path) if path else None
+        if found is None:
+            yield f"the previous run {previous['run_id']}: its manifest changed{link}"
+            return
+        if not whole:
+            return
+        manifest = found

@@ -14,24 +14,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from runbook_lib import params as parameters
+from runbook_lib.commands import people, record
+from runbook_lib.commands.output import Json, out
+from runbook_lib.commands.people import show_escalations
+from runbook_lib.commands.which import RunName
+from runbook_lib.commands.which import find as _find
+from runbook_lib.commands.which import phases as _phases
 from runbook_lib.errors import Aborted, RunbookError, UsageError
-from runbook_lib.run import FINAL, PHASES, Run, between, create, newest, now, runs
+from runbook_lib.run import FINAL, PHASES, Run, between, create, newest
 from runbook_lib.secret import HOME
-from runbook_lib.table import Table, text
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.")
 INTERRUPTED = 130
 """What typer makes of a KeyboardInterrupt."""
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+console, _say, _show = out.console, out.say, out.show
+for _command in (*record.COMMANDS, *people.COMMANDS):
+    app.command()(_command)
 
 Parameters = Annotated[Path, typer.Argument(help="Parameter file of one environment, e.g. params/demo.yaml")]
-RunName = Annotated[str, typer.Argument(help="Run folder, or its name in the archive; default: the newest", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why, for the record")]
+TakeOver = Annotated[bool, typer.Option("--take-over", help="What began on another machine is gone there: you have looked")]
 
 
 def main() -> None:
@@ -56,7 +61,7 @@ def main() -> None:
 @app.command()
 def run(params: Parameters,
         first: Annotated[str, typer.Option("--from", help="First phase")] = PHASES[0],
-        last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1]) -> None:
+        last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1], machines: Json = False) -> None:
     """Start a run and execute phase after phase, to the first that does not succeed."""
     values = parameters.load(params)
     chosen = parameters.parse(values, str(params))
@@ -66,19 +71,23 @@ def run(params: Parameters,
 
         found = examine(chosen)
         if not found.pending:
-            console.print("nothing is pending: every migration of the project is applied")
+            out.say("nothing is pending: every migration of the project is applied", event="end", run=None, outcome="nothing pending", exit_status=0)
             return
         _carry(lambda: create(values, list(found.pending), found.target), first, last)
 
 
 @app.command()
-def resume(run: RunName = "", last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1]) -> None:
-    """Go on with a run: phases that succeeded are not repeated."""
+def resume(run: RunName = "", last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1],
+           again: Annotated[str, typer.Option(help="Do this phase again, though it succeeded", show_default=False)] = "",
+           take_over: TakeOver = False, machines: Json = False) -> None:
+    """Go on with a run: phases that succeeded are looked at again, and not repeated where they still hold."""
     found = _find(run)
     if found.outcome in FINAL:
         raise UsageError(f"{found.id} has ended: {found.outcome}", "start a new run")
-    between(PHASES[0], last)
-    _settle(found)
+    between(again or PHASES[0], last)
+    if again:
+        os.environ["RUNBOOK_AGAIN"] = again
+    _settle(found, take_over)
     with _demo(found.parameters):
         found.journal("resumed")
         _carry(lambda: found, PHASES[0], last)
@@ -86,19 +95,21 @@ def resume(run: RunName = "", last: Annotated[str, typer.Option("--to", help="La
 
 @app.command()
 def approve(run: RunName, gate: Annotated[str, typer.Argument(help="The gate: the name of its phase")],
-            reason: Reason = "", refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead")] = False) -> None:
+            reason: Reason = "", refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead")] = False, machines: Json = False) -> None:
     """Open a gate for the plan as it stands now, or refuse it."""
     from runbook_lib import gate as gates
 
     if gate not in (*PHASES, "rollback"):
         raise UsageError(f"there is no gate {gate!r}", "one of " + ", ".join((*PHASES, "rollback")))
     record = gates.approve(_find(run), gate, reason, refused=refuse)
-    console.print(f"{record['decision']}: {gate} of {record['run']}, by {record['person']}, plan {str(record['plan'])[:16]}")
+    out.print(f"{record['decision']}: {gate} of {record['run']}, by {record['person']}, plan {str(record['plan'])[:16]}")
+    out.tell("approval", **record)
 
 
 @app.command()
 def rollback(run: RunName = "", reason: Reason = "asked for on the command line",
-             way: Annotated[str, typer.Option(help="resolve, forward, restore or point-in-time; default: the cheapest that leads back", show_default=False)] = "") -> None:
+             way: Annotated[str, typer.Option(help="resolve, forward, restore or point-in-time; default: the cheapest that leads back", show_default=False)] = "",
+             take_over: TakeOver = False, machines: Json = False) -> None:
     """Approve and execute the way back of a run. Where it would lose writes it stops, says which, and goes on when asked again."""
     from runbook_lib import execute, runner
     from runbook_lib import gate as gates
@@ -107,7 +118,7 @@ def rollback(run: RunName = "", reason: Reason = "asked for on the command line"
     if way not in ("", *WAYS):
         raise UsageError(f"there is no way {way!r}", "one of " + ", ".join(WAYS))
     found = _find(run)
-    _settle(found)
+    _settle(found, take_over)
     with _demo(found.parameters):
         gates.approve(found, "rollback", reason, way=way)
         with execute.stoppable() as stop:
@@ -132,96 +143,10 @@ def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", h
             return
         done = phase.reinstate()
         _show(done.table())
-        runner.finish(found)
+        runner.finish(found, _say)
     console.print("the Prisma schema does not know them: `prisma db pull` shows how it would")
     if done.open:
         raise typer.Exit(1)
-
-
-@app.command()
-def status(run: RunName = "") -> None:
-    """How a run stands: phases, outcome, what comes next; who is told of its failures: what has come is sent."""
-    from runbook_lib import runner
-    from runbook_lib.phases import talk
-
-    found = _find(run)
-    _show(_phases(found))
-    lost = "".join(f": process {entry['process']['pid']} of {entry['phase']} is gone without a word" for entry in found.lost)
-    console.print(f"outcome: {runner.outcome(found)}{lost}\nrun: {found.folder}")
-    if command := runner.next_command(found):
-        console.print(f"next: {command}")
-    _escalations(found, lambda: talk.send_due(found))
-
-
-@app.command()
-def acknowledge(run: RunName = "", note: Annotated[str, typer.Option(help="What is done about it, for the record")] = "") -> None:
-    """Record that you have taken the failure of a run up: nobody further is told of it."""
-    from runbook_lib.phases import talk
-
-    _escalations(found := _find(run), lambda: talk.acknowledge(found, note))
-
-
-@app.command()
-def escalate(run: RunName = "") -> None:
-    """Send the steps of a run's escalation that have come, once each: for cron, or any scheduler."""
-    from runbook_lib.phases import talk
-
-    _escalations(found := _find(run), lambda: talk.send_due(found))
-
-
-def _escalations(found: Run, change: Callable[[], Any]) -> None:
-    """Do something about a run's escalations, and show them; a sealed run is sealed again."""
-    from runbook_lib import runner
-
-    sealed, result = found.sealed, change()
-    if sealed and not found.sealed:
-        runner.finish(found)
-    if isinstance(result, Table):
-        _show(result)
-    _show_escalations(found)
-
-
-def _show_escalations(found: Run) -> None:
-    """Who is told of a run's failures, and when; and how to say that somebody has taken it up."""
-    from runbook_lib.phases import talk
-
-    shown = talk.escalations(found)
-    for one in shown:
-        _show(one.table())
-    if shown and not shown[-1].over:
-        console.print(f"to say that you have taken it up: runbook acknowledge {found.id} --note …", markup=False)
-
-
-@app.command()
-def report(run: RunName = "") -> None:
-    """Write report.html again, from the notebooks as they are."""
-    from runbook_lib import runner
-
-    found = _find(run)
-    runner.finish(found)
-    console.print(str(found.folder / "report.html"))
-
-
-@app.command()
-def history(archive: Annotated[Path, typer.Option(help="The archive's folder")] = HOME / "archive") -> None:
-    """All runs, newest first."""
-    from runbook_lib import history as entries
-
-    _show(entries.table(archive))
-
-
-@app.command()
-def verify(run: RunName = "") -> None:
-    """Whether a sealed run is intact: every file's hash, and the previous run's manifest."""
-    from runbook_lib import archive
-
-    found = _find(run)
-    wrong = archive.verify(found)
-    for line in wrong:
-        console.print(line)
-    if wrong:
-        raise typer.Exit(1)
-    console.print(f"intact: {found.id}")
 
 
 @app.command()
@@ -305,56 +230,37 @@ def _carry(made: Callable[[], Run], first: str, last: str) -> None:
 
     with execute.stoppable() as stop:
         found = made()
-        console.print(f"run: {found.folder}")
+        state = found.state
+        out.print(f"run: {found.folder}")
+        out.tell("run", run=found.id, folder=str(found.folder), **{key: state[key] for key in ("environment", "production", "migrations")})
         runner.carry(found, first, last, _say, stop)
     _end(found)
 
 
-def _settle(found: Run) -> None:
+def _settle(found: Run, take_over: bool) -> None:
     """Say which phases were killed, and end them in the record."""
     from runbook_lib import runner
 
     lost = [entry["phase"] for entry in found.lost]
-    runner.settle(found)
+    runner.settle(found, take_over=take_over)
     for phase in lost:
         _say(f"{phase} was killed and could not say how it ended: what is true now is looked at again")
 
 
 def _end(found: Run) -> None:
     """The last lines of a run, and its exit status."""
-    from runbook_lib import runner
+    from runbook_lib import history, runner
 
-    state = found.state
+    state, code, command = found.state, runner.EXIT_STATUS[found.outcome], runner.next_command(found)
     _show(_phases(found))
-    down = [line["what"] for line in found.read_journal() if line["what"] in ("maintenance on", "maintenance off")]
-    not_over = "not over: the application is still in maintenance mode" if down[-1:] == ["maintenance on"] else "not measured"
-    downtime = f"{state['downtime_s']:.1f} s" if state["downtime_s"] is not None else not_over
-    console.print(f"\noutcome:  {state['outcome']}\ndowntime: {downtime}\nreport:   {found.folder / 'report.html'}")
-    _show_escalations(found)
-    if command := runner.next_command(found):
-        console.print(f"next:     {command}")
-    if code := runner.EXIT_STATUS[state["outcome"]]:
+    out.print(f"\noutcome:  {state['outcome']}\ndowntime: {history.downtime(found)}\nreport:   {found.folder / 'report.html'}")
+    show_escalations(found)
+    if command:
+        out.print(f"next:     {command}")
+    out.tell("end", run=found.id, **{key: state[key] for key in ("outcome", "duration_s", "downtime_s")}, exit_status=code,
+             report=str(found.folder / "report.html"), next=command)
+    if code:
         raise typer.Exit(code)
-
-
-def _phases(found: Run) -> Table:
-    from runbook_lib import runner
-
-    return Table(found.id, ("phase", "status", "seconds"), runner.summary(found))
-
-
-def _find(name: str) -> Run:
-    """The run by folder or by name; the newest where nothing is given."""
-    if not name:
-        found = newest(HOME / "archive")
-        if found is None:
-            raise UsageError("there is no run yet", "`runbook run PARAMS` starts one")
-        return found
-    for folder in (Path(name), HOME / "archive" / name):
-        if (folder / "run.json").exists():
-            return Run(folder)
-    alike = [run.id for run in runs(HOME / "archive") if name in run.id]
-    raise UsageError(f"there is no run {name!r}", f"did you mean {', '.join(alike[-3:])}?" if alike else "`runbook history` lists the runs")
 
 
 def _demo(values: dict[str, Any], *, fresh: bool = False) -> Any:
@@ -368,21 +274,9 @@ def _demo(values: dict[str, Any], *, fresh: bool = False) -> Any:
     return platform.Platform.of(values).running(_say, fresh)
 
 
-def _say(line: str) -> None:
-    console.print(f"{now():%H:%M:%SZ} {line}", markup=False)
-
-
-def _show(table: Table) -> None:
-    shown = RichTable(title=table.title, title_justify="left")
-    for column in table.columns:
-        shown.add_column(column)
-    for row in table.rows:
-        shown.add_row(*(text(value) for value in row))
-    console.print(shown)
-
-
 def _stop(error: RunbookError, status: int) -> None:
-    console.print(str(error), markup=False, style="bold")
+    out.print(str(error), style="bold")
+    out.tell("error", message=error.message, remedy=error.remedy, exit_status=status)
     sys.exit(status)
 
 

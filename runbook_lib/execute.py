@@ -24,14 +24,14 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # opti
 
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat.sign import NotebookNotary
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from runbook_lib.archive import judge
-from runbook_lib.errors import Aborted, DatabaseError
+from runbook_lib.errors import Aborted, DatabaseError, RunbookError
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import locks
 from runbook_lib.postgres.connection import Database, Target
@@ -85,12 +85,14 @@ def stoppable() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def execute(run: Run, phase: str, on_line: Callable[[str], None], stop: Stop | None = None) -> Executed:
+def execute(run: Run, phase: str, on_line: Callable[[str], None], stop: Stop | None = None,
+            on_step: Callable[[str, str, float], None] = lambda step, verdict, seconds: None) -> Executed:
     """Execute a phase's notebook into the run folder.
 
     Args:
         on_line: called with each line that the notebook prints.
         stop: of `stoppable`, where several notebooks are executed; default one for this notebook.
+        on_step: called after each cell that does something, with its id, how it ended, and how many seconds it took.
 
     Raises:
         Aborted: the run was told to stop; the notebook and run.json stand.
@@ -99,7 +101,8 @@ def execute(run: Run, phase: str, on_line: Callable[[str], None], stop: Stop | N
         if heard.requested:
             run.end("aborted")
             raise Aborted(f"stopped before {phase}", f"`runbook resume {run.id}` goes on")
-        work = _Work(run, heard, _free_name(run.folder / notebook_name(phase)))
+        run.open_seal()
+        work = _Work(run, heard, _free_name(run.folder / notebook_name(phase)), on_step)
         worker = threading.Thread(target=_papermill, args=(HOME / "notebooks" / notebook_name(phase), work, on_line))
         worker.start()
         while worker.is_alive():
@@ -112,8 +115,8 @@ def execute(run: Run, phase: str, on_line: Callable[[str], None], stop: Stop | N
 class _Work:
     """One notebook's execution, shared by the main thread and papermill's."""
 
-    def __init__(self, run: Run, stop: Stop, output: Path) -> None:
-        self.run, self.stop, self.output = run, stop, output
+    def __init__(self, run: Run, stop: Stop, output: Path, on_step: Callable[[str, str, float], None]) -> None:
+        self.run, self.stop, self.output, self.on_step = run, stop, output, on_step
         self.kernel: int | None = None
         self.error: BaseException | None = None
 
@@ -134,7 +137,17 @@ class _Client(PapermillNotebookClient):
         self.work.kernel = self.km.provisioner.pid
         if self.work.stop.requested:
             raise Aborted("stopped before the next cell")
-        return super().execute_cell(cell, cell_index, **options)
+        began, verdict = time.monotonic(), "failed"
+        try:
+            done = super().execute_cell(cell, cell_index, **options)
+            verdict = "succeeded"
+            return done
+        except CellExecutionError as error:
+            verdict = {"ApprovalNeeded": "waiting", "KeyboardInterrupt": "aborted", "Aborted": "aborted"}.get(error.ename, "failed")
+            raise
+        finally:
+            if cell.cell_type == "code" and not {"parameters", "injected-parameters"} & {*cell.metadata.get("tags", [])}:
+                self.work.on_step(cell.get("id", str(cell_index)), verdict, time.monotonic() - began)
 
 
 class _Engine(NBClientEngine):
@@ -232,6 +245,9 @@ def _judge(phase: str, work: _Work) -> Executed:
         raise Aborted(f"{phase} was stopped; database work of this run was cancelled", f"`runbook resume {run.id}` goes on")
     if status == "failed" and run.outcome == "running":
         run.end("failed")
+    if isinstance(work.error, OSError):
+        raise RunbookError(f"the notebook of {phase} could not be written: {work.error.strerror or work.error}",
+                           f"make room in the archive, or correct its permissions; then `runbook resume {run.id}`") from None
     if work.error and not isinstance(work.error, (PapermillExecutionError, DeadKernelError, Aborted)):
         raise work.error
     return Executed(phase, status, output, error)

@@ -28,6 +28,8 @@ class Environment(Section):
     name: Name
     production: bool = False
     archive: Location = HOME / "archive"
+    mirror: Annotated[str, Field(pattern=r"^[a-z0-9]+://[^\s@]+$")] | None = None
+    """Object storage to which a run is copied when it is sealed, e.g. `s3://bucket/runs`; credentials from where the client looks for them."""
 
 
 class DatabaseSection(Section):

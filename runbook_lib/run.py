@@ -13,23 +13,26 @@ It is created exclusively and holds no secret and no row of data.
 
 from __future__ import annotations
 
-import csv
-import getpass
 import json
-import os
 import re
+import shutil
 import socket
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock
 
-from runbook_lib.errors import UsageError
+from runbook_lib import seal
+from runbook_lib.errors import RunbookError, UsageError
+from runbook_lib.files import append_json, explained, keep, last_at, lock, read_lines, read_state, release, write_csv, write_json
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
+from runbook_lib.whereabouts import Presence, person, presence, this_process
 
 PHASES = ("start", "plan", "rehearse", "backup", "preflight", "announce", "migrate", "validate", "close")
 """The phases of a migration, in their order."""
@@ -57,6 +60,12 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def lasted(start: str, end: str | None) -> float | None:
+    """Seconds between two moments that `stamp` wrote; None where it goes on, or where the clock was set back in between."""
+    seconds = (moment(end) - moment(start)).total_seconds() if end else -1.0
+    return round(seconds, 1) if seconds >= 0 else None
+
+
 class Run:
     """One migration's folder.
 
@@ -71,12 +80,30 @@ class Run:
         self.folder = folder.resolve()
         if not (self.folder / "run.json").is_file():
             raise UsageError(f"{folder} is no run: it has no run.json", "`runbook status` lists the runs")
-        self._lock = FileLock(lock_file(self.folder), timeout=10)
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        """Made when something is changed: a run in an archive that can only be read is read."""
+        return lock(self.folder.parent, self.id)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with explained(self.folder / "run.json"):
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @property
     def id(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    @property
+    def number(self) -> int:
+        """Which run of its archive this is, counted from 1; 0 where it was started before runs were counted."""
+        return self.state.get("number", 0)
 
     @property
     def key(self) -> str:
@@ -96,7 +123,7 @@ class Run:
     @property
     def state(self) -> dict[str, Any]:
         """The content of run.json."""
-        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        return read_state(self.folder / "run.json")
 
     @property
     def outcome(self) -> str:
@@ -105,7 +132,8 @@ class Run:
 
     def update(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Change run.json in one step that no reader sees half done."""
-        with self._lock:
+        self.open_seal()
+        with self._locked():
             state = self.state
             change(state)
             write_json(self.folder / "run.json", state)
@@ -114,9 +142,8 @@ class Run:
     def end(self, outcome: str) -> None:
         """Record how the run ended."""
         def change(state: dict[str, Any]) -> None:
-            ended = now()
-            state.update(outcome=outcome, ended_at=stamp(ended),
-                         duration_s=round((ended - moment(state["started_at"])).total_seconds(), 1))
+            ended = stamp()
+            state.update(outcome=outcome, ended_at=ended, duration_s=lasted(state["started_at"], ended))
         self.update(change)
         self.journal("run ended", outcome=outcome)
 
@@ -126,8 +153,8 @@ class Run:
 
     def begin_phase(self, name: str, notebook: str) -> None:
         """Enter a phase as running."""
-        entry = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": [],
-                 "process": _this_process()}
+        entry: dict[str, Any] = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": [],
+                 "who": person(), "process": this_process()}
 
         def change(state: dict[str, Any]) -> None:
             for older in state["phases"]:
@@ -145,11 +172,22 @@ class Run:
         return (self.folder / "manifest.json").exists()
 
     def open_seal(self) -> None:
-        """Before a sealed run goes on: its manifest is kept under a number, and the next seal covers it."""
-        if self.sealed:
-            number = len(list(self.folder.glob("manifest.*.json"))) + 1
-            (self.folder / "manifest.json").rename(self.folder / f"manifest.{number}.json")
-            self.journal("seal opened", manifest=f"manifest.{number}.json")
+        """Before a sealed run goes on: its manifest is kept under a number, and the next seal covers it.
+
+        What was changed behind the seal is recorded first: a new seal does not make it good.
+        """
+        if not self.sealed:
+            return
+        with self._locked(), explained(self.folder / seal.MANIFEST):
+            if self.sealed:  # and nobody else has opened it meanwhile
+                manifest = seal.read_manifest(self.folder / seal.MANIFEST)
+                wrong = seal.differences(self.folder, manifest) if manifest else [f"{seal.MANIFEST}: cannot be read"]
+                for file in seal.files(self.folder).values():
+                    release(file)
+                older = self.folder / f"manifest.{len(list(self.folder.glob('manifest.*.json'))) + 1}.json"
+                (self.folder / seal.MANIFEST).rename(older)
+                release(older)
+                self.journal("seal opened", manifest=older.name, **({"not_as_sealed": wrong} if wrong else {}))
 
     def resume_phase(self, name: str) -> None:
         """Take the newest entry of a phase up again: what had failed in it has passed since."""
@@ -178,29 +216,44 @@ class Run:
     @property
     def at_work(self) -> list[dict[str, Any]]:
         """Entries of phases that have not ended, and whose process is there, or is another machine's and cannot be seen."""
-        return [entry for entry in self.state["phases"] if entry["status"] == "running" and not _gone(entry.get("process"))]
+        return [entry for entry in self.state["phases"] if entry["status"] == "running" and presence(entry.get("process")) is not Presence.GONE]
+
+    @property
+    def elsewhere(self) -> list[dict[str, Any]]:
+        """Those of them that began on another machine: whether they are still at work cannot be told from here."""
+        return [entry for entry in self.at_work if presence(entry.get("process")) is Presence.ELSEWHERE]
 
     @property
     def lost(self) -> list[dict[str, Any]]:
         """Entries of phases that have not ended, though their process is gone: it was killed and could not say so."""
-        return [entry for entry in self.state["phases"] if entry["status"] == "running" and _gone(entry.get("process"))]
+        return [entry for entry in self.state["phases"] if entry["status"] == "running" and presence(entry.get("process")) is Presence.GONE]
 
     def journal(self, what: str, **facts: Any) -> None:
-        """Append one line to the journal: what happened, by whom, when, from which machine."""
-        line = {"at": stamp(), "who": person(), "host": socket.gethostname(), "what": what, **facts}
-        self._append("journal.jsonl", line)
+        """Append one line to the journal: what happened, by whom, when, from which machine.
 
-    def read_journal(self) -> list[dict[str, Any]]:
-        """The journal's lines."""
-        return _lines(self.folder / "journal.jsonl")
+        The order of the lines is the order in which things happened. Where the clock was set back since the line before,
+        the line says by how much.
+        """
+        line = {"at": stamp(), "who": person(), "host": socket.gethostname(), "what": what, **facts}
+        self.open_seal()
+        with self._locked():
+            before = last_at(self.folder / "journal.jsonl")
+            back = (moment(before) - moment(line["at"])).total_seconds() if before else 0.0
+            append_json(self.folder / "journal.jsonl", line | ({"clock_set_back_s": round(back, 3)} if back > 0.001 else {}))
+
+    def read_journal(self, having: re.Pattern[str] | None = None) -> list[dict[str, Any]]:
+        """The journal's lines; with `having` those in which it is found, and the last."""
+        return read_lines(self.folder / "journal.jsonl", having)
 
     def approve(self, approval: Mapping[str, Any]) -> None:
         """Append an approval (see `runbook_lib.gate`)."""
-        self._append("approvals.jsonl", dict(approval))
+        self.open_seal()
+        with self._locked():
+            append_json(self.folder / "approvals.jsonl", approval)
 
     def read_approvals(self) -> list[dict[str, Any]]:
         """All approvals and refusals, oldest first."""
-        return _lines(self.folder / "approvals.jsonl")
+        return read_lines(self.folder / "approvals.jsonl")
 
     def write_evidence(self, name: str, content: Any) -> Path:
         """Keep a result as `evidence/<name>.json`; the newest of a name stands, an older one is kept beside it.
@@ -209,37 +262,30 @@ class Run:
             name: e.g. "backup.checks".
             content: anything JSON has, or an object with `as_dict()`.
         """
+        self.open_seal()
         path = self.folder / "evidence" / f"{name}.json"
-        _keep(path)
+        keep(path)
         write_json(path, content.as_dict() if hasattr(content, "as_dict") else content)
         return path
 
     def write_csv(self, name: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
         """Keep rows as `evidence/<name>.csv`."""
+        self.open_seal()
         path = self.folder / "evidence" / f"{name}.csv"
-        _keep(path)
-        with path.open("x", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(rows)
+        keep(path)
+        write_csv(path, columns, rows)
         return path
 
     def read_evidence(self, name: str) -> Any:
         """What `write_evidence` kept, or None where there is none."""
-        path = self.folder / "evidence" / f"{name}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-    def _append(self, name: str, line: Mapping[str, Any]) -> None:
-        self.open_seal()
-        text = _json(line)
-        with self._lock, (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            return json.loads((self.folder / "evidence" / f"{name}.json").read_bytes())
+        except FileNotFoundError:
+            return None
 
 
 def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str, Any]) -> Run:
-    """Start a run: make its folder, exclusively.
+    """Start a run: make its folder, exclusively. It waits for the next second where a run of this one is there.
 
     Args:
         values: the parameters, as a mapping of top-level keys.
@@ -250,26 +296,35 @@ def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str
         UsageError: the folder exists, or the archive cannot be written.
     """
     params = parse(values)
-    started = now()
+    archive = params.environment.archive
     last = re.sub(r"[^A-Za-z0-9._-]", "-", migrations[-1])[:80] if migrations else "nothing-pending"
-    folder = params.environment.archive / f"{started:%Y%m%dT%H%M%SZ}_{params.environment.name}_{last}"
     try:
-        folder.mkdir(parents=True)
-        (folder / "evidence").mkdir()
-        write_json(folder / "parameters.json", {key: values[key] for key in KEYS if values.get(key) is not None})
-        write_json(folder / "run.json", {
-            "run_id": folder.name, "environment": params.environment.name, "production": params.environment.production,
-            "engineer": params.engineer, "target": dict(target), "migrations": migrations, "outcome": "running",
-            "started_at": stamp(started), "ended_at": None, "duration_s": None, "downtime_s": None, "phases": [],
-        })
-    except FileExistsError:
-        raise UsageError(f"the run folder {folder.name} is already there; a run is never overwritten", "try again in a second") from None
+        archive.mkdir(parents=True, exist_ok=True)
+        with lock(archive, "archive"):
+            started, before = _free_second(archive), runs(archive)
+            folder = archive / f"{started:{_KEY}}_{params.environment.name}_{last}"
+            _lay_out(folder, {key: values[key] for key in KEYS if values.get(key) is not None}, {
+                "run_id": folder.name, "number": before[-1].number + 1 if before else 1, "environment": params.environment.name,
+                "production": params.environment.production, "engineer": params.engineer, "target": dict(target), "migrations": migrations,
+                "outcome": "running", "started_at": stamp(started), "ended_at": None, "duration_s": None, "downtime_s": None, "phases": [],
+            })
     except OSError as error:
-        raise UsageError(f"the run folder cannot be made in {params.environment.archive}: {error.strerror}",
+        raise UsageError(f"the run folder cannot be made in {archive}: {error.strerror or error}",
                          "correct `environment.archive`, or its permissions and free space") from None
     run = Run(folder)
     run.journal("run started", engineer=params.engineer, environment=params.environment.name, migrations=migrations)
     return run
+
+
+def _lay_out(folder: Path, parameters: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Make a run's folder whole, or not at all."""
+    (folder / "evidence").mkdir(parents=True)
+    try:
+        write_json(folder / "parameters.json", parameters)
+        write_json(folder / "run.json", state)
+    except RunbookError as error:
+        shutil.rmtree(folder)
+        raise UsageError(error.message, "correct `environment.archive`, or its permissions and free space") from None
 
 
 def between(first: str, last: str) -> tuple[str, ...]:
@@ -288,9 +343,18 @@ def between(first: str, last: str) -> tuple[str, ...]:
 
 
 def runs(archive: Path, environment: str | None = None) -> list[Run]:
-    """The runs of an archive, oldest first, of one environment where it is named."""
-    found = [Run(path.parent) for path in sorted(archive.glob("*/run.json"))]
-    return [run for run in found if environment in (None, run.state["environment"])]
+    """The runs of an archive in the order in which they were started, of one environment where it is named.
+
+    The order is that of their numbers: the clock may have been set back.
+    """
+    found = [(state.get("number", 0), path.parent) for path in archive.glob("*/run.json")
+             if (state := read_state(path)) and environment in (None, state["environment"])]
+    return [Run(folder) for _, folder in sorted(found)]
+
+
+def earlier(run: Run) -> list[Run]:
+    """The runs of its archive that were started before it, in their order."""
+    return [other for other in runs(run.folder.parent) if (other.number, other.id) < (run.number, run.id)]
 
 
 def newest(archive: Path, environment: str | None = None) -> Run | None:
@@ -298,58 +362,17 @@ def newest(archive: Path, environment: str | None = None) -> Run | None:
     return next(iter(reversed(runs(archive, environment))), None)
 
 
-def person() -> str:
-    """Who is at work: `$RUNBOOK_PERSON`, else the login name."""
-    return os.environ.get("RUNBOOK_PERSON") or getpass.getuser()
+_KEY = "%Y%m%dT%H%M%SZ"
 
 
-def _this_process() -> dict[str, Any]:
-    """What tells this process from all others: its number is used again once it is gone."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": round(psutil.Process().create_time(), 1)}
+def _free_second(archive: Path) -> datetime:
+    """This moment, in a second in which no run of the archive began: its sessions and backups are named by it.
 
-
-def _gone(process: Mapping[str, Any] | None) -> bool:
-    """Whether the process that `_this_process` described is known to be gone."""
-    if process is None or process["host"] != socket.gethostname():
-        return False
-    try:
-        found = psutil.Process(process["pid"])
-        return found.status() == psutil.STATUS_ZOMBIE or abs(found.create_time() - process["started"]) > 2  # the clock is set now and then
-    except psutil.NoSuchProcess:
-        return True
-
-
-def lock_file(folder: Path) -> Path:
-    """Where a run's changes are serialised: beside the run, for the run itself is a record."""
-    path = folder.parent / ".locks" / f"{folder.name}.lock"
-    path.parent.mkdir(exist_ok=True)
-    return path
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one."""
-    text = _json(content, indent=2)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def _json(content: Any, indent: int | None = None) -> str:
-    """JSON whose texts are redacted one by one; numbers stay, for the digits of a secret (a port, a PIN) may occur in any of them."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
-    if redact(text) == text:
-        return text
-    return _TEXT.sub(lambda found: json.dumps(redact(json.loads(found[0])), ensure_ascii=False), text)
-
-
-def _keep(path: Path) -> None:
-    """Move an older file of that name aside: evidence is added to, not replaced."""
-    if path.exists():
-        number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.stem}.{n}{path.suffix}").exists())
-        path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    Raises:
+        UsageError: the clock does not go on.
+    """
+    for _ in range(40):
+        if not any(archive.glob(f"{(found := now()):{_KEY}}_*")):
+            return found
+        time.sleep(0.05)
+    raise UsageError(f"a run of {found:%H:%M:%S} UTC is already there; a run is never overwritten", "try again in a second")

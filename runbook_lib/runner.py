@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import nbformat
 
-from runbook_lib import archive, execute, history
-from runbook_lib.errors import Aborted, UsageError
+from runbook_lib import archive, execute, files, history, mirror
+from runbook_lib.errors import Aborted, DatabaseError, UsageError
 from runbook_lib.phases.base import notebook_name
-from runbook_lib.run import FINAL, LOOKING, PHASES, Run, between, runs
+from runbook_lib.postgres import activity
+from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.run import FINAL, LOOKING, PHASES, Run, between, lasted, person, runs
 
 EXIT_STATUS = {"succeeded": 0, "failed": 1, "unknown": 1, "aborted": 1, "running": 0, "waiting": 3, "rolled_back": 4}
 """The exit status that an outcome ends with."""
@@ -21,7 +24,13 @@ HARMLESS = PHASES[:PHASES.index("announce")]
 """Phases that change neither the database nor the application."""
 
 
-def carry(run: Run, first: str, last: str, say: Callable[[str], None], stop: execute.Stop) -> str:
+class Say(Protocol):
+    """Says one line, with the facts that it tells (see `runbook_lib.commands.output`)."""
+
+    def __call__(self, line: str, /, **facts: Any) -> None: ...
+
+
+def carry(run: Run, first: str, last: str, say: Say, stop: execute.Stop) -> str:
     """Execute the phases from `first` to `last`; where migration or validation fails, roll back if that is automatic.
 
     Args:
@@ -35,24 +44,23 @@ def carry(run: Run, first: str, last: str, say: Callable[[str], None], stop: exe
         _carry(run, between(first, last), say, stop)
     except Aborted as error:
         say(str(error))
-    finish(run)
+    finish(run, say)
     return run.outcome
 
 
-def back(run: Run, say: Callable[[str], None], stop: execute.Stop) -> str:
+def back(run: Run, say: Say, stop: execute.Stop) -> str:
     """Execute the way back; the run's outcome."""
     try:
         step(run, "rollback", say, stop)
     except Aborted as error:
         say(str(error))
-    finish(run)
+    finish(run, say)
     return run.outcome
 
 
-def _carry(run: Run, phases: tuple[str, ...], say: Callable[[str], None], stop: execute.Stop) -> None:
+def _carry(run: Run, phases: tuple[str, ...], say: Say, stop: execute.Stop) -> None:
     for phase in phases:
-        if _done(run, phase):
-            say(f"{phase:<10} already done at {run.phase(phase)['ended_at']}")  # type: ignore[index]
+        if _holds(run, phase, say):
             continue
         done = step(run, phase, say, stop)
         if done.status == "succeeded":
@@ -62,14 +70,39 @@ def _carry(run: Run, phases: tuple[str, ...], say: Callable[[str], None], stop: 
         return
 
 
-def settle(run: Run) -> None:
+def _holds(run: Run, phase: str, say: Say) -> bool:
+    """Whether a phase was done and what it did still holds; else it is to be done, a second time if need be."""
+    from runbook_lib.phases import again
+
+    entry = again.done(run, phase)
+    if entry is None:
+        return False
+    checks = again.look_at(run, phase)
+    lacking = "; ".join(f"{item.title}: {item.found}" for item in (*checks.failed, *checks.unknown))
+    found = f"it holds no more, and is done again: {lacking}" if lacking else f"it still holds ({len(checks)} checks)"
+    say(f"{phase:<10} {again.words(entry)}; {found}", event="phase", run=run.id, phase=phase, status="already done",
+        ended_at=entry["ended_at"], who=entry.get("who"), holds=not lacking, reason=lacking)
+    if lacking:
+        os.environ[again.AGAIN] = phase  # its notebook, too
+    return not lacking
+
+
+def settle(run: Run, *, take_over: bool = False) -> None:
     """End the phases whose process was killed, before the run is gone on with.
 
+    Args:
+        take_over: a person has made sure that what began on another machine is gone there.
+
     Raises:
-        UsageError: a phase is at work in another process.
+        UsageError: a phase is at work in another process, or it cannot be told whether it is.
     """
+    for entry in run.elsewhere if take_over else ():
+        _take_over(run, entry)
     for entry in run.at_work:
         process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
+        if entry in run.elsewhere:
+            raise UsageError(f"{entry['phase']} of {run.id} was begun by process {process['pid']} on {process['host']}: whether it is still at work cannot be told from here",
+                             f"look there (`runbook status {run.id}` on {process['host']}); where it is gone: `--take-over`")
         raise UsageError(f"{entry['phase']} of {run.id} is at work: process {process['pid']} on {process['host']} has begun and not ended it",
                          "wait until it has ended, or stop it there: Ctrl-C, or shut the notebook's kernel down")
     for entry in run.lost:
@@ -77,29 +110,77 @@ def settle(run: Run) -> None:
         run.end("aborted")
 
 
+def _take_over(run: Run, entry: Mapping[str, Any]) -> None:
+    """End a phase in the record that began on another machine; not while the database is at work for it.
+
+    Raises:
+        UsageError: it is at work, or the database cannot be asked.
+    """
+    process, target = entry.get("process") or {}, Target.parse(run.params.database_url())
+    try:
+        with Database(target, f"runbook/{run.key}-take-over", statement_timeout="30s") as db:
+            working = [one for one in activity.of_application(db, f"runbook/{run.key}") if one.working]
+    except DatabaseError as error:
+        raise UsageError(f"whether {entry['phase']} of {run.id} is still at work cannot be told: {error.message}", "make the database reachable") from None
+    if working:
+        raise UsageError(f"{entry['phase']} of {run.id} is still at work in the database: {', '.join(str(one) for one in working)}",
+                         f"wait until it has ended, or stop it on {process.get('host', 'its machine')}")
+    run.end_phase(entry["phase"], "aborted", reason=f"it was begun on {process.get('host', 'another machine')}, and taken over by {person()}: "
+                                                    "what it began may have landed in part")
+    run.end("aborted")
+
+
 def outcome(run: Run) -> str:
     """The run's outcome as far as it is known: a phase whose process was killed could not record how it ended."""
     return "unknown" if run.lost else run.outcome
 
 
-def step(run: Run, phase: str, say: Callable[[str], None], stop: execute.Stop) -> execute.Executed:
-    """Execute one phase's notebook, and say how it ended."""
-    say(f"{phase:<10} …")
-    done = execute.execute(run, phase, lambda line: say(f"           {line}"), stop)
+def step(run: Run, phase: str, say: Say, stop: execute.Stop) -> execute.Executed:
+    """Execute one phase's notebook; say how each of its steps ended, and the whole."""
+    def ended(cell: str, verdict: str, seconds: float) -> None:
+        name = cell.removeprefix(f"{phase}-")
+        say(f"{phase:<10}   {name:<24} {verdict:<9} {seconds:6.1f} s", event="step", run=run.id, phase=phase, step=name, status=verdict,
+            seconds=round(seconds, 1))
+
+    say(f"{phase:<10} …", event="phase", run=run.id, phase=phase, status="running")
+    done = execute.execute(run, phase, lambda line: say(f"             {line}", event="progress", run=run.id, phase=phase, text=line), stop, ended)
     entry = run.phase(phase) or {}
-    why = f": {entry.get('reason') or done.error}".splitlines()[0] if done.status != "succeeded" else ""
-    say(f"{phase:<10} {done.status}{why}")
+    reason = str(entry.get("reason") or done.error).splitlines()[0] if done.status != "succeeded" else ""
+    seconds = lasted(entry["started_at"], entry["ended_at"])
+    say(f"{phase:<10} {done.status}" + (f": {reason}" if reason else "" if seconds is None else f" in {seconds:.1f} s"),
+        event="phase", run=run.id, phase=phase, status=done.status, seconds=seconds, reason=reason)
     return done
 
 
-def finish(run: Run) -> None:
-    """Write the report and seal the folder; notebooks that were laid out and never run are no record."""
+def _print(line: str, /, **_: Any) -> None:
+    print(line, flush=True)
+
+
+def finish(run: Run, say: Say = _print) -> None:
+    """Write entry and report, seal the folder, and mirror it; notebooks that were laid out and never run are no record."""
+    run.open_seal()
     for path in run.folder.glob("[0-9][0-9]_*.ipynb"):
         if run.outcome in FINAL and not any(entry["notebook"] == path.name for entry in run.state["phases"]):
             path.unlink()
+    files.write_text(run.folder / "history.md", history.entry(run).markdown())
     report(run)
     archive.seal(run)
     index(run.folder.parent)
+    _mirror(run, say)
+
+
+def _mirror(run: Run, say: Say) -> None:
+    """Copy the sealed run to where the parameters say; where that fails the record says so, and stays whole here."""
+    if not (place := run.params.environment.mirror):
+        return
+    try:
+        copied = mirror.mirror(run.folder, place)
+        say(f"mirrored: {copied.place}, {copied.files} files, read back and compared", event="mirrored", run=run.id, place=copied.place, files=copied.files)
+    except mirror.NotMirrored as error:
+        run.journal("not mirrored", place=place, why=error.message)
+        report(run)
+        archive.seal(run)
+        say(f"not mirrored: {error}", event="not mirrored", run=run.id, place=place, reason=error.message)
 
 
 def report(run: Run) -> Path:
@@ -107,12 +188,12 @@ def report(run: Run) -> Path:
     from runbook_lib.show import report as page
 
     ran = {entry["notebook"] for entry in run.state["phases"]}
-    files = sorted((path for path in run.folder.glob("[0-9][0-9]_*.ipynb") if path.name in ran), key=lambda path: _order(run, path))
-    notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in files]
+    found = sorted((path for path in run.folder.glob("[0-9][0-9]_*.ipynb") if path.name in ran), key=lambda path: _order(run, path))
+    notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in found]
     text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run), changes=history.entry(run).changes,
                        content=run.read_evidence("validate.content.tables"))
     path = run.folder / "report.html"
-    path.write_text(text, encoding="utf-8")
+    files.write_text(path, text)
     return path
 
 
@@ -121,7 +202,7 @@ def index(folder: Path) -> Path:
     from runbook_lib.show import report as page
 
     path = folder / "index.html"
-    path.write_text(page.index([run.state for run in runs(folder)]), encoding="utf-8")
+    files.write_text(path, page.index([run.state for run in runs(folder)]))
     return path
 
 
@@ -133,6 +214,7 @@ def prepare(run: Run) -> None:
     from runbook_lib.run import ASIDE
     from runbook_lib.secret import HOME
 
+    run.open_seal()  # a notebook that is read-only cannot be saved
     values = {**run.parameters, "run_folder": str(run.folder)}
     for phase in PHASES + ASIDE:
         name = notebook_name(phase)
@@ -143,11 +225,7 @@ def prepare(run: Run) -> None:
 
 def summary(run: Run) -> list[tuple[str, str, float | None]]:
     """Phase, status and seconds, in the order in which they ran."""
-    from runbook_lib.run import moment
-
-    return [(entry["phase"], entry["status"],
-             round((moment(entry["ended_at"]) - moment(entry["started_at"])).total_seconds(), 1) if entry["ended_at"] else None)
-            for entry in run.state["phases"]]
+    return [(entry["phase"], entry["status"], lasted(entry["started_at"], entry["ended_at"])) for entry in run.state["phases"]]
 
 
 def next_command(run: Run, parameters: str = "") -> str:
@@ -162,10 +240,6 @@ def next_command(run: Run, parameters: str = "") -> str:
         "aborted": f"runbook resume {run.id}   (or: runbook rollback {run.id} --reason …)",
     }
     return commands.get("aborted" if run.lost else run.outcome, "")
-
-
-def _done(run: Run, phase: str) -> bool:
-    return (run.phase(phase) or {}).get("status") == "succeeded"
 
 
 def _order(run: Run, path: Path) -> tuple[str, str]:

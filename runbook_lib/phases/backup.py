@@ -11,6 +11,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import GateError, UsageError
+from runbook_lib.files import mounted
 from runbook_lib.history import minutes
 from runbook_lib.params import Params
 from runbook_lib.phases import declared, recovery
@@ -171,7 +172,7 @@ def load_backup(phase: Phase) -> Backup:
     record = phase.run.read_evidence("backup")
     if not record:
         raise GateError("this run has no backup", "run 30_backup first")
-    return load(Path(record["folder"]))
+    return load(mounted(record["folder"], phase.params.backup.directory))
 
 
 def proof_file(folder: Path) -> Path:

@@ -277,7 +277,7 @@ class Phase:
 
 
 def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
-    """The phase of that name, begun, in the run that the parameters lead to.
+    """The phase of that name, begun, in the run that the parameters lead to; where it is done and still holds, what says so.
 
     Args:
         name: as in `runbook_lib.run.PHASES` and `ASIDE`.
@@ -287,16 +287,31 @@ def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
         UsageError: the parameters are wrong, or lead to no run.
         CheckError: the database is not the one that the run pinned.
     """
-    if name not in PHASES + ASIDE:
-        raise UsageError(f"there is no phase {name!r}", "one of " + ", ".join(PHASES + ASIDE))
-    cls = importlib.import_module(f"runbook_lib.phases.{name}").PHASE
+    from runbook_lib.phases import again
+
+    cls = phase_class(name)
     values = {key: parameters[key] for key in KEYS if parameters.get(key) is not None}
     run = _attach(cls, parameters.get("run_folder") or os.environ.get("RUNBOOK_RUN"), values)
     if values.get("engineer"):
         os.environ.setdefault("RUNBOOK_PERSON", str(values["engineer"]))
     phase = cls(run)
+    if earlier := again.opened(phase):
+        phase._give_back()
+        return earlier
     phase.begin(notebook=_notebook(name))
     return phase
+
+
+def phase_class(name: str) -> type[Phase]:
+    """The class of a phase.
+
+    Raises:
+        UsageError: there is no such phase.
+    """
+    if name not in PHASES + ASIDE:
+        raise UsageError(f"there is no phase {name!r}", "one of " + ", ".join(PHASES + ASIDE))
+    found: type[Phase] = importlib.import_module(f"runbook_lib.phases.{name}").PHASE
+    return found
 
 
 def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run:

@@ -7,10 +7,12 @@ from typing import Any
 from runbook_lib import history
 from runbook_lib.check import Checks, not_configured
 from runbook_lib.errors import GateError
+from runbook_lib.phases import kernel
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.talk import Message, message, standing, tell
-from runbook_lib.run import moment, now
+from runbook_lib.run import lasted, stamp
+from runbook_lib.show import lessons
 
 
 class Close(Phase):
@@ -41,9 +43,16 @@ class Close(Phase):
         """Tell everybody that it is over."""
         return tell(self.run, self.message())
 
-    def lessons(self, text: str) -> None:
-        """Record what was learned, for the history."""
-        self.run.journal("lessons learned", text=text)
+    def lessons(self, text: str = "") -> lessons.Lessons:
+        """What was learned, as far as it is recorded; where a person sits here, they are asked.
+
+        Args:
+            text: a lesson to be recorded.
+        """
+        if text:
+            self.run.journal("lessons learned", text=text)
+        ask = (lambda said: self.run.journal("lessons learned", text=said)) if kernel.in_front_end() and not self.only_looks else None
+        return lessons.Lessons(self.run.id, history.entry(self.run).lessons, ask)
 
     def entry(self) -> history.Entry:
         """The history's entry of this run, filled in from the run itself."""
@@ -66,8 +75,7 @@ def reopen(phase: Phase) -> Checks:
     phase.run.journal("maintenance off", phase=phase.name, verified=checks.passed)
     began = [line["at"] for line in phase.run.read_journal() if line["what"] == "maintenance on"]
     if began and checks.passed and phase.run.state["downtime_s"] is None:
-        seconds = (now() - moment(began[0])).total_seconds()
-        phase.run.update(lambda state: state.update(downtime_s=round(seconds, 1)))
+        phase.run.update(lambda state: state.update(downtime_s=lasted(began[0], stamp())))
     return checks
 
 

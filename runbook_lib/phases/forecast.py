@@ -12,7 +12,7 @@ from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import disk
-from runbook_lib.run import Run, runs
+from runbook_lib.run import Run, earlier
 from runbook_lib.show import charts
 from runbook_lib.table import Shown, Table, size
 
@@ -166,8 +166,8 @@ def free_bytes(phase: Phase) -> int | None:
 
 def _past(run: Run) -> tuple[list[Run], str]:
     """The newest runs before this one that migrated: of this environment, else of any."""
-    others = [other for other in runs(run.folder.parent)
-              if other.id < run.id and other.read_evidence("migration") and other.read_evidence("rehearsal")]
+    others = [other for other in earlier(run)
+              if other.read_evidence("migration") and other.read_evidence("rehearsal")]
     same = [other for other in others if other.state["environment"] == run.state["environment"]]
     return (same or others)[-RUNS:], "" if same or not others else " (of other environments)"
 

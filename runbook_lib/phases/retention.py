@@ -92,13 +92,13 @@ def drill(params: Params) -> restore.Proof:
 def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
     found, damaged = backup.backups(params)
     proven = {(one.snapshot.system_identifier, one.snapshot.database_oid): one.folder for one in found if backup.proof_of(one)["proven_at"]}
-    needed = {(run.read_evidence("backup") or {}).get("folder"): run.id for run in runs(params.environment.archive) if run.outcome not in FINAL}
+    needed = {Path((run.read_evidence("backup") or {}).get("folder", "")).name: run.id for run in runs(params.environment.archive) if run.outcome not in FINAL}
     for one in found:
         why = _young(moment(one.finished_at), keep_days)
         if not why and one.folder in proven.values():
             why = "the newest proven backup of its database"
-        if not why and str(one.folder) in needed:
-            why = f"the run {needed[str(one.folder)]} has not ended well"
+        if not why and one.folder.name in needed:  # which may be mounted elsewhere on the machine that made it
+            why = f"the run {needed[one.folder.name]} has not ended well"
         yield Kept("backup", one.folder.name, moment(one.finished_at), why, lambda one=one: _remove(one))  # type: ignore[misc]
     for folder, why in damaged.items():
         yield Kept("damaged backup", folder.name, None, f"look at it yourself: {why}", _nothing)

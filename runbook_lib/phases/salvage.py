@@ -13,6 +13,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import UsageError
+from runbook_lib.files import mounted
 from runbook_lib.gate import plan_hash
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import reinstate, salvage, snapshot
@@ -127,12 +128,12 @@ class Reinstate(Phase):
         record = self.run.read_evidence("saved")
         if not record:
             raise UsageError(f"{self.run.id} saved nothing: it dropped no column and no table, or did not come so far", "`runbook status` says how far it came")
-        return salvage.load(Path(record["folder"]))
+        return salvage.load(mounted(record["folder"], self.params.backup.directory / SAVED))
 
     @property
     def earlier(self) -> tuple[Path, ...]:
         """Folders that earlier attempts of the run saved: they hold what the last one did not find any more."""
-        folders = [Path(line["folder"]) for line in self.run.read_journal() if line["what"] == _SAVED]
+        folders = [mounted(line["folder"], self.params.backup.directory / SAVED) for line in self.run.read_journal() if line["what"] == _SAVED]
         return tuple(folder for folder in folders[:-1] if folder.exists())
 
     def checks(self) -> Checks:
@@ -176,7 +177,7 @@ def _save(phase: Phase, dropped: Dropped) -> Saved:
 
 def _kept(phase: Phase, record: Mapping[str, Any]) -> Saved:
     """What was saved before this run dropped some of it: it cannot be saved again."""
-    saved = salvage.load(Path(record["folder"]))
+    saved = salvage.load(mounted(record["folder"], phase.params.backup.directory / SAVED))
     same = check("salvage.saved", _TITLE, saved.sha256 == record["sha256"], f"saved at {saved.taken_at}, before this run dropped some of it", record["sha256"][:16],
                  "find out who wrote into the folder")
     phase.must_hold("saved", Checks("What was saved before", [same, *verify_hashes(saved)]))

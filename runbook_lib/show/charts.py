@@ -280,3 +280,27 @@ def lasting(value: float, unit: str = "s") -> str:
         minutes, seconds = divmod(int(value), 60)
         return f"{minutes} min {seconds} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
     return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
+
+
+def forecasts(title: str, runs: Sequence[tuple[str, float, float]]) -> Chart:
+    """What was forecast beside what it took, a run a row.
+
+    Args:
+        title: the finding.
+        runs: name, forecast and actual, in seconds; those at the beginning are drawn where there are too many.
+    """
+    table = Table(title, ("run", "forecast (s)", "actual (s)", "actual / forecast"), [(name, said, took, took / said) for name, said, took in runs])
+    shown = runs[:MOST_BARS]
+    if not shown:
+        return nothing(title, table)
+
+    def paint(axes: Axes) -> None:
+        axes.barh(range(len(shown)), [took for _, _, took in shown], height=0.6, color=AFTER, label="actual")
+        axes.plot([said for _, said, _ in shown], range(len(shown)), "D", color=INK, markerfacecolor="white", markersize=9, label="forecast")
+        for place, (_, said, took) in enumerate(shown):
+            axes.annotate(f"{lasting(took)}, forecast {lasting(said)}", (max(said, took), place), (10, 0), textcoords="offset points",
+                          va="center", fontsize=9)
+        axes.set_yticks(range(len(shown)), [labelled(name) for name, _, _ in shown])
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+        finish(axes, "seconds" + _part(len(shown), len(runs)), room=0.3)
+    return draw(title, table, 0.8 + 0.38 * len(shown), paint)

@@ -15,7 +15,8 @@ from pages import Page
 from worlds import MARKER, MARKER_PASSWORD, Story, outputs
 
 from runbook_lib import archive
-from runbook_lib.phases.base import notebook_name
+from runbook_lib.phases.again import Earlier
+from runbook_lib.phases.base import notebook_name, open_phase
 from runbook_lib.postgres import snapshot
 from runbook_lib.postgres.connection import Target
 from runbook_lib.run import PHASES
@@ -53,6 +54,16 @@ def test_the_archive_is_sealed_and_intact(story: Story) -> None:
     assert archive.verify(story.world.newest) == []
     done = story.world.command("verify", str(story.world.newest.folder))
     assert (done.returncode, "intact" in done.stdout) == (0, True)
+
+
+def test_a_phase_that_is_opened_again_still_holds_and_does_nothing(tell: Tell) -> None:
+    run = tell("success").world.newest
+    for name in PHASES[1:]:
+        phase = open_phase(name, {"run_folder": str(run.folder)})
+        assert isinstance(phase, Earlier) and {*phase.table().marks} <= {"good", ""}, phase
+        assert "not done again" in str(phase.deploy()) and "already done at" in str(phase)
+        phase.finish()
+    assert archive.verify(run) == []
 
 
 def test_no_byte_of_the_archive_or_of_the_output_holds_a_secret_or_a_row(story: Story) -> None:

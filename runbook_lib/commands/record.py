@@ -1,0 +1,104 @@
+"""The commands that read the record, and the one that adds a lesson to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runbook_lib.commands.output import Json, out
+from runbook_lib.commands.people import settled
+from runbook_lib.commands.which import RunName, find, phases
+from runbook_lib.errors import UsageError
+from runbook_lib.secret import HOME
+
+Archive = Annotated[Path, typer.Option(help="The archive's folder")]
+
+
+def status(run: RunName = "", machines: Json = False) -> None:
+    """How a run stands: phases, outcome, what comes next; who is told of its failures: what has come is sent."""
+    from runbook_lib import runner
+    from runbook_lib.phases import talk
+
+    found = find(run)
+    out.show(phases(found))
+    lost = "".join(f": process {entry['process']['pid']} of {entry['phase']} is gone without a word" for entry in found.lost)
+    apart = "".join(f": whether {entry['phase']}, begun on {(entry.get('process') or {}).get('host', 'a machine that is not known')}, is still at work "
+                    "cannot be told from here" for entry in found.elsewhere)
+    out.print(f"outcome: {runner.outcome(found)}{lost}{apart}\nrun: {found.folder}")
+    if command := runner.next_command(found):
+        out.print(f"next: {command}")
+    out.tell("status", **found.state | {"outcome": runner.outcome(found)}, folder=str(found.folder), next=runner.next_command(found),
+             lost=[entry["phase"] for entry in found.lost], elsewhere=[entry["phase"] for entry in found.elsewhere])
+    settled(found, lambda: talk.send_due(found))
+
+
+def report(run: RunName = "") -> None:
+    """Write entry and report again, from the notebooks as they are, and seal the run."""
+    from runbook_lib import runner
+
+    found = find(run)
+    runner.finish(found, out.say)
+    out.print(str(found.folder / "report.html"))
+
+
+def lesson(run: RunName, text: Annotated[str, typer.Argument(help="What was learned")]) -> None:
+    """Add a lesson learned to a run's entry in the history."""
+    from runbook_lib import runner
+
+    found = find(run)
+    if not text.strip():
+        raise UsageError("the lesson is empty", "write what was learned, in one sentence")
+    ended = found.sealed
+    found.journal("lessons learned", text=text.strip())
+    if ended:
+        runner.finish(found, out.say)
+    out.print(f"recorded in {found.id}")
+
+
+def history(archive: Archive = HOME / "archive",
+            environment: Annotated[str, typer.Option(help="Only runs of this environment", show_default=False)] = "",
+            outcome: Annotated[str, typer.Option(help="Only runs that ended so: succeeded, failed, …", show_default=False)] = "",
+            since: Annotated[str, typer.Option(help="Only runs since this day, YYYY-MM-DD (UTC)", show_default=False)] = "",
+            migration: Annotated[str, typer.Option(help="Only runs with a migration whose name has this in it", show_default=False)] = "",
+            sort: Annotated[str, typer.Option(help="started, duration, downtime, environment, outcome, migration or engineer")] = "started",
+            machines: Json = False) -> None:
+    """All runs, newest first; filtered and sorted."""
+    from runbook_lib import ledger
+
+    chosen = ledger.Filter(environment=environment, outcome=outcome, since=since, migration=migration)
+    found = ledger.entries(archive, chosen, sort)
+    out.show(ledger.table(found))
+    for entry in found:
+        out.tell("entry", **entry.as_dict())
+
+
+def verify(run: RunName = "", whole: Annotated[bool, typer.Option("--all", help="Every run of the archive")] = False,
+           archive: Archive = HOME / "archive", machines: Json = False) -> None:
+    """Whether a sealed run is intact: each file and cell, and the chain of seals before it."""
+    from runbook_lib import archive as archives
+
+    found = archives.examine_all(archive) if whole else [archives.examine(find(run))]
+    for one in found:
+        if one.wrong or one.could_not_check:
+            out.show(one.table())
+        out.print(f"{'intact' if one.intact else 'not intact'}: {one.run_id}")
+        out.tell("verified", **one.as_dict())
+    if not all(one.intact for one in found):
+        raise typer.Exit(1)
+
+
+def diff(first: Annotated[str, typer.Argument(help="A run, e.g. that on staging")],
+         second: Annotated[str, typer.Argument(help="Another run, e.g. that on production")], machines: Json = False) -> None:
+    """What differs between two runs, in facts: versions, files, findings, times, changes, checks, approvals."""
+    from runbook_lib import rundiff
+
+    found = rundiff.compare(find(first), find(second))
+    out.show(found.table())
+    for fact in found.differing:
+        out.tell("difference", **fact.as_dict())
+
+
+COMMANDS: tuple[Any, ...] = (status, report, lesson, history, verify, diff)
+"""Registered by `runbook_lib.cli`, in this order."""

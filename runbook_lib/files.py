@@ -1,0 +1,188 @@
+"""Files of a record: a reader sees the old one or the new one, and a full disk or a crash leaves none half written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from runbook_lib.errors import RunbookError, UsageError
+from runbook_lib.redact import redact
+
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, redacted, in one step that no reader sees half done.
+
+    Raises:
+        RunbookError: it cannot be written. What was there before stands.
+    """
+    write_text(path, as_json(content, indent=2) + "\n")
+
+
+def as_json(content: Any, indent: int | None = None) -> str:
+    """JSON whose texts are redacted one by one; numbers stay, for the digits of a secret (a port, a PIN) may occur in any of them."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
+    if redact(text) == text:
+        return text
+    return _TEXT.sub(lambda found: json.dumps(redact(json.loads(found[0])), ensure_ascii=False), text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, in one step that no reader sees half done.
+
+    Raises:
+        RunbookError: it cannot be written. What was there before stands.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained(path):
+        try:
+            temporary.write_text(text, encoding="utf-8", newline="")
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write rows under their headings.
+
+    Raises:
+        RunbookError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def append_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Append one line of JSON, redacted, and see that it is on the disk.
+
+    Raises:
+        RunbookError: it cannot be written. The file is then as it was.
+    """
+    line = as_json(content).encode() + b"\n"
+    with explained(path), path.open("ab", buffering=0) as file:
+        length = file.tell()
+        try:
+            if length and not _ends_with_a_line(path):  # cut off when a machine went down
+                line = b"\n" + line
+            if file.write(line) < len(line):  # the disk took a part
+                raise OSError(28, "No space left on device")
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(length)
+            raise
+
+
+def read_lines(path: Path, having: re.Pattern[str] | None = None) -> list[dict[str, Any]]:
+    """The objects of a file that `append_json` filled; one that was cut off says so instead of being passed over.
+
+    Args:
+        having: only lines in which it is found, and the last one: most of a long file is then not parsed.
+    """
+    lines: list[dict[str, Any]] = []
+    texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    for text in texts if having is None else [*filter(having.search, texts[:-1]), *texts[-1:]]:
+        if text.strip():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                lines.append({"at": lines[-1]["at"] if lines else None, "who": "unknown", "host": "unknown", "what": "a line that was cut off"})
+    return lines
+
+
+def last_at(path: Path) -> str:
+    """The moment of the last whole line of a file that `append_json` filled, as it was written; empty where there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+        found = re.findall(rb'^\{"at": "([^"]+)"', file.read(), re.MULTILINE)
+    return found[-1].decode() if found else ""
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A run.json.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError):
+        raise UsageError(f"{path} is damaged: it is no JSON", f"look at it, and move the folder {path.parent.name} out of the archive") from None
+
+
+def lock(archive: Path, name: str) -> FileLock:
+    """What serialises changes of a run, or of the archive: beside the runs, for they are records; for everybody who shares the folder."""
+    path = archive / ".locks" / f"{name}.lock"
+    path.parent.mkdir(exist_ok=True)
+    return FileLock(path, timeout=10, mode=0o666)
+
+
+def keep(path: Path) -> None:
+    """Move an older file of that name aside: evidence is added to, not replaced."""
+    if path.exists():
+        number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.stem}.{n}{path.suffix}").exists())
+        path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+
+
+def mounted(recorded: str, parent: Path) -> Path:
+    """A folder that the record names: where it was, or, where this machine has mounted it elsewhere, that of its name in `parent`."""
+    there = Path(recorded)
+    return there if there.exists() else parent / there.name
+
+
+def protect(path: Path) -> None:
+    """Make a file read-only for everybody. It binds nobody who is root, and is no proof: that is the hash."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & _WRITABLE:
+        with suppress(PermissionError):  # another's file: its owner protected it, or nobody can
+            path.chmod(mode & ~_WRITABLE)
+
+
+def release(path: Path) -> None:
+    """Make a read-only file writable for its owner, and for the group where its folder is; of another's file a copy takes its place."""
+    mode, folder = stat.S_IMODE(path.stat().st_mode), path.parent.stat().st_mode
+    wanted = mode | stat.S_IWUSR | (folder & stat.S_IWGRP)
+    if mode == wanted:
+        return
+    try:
+        path.chmod(wanted)
+    except PermissionError:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with explained(path):
+            shutil.copyfile(path, temporary)
+            temporary.chmod(wanted)
+            temporary.replace(path)
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say of a file that cannot be written which one, why, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunbookError(f"{path.name} cannot be written in {path.parent}: {error.strerror or error}; what was recorded before stands",
+                           "make room there, or correct its permissions; then go on with the run") from None
