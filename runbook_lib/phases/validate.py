@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured
-from runbook_lib.phases import declared
+from runbook_lib.phases import declared, readings
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
-from runbook_lib.postgres import catalog, integrity, locks, snapshot, statistics
-from runbook_lib.service import log, monitoring
+from runbook_lib.postgres import catalog, integrity, snapshot, statistics
+from runbook_lib.service import log
+from runbook_lib.service.measures import Trends, to_a_person
 from runbook_lib.show import charts
+from runbook_lib.show.trends import trend_chart
 from runbook_lib.table import Table, size
 
 
@@ -120,15 +121,19 @@ class Validate(Phase):
         none = [not_configured("invariants", "the project's own invariants hold", "validate.invariants")]
         return self.look("invariants", Checks("Invariants", checks or none))
 
+    @cached_property
+    def readings(self) -> Trends:
+        """The monitoring list over the run, read once more now."""
+        readings.take(self)
+        return self.keep("trends", readings.gathered(self))
+
     def monitoring(self) -> Checks:
         """The seed's monitoring list, each a measured value beside its limit."""
-        limits = self.params.monitoring
-        local = self.target.host in ("127.0.0.1", "localhost", "::1")
-        return self.look("monitoring", Checks("Monitoring", [
-            *monitoring.host(local=local, cpu_percent=limits.cpu_percent, memory_percent=limits.memory_percent),
-            attempt("monitoring.blockers", "nobody blocks anybody", self._blockers),
-            attempt("monitoring.deadlocks", "no deadlock since before", self._deadlocks),
-        ]))
+        return self.look("monitoring", self.readings.checks())
+
+    def monitoring_chart(self) -> Any:
+        """How each of them went since the preflight."""
+        return trend_chart(self.readings, self.run.phase("migrate"))
 
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
@@ -138,7 +143,7 @@ class Validate(Phase):
             if not kept:
                 everything.append(check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell"))
             found = [Check(**{**item, "status": Status(item["status"])}) for item in kept or []]
-            everything += [_to_a_person(item) if name == "monitoring" else item for item in found]
+            everything += [to_a_person(item) if name == "monitoring" else item for item in found]
         return self.pass_gate("validate", Checks("Validation", everything))
 
     def _invariant(self, item: Any, number: int) -> Check:
@@ -154,19 +159,6 @@ class Validate(Phase):
             return [not_configured("application.log", "the log's error rate did not rise", "service.log")]
         limit = self.params.monitoring.error_rate_per_minute
         return [attempt("application.log", "the log's error rate did not rise", lambda: log.check(path, position, limit))]
-
-    def _blockers(self) -> Check:
-        found = locks.blockers(self.db)
-        return check("monitoring.blockers", "nobody blocks anybody", not found.waits, f"{len(found.waits)} sessions blocked", "none",
-                     "95_troubleshoot shows them as a tree")
-
-    def _deadlocks(self) -> Check:
-        before, now = (one.database["deadlocks"] for one in self.statistics)
-        return check("monitoring.deadlocks", "no deadlock since before", now <= before, str(now - before), "0", "the server's log names both statements")
-
-
-def _to_a_person(item: Check) -> Check:
-    return replace(item, status=Status.UNKNOWN, found=f"beyond its limit: {item.found}") if item.status is Status.FAILED else item
 
 
 PHASE = Validate
