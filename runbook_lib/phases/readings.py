@@ -10,20 +10,21 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 
 import psutil
+from psycopg.rows import tuple_row
 
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
 from runbook_lib.params import dereference
-from runbook_lib.phases.base import Phase
+from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.postgres import disk, locks
-from runbook_lib.postgres.connection import Database, query
-from runbook_lib.postgres.reading import reading
+from runbook_lib.postgres.connection import Database, query, translated
+from runbook_lib.postgres.reading import pin
 from runbook_lib.run import moment, now, stamp
 from runbook_lib.service import host, log, monitoring
 from runbook_lib.service.http import Reach, Request, ask, client
@@ -38,6 +39,7 @@ SLOW_EVERY_S = 5.0
 BLOCKED_S = 1.0
 """Seconds from which on a session that waits for a lock counts as blocked."""
 HERE, SERVER, APPLICATION = "this machine", "PostgreSQL", "the application"
+DISK = ("disk_free_percent", "disk_free_bytes", "disk_total_bytes")
 _HOST = ("cpu_percent", "memory_percent", "disk_io_percent")
 
 
@@ -153,11 +155,14 @@ class Reader:
         return answer.ms
 
     def _sql(self, db: Database, statement: str) -> float:
-        with reading(db, statement_timeout_s=self.section.timeout_s, lock_timeout_s=1):
-            rows = db.rows(statement)
+        """As the operator wrote it: names are looked up where the role looks them up, and nothing is written."""
+        with translated(), db.connection.transaction(force_rollback=True), db.connection.cursor(row_factory=tuple_row) as cursor:
+            db.execute("SET TRANSACTION READ ONLY")
+            pin(db, {"statement_timeout": milliseconds(self.section.timeout_s), "lock_timeout": "1s"})
+            cursor.execute(statement.encode())
+            rows = cursor.fetchall() if cursor.description else []
         try:
-            (row,) = rows
-            (value,) = row.values()
+            ((value,),) = rows
             return float(value)
         except (ValueError, TypeError):
             raise ToolError("the query did not give one row with one number", "correct its `sql` in `monitoring.sources`") from None
@@ -184,7 +189,7 @@ class Reader:
 
     @property
     def _disk_named(self) -> bool:
-        return any(name.startswith("disk_free") or name == "disk_total_bytes" for name in self.sources)
+        return any(name in self.sources for name in DISK)
 
     def _wanted(self, *names: str) -> list[str]:
         """Those for which the parameters name no source."""
@@ -229,20 +234,23 @@ def gathered(phase: Phase) -> Trends:
 def disks(phase: Phase, db: Database) -> disk.Disks:
     """The server's disks: as the parameters' sources tell them, else as they are seen from here."""
     reader = Reader(phase)
-    found = {name: reader.sourced(db, name) for name in ("disk_free_percent", "disk_free_bytes", "disk_total_bytes") if name in reader.sources}
-    if not found:
-        return disk.disk(db)
-    percent, free, total = (found[name].value if name in found else None for name in ("disk_free_percent", "disk_free_bytes", "disk_total_bytes"))
+    found = {name: reader.sourced(db, name) for name in DISK if name in reader.sources}
+    return told(found) if found else disk.disk(db)
+
+
+def told(found: Mapping[str, Reading]) -> disk.Disks:
+    """The disk that two of its three numbers tell; unknown where one of them could not be read, or one is all there is."""
+    percent, free, total = (found[name].value if name in found else None for name in DISK)
+    place = f"as {', '.join(sorted({one.source for one in found.values()}))} tells"
     if total is None and free is not None and percent:
         total = free * 100 / percent
     if free is None and total is not None and percent is not None:
         free = total * percent / 100
-    why = "; ".join(one.why for one in found.values() if one.why) or (
-        "" if free is not None and total else f"{percent:.0f} % free; how much that is, is not known: name a source for `disk_total_bytes`" if percent is not None
-        else "name sources for two of `disk_free_percent`, `disk_free_bytes` and `disk_total_bytes`")
-    names = ", ".join(sorted({one.source for one in found.values()}))
-    return disk.Disks((disk.Disk(disk.DATA, f"as {names} tells", None, None, why),) if why else
-                      (disk.Disk(disk.DATA, f"as {names} tells", int(free or 0), int(total or 0)),))
+    why = "; ".join(one.why for one in found.values() if one.why)
+    if not why and (free is None or not total):
+        why = f"{percent:.0f} % free; how much that is, is not known" if percent is not None else "one number does not tell it"
+        why += ": name sources for two of " + ", ".join(DISK)
+    return disk.Disks((disk.Disk(disk.DATA, place, why=why) if why else disk.Disk(disk.DATA, place, int(free or 0), int(total or 0)),))
 
 
 @contextmanager

@@ -103,11 +103,12 @@ def disk_chart(phase: Phase) -> Any:
     """What is free of each disk, now and after what the plan needs."""
     found, limit, needed = disks(phase, phase.db), phase.params.backup.disk_free_percent, need(phase)
     after = found.after(needed or disk.Need())
-    known = [pair for pair in zip(found, after, strict=True) if pair[0].free_percent is not None]
-    title = f"Could not check: {found.why_unknown}" if not found.known else f"At least {min(a.free_percent or 0.0 for a in after):.0f} % stay free" \
-        f"{' (what the plan needs is not known)' if needed is None else ' after what the plan needs'}; {limit:.0f} % have to"
-    return charts.before_after(title, [f"{now.place}, {size(now.total_bytes)}" for now, _ in known], [now.free_percent for now, _ in known],
-                               [after.free_percent for _, after in known], unit="% free")
+    known = [(now, later) for now, later in zip(found, after, strict=True) if now.free_percent is not None and later.free_percent is not None]
+    least = min((later.free_percent or 0.0 for _, later in known), default=0.0)
+    title = f"Could not check: {found.why_unknown}" if not found.known else \
+        f"{least:.0f} % of the disk are free now; what the plan needs is not known" if needed is None else f"{least:.0f} % of the disk are free after what the plan needs"
+    return charts.room(title, [(f"{now.place}, {size(now.total_bytes)}", round(100 - now.free_percent, 2), round(now.free_percent - later.free_percent, 2))
+                               for now, later in known], limit)
 
 
 def _needs(needed: disk.Need | None) -> str:

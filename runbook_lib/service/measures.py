@@ -38,7 +38,7 @@ class Measure:
         """A value with its unit."""
         if value is None:
             return "–"
-        return f"{value:.0f} {self.unit}" if value >= 10 or value == int(value) else f"{value:.1f} {self.unit}"
+        return f"{value:.{0 if value >= 10 or value == int(value) else 1}f} {self.unit}".rstrip()
 
     def keeps(self, value: float, limit: float) -> bool:
         """Whether a value is on the right side of its limit."""
@@ -54,8 +54,8 @@ MEASURES: Mapping[str, Measure] = {one.name: one for one in (
     Measure("response_ms", "response time", "ms", "the application answers in time", "read the application's log; 70_validate compares the queries' times",
             key="service"),
     Measure("errors_per_minute", "errors in the log", "a minute", "the error rate is as before", "read the application's log", key="service.log"),
-    Measure("deadlocks", "deadlocks", "since the first reading", "no deadlock since the first reading", "the server's log names both statements", counted=True),
-    Measure("blocked_sessions", "blocked sessions", "sessions", "nobody has been waiting for a lock for a second or longer", "95_troubleshoot shows them as a tree"),
+    Measure("deadlocks", "deadlocks since the first reading", "", "no deadlock since the first reading", "the server's log names both statements", counted=True),
+    Measure("blocked_sessions", "blocked sessions", "", "nobody has been waiting for a lock for a second or longer", "95_troubleshoot shows them as a tree"),
     Measure("disk_free_percent", "free disk", "%", "the server's disk has room", "95_troubleshoot tells what would free most", least=True),
 )}
 """In the order in which they are shown. A disk of which nothing is known is left out here: the preflight asks for it."""
@@ -149,8 +149,10 @@ class Trend:
         return check(id, one.title, bool(self.kept), one.said(self.now) + self._went(), expected, one.remedy)
 
     def _went(self) -> str:
-        span = f"; from {one.said(min(self.values))} to {one.said(max(self.values))} during the run" if (one := self.measure) and len(self.values) > 1 else ""
-        return span + (f"; {self.gaps} of {len(self.readings)} readings failed: {next(r.why for r in self.readings if r.why)}" if any(r.why for r in self.readings) else "")
+        lowest, highest = (self.measure.said(pick(self.values)) for pick in (min, max))
+        failed = next((one.why for one in self.readings if one.why), "")
+        return (f"; from {lowest} to {highest} during the run" if lowest != highest else "") + \
+            (f"; {self.gaps} of {len(self.readings)} readings failed: {failed}" if failed else "")
 
 
 @dataclass(frozen=True)

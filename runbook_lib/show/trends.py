@@ -43,7 +43,7 @@ def trend_chart(found: Trends, during: Mapping[str, Any] | None = None) -> Chart
             spare.set_visible(False)
             panels[len(shown) - COLUMNS].tick_params(labelbottom=True)
         figure.supxlabel(f"{unit} since {start:%Y-%m-%d %H:%M:%S} UTC{'; shaded: the migration' if band else ''}", fontsize=9)
-    return draw(found.finding, table, 0.6 + 1.35 * -(-len(shown) // COLUMNS), paint, alt)
+    return draw(found.finding, table, 0.6 + 1.2 * -(-len(shown) // COLUMNS), paint, alt)
 
 
 def _line(axes: Axes, one: Trend, points: Sequence[tuple[float, float | None]], band: Sequence[float]) -> None:
@@ -60,6 +60,7 @@ def _line(axes: Axes, one: Trend, points: Sequence[tuple[float, float | None]], 
             axes.plot([x], [0.04], marker="x", color=UNKNOWN, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
     highest = max([one.limit, *one.values])
     axes.set_ylim(0, 105 if one.measure.unit == "%" else highest * 1.15 or 1)
+    axes.locator_params(axis="y", nbins=3, integer=not one.measure.unit)
     axes.tick_params(labelsize=8)
 
 
