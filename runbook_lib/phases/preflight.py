@@ -39,7 +39,7 @@ class Preflight(Phase):
 
     def disk(self) -> Checks:
         """Free space of the server now, and after what the plan needs; where it can be known."""
-        return self.look("disk", Checks("Disk", [server.disk_check("environment.disk", self, lambda: readings.disks(self, self.db))]))
+        return self.look("disk", Checks("Disk", [server.disk_check(self.db, "environment.disk", self)]))
 
     def disk_chart(self) -> Any:
         """Each disk now, and after what the plan needs."""

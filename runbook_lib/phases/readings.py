@@ -20,11 +20,13 @@ import psutil
 from psycopg.rows import tuple_row
 
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
-from runbook_lib.params import dereference
+from runbook_lib.params import RdsRecovery, dereference
+from runbook_lib.phases import recovery
 from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.postgres import disk, locks
 from runbook_lib.postgres.connection import Database, query, translated
 from runbook_lib.postgres.reading import pin
+from runbook_lib.recovery import rds_disk
 from runbook_lib.run import moment, now, stamp
 from runbook_lib.service import host, log, monitoring
 from runbook_lib.service.http import Reach, Request, ask, client
@@ -232,10 +234,15 @@ def gathered(phase: Phase) -> Trends:
 
 
 def disks(phase: Phase, db: Database) -> disk.Disks:
-    """The server's disks: as the parameters' sources tell them, else as they are seen from here."""
+    """The server's disks: as the parameters' sources tell them, else as they are seen from here, else as Amazon RDS tells them."""
     reader = Reader(phase)
     found = {name: reader.sourced(db, name) for name in DISK if name in reader.sources}
-    return told(found) if found else disk.disk(db)
+    if found:
+        return told(found)
+    seen = disk.disk(db)
+    if not seen.known and isinstance(phase.params.recovery, RdsRecovery):
+        return disk.Disks((rds_disk.room(recovery.provider(phase)),))  # type: ignore[arg-type]
+    return seen
 
 
 def told(found: Mapping[str, Reading]) -> disk.Disks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from runbook_lib.check import Check, attempt, check, unknown
@@ -27,7 +27,7 @@ def minute_checks(phase: Phase) -> list[Check]:
             _alone(db, "migrate.alone", "no other migration is in flight", ADVISORY_LOCK),
             _forgotten(db, affected_tables(phase), phase.params.migrate.max_transaction_s),
             prepared_check(db, "migrate.prepared"),
-            disk_check("migrate.disk", phase, lambda: disks(phase, db), measured=False),
+            disk_check(db, "migrate.disk", phase, measured=False),
             replication_check(db, "migrate.replication", phase),
         ]
 
@@ -40,7 +40,7 @@ def affected_tables(phase: Phase) -> list[str] | None:
     return None if "*" in tables or not review else sorted(tables)
 
 
-def need(phase: Phase) -> disk.Need | None:
+def need(db: Database, phase: Phase) -> disk.Need | None:
     """What the plan writes, as the rehearsal measured it, and a copy restored beside, should the way back be taken; `None` where the
     rehearsal did not measure it.
     """
@@ -48,7 +48,7 @@ def need(phase: Phase) -> disk.Need | None:
     log, growth = measured.get("wal_bytes"), measured.get("peak_bytes", measured.get("size_growth_bytes"))
     if log is None or growth is None:
         return None
-    return disk.Need(max(0, log), max(0, growth), phase.db.value("SELECT pg_database_size(current_database())"))
+    return disk.Need(max(0, log), max(0, growth), db.value("SELECT pg_database_size(current_database())"))
 
 
 def idle_check(db: Database, id: str, older_than_s: float) -> Check:
@@ -74,11 +74,10 @@ def prepared_check(db: Database, id: str) -> Check:
     return attempt(id, title, look)
 
 
-def disk_check(id: str, phase: Phase, places: Callable[[], disk.Disks], *, measured: bool = True) -> Check:
+def disk_check(db: Database, id: str, phase: Phase, *, measured: bool = True) -> Check:
     """What is free on the server now, and after what the plan needs.
 
     Args:
-        places: asks the server's disks.
         measured: whether the check is unknown where the rehearsal did not measure what the plan needs; else what is free now counts,
             for a person was asked about that before.
     """
@@ -86,7 +85,7 @@ def disk_check(id: str, phase: Phase, places: Callable[[], disk.Disks], *, measu
     expected = f"at least {limit:.0f} % free afterwards"
 
     def look() -> Check:
-        needed, found = need(phase), places()
+        needed, found = need(db, phase), disks(phase, db)
         after = found.after(needed or disk.Need()).tightest
         if after is None or after.free_percent is None:
             return unknown(id, title, f"{found.why_unknown}; needed are {_needs(needed)}", expected, "look at it where it can be seen; then approve the gate that asks for it")
@@ -101,7 +100,7 @@ def disk_check(id: str, phase: Phase, places: Callable[[], disk.Disks], *, measu
 
 def disk_chart(phase: Phase) -> Any:
     """What is free of each disk, now and after what the plan needs."""
-    found, limit, needed = disks(phase, phase.db), phase.params.backup.disk_free_percent, need(phase)
+    found, limit, needed = disks(phase, phase.db), phase.params.backup.disk_free_percent, need(phase.db, phase)
     after = found.after(needed or disk.Need())
     known = [(now, later) for now, later in zip(found, after, strict=True) if now.free_percent is not None and later.free_percent is not None]
     least = min((later.free_percent or 0.0 for _, later in known), default=0.0)

@@ -24,6 +24,7 @@ class Validate(Phase):
 
     name, heading = "validate", "Validate"
     gates = ("validate",)
+    _trends: Trends | None = None
 
     def integrity(self) -> Checks:
         """Prisma's status, the schema, the project's own check."""
@@ -121,19 +122,15 @@ class Validate(Phase):
         none = [not_configured("invariants", "the project's own invariants hold", "validate.invariants")]
         return self.look("invariants", Checks("Invariants", checks or none))
 
-    @cached_property
-    def readings(self) -> Trends:
-        """The monitoring list over the run, read once more now."""
-        readings.take(self)
-        return self.keep("trends", readings.gathered(self))
-
     def monitoring(self) -> Checks:
-        """The seed's monitoring list, each a measured value beside its limit."""
-        return self.look("monitoring", self.readings.checks())
+        """The seed's monitoring list, read once more: each a measured value beside its limit."""
+        readings.take(self)
+        self._trends = self.keep("trends", readings.gathered(self))
+        return self.look("monitoring", self._trends.checks())
 
     def monitoring_chart(self) -> Any:
         """How each of them went since the preflight."""
-        return trend_chart(self.readings, self.run.phase("migrate"))
+        return trend_chart(self._trends or readings.gathered(self), self.run.phase("migrate"))
 
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""

@@ -151,5 +151,5 @@ def test_a_disk_is_known_by_two_of_its_numbers(numbers: tuple[float | None, ...]
 
 def test_a_disk_of_which_a_number_could_not_be_read_is_a_persons_to_look_at(phase: Any) -> None:
     made = phase(sources=[{"measure": "disk_free_bytes", "command": "echo 40"}, {"measure": "disk_total_bytes", "command": "exit 1"}])
-    item = server.disk_check("environment.disk", made, lambda: readings.disks(made, made.db))
+    item = server.disk_check(made.db, "environment.disk", made)
     assert item.status is Status.UNKNOWN and "ended with status 1" in item.found and not server.disk_chart(made).svg

@@ -67,7 +67,7 @@ def test_a_prepared_transaction_is_named(night: Make) -> None:
 def test_the_disk_has_to_be_free_after_what_the_plan_needs_and_a_person_looks_where_that_is_not_known(night: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     story = night(NEXT)
     monkeypatch.setattr(disk, "_measured", lambda place, path: disk.Disk(place, path, 40 * 2**30, 100 * 2**30))
-    preflight = lambda: server.disk_check("environment.disk", story.phase, lambda: disk.disk(story.phase.db))  # noqa: E731
+    preflight = lambda: server.disk_check(story.phase.db, "environment.disk", story.phase)  # noqa: E731
     assert "did not measure" in found(story, "disk").found and found(story, "disk").status is Status.PASSED and preflight().status is Status.UNKNOWN
     story.phase.run.write_evidence("rehearsal", {"wal_bytes": 10 * 2**30, "size_growth_bytes": -5, "peak_bytes": 20 * 2**30})
     for limit, status in ((5, Status.PASSED), (30, Status.FAILED)):
