@@ -268,8 +268,7 @@ def recording(phase: Phase) -> Iterator[None]:
     try:
         yield
     finally:
-        recorder.ended.set()
-        recorder.join(2)
+        recorder.end()
         phase.keep("readings", [vars(one) for one in list(recorder.found)])
 
 
@@ -279,14 +278,22 @@ class _Recorder(threading.Thread):
     def __init__(self, phase: Phase) -> None:
         super().__init__(daemon=True)
         self.reader, self.found, self.ended = Reader(phase), list[Reading](), threading.Event()
+        self._session: Database | None = None
+
+    def end(self) -> None:
+        """Look no more; where a source still hangs, its answer is not waited for, and the session is closed: a way back needs the database alone."""
+        self.ended.set()
+        self.join(2)
+        if self.is_alive() and self._session:
+            self._session.close()
 
     def run(self) -> None:
         phase = self.reader.phase
         try:
             while not self.ended.is_set():
                 try:
-                    with Database(phase.target, f"{phase.application_name}-readings", statement_timeout="5s", lock_timeout="1s") as db:
-                        self._look(db)
+                    with Database(phase.target, f"{phase.application_name}-readings", statement_timeout="5s", lock_timeout="1s") as self._session:
+                        self._look(self._session)
                 except DatabaseError as error:
                     self.found += self.reader.unread(error.message)
                     self.ended.wait(EVERY_S)
