@@ -102,12 +102,12 @@ def disk_chart(phase: Phase) -> Any:
     """What is free of each disk, now and after what the plan needs."""
     found, limit, needed = disks(phase, phase.db), phase.params.backup.disk_free_percent, need(phase.db, phase)
     after = found.after(needed or disk.Need())
-    known = [(now, later) for now, later in zip(found, after, strict=True) if now.free_percent is not None and later.free_percent is not None]
-    least = min((later.free_percent or 0.0 for _, later in known), default=0.0)
+    known = [(f"{now.place}, {size(now.total_bytes)}", now.free_percent, later.free_percent) for now, later in zip(found, after, strict=True)
+             if now.free_percent is not None and later.free_percent is not None]
+    least = min((later for *_, later in known), default=0.0)
     title = f"Could not check: {found.why_unknown}" if not found.known else \
         f"{least:.0f} % of the disk are free now; what the plan needs is not known" if needed is None else f"{least:.0f} % of the disk are free after what the plan needs"
-    return charts.room(title, [(f"{now.place}, {size(now.total_bytes)}", round(100 - now.free_percent, 2), round(now.free_percent - later.free_percent, 2))
-                               for now, later in known], limit)
+    return charts.room(title, [(name, round(100 - now, 2), round(now - later, 2)) for name, now, later in known], limit)
 
 
 def _needs(needed: disk.Need | None) -> str:

@@ -95,7 +95,7 @@ def _alters(db: Database, affected: Sequence[str], id: str, title: str) -> Check
         if error := _try(db, sql.SQL("COMMENT ON {} {} IS NULL").format(kind, sql.SQL(row["name"]))):
             (refused if error.sqlstate in _REFUSED else busy).append(name)
     if (busy or gone) and not refused:
-        return unknown(id, title, "; ".join(filter(None, (busy and f"locked, or not answered in time: {_some(busy)}", gone and f"not there: {_some(gone)}"))),
+        return unknown(id, title, "; ".join(f"{what}: {_some(names)}" for what, names in (("locked, or not answered in time", busy), ("not there", gone)) if names),
                        "all", "see who holds them: 95_troubleshoot; then run this again")
     return check(id, title, not refused, f"not its own: {_some(refused)}" if refused else f"{len(affected)} tables, {_TRIED}", "all",
                  "only an owner alters a table: use the owner's login, or grant its role")

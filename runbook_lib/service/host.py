@@ -58,8 +58,8 @@ class Gauge:
         found, tries = self.over(SAMPLE_S), 0
         while tries < LONGER_TRIES and any((getattr(found, name, None) or 0) > limit for name, limit in limits.items()):
             again, tries = self.over(LONGER_S), tries + 1
-            calmest = [None if None in pair else min(pair) for pair in zip(vars(found).values(), vars(again).values())]
-            found = Load(*calmest)
+            disk = None if found.disk_io_percent is None or again.disk_io_percent is None else min(found.disk_io_percent, again.disk_io_percent)
+            found = Load(min(found.cpu_percent, again.cpu_percent), min(found.memory_percent, again.memory_percent), disk)
         return found
 
     def over(self, seconds: float = SAMPLE_S) -> Load:

@@ -58,8 +58,8 @@ def _line(axes: Axes, one: Trend, points: Sequence[tuple[float, float | None]], 
     for x, value in points:
         if value is None:
             axes.plot([x], [0.04], marker="x", color=UNKNOWN, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
-    highest = max([one.limit, *one.values])
-    axes.set_ylim(0, 105 if one.measure.unit == "%" else highest * 1.15 or 1)
+    top = 105 if one.measure.unit == "%" else 1.15 * max([one.limit, *one.values]) or 1
+    axes.set_ylim(-0.04 * top, top)
     axes.locator_params(axis="y", nbins=3, integer=not one.measure.unit)
     axes.tick_params(labelsize=8)
 
