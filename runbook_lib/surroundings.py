@@ -98,21 +98,63 @@ class Probe(Section):
     name: str
     url: Address | None = None
     command: Command | None = None
+    expect: dict[str, Any] = Field(default_factory=dict)
+    """Dotted paths into the JSON that the URL answers with, and the values that they must have."""
 
     @model_validator(mode="after")
     def _one(self) -> Probe:
         if (self.url is None) == (self.command is None):
             raise ValueError("give either `url` or `command`")
+        if self.expect and self.url is None:
+            raise ValueError("`expect` needs a `url`")
+        return self
+
+
+class Prometheus(Section):
+    """A server with Prometheus's HTTP API: Prometheus itself, Thanos, Mimir, VictoriaMetrics, a managed one."""
+
+    url: Address
+    """Its base, before `/api/v1`; with a user and a password in it by reference only."""
+    token: Secret | None = None
+    """A bearer token."""
+
+
+class Source(Section):
+    """Where one measure of the monitoring list comes from, instead of this machine, PostgreSQL or the application.
+
+    Units are fixed: percent of 100, milliseconds, errors a minute, bytes. `disk_io_percent` is the part of the time in which the
+    busiest disk was at work; of `disk_free_percent`, `disk_free_bytes` and `disk_total_bytes` any two tell the disk, the tightest.
+    """
+
+    measure: Literal["cpu_percent", "memory_percent", "disk_io_percent", "connections_percent", "response_ms", "errors_per_minute",
+                     "disk_free_percent", "disk_free_bytes", "disk_total_bytes"]
+    query: Annotated[str, Field(min_length=1)] | None = None
+    """PromQL whose result is one number: a scalar, or a vector of one series."""
+    command: Command | None = None
+    """Prints one number."""
+    sql: Annotated[str, Field(min_length=1)] | None = None
+    """A query of one row and one number, asked of the database in a transaction that only reads."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Source:
+        if sum(way is not None for way in (self.query, self.command, self.sql)) != 1:
+            raise ValueError("give one of `query`, `command` and `sql`")
         return self
 
 
 class Monitoring(Section):
-    """Probes and limits."""
+    """Probes, sources and limits."""
 
     probes: list[Probe] = Field(default_factory=list)
+    prometheus: Prometheus | None = None
+    sources: list[Source] = Field(default_factory=list)
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """How long a probe or a source may take."""
     connections_percent: Percent = 80.0
     cpu_percent: Percent = 95.0
     memory_percent: Percent = 95.0
+    disk_io_percent: Percent = 95.0
+    response_ms: Annotated[float, Field(gt=0)] = 2000.0
     error_rate_per_minute: Annotated[float, Field(ge=0)] = 1.0
     show_statements: bool = False
     """Whether 95_troubleshoot shows the statements of other sessions: they may hold data, and the record keeps them."""
@@ -120,6 +162,15 @@ class Monitoring(Section):
     """How far a standby may be behind, where there is one."""
     replica_lag_mb: Annotated[float, Field(ge=0)] = 1024.0
     """How much write-ahead log a standby may still have to replay, or a replication slot keep back."""
+
+    @model_validator(mode="after")
+    def _sources(self) -> Monitoring:
+        names = [source.measure for source in self.sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources for {', '.join(twice)}: name one")
+        if self.prometheus is None and any(source.query for source in self.sources):
+            raise ValueError("a source with a `query` needs `prometheus`")
+        return self
 
 
 class Invariant(Section):

@@ -11,7 +11,6 @@ from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import disk
 from runbook_lib.run import Run, earlier
 from runbook_lib.show import charts
 from runbook_lib.table import Shown, Table, size
@@ -156,12 +155,6 @@ def forecast(phase: Phase) -> Forecast:
     return Forecast(migrate_s, rehearsed["rollback_s"] * way_back.factor, migrate_s + median(around) if around else None, around,
                     rehearsed["migrate_s"], rehearsed["rollback_s"], migration, way_back,
                     rehearsed.get("wal_bytes"), rehearsed.get("size_growth_bytes"))
-
-
-def free_bytes(phase: Phase) -> int | None:
-    """The room on the tightest of the server's disks."""
-    tightest = disk.disk(phase.db).tightest
-    return tightest.free_bytes if tightest else None
 
 
 def _past(run: Run) -> tuple[list[Run], str]:

@@ -17,6 +17,7 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, same_changes, up_to_date
 from runbook_lib.phases.plan import changes, contents, window_check
 from runbook_lib.phases.progress import Progress
+from runbook_lib.phases.readings import recording
 from runbook_lib.phases.rehearse import durations
 from runbook_lib.phases.server import minute_checks
 from runbook_lib.phases.start import applied
@@ -84,7 +85,7 @@ class Migrate(Phase):
             self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
             attempts, began = Attempts(self, forecast), time.monotonic()
             try:
-                with Progress(self, pending, forecast):
+                with Progress(self, pending, forecast), recording(self):
                     attempts.deploy()
             except cli.MigrationFailed as error:
                 raise self._failure(error, attempts.watch) from None

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-from runbook_lib.check import Check, Checks, attempt, check, not_configured
-from runbook_lib.errors import ToolError
+from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
 from runbook_lib.params import dereference
-from runbook_lib.phases import recovery, server
+from runbook_lib.phases import readings, recovery, server
+from runbook_lib.phases.application import IDLE_S, Application
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.forecast import Forecast, forecast, free_bytes
-from runbook_lib.postgres import health
+from runbook_lib.phases.forecast import Forecast, forecast
+from runbook_lib.postgres import health, rights
+from runbook_lib.postgres.connection import Target, query
 from runbook_lib.process import run as run_command
 from runbook_lib.service import monitoring
+from runbook_lib.service.http import Reach, Request, ask, client, unanswered
+from runbook_lib.service.measures import to_a_person, trends
+from runbook_lib.surroundings import Probe, Service
 
-IDLE_S = 5.0
-"""Seconds after which a transaction in which nothing happens counts as forgotten."""
-
+NOT_ASKED = {126: "the command cannot be executed", 127: "the command was not found", 255: "ssh did not come through"}
+"""Statuses by which a command says that it did not get as far as asking (255: see ssh's manual)."""
 
 class Preflight(Phase):
     """Looks at everything that the night depends on; changes nothing."""
@@ -27,14 +30,17 @@ class Preflight(Phase):
     gates = ("preflight",)
 
     def credentials(self) -> Checks:
-        """Whether the role connects, directly, and has each right that it needs, tried one by one."""
-        found = health.connection(self.target, self.application_name) + health.rights(self.db)
-        return self.look("credentials", Checks("Credentials and rights", found))
+        """Whether each login connects, directly, and has each right that it needs, tried one by one."""
+        found = health.connection(self.target, self.application_name) + rights.rights(self.db, server.affected_tables(self))
+        return self.look("credentials", Checks("Credentials and rights", [*found, *self._other_logins()]))
 
     def disk(self) -> Checks:
-        """Free space of the server, where it can be known from here."""
-        limit = self.params.backup.disk_free_percent
-        return self.look("disk", Checks("Disk", [server.disk_check(self.db, "environment.disk", limit)]))
+        """Free space of the server now, and after what the plan needs; where it can be known."""
+        return self.look("disk", Checks("Disk", [server.disk_check(self.db, "environment.disk", self)]))
+
+    def disk_chart(self) -> Any:
+        """Each disk now, and after what the plan needs."""
+        return server.disk_chart(self)
 
     def versions(self) -> Checks:
         """The installed Prisma CLI against the project's lock file, and what follows for transactions."""
@@ -50,12 +56,16 @@ class Preflight(Phase):
         return self.look("connectivity", Checks("Connectivity", [attempt("environment.connectivity", title, lambda: self._reach(command))]))
 
     def monitoring(self) -> Checks:
-        """Each configured probe, asked."""
-        probes = self.params.monitoring.probes
-        checks = [monitoring.probe(probe.name, url=dereference(probe.url, "monitoring.probes.url") if probe.url else None,
-                                   command=probe.command) for probe in probes]
-        none = [not_configured("environment.monitoring", "monitoring and alerting are active", "monitoring.probes")]
-        return self.look("monitoring", Checks("Monitoring", checks or none))
+        """Each configured probe, asked; and each measure of the monitoring list, read for the first time."""
+        section = self.params.monitoring
+        probes = self.together(*(partial(self._probe, probe) for probe in section.probes)) if section.probes else [
+            not_configured("environment.monitoring", "monitoring and alerting are active", "monitoring.probes")]
+        first = trends([one for one in readings.take(self) if one.measure != "deadlocks"], readings.limits(self))
+        return self.look("monitoring", Checks("Monitoring", [*probes, *(to_a_person(item) for item in first.checks() if item.id != "monitoring.deadlocks")]))
+
+    def _probe(self, probe: Probe) -> Check:
+        url = dereference(probe.url, "monitoring.probes.url") if probe.url else None
+        return monitoring.probe(probe.name, url=url, command=probe.command, expect=probe.expect, timeout_s=self.params.monitoring.timeout_s)
 
     def server(self) -> Checks:
         """What on the server would get in the way: forgotten and prepared transactions, connections near the limit, standbys that are behind."""
@@ -80,7 +90,7 @@ class Preflight(Phase):
 
     def go_or_no_go(self) -> Checks:
         """The forecast against the budgets of the parameters."""
-        return self.look("forecast", self.forecast.checks(self.params, lambda: free_bytes(self)))
+        return self.look("forecast", self.forecast.checks(self.params, self._free))
 
     def chart(self) -> Any:
         """Forecast against window."""
@@ -95,24 +105,54 @@ class Preflight(Phase):
         everything = Checks("Preflight", [item for result in results for item in result])
         self.pass_gate("preflight", everything)
 
+    def _free(self) -> int | None:
+        """On the tightest of the server's disks."""
+        tightest = readings.disks(self, self.db).tightest
+        return tightest.free_bytes if tightest else None
+
+    def _other_logins(self) -> list[Check]:
+        """Those beside the database's: the server for proofs, the application's token."""
+        found, proof, service = [], self.params.backup.proof, self.params.service
+        if proof.server and proof.level == "restore":
+            found.append(rights.creates_databases(Target.parse(self.params.proof_url()), self.application_name, "environment.proof",
+                                                  "the login on the server for proofs connects and creates databases"))
+        if service and service.token:
+            id, title = "environment.token", "the application accepts the token"
+            found.append(attempt(id, title, lambda: self._token(id, title, service)))
+        return found
+
+    def _token(self, id: str, title: str, service: Service) -> Check:
+        """Asked twice, with and without: an endpoint that answers everybody proves nothing."""
+        asked = next((one for one in service.endpoints if one.authenticated), None)
+        if asked is None:
+            return unknown(id, title, "no endpoint of `service.endpoints` needs it", "accepted", "name one that does, or leave `service.token` out")
+        base, seconds = self.params.service_url(), self.params.monitoring.timeout_s
+        with client(base) as session:
+            answer, without = (ask(session, Request(base + asked.path, token=token), seconds) for token in (Application(self).token, None))
+        expected = f"{asked.status} with it, 401 or 403 without"
+        if answer.reach is not Reach.ANSWERED:
+            return unanswered(id, title, answer, expected)
+        said = f"{answer.status} with it, {without.status if without.reach is Reach.ANSWERED else without.why} without"
+        if answer.status not in (asked.status, 401, 403) or (answer.status == asked.status and without.status not in (401, 403)):
+            return unknown(id, title, said, expected, "this says nothing about the token: see whether that endpoint asks for one")
+        return check(id, title, answer.status == asked.status, said, expected, "renew the token that `service.token` leads to")
+
     def _reach(self, command: str) -> Check:
-        title = "the application's host reaches the database"
+        id, title = "environment.connectivity", "the application's host reaches the database"
         service = self.params.service
         assert service is not None
-        try:
-            done = run_command(command, cwd=service.folder, env=self.params.variables("service"), timeout_s=30)
-        except ToolError as error:
-            if error.status is None:
-                raise
-            return check("environment.connectivity", title, False, error.message, "status 0", "see what the command says on that host")
-        return check("environment.connectivity", title, True, f"status 0 in {done.seconds:.1f} s")
+        done = run_command(command, cwd=service.folder, env=self.params.variables("service"), timeout_s=30, check=False)
+        said = f"status {done.status} in {done.seconds:.1f} s"
+        if done.status in NOT_ASKED:
+            return unknown(id, title, f"{said}: {NOT_ASKED[done.status]}", "status 0", "correct `service.reach_database`, or the way to that host")
+        last = next((line.strip() for line in reversed(done.output.splitlines()) if line.strip()), "it printed nothing")
+        return check(id, title, done.status == 0, said if done.status == 0 else f"{said}: {last}", "status 0", "see what the command says on that host")
 
     def _connections(self, limit: float) -> Check:
-        row: dict[str, Any] = self.db.row("SELECT count(*) AS used, current_setting('max_connections')::int AS most"
-                                          " FROM pg_stat_activity WHERE backend_type = 'client backend'") or {}
-        share = row["used"] / row["most"] * 100
+        row: dict[str, Any] = self.db.row(query("monitoring_server")) or {}
+        share = row["connections"] / row["most"] * 100
         return check("environment.connections", "connections are below the limit", share <= limit,
-                     f"{row['used']} of {row['most']}: {share:.0f} %", f"at most {limit:.0f} %", "close what is not needed")
+                     f"{row['connections']} of {row['most']}: {share:.0f} %", f"at most {limit:.0f} %", "close what is not needed")
 
 
 PHASE = Preflight

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 from runbook_lib.check import Check, attempt, check, unknown
 from runbook_lib.phases.base import Phase, milliseconds
+from runbook_lib.phases.readings import disks
 from runbook_lib.postgres import activity, disk, locks
 from runbook_lib.postgres.activity import Follower
 from runbook_lib.postgres.connection import Database
 from runbook_lib.prisma.cli import ADVISORY_LOCK
+from runbook_lib.show import charts
 from runbook_lib.table import size
 
 LOOK_S = 5.0
@@ -24,7 +27,7 @@ def minute_checks(phase: Phase) -> list[Check]:
             _alone(db, "migrate.alone", "no other migration is in flight", ADVISORY_LOCK),
             _forgotten(db, affected_tables(phase), phase.params.migrate.max_transaction_s),
             prepared_check(db, "migrate.prepared"),
-            disk_check(db, "migrate.disk", phase.params.backup.disk_free_percent, written(phase)),
+            disk_check(db, "migrate.disk", phase, measured=False),
             replication_check(db, "migrate.replication", phase),
         ]
 
@@ -37,11 +40,15 @@ def affected_tables(phase: Phase) -> list[str] | None:
     return None if "*" in tables or not review else sorted(tables)
 
 
-def written(phase: Phase) -> int | None:
-    """How many bytes the rehearsal wrote: growth and write-ahead log; `None` where it did not measure that."""
+def need(db: Database, phase: Phase) -> disk.Need | None:
+    """What the plan writes, as the rehearsal measured it, and a copy restored beside, should the way back be taken; `None` where the
+    rehearsal did not measure it.
+    """
     measured = phase.run.read_evidence("rehearsal") or {}
-    found = [measured[key] for key in ("size_growth_bytes", "wal_bytes") if measured.get(key) is not None]
-    return sum(max(0, value) for value in found) if found else None
+    log, growth = measured.get("wal_bytes"), measured.get("peak_bytes", measured.get("size_growth_bytes"))
+    if log is None or growth is None:
+        return None
+    return disk.Need(max(0, log), max(0, growth), db.value("SELECT pg_database_size(current_database())"))
 
 
 def idle_check(db: Database, id: str, older_than_s: float) -> Check:
@@ -67,26 +74,46 @@ def prepared_check(db: Database, id: str) -> Check:
     return attempt(id, title, look)
 
 
-def disk_check(db: Database, id: str, limit: float, needed: int | None = 0) -> Check:
-    """Free space of the server, where it can be known from here.
+def disk_check(db: Database, id: str, phase: Phase, *, measured: bool = True) -> Check:
+    """What is free on the server now, and after what the plan needs.
 
     Args:
-        limit: percent that must stay free.
-        needed: bytes that the migration will write; `None` where that was not measured.
+        measured: whether the check is unknown where the rehearsal did not measure what the plan needs; else what is free now counts,
+            for a person was asked about that before.
     """
-    title, afterwards = "the server's disk has room", f" after the {size(needed)} that the rehearsal wrote" if needed else ""
-    expected = f"at least {limit:.0f} % free{afterwards}"
+    title, limit = "the server's disk has room, after what the plan needs", phase.params.backup.disk_free_percent
+    expected = f"at least {limit:.0f} % free afterwards"
 
     def look() -> Check:
-        places = disk.disk(db)
-        tightest = places.tightest
-        if tightest is None or tightest.free_bytes is None or not tightest.total_bytes:
-            return unknown(id, title, places.why_unknown, expected, "look at it where it can be seen; then approve the gate that asks for it")
-        left = 100 * (tightest.free_bytes - (needed or 0)) / tightest.total_bytes
-        found = f"{size(tightest.free_bytes)} of {size(tightest.total_bytes)} free, {left:.0f} % {'afterwards' if needed else 'now'}"
-        return check(id, title, left >= limit, found + ("; the rehearsal did not measure what it writes" if needed is None else ""), expected,
-                     "make room, or lower `backup.disk_free_percent`")
+        needed, found = need(db, phase), disks(phase, db)
+        after = found.after(needed or disk.Need()).tightest
+        if after is None or after.free_percent is None:
+            return unknown(id, title, f"{found.why_unknown}; needed are {_needs(needed)}", expected, "look at it where it can be seen; then approve the gate that asks for it")
+        now = next(one for one in found if one.place == after.place and one.path == after.path)
+        said = f"{after.place}: {size(now.free_bytes)} of {size(now.total_bytes)} free, {now.free_percent:.0f} %; needed are {_needs(needed)}"
+        if needed is None and measured and after.free_percent >= limit:
+            return unknown(id, title, said, expected, "estimate it, by the size of the tables that the plan rewrites; then approve the gate")
+        return check(id, title, after.free_percent >= limit, said + (f"; afterwards {after.free_percent:.0f} %" if needed else ""), expected,
+                     "make room (95_troubleshoot tells what would free most), or lower `backup.disk_free_percent`")
     return attempt(id, title, look)
+
+
+def disk_chart(phase: Phase) -> Any:
+    """What is free of each disk, now and after what the plan needs."""
+    found, limit, needed = disks(phase, phase.db), phase.params.backup.disk_free_percent, need(phase.db, phase)
+    after = found.after(needed or disk.Need())
+    known = [(f"{now.place}, {size(now.total_bytes)}", now.free_percent, later.free_percent) for now, later in zip(found, after, strict=True)
+             if now.free_percent is not None and later.free_percent is not None]
+    least = min((later for *_, later in known), default=0.0)
+    title = f"Could not check: {found.why_unknown}" if not found.known else \
+        f"{least:.0f} % of the disk are free now; what the plan needs is not known" if needed is None else f"{least:.0f} % of the disk are free after what the plan needs"
+    return charts.room(title, [(name, round(100 - now, 2), round(now - later, 2)) for name, now, later in known], limit)
+
+
+def _needs(needed: disk.Need | None) -> str:
+    if needed is None:
+        return "not known: the rehearsal did not measure what it writes"
+    return f"{size(needed.bytes)} ({size(needed.log)} of write-ahead log, {size(needed.growth)} for the tables, {size(needed.beside)} for a copy restored beside)"
 
 
 def replication_check(db: Database, id: str, phase: Phase) -> Check:

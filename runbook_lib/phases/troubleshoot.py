@@ -9,7 +9,7 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.phases.cause import Cause
 from runbook_lib.phases.landed import at_work
 from runbook_lib.phases.start import applied
-from runbook_lib.postgres import activity, catalog, disk, health, integrity, locks, space
+from runbook_lib.postgres import activity, catalog, disk, integrity, locks, rights, space
 from runbook_lib.postgres.connection import query
 from runbook_lib.prisma import history, questions, review
 from runbook_lib.run import person
@@ -94,7 +94,7 @@ class Troubleshoot(Phase):
 
     def rights(self) -> Checks:
         """What this role may do, tried one by one."""
-        return health.rights(self.db)
+        return rights.rights(self.db)
 
     def index_builds(self) -> Table:
         """Index builds under way, and invalid indexes that an interrupted one left, with the safe way to have them again."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from statistics import median
 from typing import Any
 
 from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured
-from runbook_lib.phases import declared
+from runbook_lib.phases import declared, readings
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
 from runbook_lib.phases.performance import Performance
-from runbook_lib.postgres import activity, catalog, integrity, locks, snapshot
-from runbook_lib.service import log, monitoring
+from runbook_lib.postgres import activity, catalog, integrity, snapshot
+from runbook_lib.service import log
+from runbook_lib.service.measures import Trends, to_a_person
 from runbook_lib.show import charts
+from runbook_lib.show.trends import trend_chart
 from runbook_lib.table import Table
 
 
@@ -28,6 +29,7 @@ class Validate(Performance):
     """Milliseconds of each request by endpoint, once `application` asked."""
     news: log.LogWindow | str = "the application was not asked"
     """What its log says since 50_announce, or why that cannot be told."""
+    _trends: Trends | None = None
 
     def integrity(self) -> Checks:
         """Prisma's status, the schema, the project's own check."""
@@ -117,14 +119,14 @@ class Validate(Performance):
         return self.look("invariants", Checks("Invariants", checks or none))
 
     def monitoring(self) -> Checks:
-        """The seed's monitoring list, each a measured value beside its limit."""
-        limits = self.params.monitoring
-        local = self.target.host in ("127.0.0.1", "localhost", "::1")
-        return self.look("monitoring", Checks("Monitoring", [
-            *monitoring.host(local=local, cpu_percent=limits.cpu_percent, memory_percent=limits.memory_percent),
-            attempt("monitoring.blockers", "nobody blocks anybody", self._blockers),
-            attempt("monitoring.deadlocks", "no deadlock since before", self._deadlocks),
-        ]))
+        """The seed's monitoring list, read once more: each a measured value beside its limit."""
+        readings.take(self)
+        self._trends = self.keep("trends", readings.gathered(self))
+        return self.look("monitoring", self._trends.checks())
+
+    def monitoring_chart(self) -> Any:
+        """How each of them went since the preflight."""
+        return trend_chart(self._trends or readings.gathered(self), self.run.phase("migrate"))
 
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
@@ -134,7 +136,7 @@ class Validate(Performance):
             if not kept:
                 everything.append(check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell"))
             found = [Check(**{**item, "status": Status(item["status"])}) for item in kept or []]
-            everything += [_to_a_person(item) if name == "monitoring" else item for item in found]
+            everything += [to_a_person(item) if name == "monitoring" else item for item in found]
         return self.pass_gate("validate", Checks("Validation", everything))
 
     def _invariant(self, item: Any, number: int) -> Check:
@@ -142,19 +144,6 @@ class Validate(Performance):
 
         count = self.db.value(sql.SQL("SELECT count(*) FROM ({}) AS violation").format(sql.SQL(item.sql.rstrip().rstrip(";"))))
         return check(f"invariant.{number}", item.name, count == 0, f"{count} violations", "none", "run the invariant's query to see them")
-
-    def _blockers(self) -> Check:
-        found = locks.blockers(self.db)
-        return check("monitoring.blockers", "nobody blocks anybody", not found.waits, f"{len(found.waits)} sessions blocked", "none",
-                     "95_troubleshoot shows them as a tree")
-
-    def _deadlocks(self) -> Check:
-        before, now = (one.database["deadlocks"] for one in self.statistics)
-        return check("monitoring.deadlocks", "no deadlock since before", now <= before, str(now - before), "0", "the server's log names both statements")
-
-
-def _to_a_person(item: Check) -> Check:
-    return replace(item, status=Status.UNKNOWN, found=f"beyond its limit: {item.found}") if item.status is Status.FAILED else item
 
 
 PHASE = Validate

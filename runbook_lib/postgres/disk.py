@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.table import Shown, Table, size
+
+DATA = "data directory"
+"""The place of everything that is in no tablespace."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,38 @@ class Disk:
     def free_percent(self) -> float | None:
         """Part of the file system that is free."""
         return 100 * self.free_bytes / self.total_bytes if self.free_bytes is not None and self.total_bytes else None
+
+
+LOG = "write-ahead log"
+"""The place of the write-ahead log, where that lies on another disk than the tables."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is about to be written on the server, in bytes.
+
+    Args:
+        log: write-ahead log, all of it kept.
+        growth: by how much the database is larger at most.
+        beside: a restored copy of it, until the way back has swapped it in.
+    """
+
+    log: int = 0
+    growth: int = 0
+    beside: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        return self.log + self.growth + self.beside
+
+    def at(self, place: str, apart: bool) -> int:
+        """What of it may go to one place; which tablespace grows is not told apart, so each may.
+
+        Args:
+            apart: whether the write-ahead log has a disk of its own.
+        """
+        return self.log if place == LOG else self.growth + self.beside if apart or place != DATA else self.bytes
 
 
 @dataclass(frozen=True)
@@ -61,6 +98,11 @@ class Disks(Shown):
         """Why the places that are not known are not."""
         return "; ".join(f"{disk.place}: {disk.why}" for disk in self.items if disk.why)
 
+    def after(self, need: Need) -> Disks:
+        """The same once what is needed was written."""
+        apart = any(disk.place == LOG for disk in self.items)
+        return Disks(tuple(disk if disk.free_bytes is None else replace(disk, free_bytes=disk.free_bytes - need.at(disk.place, apart)) for disk in self.items))
+
     def table(self) -> Table:
         """One row a place."""
         rows = [(d.place, d.path, size(d.free_bytes), size(d.total_bytes), d.free_percent, d.why) for d in self]
@@ -75,8 +117,8 @@ class Disks(Shown):
 def disk(db: Database) -> Disks:
     """The room that is left where the server keeps this database's tables.
 
-    It is known only where the server runs on this machine and its data directory proves to be the one seen here, by the
-    system identifier in it: a forwarded port or a container would show another disk.
+    It is known only where the server proves to run on this machine, by the system identifier in the data directory that is seen
+    here, or by the process that serves this session: a forwarded port or a container would show another disk.
     """
     return Disks(tuple(_places(db, "disk_places", {})))
 
@@ -88,17 +130,17 @@ def tablespace(db: Database, name: str) -> Disk:
 
 def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Iterator[Disk]:
     if not _loopback(db.target):
-        yield Disk("data directory", "", why=f"the server {db.target.host} is another machine")
+        yield Disk(DATA, "", why=f"the server {db.target.host} is another machine")
         return
     try:
         places = db.rows(query(question), parameters)
         data, identifier = (db.row(query("disk_server")) or {}).values()
     except DatabaseError as error:
-        yield Disk("data directory", "", why=error.message)
+        yield Disk(DATA, "", why=error.message)
         return
-    proven = _proven(Path(data), identifier)
+    proven = _proven(db, Path(data), identifier)
     if question == "disk_places" and proven and (Path(data) / "pg_wal").is_symlink():
-        places.append({"place": "write-ahead log", "path": str(Path(data) / "pg_wal")})
+        places.append({"place": LOG, "path": str(Path(data) / "pg_wal")})
     for row in places:
         yield _measured(row["place"], row["path"]) if proven else Disk(
             row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's")
@@ -120,12 +162,34 @@ def _measured(place: str, path: str) -> Disk:
     return Disk(place, path, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
-def _proven(data: Path, identifier: int) -> bool:
-    """Whether the data directory seen here is the server's."""
+def _proven(db: Database, data: Path, identifier: int) -> bool:
+    """Whether the data directory seen here is the server's; one that this user may not read into is, where the server runs here."""
     try:
         return system_identifier(data) == identifier % 2**64
+    except PermissionError:
+        return not elsewhere(db)
     except (OSError, struct.error):
         return False
+
+
+def elsewhere(db: Database) -> str:
+    """Why the server is not known to run on this machine; empty where it does.
+
+    That is proven by the process that serves this session: here, under that number, begun in the same second. Behind a forwarded
+    port, or in a container, it has another number or is not seen at all.
+
+    Raises:
+        DatabaseError: the server does not answer.
+    """
+    if not _loopback(db.target):
+        return f"the server {db.target.host} is another machine"
+    row = db.row(query("disk_session")) or {}
+    try:
+        process = psutil.Process(row["pid"])
+        same = "postgres" in process.name() and abs(process.create_time() - row["started"]) < 2
+    except psutil.Error:
+        same = False
+    return "" if same else f"{db.target.host} leads to a server whose processes are not seen on this machine"
 
 
 def system_identifier(data: Path) -> int:

@@ -1,18 +1,14 @@
-"""Whether the server is the right one, can be worked with, and lets this role do what a migration needs."""
+"""Whether the server is the right one, and can be worked with."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from psycopg import sql
-
-from runbook_lib.check import Check, Checks, attempt, check
+from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, Target, identifier, query, translated
-from runbook_lib.postgres.reading import pin
+from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.table import Shown, Table, size
 
 OLDEST, NEWEST = 14, 18
@@ -94,63 +90,3 @@ def _session_checks(db: Database) -> tuple[Check, ...]:
         check("environment.round_trip", "a question is answered quickly", ended - started < 0.5, f"{1000 * (ended - started):.1f} ms, "
               + (f"encrypted with {row['tls']}" if row["encrypted"] else "not encrypted"), "under 500 ms", "run the runbook nearer to the server"),
     )
-
-
-def rights(db: Database) -> Checks:
-    """Whether this role may do what a migration, a backup and a rollback need; tried out where it can be, and rolled back.
-
-    Each is a check of its own, `environment.rights.<what>`.
-    """
-    found = db.row(query("health_rights")) or {}
-    listed = (
-        ("read", "the role reads every table and sequence", found["unreadable"], "grant it pg_read_all_data"),
-        ("row_security", "row security hides no rows from the role", () if found["bypass_row_security"] else found["row_security"],
-         "give the role BYPASSRLS: a dump fails or lacks rows otherwise"),
-        ("own", "the role owns every table", found["not_owned"], "only an owner alters a table: use the owner's login, or grant its role"),
-    )
-    flags = (
-        ("create_database", "the role creates databases", "create_database", "ALTER ROLE … CREATEDB: proofs and rollbacks need a database of their own"),
-        ("own_database", "the role owns the database", "owner_of_database", "a rollback renames the database: grant the owner's role"),
-        ("signal", "the role ends other sessions", "signal_sessions", "grant it pg_signal_backend"),
-        ("statistics", "the role sees what other sessions do", "read_all_statistics", "grant it pg_read_all_stats"),
-    )
-    return Checks("Rights", (
-        *(check(f"environment.rights.{name}", title, not missing, _some(missing) or "all", "all", remedy) for name, title, missing, remedy in listed),
-        *_tried(db),
-        *(check(f"environment.rights.{name}", title, found[key], "yes" if found[key] else "no", "yes", remedy) for name, title, key, remedy in flags)))
-
-
-def _tried(db: Database) -> Iterator[Check]:
-    schema = db.target.schema
-    table, index, kind = (identifier(schema, f"runbook_probe_{word}") for word in ("table", "index", "type"))
-    make = sql.SQL("CREATE TABLE {} (id int)").format(table)
-    steps: tuple[tuple[str, str, Sequence[sql.Composable]], ...] = (
-        ("create_table", "tables", [make]),
-        ("create_index", "indexes", [make, sql.SQL("CREATE INDEX runbook_probe_index ON {} (id)").format(table)]),
-        ("create_type", "types", [sql.SQL("CREATE TYPE {} AS ENUM ('a')").format(kind)]),
-        ("alter_table", "tables' columns", [make, sql.SQL("ALTER TABLE {} ADD COLUMN note text").format(table)]),
-    )
-    for name, what, statements in steps:
-        yield attempt(f"environment.rights.{name}", f"the role creates {what} in schema {schema}", _trial(db, name, what, schema, statements))
-
-
-def _trial(db: Database, name: str, what: str, schema: str, statements: Sequence[sql.Composable]) -> Callable[[], Check]:
-    title = f"the role creates {what} in schema {schema}"
-
-    def look() -> Check:
-        try:
-            with translated(), db.connection.transaction(force_rollback=True):
-                pin(db, {"statement_timeout": "10s", "lock_timeout": "2s"})
-                for statement in statements:
-                    db.execute(statement)
-        except DatabaseError as error:
-            if error.sqlstate not in ("42501", "3F000", "25006"):  # refused; anything else says nothing about rights
-                raise
-            return check(f"environment.rights.{name}", title, False, error.message, "tried and rolled back", "grant CREATE on the schema")
-        return check(f"environment.rights.{name}", title, True, "tried and rolled back", "tried and rolled back")
-
-    return look
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

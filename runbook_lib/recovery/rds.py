@@ -88,7 +88,7 @@ class Rds:
     def checks(self) -> list[Check]:
         """Whether a recovery can work, before it is needed."""
         return [attempt("recovery.backups", "automated backups are kept, and reach to the last minutes", self._backups),
-                attempt("recovery.instance", "the database's URL leads to this instance", self._leads)]
+                attempt("recovery.instance", "the database's URL leads to this instance", self.leads)]
 
     def possible(self, to: RestorePoint) -> Check:
         """Whether the point can be restored already."""
@@ -135,7 +135,7 @@ class Rds:
             name = self.instance if stage is Stage.DONE else name
         elif stage is Stage.NOT_BEGUN:
             self._await_restorable(to, say)
-            with _amazon(f"restoring {self.instance} to {to.time}"):
+            with amazon(f"restoring {self.instance} to {to.time}"):
                 self._client.restore_db_instance_to_point_in_time(
                     SourceDBInstanceIdentifier=self.instance, TargetDBInstanceIdentifier=name, RestoreTime=restore_time(to),
                     **_like(self._source(to), to))
@@ -166,7 +166,7 @@ class Rds:
             import boto3
         except ImportError:
             raise UsageError("`recovery: provider: rds` needs the package boto3", "pip install 'database-migration-runbook[rds]'") from None
-        with _amazon("opening a session"):
+        with amazon("opening a session"):
             return boto3.client("rds", region_name=self.region)
 
     def _clear(self, to: RestorePoint) -> Stage:
@@ -176,10 +176,10 @@ class Rds:
                              f"look at {', '.join((self.instance, *self.names(to)))} and their tags, and rename by hand")
         return stage
 
-    def _describe(self, name: str) -> dict[str, Any] | None:
+    def describe(self, name: str) -> dict[str, Any] | None:
         """An instance; None where there is none of that name."""
         client = self._client
-        with _amazon(f"asking for {name}"):
+        with amazon(f"asking for {name}"):
             try:
                 found: dict[str, Any] = client.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
             except client.exceptions.DBInstanceNotFoundFault:
@@ -188,8 +188,8 @@ class Rds:
 
     def _source(self, to: RestorePoint) -> dict[str, Any]:
         """The instance that was live at the point, under whichever name it has by now."""
-        aside = self._describe(self.names(to)[1])
-        found = aside if aside and _is(aside, ASIDE, to) else self._describe(self.instance)
+        aside = self.describe(self.names(to)[1])
+        found = aside if aside and _is(aside, ASIDE, to) else self.describe(self.instance)
         if found is None:
             raise UsageError(f"there is no RDS instance {self.instance} in {self.region}", "correct `recovery.instance` and `recovery.region`")
         return found
@@ -197,7 +197,7 @@ class Rds:
     def _settled(self, name: str) -> dict[str, Any] | None:
         """An instance once no rename or creation is under way."""
         deadline = time.monotonic() + self.deadline_s
-        while (found := self._describe(name)) and found["DBInstanceStatus"] in ("renaming", "modifying"):
+        while (found := self.describe(name)) and found["DBInstanceStatus"] in ("renaming", "modifying"):
             if time.monotonic() > deadline:
                 raise ToolError(f"{name} is still {found['DBInstanceStatus']} after {self.deadline_s:.0f} s",
                                 "look at it in Amazon's console, then go on")
@@ -208,7 +208,7 @@ class Rds:
         """An instance once it can be used."""
         started = time.monotonic()
         while True:
-            found = self._describe(name)
+            found = self.describe(name)
             status, waited = found["DBInstanceStatus"] if found else "not there yet", time.monotonic() - started
             if found and status in _SETTLED and found.get("Endpoint"):
                 return found
@@ -228,19 +228,19 @@ class Rds:
             time.sleep(self.poll_s)
 
     def _rename(self, old: str, new: str, say: Say) -> None:
-        with _amazon(f"renaming {old} to {new}"):
+        with amazon(f"renaming {old} to {new}"):
             self._client.modify_db_instance(DBInstanceIdentifier=old, NewDBInstanceIdentifier=new, ApplyImmediately=True)
         say(f"{old} is renamed to {new}")
         self._await(new, say)
 
     def _tag(self, name: str, tags: Mapping[str, str]) -> None:
-        found = self._describe(name) or {}
-        with _amazon(f"tagging {name}"):
+        found = self.describe(name) or {}
+        with amazon(f"tagging {name}"):
             self._client.add_tags_to_resource(ResourceName=found["DBInstanceArn"], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
 
     def _backups(self) -> Check:
         id, title = "recovery.backups", "automated backups are kept, and reach to the last minutes"
-        source = self._describe(self.instance)
+        source = self.describe(self.instance)
         if source is None:
             return check(id, title, False, f"there is no instance {self.instance} in {self.region}", "one",
                          "correct `recovery.instance` and `recovery.region`")
@@ -251,9 +251,10 @@ class Rds:
         return check(id, title, behind <= 15, f"kept for {days} days, restorable up to {behind:.0f} min ago", "at most 15 min ago",
                      "see the instance's events")
 
-    def _leads(self) -> Check:
+    def leads(self) -> Check:
+        """Whether the database's URL leads to this instance."""
         id, title = "recovery.instance", "the database's URL leads to this instance"
-        address = ((self._describe(self.instance) or {}).get("Endpoint") or {}).get("Address")
+        address = ((self.describe(self.instance) or {}).get("Endpoint") or {}).get("Address")
         if self.host == address:
             return check(id, title, True, self.host, str(address))
         return unknown(id, title, f"the URL names {self.host}, the instance {self.instance} has {address}: an alias cannot be followed from here",
@@ -287,7 +288,7 @@ def _like(source: Mapping[str, Any], to: RestorePoint) -> dict[str, Any]:
 
 
 @contextmanager
-def _amazon(doing: str) -> Iterator[None]:
+def amazon(doing: str) -> Iterator[None]:
     """Turn boto3's errors into `ToolError`."""
     from botocore.exceptions import BotoCoreError, ClientError
 

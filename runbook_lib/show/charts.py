@@ -304,3 +304,31 @@ def forecasts(title: str, runs: Sequence[tuple[str, float, float]]) -> Chart:
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
         finish(axes, "seconds" + _part(len(shown), len(runs)), room=0.3)
     return draw(title, table, 0.8 + 0.38 * len(shown), paint)
+
+
+def room(title: str, places: Sequence[tuple[str, float, float]], limit: float) -> Chart:
+    """How full each disk is, and how full it will be, against what has to stay free.
+
+    Args:
+        title: the finding.
+        places: name, percent that are used now, percent that are needed beside.
+        limit: percent that have to stay free.
+    """
+    rows = [(name, used, needed, 100 - used - needed, limit) for name, used, needed in places]
+    over = [free < limit for *_, free, _ in rows]
+    table = Table(title, ("disk", "used now (%)", "needed (%)", "free afterwards (%)", "at least (%)"), rows, ["bad" if o else "" for o in over])
+    if not rows:
+        return nothing(title, table)
+
+    def paint(axes: Axes) -> None:
+        for place, (_, used, needed, free, _) in enumerate(rows):
+            axes.barh([place], [used], 0.6, color=BEFORE, hatch="///", label="used now")
+            last = axes.barh([place], [needed], 0.6, left=used, color=BAD if over[place] else AFTER, hatch="xx" if over[place] else "", label="needed")
+            axes.bar_label(last, [f"{free:.1f} % free afterwards" + (" — too little" if over[place] else "")], padding=4)
+        line = axes.axvline(100 - limit, color=INK, linewidth=2, linestyle=(0, (3, 1)))
+        axes.set_yticks(range(len(rows)), [labelled(name) for name, *_ in rows])
+        axes.legend(handles=[*axes.containers[:2], line], labels=["used now", "needed", f"{limit:.0f} % have to stay free"], loc="lower right",
+                    bbox_to_anchor=(1.0, 1.0), ncols=3)
+        finish(axes, "% of the disk")
+        axes.set_xlim(0, max(100, *(100 - free for *_, free, _ in rows)) * 1.02)
+    return draw(title, table, 1.0 + 0.5 * len(rows), paint)

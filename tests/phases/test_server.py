@@ -64,15 +64,20 @@ def test_a_prepared_transaction_is_named(night: Make) -> None:
     db.execute("ROLLBACK PREPARED 'left'")
 
 
-def test_room_for_what_the_rehearsal_wrote_and_unknown_where_the_disk_is_not_seen(night: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_has_to_be_free_after_what_the_plan_needs_and_a_person_looks_where_that_is_not_known(night: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     story = night(NEXT)
-    assert "did not measure" in found(story, "disk").found
-    story.phase.run.write_evidence("rehearsal", {"wal_bytes": 10 * 2**20, "size_growth_bytes": -5})
-    assert found(story, "disk").status is Status.PASSED and "after the 10" in found(story, "disk").expected
-    story.phase.run.write_evidence("rehearsal", {"wal_bytes": 2**50, "size_growth_bytes": 1})
-    assert found(story, "disk").status is Status.FAILED
+    monkeypatch.setattr(disk, "_measured", lambda place, path: disk.Disk(place, path, 40 * 2**30, 100 * 2**30))
+    preflight = lambda: server.disk_check(story.phase.db, "environment.disk", story.phase)  # noqa: E731
+    assert "did not measure" in found(story, "disk").found and found(story, "disk").status is Status.PASSED and preflight().status is Status.UNKNOWN
+    story.phase.run.write_evidence("rehearsal", {"wal_bytes": 10 * 2**30, "size_growth_bytes": -5, "peak_bytes": 20 * 2**30})
+    for limit, status in ((5, Status.PASSED), (30, Status.FAILED)):
+        monkeypatch.setattr(story.phase, "params", story.phase.params.model_copy(update={"backup": story.phase.params.backup.model_copy(update={"disk_free_percent": limit})}))
+        seen = preflight()
+        assert seen.status is status and found(story, "disk").status is status
+    assert seen.found.startswith("data directory: 40.0 GiB of 100.0 GiB free, 40 %; needed are 30.0 GiB (10.0 GiB of write-ahead log, 20.0 GiB for the tables, ")
+    assert "MiB for a copy restored beside); afterwards 10 %" in seen.found and "10.0 % free afterwards — too little" in server.disk_chart(story.phase).svg
     monkeypatch.setattr(disk, "_proven", lambda *_: False)
-    assert found(story, "disk").status is Status.UNKNOWN
+    assert found(story, "disk").status is preflight().status is Status.UNKNOWN
 
 
 def test_a_slot_that_keeps_back_too_much_is_named(night: Make) -> None:

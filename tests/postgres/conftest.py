@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,15 @@ def admin(server: Server) -> Iterator[Database]:
     """A session on the maintenance database."""
     with Database(Target.parse(server.url()), NAME) as session:
         yield session
+
+
+@pytest.fixture
+def limited(db: Database, admin: Database) -> Iterator[Target]:
+    """A login that owns nothing."""
+    admin.execute("CREATE ROLE limited LOGIN PASSWORD 'limited'")
+    yield replace(db.target, user="limited", password="limited")
+    db.execute("DROP OWNED BY limited")
+    admin.execute("DROP ROLE limited")
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""Connection, identity and rights: what could not be found out is said, never assumed."""
+"""Connection, identity and disk: what could not be found out is said, never assumed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from dataclasses import replace
 
 import pytest
@@ -11,19 +11,6 @@ from runbook_lib.check import Status
 from runbook_lib.demo.embedded import Server
 from runbook_lib.postgres import disk, health
 from runbook_lib.postgres.connection import Database, Target
-
-
-@pytest.fixture
-def limited(db: Database, admin: Database) -> Iterator[Target]:
-    """A login that owns nothing."""
-    admin.execute("CREATE ROLE limited LOGIN PASSWORD 'limited'")
-    yield replace(db.target, user="limited", password="limited")
-    db.execute("DROP OWNED BY limited")
-    admin.execute("DROP ROLE limited")
-
-
-def status(checks, name: str) -> Status:
-    return next(one.status for one in checks if one.id == name)
 
 
 def test_the_server_is_identified(still: Database, server: Server) -> None:
@@ -43,28 +30,6 @@ def test_a_good_connection_passes_every_check(source: Target) -> None:
 def test_a_connection_that_fails_is_a_failed_check_with_its_remedy(source: Target, wrong: dict, said: str) -> None:
     only, = health.connection(replace(source, **wrong), "runbook/test")
     assert only.status is Status.FAILED and said in only.found and only.remedy and source.password not in str(only)
-
-
-def test_the_superuser_has_all_rights(still: Database) -> None:
-    assert health.rights(still).passed
-
-
-def test_each_missing_right_is_a_check_of_its_own(rich: Database, limited: Target) -> None:
-    with Database(limited) as db:
-        failed = {one.id.removeprefix("environment.rights.") for one in health.rights(db).failed}
-    assert failed == {"read", "row_security", "own", "create_table", "create_index", "create_type", "alter_table", "create_database", "own_database",
-                      "signal", "statistics"}
-
-
-def test_trying_rights_out_leaves_nothing(still: Database) -> None:
-    health.rights(still)
-    assert still.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'runbook_probe%'") == 0
-
-
-def test_a_probe_that_is_kept_from_looking_is_unknown(db: Database, target: Target) -> None:
-    with Database(target) as other, other.transaction():
-        other.execute("CREATE TYPE runbook_probe_type AS ENUM ('a')")
-        assert status(health.rights(db), "environment.rights.create_type") is Status.UNKNOWN
 
 
 def test_the_disk_of_a_local_server_is_measured(still: Database, server: Server) -> None:
@@ -87,3 +52,30 @@ def test_the_disk_is_unknown_without_the_right_to_ask_or_on_another_machine(limi
 def test_room_is_measured_where_a_folder_will_be_made(tmp_path) -> None:
     found = disk.room(tmp_path / "not" / "there" / "yet")
     assert found.path == str(tmp_path) and found.free_bytes > 0
+
+
+def test_a_server_runs_here_where_the_process_of_its_session_does(still: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disk.elsewhere(still) == ""
+    monkeypatch.setattr(disk, "query", lambda _: f"SELECT {os.getpid()} AS pid, 0.0::float8 AS started")
+    assert "not seen on this machine" in disk.elsewhere(still), "behind a forwarded port that number is another process, or none"
+    monkeypatch.setattr(disk, "query", lambda _: "SELECT 999999999 AS pid, 0.0::float8 AS started")
+    assert "not seen on this machine" in disk.elsewhere(still)
+    monkeypatch.setattr(disk, "_loopback", lambda _: False)
+    assert "another machine" in disk.elsewhere(still)
+
+
+def test_a_data_directory_that_this_user_may_not_read_into_is_the_servers_where_the_server_runs_here(still: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> int:
+        raise PermissionError
+    monkeypatch.setattr(disk, "system_identifier", refuse)
+    assert disk.disk(still).known
+    monkeypatch.setattr(disk, "elsewhere", lambda _: "no")
+    assert not disk.disk(still).known
+
+
+@pytest.mark.parametrize("places, left", [
+    ((disk.DATA,), (40,)), ((disk.DATA, "tablespace fast"), (40, 50)), ((disk.DATA, disk.LOG), (50, 90)),
+])
+def test_what_is_needed_goes_where_it_will_be_written(places: tuple[str, ...], left: tuple[int, ...]) -> None:
+    now = disk.Disks(tuple(disk.Disk(place, "/", 100, 100) for place in places))
+    assert [one.free_bytes for one in now.after(disk.Need(log=10, growth=20, beside=30))] == list(left)

@@ -1,8 +1,9 @@
-"""Probes and this machine's own measurements."""
+"""Probes, and commands that print a number."""
 
 import pytest
 
 from runbook_lib.check import Status
+from runbook_lib.errors import ToolError
 from runbook_lib.service import monitoring
 
 
@@ -30,29 +31,24 @@ def test_a_probe_needs_a_question():
         monitoring.probe("p")
 
 
-def test_this_machine_is_measured_beside_its_limits(tmp_path):
-    checks = monitoring.host(local=True, cpu_percent=100, memory_percent=100, io_wait_percent=100, disk=tmp_path, disk_free_percent=0)
-    assert [item.id for item in checks] == ["monitoring.cpu", "monitoring.io", "monitoring.memory", "monitoring.disk"]
-    assert all(item.status is Status.PASSED and "%" in item.found for item in checks)
+@pytest.mark.parametrize(("command", "value"), [("echo 12.5", 12.5), ("printf '  3\n'", 3.0), ("echo 1e2", 100.0)])
+def test_the_number_that_a_command_prints_is_read(command, value):
+    assert monitoring.number(command) == value
 
 
-def test_a_limit_that_is_passed_fails(tmp_path):
-    checks = {item.id: item for item in monitoring.host(local=True, cpu_percent=100, memory_percent=0, disk=tmp_path, disk_free_percent=100)}
-    assert checks["monitoring.memory"].status is Status.FAILED
-    assert checks["monitoring.disk"].status is Status.FAILED
+WRONG = [("echo many", "one number"), ("echo 1 2", "one number"), ("true", "one number"), ("echo nan", "one number"), ("echo 5; exit 1", "status 1"),
+         ("no-such-program-here", "status 127"), ("sleep 9", "without a result")]
 
 
-def test_a_processor_that_is_busy_only_for_a_moment_passes(monkeypatch):
-    samples = iter([(99.0, 0.0), (20.0, 0.0)])
-    monkeypatch.setattr(monitoring, "_sample", lambda seconds: next(samples))
-    assert monitoring.host(local=True, cpu_percent=95)[0].status is Status.PASSED
+@pytest.mark.parametrize(("command", "said"), WRONG)
+def test_a_command_that_prints_none_is_an_error(command, said):
+    with pytest.raises(ToolError, match=said):
+        monitoring.number(command, timeout_s=0.5)
 
 
-def test_a_processor_that_stays_busy_fails(monkeypatch):
-    monkeypatch.setattr(monitoring, "_sample", lambda seconds: (99.0, None))
-    cpu, io, *_ = monitoring.host(local=True, cpu_percent=95)
-    assert (cpu.status, io.status) == (Status.FAILED, Status.UNKNOWN)
-
-
-def test_another_machine_could_not_be_checked():
-    assert {item.status for item in monitoring.host(local=False)} == {Status.UNKNOWN}
+def test_a_probe_that_answers_with_an_error_page_or_too_late_fails(application):
+    page = monitoring.probe("p", url=application.url + "/error-page")
+    assert page.status is Status.FAILED and "headline" in page.found
+    late = monitoring.probe("p", url=application.url + "/hang", timeout_s=0.2)
+    assert late.status is Status.FAILED and "no whole answer" in late.found
+    assert monitoring.probe("p", url=application.url + "/health", expect={"status": "down"}).status is Status.FAILED

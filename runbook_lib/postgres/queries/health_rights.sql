@@ -1,13 +1,20 @@
--- Which rights has this role that reading the catalogues can tell?
-SELECT r.rolsuper AS superuser, r.rolcreatedb OR r.rolsuper AS create_database, r.rolbypassrls OR r.rolsuper AS bypass_row_security,
+-- Which rights has this role that only the catalogues can tell, and which tables is it to be tried on? Large objects that neither
+-- are its own nor may be read by everybody; of sequences, those that it may not read.
+SELECT r.rolcreatedb OR r.rolsuper AS create_database, r.rolbypassrls OR r.rolsuper AS bypass_row_security,
        r.rolsuper OR pg_has_role(current_user, 'pg_signal_backend', 'USAGE') AS signal_sessions,
        r.rolsuper OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS read_all_statistics,
        pg_has_role(current_user, d.datdba, 'USAGE') AS owner_of_database,
+       ARRAY(SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE (c.relkind IN ('r', 'p') OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+             ORDER BY 1) AS tables,
        ARRAY(SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-             WHERE c.relkind IN ('r', 'p', 'S', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-               AND NOT (has_schema_privilege(n.oid, 'USAGE')
-                        AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END)
+             WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+               AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'SELECT'))
              ORDER BY 1) AS unreadable,
+       ARRAY(SELECT format('large object %s', l.oid) FROM pg_largeobject_metadata AS l
+             WHERE NOT r.rolsuper AND NOT pg_has_role(current_user, l.lomowner, 'USAGE')
+               AND NOT EXISTS (SELECT FROM aclexplode(l.lomacl) AS a WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(current_user, a.grantee, 'USAGE')))
+             ORDER BY 1 LIMIT 20) AS unreadable_objects,
        ARRAY(SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
                AND NOT pg_has_role(current_user, c.relowner, 'USAGE')
