@@ -12,7 +12,9 @@ from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
-from runbook_lib.postgres import catalog, integrity, locks, snapshot, statistics
+from runbook_lib.phases.data import data_checks
+from runbook_lib.postgres import catalog, integrity, locks, planner, snapshot, statistics
+from runbook_lib.postgres.comparison import Outcome
 from runbook_lib.service import log, monitoring
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
@@ -66,10 +68,14 @@ class Validate(Phase):
         """Rows by table, before and after."""
         return charts.before_after(self.content.finding(), *self.content.rows(), unit="rows")
 
-    def analyze(self) -> str:
-        """Refresh the planner's statistics: after a rewrite or a backfill they describe the table that was."""
-        self.db.execute("ANALYZE")
-        return "ANALYZE: the planner's statistics were refreshed"
+    def analyze(self) -> Checks:
+        """Refresh the planner's statistics (after a rewrite or a backfill they describe the table that was), and see that every table has some."""
+        return self.look("analyze", Checks("Statistics for the planner", [planner.analyze_check(self.target, self.application_name, self.jobs), planner.statistics_check(self.db)]))
+
+    def data(self) -> Checks:
+        """Materialized views, enum values, constraints that were never checked, collations."""
+        changed = {item.found.name for item in self.content.items if item.found.outcome is not Outcome.IDENTICAL or item.found.why}
+        return self.look("data", Checks("Data", data_checks(self, changed)))
 
     @cached_property
     def statistics(self) -> tuple[statistics.Statistics, statistics.Statistics]:
@@ -133,7 +139,7 @@ class Validate(Phase):
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
         everything: list[Check] = []
-        for name in ("integrity", "orphans", "catalogue", "content", "application", "invariants", "monitoring"):
+        for name in ("integrity", "orphans", "catalogue", "content", "analyze", "data", "application", "invariants", "monitoring"):
             kept = self.run.read_evidence(f"validate.{name}")
             if not kept:
                 everything.append(check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell"))

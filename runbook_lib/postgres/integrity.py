@@ -151,7 +151,8 @@ def invalid_indexes(db: Database) -> Table:
 def unvalidated_constraints(db: Database) -> Table:
     """The constraints that were never checked against the rows that were there before."""
     rows = db.rows(query("health_unvalidated_constraints"))
-    return Table(f"{len(rows)} constraints not validated", ("table", "constraint", "definition"), [tuple(row.values()) for row in rows])
+    shown = [(row["table"], row["name"], row["definition"]) for row in rows]
+    return Table(f"{len(rows)} constraints not validated", ("table", "constraint", "definition"), shown)
 
 
 def sequences_behind(db: Database) -> Table:
