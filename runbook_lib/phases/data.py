@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from runbook_lib.check import Check, Status, attempt, check, unknown
-from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import several
 from runbook_lib.postgres import enums, views
 from runbook_lib.postgres.collations import collation_checks
@@ -21,17 +21,19 @@ TEXTS = ("text", "character")
 """How the types of text begin."""
 
 
-def data_checks(phase: Phase, changed: set[str]) -> list[Check]:
+def data_checks(db: Database, changed: set[str], before: Objects, declared: Declared, schema_file: Path | None) -> list[Check]:
     """Materialized views, enum values, constraints that were never checked, collations.
 
     Args:
         changed: the tables whose content is not that of before the migration, by qualified quoted name.
+        before: the objects of the catalogue before it.
+        declared: what the plan declares.
+        schema_file: of Prisma, or the folder of its files; `None` where there is none.
     """
-    before: Objects = (phase.run.read_evidence("before.catalog") or {}).get("objects", {})
-    declared = Declared.from_dict((phase.run.read_evidence("plan") or {})["declared"])
-    return [*several("data.views", "no materialized view is empty or stale", lambda: _views(phase.db, changed, before)),
-            *several("data.enums", "enum values are used, and the same in schema file and database", lambda: _enums(phase)), unvalidated_check(phase.db, before, declared),
-            *several("data.collations", "the indexes on text were built with the installed collations", lambda: collation_checks(phase.db))]
+    return [*several("data.views", "no materialized view is empty or stale", lambda: _views(db, changed, before)),
+            *several("data.enums", "enum values are used, and the same in schema file and database", lambda: _enums(db, schema_file)),
+            unvalidated_check(db, before, declared),
+            *several("data.collations", "the indexes on text were built with the installed collations", lambda: collation_checks(db))]
 
 
 def _views(db: Database, changed: set[str], before: Objects) -> Iterator[Check]:
@@ -65,17 +67,17 @@ def unvalidated_check(db: Database, before: Objects, declared: Declared) -> Chec
     return attempt(id, title, look)
 
 
-def _enums(phase: Phase) -> Iterator[Check]:
+def _enums(db: Database, schema_file: Path | None) -> Iterator[Check]:
     """Which enum values are used, and whether schema file and database have the same."""
-    used, file = enums.enums(phase.db), phase.project.schema
+    used = enums.enums(db)
     yield unused_check(used)
     title = "schema file and database have the same enum values"
-    if file is None:
+    if schema_file is None:
         yield unknown("data.enums.schema", title, "the project has no schema file", "the same")
         return
-    schema = client.of_schema(schemafile.text(file), phase.target.schema)
+    schema = client.of_schema(schemafile.text(schema_file), db.target.schema)
     yield schema_check(schema, used, title)
-    yield from text_checks(phase.db, schema)
+    yield from text_checks(db, schema)
 
 
 def unused_check(used: Mapping[str, Enum]) -> Check:

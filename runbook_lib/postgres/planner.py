@@ -39,7 +39,7 @@ def renewed(target: Target, application_name: str, jobs: int) -> list[str]:
         said.append(message.message_primary or "a warning without words")
 
     each(target, application_name, jobs, names, work, statement_timeout="1h", lock_timeout="60s")
-    return said
+    return sorted(said)
 
 
 def analyze_check(target: Target, application_name: str, jobs: int) -> Check:
