@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small database, to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    scale, tables, rounds, many = (0.004, 20, 1, 60) if options.quick else (1, 297, 5, 5000)
+    scale, tables, rounds, many = (0.004, 20, 1, 60) if options.quick else (1, 297, 3, 5000)
     with bench(scale, tables) as on:
         with Database(on.target(), NAME) as db:
             db.execute(REFERRED)
