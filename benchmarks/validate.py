@@ -41,7 +41,6 @@ from runbook_lib.postgres import catalog, dump, integrity, planner, snapshot, st
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.restore import restore
 from runbook_lib.postgres.tools import tools
-from runbook_lib.prisma.declared import Declared
 
 FIGURES = {  # name → what is measured of ours, and of the plain commands
     "orphans": ("foreign keys", "VALIDATE"), "orphans_one": ("foreign keys, one session", "VALIDATE"), "validation": ("validation", "count(*)"),
@@ -59,7 +58,7 @@ INSERT INTO "Provider" SELECT md5('d' || g)::uuid FROM generate_series(0, 399) A
 CREATE TABLE "Device" (id int PRIMARY KEY);
 INSERT INTO "Device" SELECT generate_series(0, 4999)
 """
-NOTHING = {"changes": [], "rows": {}, "tables": [], "unclear": []}
+NOTHING: dict[str, Any] = {"changes": [], "rows": {}, "tables": [], "unclear": []}
 
 
 def refer(db: Database) -> None:
@@ -100,9 +99,10 @@ def validate(on: Bench, database: str, before: tuple[catalog.Catalog, snapshot.S
         found = [*part("structure", lambda: structure_checks(db)), *part("foreign keys", lambda: integrity.foreign_keys(db).checks())]
         changes = part("catalogue", lambda: catalog.difference(before[0], catalog.read(db)))
         now = part("content", lambda: declared.taken_again(before[1], target, NAME))
-        found += [*part("comparison", lambda: declared.compare(before[1], now, NOTHING)).checks(),
+        content = part("comparison", lambda: declared.compare(before[1], now, NOTHING))
+        found += [*content.checks(),
                   part("analyze", lambda: planner.analyze_check(target, NAME, 2)), part("statistics present", lambda: planner.statistics_check(db)),
-                  *part("data", lambda: data_checks(db, set(), before[0].objects, Declared.from_dict(NOTHING), None))]
+                  *part("data", lambda: data_checks(db, content, before[0].objects, NOTHING, None))]
         part("counters", lambda: statistics.read(db))
     wrong = [one for one in found if one.status.value != "passed" and one.id != "data.enums.schema"]
     if wrong or not changes.empty:

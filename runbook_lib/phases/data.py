@@ -8,8 +8,10 @@ from typing import Any
 
 from runbook_lib.check import Check, Status, attempt, check, unknown
 from runbook_lib.phases.checks import several
+from runbook_lib.phases.declared import Content
 from runbook_lib.postgres import enums, views
 from runbook_lib.postgres.collations import collation_checks
+from runbook_lib.postgres.comparison import Outcome
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.enums import Enum
 from runbook_lib.postgres.reading import reading
@@ -21,18 +23,19 @@ TEXTS = ("text", "character")
 """How the types of text begin."""
 
 
-def data_checks(db: Database, changed: set[str], before: Objects, declared: Declared, schema_file: Path | None) -> list[Check]:
+def data_checks(db: Database, content: Content, before: Objects, declared: Mapping[str, Any], schema_file: Path | None) -> list[Check]:
     """Materialized views, enum values, constraints that were never checked, collations.
 
     Args:
-        changed: the tables whose content is not that of before the migration, by qualified quoted name.
+        content: every table before the migration against now.
         before: the objects of the catalogue before it.
-        declared: what the plan declares.
+        declared: what the plan declares (`Declared.as_dict`).
         schema_file: of Prisma, or the folder of its files; `None` where there is none.
     """
+    changed = {item.found.name for item in content.items if item.found.outcome is not Outcome.IDENTICAL or item.found.why}
     return [*several("data.views", "no materialized view is empty or stale", lambda: _views(db, changed, before)),
             *several("data.enums", "enum values are used, and the same in schema file and database", lambda: _enums(db, schema_file)),
-            unvalidated_check(db, before, declared),
+            unvalidated_check(db, before, Declared.from_dict(declared)),
             *several("data.collations", "the indexes on text were built with the installed collations", lambda: collation_checks(db))]
 
 

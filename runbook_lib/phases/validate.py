@@ -14,8 +14,6 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
 from runbook_lib.phases.data import data_checks
 from runbook_lib.postgres import catalog, integrity, locks, planner, snapshot, statistics
-from runbook_lib.postgres.comparison import Outcome
-from runbook_lib.prisma.declared import Declared
 from runbook_lib.service import log, monitoring
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
@@ -75,9 +73,8 @@ class Validate(Phase):
 
     def data(self) -> Checks:
         """Materialized views, enum values, constraints that were never checked, collations."""
-        changed = {item.found.name for item in self.content.items if item.found.outcome is not Outcome.IDENTICAL or item.found.why}
         before, plan = self.run.read_evidence("before.catalog"), self.run.read_evidence("plan")
-        return self.look("data", Checks("Data", data_checks(self.db, changed, before["objects"], Declared.from_dict(plan["declared"]), self.project.schema)))
+        return self.look("data", Checks("Data", data_checks(self.db, self.content, before["objects"], plan["declared"], self.project.schema)))
 
     @cached_property
     def statistics(self) -> tuple[statistics.Statistics, statistics.Statistics]:
