@@ -15,6 +15,7 @@ from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.postgres.program import Progress, carry_out, failures_named
+from runbook_lib.postgres.reading import reading
 from runbook_lib.postgres.restored import Proof, Restored, Verified
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
@@ -170,7 +171,9 @@ def _size(admin: Database, name: str) -> int | None:
 
 
 def _analyze(target: Target, application_name: str, jobs: int) -> None:
-    planner.renewed(target, application_name, jobs)
+    with Database(target, application_name) as db, reading(db):
+        names = [row["name"] for row in db.rows(query("restore_analyze"))]
+    planner.renewed(target, application_name, jobs, names)
 
 
 def _database_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
