@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.check import Check, Status
+from runbook_lib.errors import CheckError
 from runbook_lib.phases import data
-from runbook_lib.postgres import catalog, enums
+from runbook_lib.phases.validate import Validate
+from runbook_lib.postgres import catalog, enums, snapshot
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma import client
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.review import review
 from runbook_lib.prisma.transactions import TransactionRule
+from tests.phases.conftest import Opened
+from tests.prisma.conftest import INIT, Make
 
 BASE = """
 CREATE TABLE "Patient" (id int PRIMARY KEY, age int);
@@ -112,3 +116,21 @@ def test_values_that_no_row_has_are_a_remark_and_not_read_is_not_unused(db: Data
     assert (data.unused_check(found).status, data.unused_check(found).found) == (Status.PASSED, "remark: no row has public.mood: fine")
     found["public.mood"].not_read.append("public.large.mood: it took too long")
     assert data.unused_check(found).status is Status.UNKNOWN
+
+
+def test_the_gate_counts_what_the_data_say(opened: Opened, make: Make, deployed: str) -> None:
+    phase, target = opened(Validate, make(INIT), deployed), Target.parse(deployed)
+    with Database(target) as db:
+        db.execute('CREATE MATERIALIZED VIEW known AS SELECT count(*) FROM "Patient"')
+        phase.run.write_evidence("before.catalog", catalog.read(db))
+        phase.run.write_evidence("before.snapshot", snapshot.take(target, "tests"))
+        phase.run.write_evidence("plan", {"declared": {"changes": [], "rows": {}, "tables": [], "unclear": []}})
+        assert phase.data().passed
+        db.execute("""INSERT INTO "Patient" VALUES (1, 'Fictitious')""")
+    again = opened(Validate, phase.project, deployed)
+    again.run = phase.run
+    assert [one.id for one in again.data().failed] == ["data.view.public.known"] and again.analyze().passed
+    with pytest.raises(CheckError) as caught:
+        again.require()
+    assert "data.view.public.known" in caught.value.failed and "validate.orphans" in caught.value.failed
+    assert not {"validate.data", "validate.analyze"} & set(caught.value.failed)
