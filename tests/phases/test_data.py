@@ -127,10 +127,9 @@ def test_the_gate_counts_what_the_data_say(opened: Opened, make: Make, deployed:
         phase.run.write_evidence("plan", {"declared": {"changes": [], "rows": {}, "tables": [], "unclear": []}})
         assert phase.data().passed
         db.execute("""INSERT INTO "Patient" VALUES (1, 'Fictitious')""")
-    again = opened(Validate, phase.project, deployed)
-    again.run = phase.run
-    assert [one.id for one in again.data().failed] == ["data.view.public.known"] and again.analyze().passed
+    del phase.content  # look again
+    assert [one.id for one in phase.data().failed] == ["data.view.public.known"] and phase.analyze().passed
     with pytest.raises(CheckError) as caught:
-        again.require()
+        phase.require()
     assert "data.view.public.known" in caught.value.failed and "validate.orphans" in caught.value.failed
     assert not {"validate.data", "validate.analyze"} & set(caught.value.failed)
