@@ -28,7 +28,8 @@ def collation_checks(db: Database) -> Iterator[Check]:
 
 
 def _check(row: Mapping[str, Any], actual: str | None, known: bool) -> Check:
-    id, title = f"data.collation.{row['name']}", f"the {len(row['indexes'])} indexes in the order of {row['kind']} {row['name']} were built with the installed version"
+    id = "data.collation." + ("database" if row["kind"] == "database" else row["name"])  # a copy has another name
+    title = f"the {len(row['indexes'])} indexes in the order of {row['kind']} {row['name']} were built with the installed version"
     remedy = _remedy(row)
     if row["recorded"] == actual and (actual or known or row["by_bytes"]):
         return check(id, title, True, f"version {actual}" if actual else "it has no version: its order does not change")
