@@ -39,7 +39,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,10 @@ class Bench:
             for statement in statements:
                 db.execute(statement)
 
-    def timed(self, name: str, work: Callable[[], Any]) -> Any:
+    def timed(self, name: str, work: Callable[[], Any], checkpoint: bool = True) -> Any:
         """Do it right after a checkpoint, and note seconds and processor seconds."""
-        self.admin("CHECKPOINT")
+        if checkpoint:
+            self.admin("CHECKPOINT")
         began, busy = time.monotonic(), self._busy()
         result = work()
         self.read[name].append(time.monotonic() - began)
@@ -100,9 +101,13 @@ class Bench:
         return result
 
     def _busy(self) -> float:
-        """Seconds that the server's ended sessions, this process and its ended programs have worked."""
-        postmaster = int((self.server.data / "postmaster.pid").read_text().split()[0])
-        return sum(sum(psutil.Process(pid).cpu_times()[:4]) for pid in (None, postmaster))
+        """Seconds that the server, this process and its ended programs have worked."""
+        postmaster = psutil.Process(int((self.server.data / "postmaster.pid").read_text().split()[0]))
+        busy = 0.0
+        for process in (psutil.Process(), postmaster, *postmaster.children()):
+            with suppress(psutil.NoSuchProcess):  # it has ended, and its parent has counted it
+                busy += sum(process.cpu_times()[:4])
+        return busy
 
     def shell(self, program: str, *arguments: str) -> None:
         """One of PostgreSQL's programs, as an operator would type it."""

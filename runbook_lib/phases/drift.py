@@ -102,7 +102,8 @@ def _compared(phase: Phase, shadow: Target, files: list[MigrationFile]) -> Drift
         _run(db, files)
         made = catalog.read(db)
     changes = [change for change in catalog.difference(made, catalog.read(phase.db), restored=True) if not _ours(change, phase.target.schema)]
-    aside = [change for change in changes if change.kind == "extension" and change.action == "changed" or change.name in WATCHES]
+    aside = [change for change in changes if change.kind == "extension" and change.action == "changed" or change.property == "columns"
+             or change.name in WATCHES]
     lines = tuple((_SIDES[change.action], _said(change)) for change in changes if change not in aside)
     statements, problem = _reconciling(phase, shadow) if lines else ("", "")
     return Drift(lines, tuple(map(str, aside)), statements, problem)

@@ -14,6 +14,7 @@ from runbook_lib.phases import atomicity, declared, measured, rehearsal
 from runbook_lib.phases.backup import make_backup, newest_proven
 from runbook_lib.phases.base import Phase, describe, identify, milliseconds
 from runbook_lib.phases.checks import structure_checks
+from runbook_lib.phases.data import data_checks
 from runbook_lib.phases.rehearsal import Measured, rehearsed
 from runbook_lib.phases.start import applied
 from runbook_lib.postgres import catalog, databases, disk, health, integrity, probes, restore, scratch, snapshot, swap, timeline
@@ -102,6 +103,7 @@ class Rehearse(Phase):
         live = applied(self.db, self.target)
         with self._on_copy() as db:
             before = catalog.read(db)
+            self._objects = before.objects
             self._before = snapshot.take(self._copy, self.application_name, columns=declared.kept_columns(before.objects, self._declared))
             with (timeline.Sampler(self._copy, f"{self.application_name}/sampler", self.prisma_name) as sampler,
                   probes.Load(self._copy, self.application_name, sorted(touched), limit_s=self.params.migrate.deadline_s, live=self.db) as load):
@@ -140,7 +142,8 @@ class Rehearse(Phase):
         self._after = declared.taken_again(self._before, self._copy, self.application_name)
         content = declared.compare(self._before, self._after, self._declared)
         with self._on_copy() as db:
-            checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks(), self._drift()]
+            checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks(), self._drift(),
+                      *data_checks(db, content, self._objects, self._declared, self.project.schema)]
         found = self._must_not_fail("validation", Checks("The migrated copy", checks))
         self.run.write_evidence("promise", {"plan": plan_hash(self.run), "difference": self._difference.as_dict(), "pulled": self._pulled})
         return found

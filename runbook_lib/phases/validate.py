@@ -11,8 +11,9 @@ from runbook_lib.check import Check, Checks, Status, attempt, check, not_configu
 from runbook_lib.phases import declared, readings
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
+from runbook_lib.phases.data import data_checks
 from runbook_lib.phases.performance import Performance
-from runbook_lib.postgres import activity, catalog, integrity, snapshot
+from runbook_lib.postgres import activity, catalog, integrity, planner, snapshot
 from runbook_lib.service import log
 from runbook_lib.service.measures import Trends, to_a_person
 from runbook_lib.show import charts
@@ -73,10 +74,14 @@ class Validate(Performance):
         """Rows by table, before and after."""
         return charts.before_after(self.content.finding(), *self.content.rows(), unit="rows")
 
-    def analyze(self) -> str:
-        """Refresh the planner's statistics: after a rewrite or a backfill they describe the table that was."""
-        self.db.execute("ANALYZE")
-        return "ANALYZE: the planner's statistics were refreshed"
+    def analyze(self) -> Checks:
+        """Renew the planner's statistics where rows have changed since (after a backfill they describe the table that was); see that every table has some."""
+        return self.look("analyze", Checks("Statistics for the planner", planner.statistics_checks(self.target, self.application_name, self.jobs)))
+
+    def data(self) -> Checks:
+        """Materialized views, enum values, constraints that were never checked, collations."""
+        before, plan = self.run.read_evidence("before.catalog"), self.run.read_evidence("plan")
+        return self.look("data", Checks("Data", data_checks(self.db, self.content, before["objects"], plan["declared"], self.project.schema)))
 
     def application(self) -> Checks:
         """Health and critical endpoints; errors in the log since before the migration."""
@@ -131,7 +136,7 @@ class Validate(Performance):
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
         everything: list[Check] = []
-        for name in ("integrity", "orphans", "catalogue", "content", "performance", "application", "invariants", "monitoring"):
+        for name in ("integrity", "orphans", "catalogue", "content", "analyze", "data", "performance", "application", "invariants", "monitoring"):
             kept = self.run.read_evidence(f"validate.{name}")
             if not kept:
                 everything.append(check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell"))

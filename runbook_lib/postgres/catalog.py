@@ -41,7 +41,7 @@ class Catalog(Shown):
         return tuple(sorted(self.objects.get(kind, {})))
 
     def columns_of(self, table: str) -> dict[str, Mapping[str, Any]]:
-        """The columns of one table by their quoted name, in no promised order."""
+        """The columns of one table by their quoted name, in no promised order (the table's `columns` has it)."""
         start = f"{table}."
         return {name.removeprefix(start): value for name, value in self.objects["column"].items() if name.startswith(start)}
 

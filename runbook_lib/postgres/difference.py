@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runbook_lib.postgres.catalog import Catalog
 
 Properties = Mapping[str, Any]
-_SILENT = ("owner", "acl", "persistence", "parallel", "arguments", "valid", "ready", "validated", "enabled", "permissive")
+_SILENT = ("owner", "acl", "persistence", "parallel", "arguments", "valid", "ready", "validated", "enabled", "permissive", "columns")
 """Properties that every object of a kind has, and that go without saying where it is added or removed."""
 
 
@@ -115,8 +115,17 @@ def _of_kind(kind: str, before: Mapping[str, Properties], after: Mapping[str, Pr
         else:
             old, new = before[name], after[name]
             for key in dict.fromkeys((*old, *new)):
-                if not same(old.get(key), new.get(key)):
-                    yield Change(kind, name, "changed", key, old.get(key), new.get(key))
+                sides = old.get(key), new.get(key)
+                if (kind, key) == ("table", "columns"):
+                    sides = _ordered(*sides)
+                if not same(*sides):
+                    yield Change(kind, name, "changed", key, *sides)
+
+
+def _ordered(old: list[str] | None, new: list[str] | None) -> tuple[list[str], list[str]]:
+    """The columns that both sides have, in the order of each: one that came or went is told by itself."""
+    both = set(old or ()) & set(new or ())
+    return [name for name in old or () if name in both], [name for name in new or () if name in both]
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -17,6 +17,8 @@ from runbook_lib.table import Shown, Table, size
 LOCK_TIMEOUT_S = 5.0
 """Seconds that counting waits for a table that somebody has locked exclusively."""
 
+ROWS_PER_KEY = 20
+"""From so many rows a key, finding each key in an index is faster than looking up the parent of every row (about 4 µs against 0.2 to 0.5 µs)."""
 SEQUENCES_AT_ONCE = 50
 
 
@@ -91,7 +93,7 @@ def foreign_keys(db: Database, *, jobs: int = 2, tables: Sequence[str] | None = 
     with reading(db):
         found = [row for row in db.rows(query("health_foreign_keys")) if tables is None or {row["table"], row["referenced"]} & set(tables)]
     counted = each(db.target, db.application_name, jobs, found, lambda session, row: _counted(session, row, statement_timeout_s))
-    return ForeignKeys(tuple(counted))
+    return ForeignKeys(tuple(sorted(counted, key=lambda key: (key.table, key.constraint))))
 
 
 def _counted(db: Database, row: Mapping[str, Any], statement_timeout_s: float) -> ForeignKey:
@@ -120,11 +122,18 @@ def _parts(row: Mapping[str, Any], child: str) -> tuple[str, str, str, str]:
 
 
 def _counting(row: Mapping[str, Any]) -> str:
-    """Distinct keys first, then those without a parent: half the time of validating."""
+    """All rows without a parent; where many rows share few keys, only those keys, each found in the index right behind the one before."""
     source, parent, bound, match = _parts(row, "k")
-    columns = ", ".join(row["columns"])
-    return (f"SELECT count(*) AS keys, coalesce(sum(k.rows), 0)::bigint AS rows FROM (SELECT {columns}, count(*) AS rows FROM {source} AS k "
-            f"WHERE {bound} GROUP BY {columns}) AS k WHERE NOT EXISTS (SELECT FROM {parent} AS p WHERE {match})")
+    if (row["rows_per_key"] or 0) < ROWS_PER_KEY:
+        columns = ", ".join(f"k.{name}" for name in row["columns"])
+        return (f"SELECT count(DISTINCT ({columns})) AS keys, count(*) AS rows FROM {source} AS k "
+                f"WHERE ({bound}) AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match})")
+    column, = row["columns"]
+    first = f"SELECT t.{column} FROM {source} AS t WHERE t.{column}"
+    return (f"WITH RECURSIVE k AS (({first} IS NOT NULL ORDER BY 1 LIMIT 1) UNION ALL "
+            f"SELECT ({first} > k.{column} ORDER BY 1 LIMIT 1) FROM k WHERE {bound}) "
+            f"SELECT count(*) AS keys, coalesce(sum((SELECT count(*) FROM {source} AS t WHERE t.{column} = k.{column})), 0)::bigint AS rows "
+            f"FROM k WHERE {bound} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match})")
 
 
 def _listing(row: Mapping[str, Any]) -> str:
@@ -151,7 +160,8 @@ def invalid_indexes(db: Database) -> Table:
 def unvalidated_constraints(db: Database) -> Table:
     """The constraints that were never checked against the rows that were there before."""
     rows = db.rows(query("health_unvalidated_constraints"))
-    return Table(f"{len(rows)} constraints not validated", ("table", "constraint", "definition"), [tuple(row.values()) for row in rows])
+    shown = [(row["table"], row["name"], row["definition"]) for row in rows]
+    return Table(f"{len(rows)} constraints not validated", ("table", "constraint", "definition"), shown)
 
 
 def sequences_behind(db: Database) -> Table:

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from psycopg import sql
-
 from runbook_lib.errors import DatabaseError, RunbookError
-from runbook_lib.postgres import catalog, databases, restorable, scratch, snapshot
+from runbook_lib.postgres import catalog, databases, planner, restorable, scratch, snapshot
 from runbook_lib.postgres.backup import Backup, verify_hashes
 from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.postgres.fingerprint import Method
-from runbook_lib.postgres.parallel import Ticker, each
+from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.postgres.program import Progress, carry_out, failures_named
 from runbook_lib.postgres.reading import reading
 from runbook_lib.postgres.restored import Proof, Restored, Verified
@@ -175,7 +173,7 @@ def _size(admin: Database, name: str) -> int | None:
 def _analyze(target: Target, application_name: str, jobs: int) -> None:
     with Database(target, application_name) as db, reading(db):
         names = [row["name"] for row in db.rows(query("restore_analyze"))]
-    each(target, application_name, jobs, names, lambda db, name: db.execute(sql.SQL(f"ANALYZE {name}")), statement_timeout="1h", lock_timeout="60s")
+    planner.renewed(target, application_name, jobs, names)
 
 
 def _database_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:

@@ -30,10 +30,11 @@ _FIELD = re.compile(r"^(\w+)\s+(\w+)(\[\])?(\?)?(.*)$")
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a model: how the client calls it, and whether it may write NULL there."""
+    """A field of a model: how the client calls it, whether it may write NULL there, and its type in the schema, empty where that is not known."""
 
     name: str
     optional: bool = False
+    type: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _fields(lines: list[str], models: set[str]) -> Iterator[tuple[str, Field]]:
         found = _FIELD.match(line)
         if found and found[2] not in models:
             mapped = _MAP.search(found[5])
-            yield quote(mapped[1] if mapped else found[1]), Field(found[1], bool(found[4]))
+            yield quote(mapped[1] if mapped else found[1]), Field(found[1], bool(found[4]), found[2])
 
 
 def of_catalog(objects: Objects) -> Client:

@@ -68,6 +68,8 @@ class Declared(Shown):
         table = join(*parts(name)[:2]) if kind in _PARTS else ""
         if table and ((kind, f"{table}.*", action) in whole or action != "changed" and ("table", table, action) in whole):
             return True
+        if kind == "table" and isinstance(before, list):  # the order of its columns: one that the files add stands at the end, whatever its place was
+            before, after = ([column for column in side or () if ("column", f"{name}.{column}", "added") not in whole] for side in (before, after))
         return action == "changed" and before is not None and self._renamed(str(before)) == self._renamed(str(after))
 
     def _renamed(self, text: str) -> str:

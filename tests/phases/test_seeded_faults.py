@@ -125,3 +125,14 @@ def test_each_fault_is_found_and_named(rich: tuple[Target, snapshot.Snapshot, ca
             db.execute(one)
     said = "\n".join(found(rich, copy))
     assert named in said, said
+
+
+REORDERED = ("ALTER TABLE wide ADD copy int; UPDATE wide SET copy = id; ALTER TABLE wide DROP id; "
+             "ALTER TABLE wide RENAME copy TO id; ALTER TABLE wide ALTER id SET NOT NULL; ALTER TABLE wide ADD CONSTRAINT wide_pkey PRIMARY KEY (id)")
+
+
+def test_a_column_reordered_by_drop_and_add_is_found_and_is_the_only_fault(rich: tuple[Target, snapshot.Snapshot, catalog.Catalog], copy: Target) -> None:
+    with Database(copy) as db:
+        for statement in REORDERED.split("; "):
+            db.execute(statement)
+    assert found(rich, copy) == ["not promised: table public.wide: columns in another order: body, id"]

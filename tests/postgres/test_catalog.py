@@ -62,6 +62,8 @@ CHANGES = {
     'ALTER TABLE "Patient" ADD CONSTRAINT who FOREIGN KEY (id) REFERENCES "Appointment" (id)':
         'constraint public."Patient".who added (FOREIGN KEY (id) REFERENCES public."Appointment"(id))',
     "CREATE SCHEMA billing": "schema billing added",
+    'ALTER TABLE "Patient" ADD copy bigint; ALTER TABLE "Patient" DROP id; ALTER TABLE "Patient" RENAME copy TO id':
+        'table public."Patient": columns in another order: name, id',
 }
 
 
@@ -128,3 +130,28 @@ def test_casts_that_move_in_a_restore_are_no_change_only_there() -> None:
     new = Catalog("b", {"constraint": {"c": {"definition": "CHECK (((note)::text = ANY (ARRAY[('x'::character varying)::text])))"}}})
     assert catalog.difference(old, new, restored=True).empty
     assert not catalog.difference(old, new).empty
+
+
+COLUMNS_THAT_COME_AND_GO = {
+    "ALTER TABLE kinds ADD extra int": ["column public.kinds.extra added (integer)"],
+    "ALTER TABLE kinds DROP b, DROP i8 CASCADE": ["column public.kinds.b removed (boolean)", "column public.kinds.doubled removed", "column public.kinds.i8 removed (bigint)"],
+    "ALTER TABLE kinds RENAME b TO z": ["column public.kinds.b removed (boolean)", "column public.kinds.z added (boolean)"],
+    "ALTER TABLE parent ADD born date": ["column public.child.born added (date)", "column public.parent.born added (date)"],
+    "ALTER TABLE visit DROP note": ["column public.visit.note removed", "column public.visit_2024.note removed", "column public.visit_rest.note removed"],
+}
+
+
+@pytest.mark.parametrize("ddl", COLUMNS_THAT_COME_AND_GO)
+def test_columns_that_come_and_go_leave_the_others_in_their_order(still: Database, ddl: str) -> None:
+    before = catalog.read(still)
+    with still.connection.transaction(force_rollback=True):
+        still.execute(ddl)
+        changes = [str(change) for change in catalog.difference(before, catalog.read(still)) if change.kind in ("column", "table")]
+    assert len(changes) == len(COLUMNS_THAT_COME_AND_GO[ddl])
+    assert all(said.startswith(wanted) for said, wanted in zip(changes, COLUMNS_THAT_COME_AND_GO[ddl])), changes
+
+
+def test_an_earlier_catalogue_without_the_order_of_columns_is_no_change(still: Database) -> None:
+    now = catalog.read(still)
+    old = {name: {key: value for key, value in table.items() if key != "columns"} for name, table in now.objects["table"].items()}
+    assert catalog.difference(Catalog("old", {**now.objects, "table": old}), now).empty

@@ -31,3 +31,10 @@ def test_every_change_of_the_catalogue_is_declared(db: Database, objects: dict, 
         changes = catalog.difference(before, catalog.read(db)).changes
     undeclared = [str(change) for change in changes if not said.covers(change.kind, change.name, change.action, change.before, change.after)]
     assert said.unclear or undeclared == []
+
+
+def test_a_column_that_is_dropped_and_added_again_may_stand_elsewhere_and_no_other_may() -> None:
+    statement = 'ALTER TABLE "Patient" DROP COLUMN name, ADD COLUMN name text'
+    said = declared([("file:1", effect(parse_sql(statement)[0].stmt, statement, Known(None)))])
+    assert said.covers("table", 'public."Patient"', "changed", ["id", "name", "born"], ["id", "born", "name"])
+    assert not said.covers("table", 'public."Patient"', "changed", ["id", "name", "born"], ["born", "id", "name"])

@@ -1,4 +1,5 @@
--- Which tables are there, of what kind, whose are they, and who may do what with them?
+-- Which tables are there, of what kind, whose are they, who may do what with them, and in which order are their columns?
+-- A table that inherits is left without that order: a restore puts the inherited columns first.
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
        CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'f' THEN 'foreign table' END AS kind,
        CASE c.relpersistence WHEN 'u' THEN 'unlogged' WHEN 't' THEN 'temporary' ELSE 'permanent' END AS persistence,
@@ -9,6 +10,7 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name,
        CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END AS partition_bound,
        CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key,
        CASE WHEN NOT c.relispartition THEN i.parents END AS inherits,
+       CASE WHEN i.parents IS NULL OR c.relispartition THEN k.columns END AS columns,
        c.reloptions AS options,
        CASE c.relreplident WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full' WHEN 'i' THEN 'index' END AS replica_identity,
        nullif(m.amname, 'heap') AS access_method,
@@ -23,5 +25,9 @@ LEFT JOIN (SELECT h.inhrelid, array_agg(format('%I.%I', pn.nspname, p.relname) O
            JOIN pg_class AS p ON p.oid = h.inhparent
            JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
            GROUP BY h.inhrelid) AS i ON i.inhrelid = c.oid
+LEFT JOIN (SELECT a.attrelid, array_agg(quote_ident(a.attname) ORDER BY a.attnum) AS columns
+           FROM pg_attribute AS a
+           WHERE a.attnum > 0 AND NOT a.attisdropped
+           GROUP BY a.attrelid) AS k ON k.attrelid = c.oid
 WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e');

@@ -1,0 +1,76 @@
+"""The planner's statistics: renewed where they are missing or older than the rows, and whether every table with rows has some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg.errors import Diagnostic
+
+from runbook_lib.check import Check, attempt, check, unknown
+from runbook_lib.postgres.connection import Database, Target, query, sql
+from runbook_lib.postgres.parallel import each
+from runbook_lib.postgres.reading import reading
+
+RIGHT = "let the tables' owner run ANALYZE, or grant the role MAINTAIN (17 and newer)"
+
+
+def renewed(target: Target, application_name: str, jobs: int, names: Sequence[str]) -> list[str]:
+    """Run ANALYZE on these tables and materialized views, in their order.
+
+    Args:
+        jobs: sessions that do it at the same time.
+        names: qualified and quoted.
+
+    Returns:
+        What the server warned of: the tables that the role may not analyse, which it passed over.
+
+    Raises:
+        DatabaseError: a table is locked, or it took too long.
+    """
+    said: list[str] = []
+
+    def note(message: Diagnostic) -> None:
+        said.append(message.message_primary or "a warning without words")
+
+    def work(session: Database, name: str) -> None:
+        session.connection.add_notice_handler(note)
+        try:
+            session.execute(sql.SQL("ANALYZE ") + sql.SQL(name))
+        finally:
+            session.connection.remove_notice_handler(note)
+
+    each(target, application_name, jobs, names, work, statement_timeout="1h", lock_timeout="60s")
+    return sorted(said)
+
+
+def statistics_checks(target: Target, application_name: str, jobs: int) -> list[Check]:
+    """Renew the statistics where they are missing or older than the rows; then see whether every table with rows has some."""
+    id, title = "statistics.analyze", "no table has statistics that are older than its rows"
+
+    def look() -> Check:
+        rows = _tables(target, application_name)
+        said = renewed(target, application_name, jobs, names := [row["name"] for row in rows if row["lacking"] or row["changed"]])
+        if said:
+            return unknown(id, title, f"ANALYZE passed over {len(said)}: {'; '.join(said[:5])}", "none passed over", RIGHT)
+        return check(id, title, True, f"renewed those of {len(names)} tables; the rows of the other {len(rows) - len(names)} have not changed since theirs")
+    return [attempt(id, title, look), statistics_check(target, application_name)]
+
+
+def statistics_check(target: Target, application_name: str) -> Check:
+    """Whether the planner has statistics of every table that has rows."""
+    id, title, expected = "statistics.present", "the planner has statistics of every table that has rows", "every table"
+
+    def look() -> Check:
+        rows = [row for row in _tables(target, application_name) if row["none"]]
+        lacking, hidden = ([row["name"] for row in rows if row["readable"] is readable] for readable in (True, False))
+        if hidden and not lacking:
+            return unknown(id, title, f"hidden from this role: {', '.join(hidden[:5])}", expected, "grant the role SELECT on them")
+        return check(id, title, not lacking, f"none of {len(lacking)}: {', '.join(lacking[:5])}" if lacking else "all have some", expected,
+                     "; ".join(f"ANALYZE {name}" for name in lacking[:5]))
+    return attempt(id, title, look)
+
+
+def _tables(target: Target, application_name: str) -> list[dict[str, Any]]:
+    with Database(target, application_name) as db, reading(db):
+        return db.rows(query("health_planner"))
