@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from runbook_lib.errors import DatabaseError
+from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.fingerprint import Column, Method, ordered, row_hash
 from runbook_lib.postgres.key import Key, Piece, Value, doubled, find
@@ -116,6 +116,7 @@ def narrow(was: Database, now: Database, table: str, columns: Sequence[str], met
         columns: that are compared, quoted; none stands for all that both sides have in the same form.
 
     Raises:
+        UsageError: one of them has no such table.
         DatabaseError: a question was refused.
     """
     with reading(was), reading(now):
@@ -129,7 +130,9 @@ def _common(was: Database, now: Database, table: str, wanted: Sequence[str]) -> 
     """The columns that both sides have in the same form. An enum's labels are left out: the two sides may have others, and the hash is the same."""
     sides = []
     for db in (was, now):
-        row = next((row for row in db.rows(query("snapshot_relations")) if row["name"] == table), {"columns": [], "types": []})
+        row = next((row for row in db.rows(query("snapshot_relations")) if row["name"] == table), None)
+        if row is None:
+            raise UsageError(f"{table} is not there", "name it with its schema and quoted, as `snapshot.take` does")
         sides.append({name: Column(name, kind) for name, kind in zip(row["columns"], row["types"])})
     return ordered([column for name, column in sides[0].items()
                     if name in sides[1] and sides[1][name].form == column.form and (not wanted or name in wanted)])
@@ -197,7 +200,7 @@ class _Search:
         counts = [side.get(0, (0, ""))[0] for side in whole]
         percent = min(100.0, 800.0 * self.limits.parts / max(counts))
         where, values = self.key.between(low, high)
-        statement = f"SELECT {self.key.texts} AS key {self.rows} TABLESAMPLE BERNOULLI ({percent:.10f}) WHERE {where} ORDER BY {self.key.order}"
+        statement = f"SELECT {self.key.texts} AS key {self.rows} TABLESAMPLE BERNOULLI ({percent:.10f}) REPEATABLE (1) WHERE {where} ORDER BY {self.key.order}"
         rows = self._ask(self.was if counts[0] > counts[1] else self.now, statement, values)
         seen = [key for key in dict.fromkeys(tuple(row["key"]) for row in rows) if key != low]
         if not seen:
