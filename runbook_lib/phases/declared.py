@@ -120,10 +120,12 @@ class Content(Shown):
         order = list(Verdict)
         shown = sorted((item for item in (*self.items, *self.earlier) if item.found.kind == "table" or item.verdict is not Verdict.IDENTICAL),
                        key=lambda item: (order.index(item.verdict), item.found.name))
-        rows = [(item.verdict.value, item.found.kind, item.found.name, item.allowed or {"bad": "no"}.get(item.verdict.mark), item.found.before, item.found.after,
-                 item.found.outcome.value, str(item.where or item.found.why) or None, item.where.listing or None if item.where else None) for item in shown]
-        return Table(self.finding(), ("verdict", "kind", "name", "declared?", "rows before", "rows now", "outcome", "where, and how many", "listed by (keys only)"), rows,
-                     [item.verdict.mark for item in shown])
+        columns = ("verdict", "kind", "name", "declared?", "rows before", "rows now", "outcome", "where, and how many", "listed by (keys only)")
+        rows = [(item.verdict.value, item.found.kind, item.found.name, item.allowed or ("no" if item.verdict is Verdict.UNDECLARED else None), item.found.before,
+                 item.found.after, item.found.outcome.value, str(item.where or item.found.why) or None, item.where.listing or None if item.where else None)
+                for item in shown]
+        used = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
+        return Table(self.finding(), columns[:used], [row[:used] for row in rows], [item.verdict.mark for item in shown])
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""

@@ -296,7 +296,7 @@ def judged(title: str, rows: Sequence[tuple[str, float | None, float | None, str
                   [(name, b, a, verdict) for name, b, a, verdict, _ in rows], [mark for *_, mark in rows])
     if not rows:
         return nothing(title, table)
-    looks = {"good": (AFTER, ""), "bad": (BAD, "xx"), "unknown": (UNKNOWN, ".."), "": (BEFORE, "")}
+    looks = {"good": (AFTER, ""), "bad": (BAD, "xx"), "unknown": (UNKNOWN, "++"), "": (BEFORE, "")}
 
     def paint(axes: Axes) -> None:
         _pairs(axes, shown, unit, of)
