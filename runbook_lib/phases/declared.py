@@ -62,6 +62,11 @@ class Judged:
     verdict: Verdict
     where: Narrowed | None = None
 
+    def row(self) -> tuple[Any, ...]:
+        """For a table: verdict, kind, name, what is declared or known, rows before and after, outcome."""
+        known = self.allowed or self.found.why or ("no" if self.verdict is Verdict.UNDECLARED else None)
+        return self.verdict.value, self.found.kind, self.found.name, known, self.found.before, self.found.after, self.found.outcome.value
+
     def __str__(self) -> str:
         rows = f" ({self.found.before} → {self.found.after})" if self.found.before != self.found.after else ""
         known = (self.found.why, str(self.where or ""), self.allowed if self.allowed != self.found.why else "")
@@ -121,10 +126,8 @@ class Content(Shown):
         shown = sorted((item for item in (*self.items, *self.earlier) if item.found.kind == "table" or item.verdict is not Verdict.IDENTICAL),
                        key=lambda item: (order.index(item.verdict), item.found.name))
         columns = ("verdict", "kind", "name", "declared?", "rows before", "rows now", "outcome", "where, and how many", "listed by (keys only)")
-        rows = [(item.verdict.value, item.found.kind, item.found.name, item.allowed or ("no" if item.verdict is Verdict.UNDECLARED else None), item.found.before,
-                 item.found.after, item.found.outcome.value, str(item.where or item.found.why) or None, item.where.listing or None if item.where else None)
-                for item in shown]
-        used = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
+        rows = [(*item.row(), str(item.where or "") or None, item.where.listing or None if item.where else None) for item in shown]
+        used = len(columns) - next((spare for spare in range(2) if any(row[-1 - spare] for row in rows)), 2)
         return Table(self.finding(), columns[:used], [row[:used] for row in rows], [item.verdict.mark for item in shown])
 
     def as_dict(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ Entry = tuple[Value, int]
 """A row: its key and its hash."""
 Sums = Mapping[int, tuple[int, str]]
 """Number of a part → its rows, and the sum of their hashes."""
+_NONE = (0, "")
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class _Search:
     def narrowed(self) -> Narrowed:
         """The result; where a limit stopped the search, what is known by then."""
         try:
-            self.found = self._look(None, None)
+            self.found = self._look(None, None, self._counts())
             self.place = self._place()
             self.differing = self._columns_that_differ()
         except _Stopped as stopped:
@@ -165,12 +166,11 @@ class _Search:
                "" if self.found.keys or not self.found.exact else "it is as it was in the backup"]
         return Narrowed(self.table, self.key.names, *self.place, missing, added, len(changed), self.differing, self.found.exact, "; ".join(filter(None, why)))
 
-    def _look(self, low: Value | None, high: Value | None) -> _Found:
-        """What differs in a range."""
-        whole = self._sums(low, high, [])
-        if _most(whole, [0]) <= self.limits.rows:
+    def _look(self, low: Value | None, high: Value | None, rows: tuple[int, int]) -> _Found:
+        """What differs in a range, of which is known how many rows it has, as it was and as it is."""
+        if max(rows) <= self.limits.rows:
             return self._read(low, high, [], [0])
-        bounds = self._cut(low, high, whole)
+        bounds = self._cut(low, high, rows)
         parts = self._sums(low, high, bounds)
         differing = sorted(number for number in parts[0].keys() | parts[1].keys() if parts[0].get(number) != parts[1].get(number))
         if not differing:
@@ -178,14 +178,20 @@ class _Search:
         ends = [low, *bounds, high]
         if (low, high) == (None, None):
             self.outer = ends[differing[0]], ends[differing[-1] + 1]
-        if _most(parts, differing) <= self.limits.rows:
+        sizes = [(parts[0].get(number, _NONE)[0], parts[1].get(number, _NONE)[0]) for number in differing]
+        if sum(map(max, sizes)) <= self.limits.rows:
             return self._read(low, high, bounds, differing)
-        first = self._look(ends[differing[0]], ends[differing[0] + 1])
+        first = self._look(ends[differing[0]], ends[differing[0] + 1], sizes[0])
         if len(differing) == 1:
             return first
-        last = self._look(ends[differing[-1]], ends[differing[-1] + 1])
+        last = self._look(ends[differing[-1]], ends[differing[-1] + 1], sizes[-1])
         self.why = f"not counted to the end: the ranges that differ hold more than {text(self.limits.rows)} rows"
         return _Found(first.lost + last.lost, first.gained + last.gained, False)
+
+    def _counts(self) -> tuple[int, int]:
+        """Rows of the table, as it was and as it is."""
+        was, now = (self._ask(db, f"SELECT count(*) AS rows {self.rows}", [])[0]["rows"] for db in (self.was, self.now))
+        return was, now
 
     def _sums(self, low: Value | None, high: Value | None, bounds: Sequence[Value]) -> tuple[Sums, Sums]:
         """Rows and sum of the hashes of each part, as it was and as it is."""
@@ -195,14 +201,13 @@ class _Search:
         was, now = ({row["part"]: (row["rows"], row["sum"]) for row in self._ask(db, statement, [*numbers, *values])} for db in (self.was, self.now))
         return was, now
 
-    def _cut(self, low: Value | None, high: Value | None, whole: tuple[Sums, Sums]) -> list[Value]:
+    def _cut(self, low: Value | None, high: Value | None, rows: tuple[int, int]) -> list[Value]:
         """Where to cut a range into parts of about as many rows each: at keys of a sample, of the side that has more."""
-        counts = [side.get(0, (0, ""))[0] for side in whole]
-        percent = min(100.0, 800.0 * self.limits.parts / max(counts))
+        percent = min(100.0, 800.0 * self.limits.parts / max(rows))
         where, values = self.key.between(low, high)
         statement = f"SELECT {self.key.texts} AS key {self.rows} TABLESAMPLE BERNOULLI ({percent:.10f}) REPEATABLE (1) WHERE {where} ORDER BY {self.key.order}"
-        rows = self._ask(self.was if counts[0] > counts[1] else self.now, statement, values)
-        seen = [key for key in dict.fromkeys(tuple(row["key"]) for row in rows) if key != low]
+        sample = self._ask(self.was if rows[0] > rows[1] else self.now, statement, values)
+        seen = [key for key in dict.fromkeys(tuple(row["key"]) for row in sample) if key != low]
         if not seen:
             raise _Stopped("more rows of the same content than are read one by one")
         return seen[::-(-len(seen) // (self.limits.parts - 1))]
@@ -281,11 +286,6 @@ class _Search:
                 if error.sqlstate != "57014":
                     raise
         raise _Stopped(f"it took longer than {self.limits.seconds:g} s")
-
-
-def _most(sums: tuple[Sums, Sums], parts: Sequence[int]) -> int:
-    """Rows of these parts, of the side that has more."""
-    return sum(max(side.get(number, (0, ""))[0] for side in sums) for number in parts)
 
 
 def _taken(rows: Sequence[Entry], wanted: Counter[Entry]) -> list[Entry]:
