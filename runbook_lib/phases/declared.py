@@ -64,7 +64,8 @@ class Judged:
 
     def row(self) -> tuple[Any, ...]:
         """For a table: verdict, kind, name, what is declared or known, rows before and after, outcome."""
-        known = self.allowed or self.found.why or ("no" if self.verdict is Verdict.UNDECLARED else None)
+        no = "no" if self.verdict is Verdict.UNDECLARED else ""
+        known = self.allowed or ", compared ".join(filter(None, [no, self.found.why])) or None
         return self.verdict.value, self.found.kind, self.found.name, known, self.found.before, self.found.after, self.found.outcome.value
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from runbook_lib.check import Check, Status
 from runbook_lib.phases import declared
@@ -26,6 +26,8 @@ from runbook_lib.postgres.snapshot import Snapshot
 from runbook_lib.service import maintenance
 from runbook_lib.table import text
 
+Written = Mapping[str, Mapping[str, int]] | None
+"""Table → rows inserted, updated, deleted; `None` where that is not known."""
 LAG_S = 12.0
 """Seconds after which a session has reported what it wrote, at the latest."""
 ROWS = (Outcome.ROWS, Outcome.CONTENT)
@@ -39,11 +41,13 @@ class Counted:
 
     Args:
         tables: table → rows inserted, updated, deleted since the backup; `None` where that is not known.
-        meanwhile: the same, while the migration was at work: its own among them.
+        earlier: the same, up to the state before.
+        meanwhile: the same, from there to the end of the migration: its own among them.
     """
 
-    tables: Mapping[str, Mapping[str, int]] | None
-    meanwhile: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    tables: Written
+    earlier: Written = None
+    meanwhile: Written = None
 
     def explains(self, item: Judged, mixed: bool) -> bool:
         """Whether at least as many rows were written as differ.
@@ -62,8 +66,8 @@ class Counted:
         """The same of one table, for people."""
         if self.tables is None:
             return "the server's counters began anew since the backup, or there are none of it"
-        since = f"by the server's counters since the backup: {_counts(self.tables.get(table, {}))}"
-        return since + (f"; of these while the migration was at work: {_counts(self.meanwhile[table])}" if table in self.meanwhile else "")
+        since = f"by the server's counters since the backup: {_counts(self.tables, table)}"
+        return since + (f"; of these while the migration was at work: {_counts(self.meanwhile, table)}" if table in (self.meanwhile or {}) else "")
 
 
 def looked_into(phase: Phase, content: Content, before: Snapshot) -> Content:
@@ -117,23 +121,30 @@ def _earlier(found: Compared, doubt: str, counted: Counted) -> Judged:
     """What differs between backup and state before: the application's rows; anything else somebody has to explain."""
     if found.outcome not in ROWS or found.kind == "sequence":
         return Judged(found, "between backup and maintenance mode, and not by writing rows", Verdict.BLIND)
-    when = f"between backup and maintenance mode; {counted.words(found.name)}"
+    when = f"between backup and maintenance mode; by the server's counters then: {_counts(counted.earlier, found.name)}"
     return Judged(found, f"{when}; {doubt}", Verdict.WROTE) if doubt else Judged(found, when, Verdict.EARLIER)
 
 
 def _counted(phase: Phase, wrong: Sequence[Judged], written: set[str]) -> Counted:
     """The counters since the backup, read again until they explain what differs, or every session must have reported."""
-    then = phase.run.read_evidence("backup.statistics") or phase.run.read_evidence("before.statistics")
-    before, after = (phase.run.read_evidence(f"{name}.statistics") for name in ("before", "migrated"))
-    meanwhile = statistics.written(*map(statistics.Statistics.from_dict, (before, after))) if before and after else None
+    backup, before, after = (_statistics(phase, name) for name in ("backup", "before", "migrated"))
+    then = backup or before
+    earlier, meanwhile = (statistics.written(one, other) if one and other else None for one, other in ((backup, before), (before, after)))
     until = time.monotonic() + LAG_S
     while True:
-        now = statistics.written(statistics.Statistics.from_dict(then), statistics.read(phase.db)) if then else None
-        found = Counted(now, meanwhile or {})
+        now = statistics.written(then, statistics.read(phase.db)) if then else None
+        found = Counted(now, earlier, meanwhile)
         if now is None or time.monotonic() > until or all(found.explains(item, item.found.name in written) for item in wrong):
             return found
         time.sleep(1)
 
 
-def _counts(one: Mapping[str, int]) -> str:
-    return ", ".join(f"{text(count)} {action}" for action, count in one.items()) or "nothing"
+def _statistics(phase: Phase, name: str) -> statistics.Statistics | None:
+    found = phase.run.read_evidence(f"{name}.statistics")
+    return statistics.Statistics.from_dict(found) if found else None
+
+
+def _counts(written: Written, table: str) -> str:
+    if written is None:
+        return "not known"
+    return ", ".join(f"{text(count)} {action}" for action, count in written.get(table, {}).items()) or "nothing"
