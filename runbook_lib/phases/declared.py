@@ -2,13 +2,14 @@
 
 What a plan declares comes from its statements (`runbook_lib.prisma.review`): columns that are dropped, retyped or
 written by an UPDATE are left out of the comparison, tables whose rows a statement inserts or deletes may differ in
-rows. Everything else must be as it was.
+rows. Everything else must be as it was; `runbook_lib.phases.undeclared` looks into what is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from runbook_lib.check import Checks, check, unknown
@@ -16,6 +17,7 @@ from runbook_lib.postgres import snapshot
 from runbook_lib.postgres.comparison import Compared, Outcome
 from runbook_lib.postgres.connection import Target
 from runbook_lib.postgres.fingerprint import Method
+from runbook_lib.postgres.narrow import Narrowed
 from runbook_lib.postgres.snapshot import Snapshot
 from runbook_lib.table import Shown, Table
 
@@ -27,70 +29,114 @@ Declared = Mapping[str, Any]
 Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
+class Verdict(str, Enum):
+    """What a difference is held to be, the worst first."""
+
+    UNDECLARED = "undeclared"
+    BLIND = "could not check"
+    WROTE = "the application wrote"
+    """It may have: nothing proves that it could not, and as much was counted. A person must look."""
+    DECLARED = "as declared"
+    EARLIER = "written before"
+    """Between the backup and the proof of maintenance mode: no migration had begun."""
+    IDENTICAL = "identical"
+
+    @property
+    def mark(self) -> str:
+        """The row mark of `runbook_lib.table.Table`."""
+        return {"undeclared": "bad", "could not check": "unknown", "the application wrote": "unknown", "written before": ""}.get(self.value, "good")
+
+
 @dataclass(frozen=True)
 class Judged:
-    """One table (or sequence) and whether its difference is one that the plan declares.
+    """One table (or sequence, …) and whether its difference is one that the plan declares.
 
     Args:
         found: before against after.
-        allowed: what the plan declares about it; empty where it declares nothing.
-        verdict: "identical", "as declared", "undeclared" or "could not check".
+        allowed: what the plan declares about it, or what else is known of it; empty where that is nothing.
+        where: where an undeclared difference lies.
     """
 
     found: Compared
     allowed: str
-    verdict: str
+    verdict: Verdict
+    where: Narrowed | None = None
+
+    def row(self) -> tuple[Any, ...]:
+        """For a table: verdict, kind, name, what is declared or known, rows before and after, outcome."""
+        no = "no" if self.verdict is Verdict.UNDECLARED else ""
+        known = self.allowed or ", compared ".join(filter(None, [no, self.found.why])) or None
+        return self.verdict.value, self.found.kind, self.found.name, known, self.found.before, self.found.after, self.found.outcome.value
+
+    def __str__(self) -> str:
+        rows = f" ({self.found.before} → {self.found.after})" if self.found.before != self.found.after else ""
+        known = (self.found.why, str(self.where or ""), self.allowed if self.allowed != self.found.why else "")
+        return ", ".join(filter(None, [f"{self.found.name}: {self.found.outcome.value}{rows}", *known]))
 
 
 @dataclass(frozen=True)
 class Content(Shown):
-    """Everything that two snapshots hold, judged against the plan."""
+    """Everything that two snapshots hold, judged against the plan.
+
+    Args:
+        items: from the state before to now.
+        earlier: what differs from the backup to the state before.
+    """
 
     items: tuple[Judged, ...]
+    earlier: tuple[Judged, ...] = ()
 
-    def having(self, verdict: str) -> tuple[Judged, ...]:
-        """Those with a verdict."""
-        return tuple(item for item in self.items if item.verdict == verdict)
+    def having(self, *verdicts: Verdict) -> tuple[Judged, ...]:
+        """Those with one of these verdicts."""
+        return tuple(item for item in (*self.items, *self.earlier) if item.verdict in verdicts)
 
     def finding(self) -> str:
         """The result in one line."""
-        wrong, declared = self.having("undeclared"), self.having("as declared")
-        if wrong:
-            return f"{len(wrong)} undeclared differences: {', '.join(item.found.name for item in wrong[:3])}"
-        return f"Only the declared change: {len(self.having('identical'))} identical, {len(declared)} changed as declared"
+        wrong, wrote = self.having(Verdict.UNDECLARED), self.having(Verdict.WROTE)
+        for items, words in ((wrong, "undeclared"), (wrote, "that the application may have written")):
+            if items:
+                return f"Differences {words}: {len(items)}, in {', '.join(dict.fromkeys(item.found.name for item in items[:3]))}{' …' if len(items) > 3 else ''}"
+        return f"Only the declared change: {len(self.having(Verdict.IDENTICAL))} identical, {len(self.having(Verdict.DECLARED))} changed as declared"
 
-    def rows(self) -> tuple[list[str], list[int], list[int]]:
-        """Names, rows before and rows after of the largest tables, for a chart."""
-        tables = [item.found for item in self.items if item.found.kind == "table" and item.found.outcome is not Outcome.EXCLUDED]
-        largest = sorted(tables, key=lambda one: -max(one.before or 0, one.after or 0))[:12]
-        return [one.name for one in largest], [one.before or 0 for one in largest], [one.after or 0 for one in largest]
+    def drawn(self, most: int = 20, largest: int = 8) -> list[Judged]:
+        """The tables of a chart: those that differ, the worst first, and the largest others."""
+        order = list(Verdict)
+        tables = [item for item in self.items if item.found.kind == "table" and item.found.outcome is not Outcome.EXCLUDED]
+        by_rows = sorted(tables, key=lambda item: -max(item.found.before or 0, item.found.after or 0))
+        differ = sorted((item for item in by_rows if item.verdict is not Verdict.IDENTICAL), key=lambda item: order.index(item.verdict))
+        return [*differ, *[item for item in by_rows if item.verdict is Verdict.IDENTICAL][:largest]][:most]
 
     def checks(self) -> Checks:
-        """One check for undeclared differences, one for what could not be compared."""
-        wrong, blind = self.having("undeclared"), self.having("could not check")
-        title = "nothing but the declared change"
-        result = [check("content.declared", title, not wrong, "; ".join(_line(item) for item in wrong) or self.finding(),
+        """One check for undeclared differences, one for what could not be compared, one for what the application wrote."""
+        wrong, blind, wrote, earlier = map(self.having, (Verdict.UNDECLARED, Verdict.BLIND, Verdict.WROTE, Verdict.EARLIER))
+        result = [check("content.declared", "nothing but the declared change", not wrong, _said(wrong) or self.finding(),
                         "identical, or as declared", "90_rollback prices the ways back")]
         if blind:
-            result.append(unknown("content.compared", "every table could be compared", "; ".join(_line(item) for item in blind),
-                                  remedy="compare these by hand; then approve"))
+            result.append(unknown("content.compared", "every table could be compared", _said(blind), remedy="compare these by hand; then approve"))
+        if wrote:
+            names = ", ".join(sorted({item.found.name for item in wrote}))
+            result.append(unknown(f"content.application: {names}", "nobody but the migration wrote", _said(wrote), "maintenance mode, proven",
+                                  "look at these rows with whoever runs the application, and approve where they are its own; else 90_rollback"))
+        if earlier:
+            result.append(check("content.earlier", "what was written since the backup was written before maintenance mode was proven", True, _said(earlier)))
         return Checks("Content", result)
 
     def table(self) -> Table:
-        """All tables, the undeclared first."""
-        order = ("undeclared", "could not check", "as declared", "identical")
-        shown = sorted((item for item in self.items if item.found.kind == "table" or item.verdict != "identical"),
+        """All tables, and of the rest what differs; the undeclared first."""
+        order = list(Verdict)
+        shown = sorted((item for item in (*self.items, *self.earlier) if item.found.kind == "table" or item.verdict is not Verdict.IDENTICAL),
                        key=lambda item: (order.index(item.verdict), item.found.name))
-        rows = [(item.verdict, item.found.name, item.found.before, item.found.after, item.found.outcome.value, item.allowed or item.found.why)
-                for item in shown]
-        marks = [{"undeclared": "bad", "could not check": "unknown"}.get(item.verdict, "good") for item in shown]
-        return Table(self.finding(), ("verdict", "table", "rows before", "rows after", "found", "declared"), rows, marks)
+        columns = ("verdict", "kind", "name", "declared?", "rows before", "rows now", "outcome", "where, and how many", "listed by (keys only)")
+        rows = [(*item.row(), str(item.where or "") or None, item.where.listing or None if item.where else None) for item in shown]
+        used = len(columns) - next((spare for spare in range(2) if any(row[-1 - spare] for row in rows)), 2)
+        return Table(self.finding(), columns[:used], [row[:used] for row in rows], [item.verdict.mark for item in shown])
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"finding": self.finding(), "items": [
-            {"name": item.found.name, "kind": item.found.kind, "before": item.found.before, "after": item.found.after,
-             "found": item.found.outcome.value, "declared": item.allowed, "verdict": item.verdict} for item in self.items]}
+        return {"finding": self.finding(), **{name: [
+            {"name": item.found.name, "kind": item.found.kind, "before": item.found.before, "after": item.found.after, "found": item.found.outcome.value,
+             "declared": item.allowed, "verdict": item.verdict.value, "where": item.where and item.where.as_dict()} for item in items]
+            for name, items in (("items", self.items), ("earlier", self.earlier))}}
 
 
 def kept_columns(objects: Objects, declared: Declared) -> dict[str, list[list[str]]]:
@@ -186,14 +232,13 @@ def _split(name: str) -> tuple[str, str, str]:
 
 def _judge(item: Compared, allowed: Mapping[str, str]) -> Judged:
     if item.outcome in (Outcome.IDENTICAL, Outcome.EXCLUDED, Outcome.AHEAD):
-        return Judged(item, "", "identical")
+        return Judged(item, "", Verdict.IDENTICAL)
     if item.outcome in allowed:
-        return Judged(item, allowed[item.outcome], "as declared")
+        return Judged(item, allowed[item.outcome], Verdict.DECLARED)
     if item.outcome is Outcome.NOT_COMPARED:
-        return Judged(item, item.why, "could not check")
-    return Judged(item, "", "undeclared")
+        return Judged(item, item.why, Verdict.BLIND)
+    return Judged(item, "", Verdict.UNDECLARED)
 
 
-def _line(item: Judged) -> str:
-    rows = f" ({item.found.before} → {item.found.after})" if item.found.before != item.found.after else ""
-    return f"{item.found.name}: {item.found.outcome.value}{rows}" + (f", {item.found.why}" if item.found.why else "")
+def _said(items: tuple[Judged, ...]) -> str:
+    return "; ".join(map(str, items))

@@ -163,13 +163,9 @@ def _since(phase: Phase) -> Interval:
         return Interval({}, "the end of the migration was not seen, and there is no state from before")
     then, now = statistics.Statistics.from_dict(seen or before), statistics.read(phase.db)
     wal = phase.db.value("SELECT pg_wal_lsn_diff(%s, %s)::bigint", [now.database["lsn"], then.database["lsn"]])
-    tables = {name: counts for name in now.tables if not name.endswith(f".{TABLE}") and (counts := _counts(then.tables.get(name, {}), now.tables[name]))}
-    if any(now.database[key] != then.database[key] for key in ("counted_since", "started")) or any(count < 0 for counts in tables.values() for count in counts.values()):
+    tables = statistics.written(then, now)
+    if tables is None:
         return Interval({}, "the server's counters began anew since then", wal)
+    tables = {name: counts for name, counts in tables.items() if not name.endswith(f".{TABLE}")}
     whose = "" if seen else ", the migration's own among them"
     return Interval({name: ", ".join(f"{count:,} {action}".replace(",", " ") for action, count in counts.items()) + whose for name, counts in tables.items()}, "", wal)
-
-
-def _counts(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, int]:
-    counts = {action: now[action] - then.get(action, 0) for action in ("inserted", "updated", "deleted")}
-    return {action: count for action, count in counts.items() if count}

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured
-from runbook_lib.phases import declared, readings
+from runbook_lib.phases import declared, readings, undeclared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
 from runbook_lib.phases.data import data_checks
@@ -58,12 +58,12 @@ class Validate(Performance):
 
     @cached_property
     def content(self) -> declared.Content:
-        """Every table's content, before against now, and which differences the plan declares."""
+        """Every table's content, before against now; which differences the plan declares, and where the others lie."""
         before = snapshot.Snapshot.from_dict(self.run.read_evidence("before.snapshot"))
         plan = self.run.read_evidence("plan")
         now = declared.taken_again(before, self.target, self.application_name, self.say)
         self.run.write_evidence("after.snapshot", now)
-        return declared.compare(before, now, plan["declared"])
+        return undeclared.looked_into(self, declared.compare(before, now, plan["declared"]), before)
 
     def only_the_declared_change(self) -> declared.Content:
         """The comparison, table by table."""
@@ -71,8 +71,10 @@ class Validate(Performance):
         return self.keep("content.tables", self.content)
 
     def rows_chart(self) -> Any:
-        """Rows by table, before and after."""
-        return charts.before_after(self.content.finding(), *self.content.rows(), unit="rows")
+        """Rows before and after of the tables that differ, told apart by verdict, and of the largest others."""
+        drawn = self.content.drawn()
+        return charts.judged(self.content.finding(), [(item.found.name, item.found.before, item.found.after, item.verdict.value, item.verdict.mark) for item in drawn],
+                             of=sum(item.found.kind == "table" for item in self.content.items), unit="rows")
 
     def analyze(self) -> Checks:
         """Renew the planner's statistics where rows have changed since (after a backfill they describe the table that was); see that every table has some."""

@@ -20,7 +20,7 @@ from runbook_lib.postgres.restored import Proof, Restored, Verified
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
 
-__all__ = ["Proof", "Restored", "Verified", "compare_with", "prove", "restore", "restore_schema"]
+__all__ = ["Proof", "Restored", "Verified", "compare_with", "prove", "restore", "restore_rows", "restore_schema"]
 
 OnLine = Callable[[str], None] | None
 _TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": "0", "jit": "off", "lock_timeout": "60s"}
@@ -67,19 +67,38 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
         return Restored(target.database, made.oid, backup.sha256, {step: round(took, 3) for step, took in seconds.items()})
 
 
-def restore_schema(backup: Backup, target: Target, application_name: str, *, tools: Tools, mark: str) -> None:
+def restore_schema(backup: Backup, target: Target, application_name: str, *, tools: Tools, mark: str, bare: bool = False) -> None:
     """Bring a backup's schema up, without rows, as the new database that `target` names: to try statements on.
+
+    Args:
+        bare: without indexes, constraints, triggers, owners and privileges: to look at rows (`restore_rows`).
 
     Raises:
         As `restore`.
     """
+    options = ("--section=pre-data", "--no-owner", "--no-privileges", "--no-comments") if bare else ("--schema-only",)
     with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
         facts = backup.database()
         restorable.require_fit(admin, backup, tools)
         restorable.require_there(admin, backup, facts)
         databases.create(admin, target.database, facts, mark)
         with _dropped_where_it_fails(target, application_name), failures_named("pg_restore", f"only {target.database} was touched, and is dropped again"):
-            run(_command(backup, target, tools, "--schema-only"), env=target.environment(application_name, **_TUNED))
+            run(_command(backup, target, tools, *options), env=target.environment(application_name, **_TUNED))
+
+
+def restore_rows(backup: Backup, target: Target, application_name: str, schema: str, table: str, *, tools: Tools, timeout_s: float) -> None:
+    """Bring the rows of one table up, in a database that `restore_schema` made `bare`. They are not proven: compare them with the manifest.
+
+    Args:
+        schema, table: unquoted.
+        timeout_s: seconds that pg_restore may take.
+
+    Raises:
+        ToolError: it failed, or took too long.
+    """
+    with failures_named("pg_restore", f"only {target.database} was touched"):
+        run(_command(backup, target, tools, "--section=data", f"--schema={schema}", f"--table={table}"),
+            env=target.environment(application_name, **_TUNED), timeout_s=timeout_s)
 
 
 def compare_with(backup: Backup, target: Target, application_name: str, *, jobs: int = 2, on_line: OnLine = None) -> Verified:

@@ -133,6 +133,16 @@ def read(db: Database) -> Statistics:
             **_statements(db))
 
 
+def written(then: Statistics, now: Statistics) -> dict[str, dict[str, int]] | None:
+    """Table → rows "inserted", "updated" and "deleted" between two looks, those of none left out; `None` where the counters began anew
+    in between: they were reset, or the server recovered from a crash."""
+    counts = {name: {action: one[action] - then.tables.get(name, {}).get(action, 0) for action in ("inserted", "updated", "deleted")}
+              for name, one in now.tables.items()}
+    if any(now.database[key] != then.database[key] for key in ("counted_since", "started")) or any(count < 0 for one in counts.values() for count in one.values()):
+        return None
+    return {name: some for name, one in counts.items() if (some := {action: count for action, count in one.items() if count})}
+
+
 def statements_available(db: Database) -> bool:
     """Whether the extension is here and was loaded at start; its schema is then on the transaction's search path."""
     found = _extension(db)

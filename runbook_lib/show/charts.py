@@ -332,3 +332,29 @@ def room(title: str, places: Sequence[tuple[str, float, float]], limit: float) -
         finish(axes, "% of the disk")
         axes.set_xlim(0, max(100, *(100 - free for *_, free, _ in rows)) * 1.02)
     return draw(title, table, 1.0 + 0.5 * len(rows), paint)
+
+
+def judged(title: str, rows: Sequence[tuple[str, float | None, float | None, str, str]], of: int, unit: str = "") -> Chart:
+    """Two values a label, and what is held of their difference: told apart by hatch and word.
+
+    Args:
+        title: the finding.
+        rows: name, before, after (None is "not there"), verdict, mark ("good", "bad", "unknown", "").
+        of: how many there are in all.
+        unit: of the values.
+    """
+    heading = f" ({unit})" if unit else ""
+    shown = [(name, b, a, f"{'' if b == a else change(b, a) + ', '}{verdict}") for name, b, a, verdict, _ in rows]
+    table = Table(f"{title}{_part(len(rows), of)}", ("name", f"before{heading}", f"after{heading}", "verdict"),
+                  [(name, b, a, verdict) for name, b, a, verdict, _ in rows], [mark for *_, mark in rows])
+    if not rows:
+        return nothing(title, table)
+    looks = {"good": (AFTER, ""), "bad": (BAD, "xx"), "unknown": (UNKNOWN, "++"), "": (BEFORE, "")}
+
+    def paint(axes: Axes) -> None:
+        _pairs(axes, shown, unit, of)
+        for bar, (*_, mark) in zip(axes.containers[1], rows, strict=True):
+            bar.set_facecolor(looks[mark][0])
+            bar.set_hatch(looks[mark][1])
+    alt = f"Chart: {title}. " + "; ".join(f"{name}: {text(b)} before, {text(a)} after, {verdict}" for name, b, a, verdict, _ in rows[:8])
+    return draw(title, table, 0.8 + 0.5 * len(rows), paint, alt)

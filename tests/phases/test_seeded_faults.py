@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.demo.embedded import Server
-from runbook_lib.phases import declared
+from runbook_lib.phases import declared, past
 from runbook_lib.phases.checks import same_changes
-from runbook_lib.postgres import catalog, databases, snapshot
+from runbook_lib.phases.validate import Validate
+from runbook_lib.postgres import catalog, databases, dump, snapshot
 from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.fingerprint import Method
+from runbook_lib.postgres.narrow import narrow
+from runbook_lib.postgres.tools import tools
+from runbook_lib.run import create
 
 RICH = (Path(__file__).resolve().parents[1] / "postgres" / "rich.sql").read_text()
 NOTHING: dict[str, object] = {"changes": [], "rows": {}}
@@ -78,6 +83,22 @@ FAULTS = {
     "extended statistics": ("DROP STATISTICS kinds_stat", "kinds_stat"),
 }
 
+RANGES = {
+    "a row deleted": ("public.wide", "id 7: 1 missing"),
+    "a row inserted": ("public.wide", "id 99: 1 added"),
+    "a byte changed in a toasted value": ("public.wide", "id 3: 1 changed (in body)"),
+    "two rows swapped": ("public.wide", "id 1 to 2: 2 changed (in body)"),
+    "a NULL where '' was": ("public.kinds", "id 5: 1 changed (in ta)"),
+    "a numeric's scale": ("public.kinds", "id 5: 1 changed (in n)"),
+    "a timestamp by a microsecond": ("public.kinds", "id 5: 1 changed (in tstz)"),
+    "an array's element": ("public.kinds", "id 5: 1 changed (in ia)"),
+    "a row without a key, twice instead of once": ('public."no key"', "1 missing, 1 added; no key, so no range: a changed row counts as one missing and one added"),
+    "a row in an odd table": (LONG.replace("love it", "lo"), "1 missing, 1 added; no key, so no range: a changed row counts as one missing and one added"),
+    "a row that row security hides": ("public.secret", "id 1: 1 changed (in owner)"),
+    "a row of a partition": ("public.visit_2024", "row 20 in the order of (id, at): 1 changed (in note)"),
+}
+"""Faults of rows: the table, and where the difference lies."""
+
 
 @pytest.fixture(scope="module")
 def rich(server: Server) -> Iterator[tuple[Target, snapshot.Snapshot, catalog.Catalog]]:
@@ -125,6 +146,26 @@ def test_each_fault_is_found_and_named(rich: tuple[Target, snapshot.Snapshot, ca
             db.execute(one)
     said = "\n".join(found(rich, copy))
     assert named in said, said
+    if fault in RANGES:
+        table, where = RANGES[fault]
+        with Database(rich[0]) as was, Database(copy) as now:
+            assert str(narrow(was, now, table, (), Method.HASH)) == where
+
+
+def test_of_any_table_the_rows_are_brought_up_as_they_were(rich: tuple[Target, snapshot.Snapshot, catalog.Catalog], copy: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = ("two rows swapped", "a numeric's scale", "a row in an odd table", "a row that row security hides", "a row of a partition")
+    made = dump.make(rich[0], tmp_path / "backup", "tests", tools=tools(rich[0]))
+    monkeypatch.setenv("SEEDED_URL", copy.url())
+    values = {"environment": {"name": "tests", "archive": str(tmp_path)}, "engineer": "Test Engineer", "database": {"url": "env:SEEDED_URL"},
+              "prisma": {"project": str(tmp_path)}, "backup": {"directory": str(tmp_path)}}
+    phase = Validate(create(values, ["20260101000000_none"], {}))
+    phase.run.write_evidence("backup", {"folder": str(made.folder)})
+    with Database(copy) as db:
+        for fault in faults:
+            db.execute(FAULTS[fault][0])
+    wrong = [item.found for item in declared.compare(rich[1], snapshot.take(copy, "tests"), NOTHING).having(declared.Verdict.UNDECLARED)]
+    where = {name: str(one) for name, one in past.narrowed(phase, wrong, ()).items()}
+    assert where == dict(RANGES[fault] for fault in faults)
 
 
 REORDERED = ("ALTER TABLE wide ADD copy int; UPDATE wide SET copy = id; ALTER TABLE wide DROP id; "

@@ -18,6 +18,8 @@ MADE = {
     "sizes": lambda name: charts.sizes(f"{name} is large", {name: 10**9, "b": 5}),
     "lanes": lambda name: lanes.lanes(f"{name} waited", Table(f"{name} waited", ("what", "seconds"), [(name, 9.0)]), [lanes.Lane(name, ((0, 9),), True), lanes.Lane("b", ((1, 2), (3, 4)))], "seconds"),
     "stalls": lambda name: charts.stalls(f"{name} stalled", {name: [(0, 0.0), (1, 2.5)], "_prisma_migrations": [(0, 0.1)]}, limit=1.0),
+    "judged": lambda name: charts.judged(f"{name} differs", [(name, 10, 9, "undeclared", "bad"), ("b", 3, 3, "the application wrote", "unknown"),
+                                                             ("c", None, 5, "as declared", "good")], of=7, unit="rows"),
     "history": lambda name: charts.history([{**RUN, "environment": name}, {**RUN, "outcome": "rolled_back", "downtime_s": None}]),
 }
 
@@ -50,7 +52,7 @@ def test_a_chart_is_small_and_follows_the_scheme(make):
 
 EMPTY = [charts.before_after("t", [], [], []), charts.durations("t", {}), charts.sizes("t", {}),
          lanes.lanes("t", Table("t", ("a",), []), [lanes.Lane("held by nobody", ())], "s"),
-         charts.stalls("t", {}), charts.history([]), charts.history([{**RUN, "duration_s": None, "downtime_s": None}])]
+         charts.stalls("t", {}), charts.judged("t", [], 0), charts.history([]), charts.history([{**RUN, "duration_s": None, "downtime_s": None}])]
 
 
 @pytest.mark.parametrize("chart", EMPTY)
