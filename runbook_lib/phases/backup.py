@@ -11,7 +11,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import GateError, UsageError
-from runbook_lib.files import mounted
+from runbook_lib.files import mounted, write_json
 from runbook_lib.history import minutes
 from runbook_lib.params import Params
 from runbook_lib.phases import declared, recovery
@@ -21,7 +21,7 @@ from runbook_lib.postgres.backup import Backup, load, verify_hashes
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.fingerprint import Method, method_for
 from runbook_lib.postgres.tools import Tools, tools
-from runbook_lib.run import moment, now, stamp, write_json
+from runbook_lib.run import moment, now, stamp
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from runbook_lib.check import Check, attempt, check, not_configured
 from runbook_lib.errors import GateError, UsageError
+from runbook_lib.files import write_json
 from runbook_lib.params import CommandRecovery, RdsRecovery
 from runbook_lib.phases.base import Phase, describe, identify
 from runbook_lib.postgres import dump
@@ -34,7 +35,7 @@ from runbook_lib.recovery.local import Local
 from runbook_lib.recovery.point import RestorePoint
 from runbook_lib.recovery.rds import SETTLE_S, Rds, Replaced
 from runbook_lib.recovery.recovered import await_promotion
-from runbook_lib.run import now, stamp, write_json
+from runbook_lib.run import now, stamp
 from runbook_lib.secret import resolve
 from runbook_lib.table import Table
 

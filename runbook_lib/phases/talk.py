@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from runbook_lib.check import Check, check, not_configured
+from runbook_lib.files import lock
 from runbook_lib.params import Params, dereference
-from runbook_lib.run import FINAL, Run, lock_file, moment, newest, now, stamp
+from runbook_lib.run import FINAL, Run, moment, newest, now, stamp
 from runbook_lib.secret import is_reference
 from runbook_lib.service import messages, notify, people
 from runbook_lib.service.messages import Occasion
@@ -183,7 +184,7 @@ def send_due(run: Run) -> list[people.Step]:
         return []
     done = []
     try:
-        with FileLock(lock_file(run.folder).with_suffix(".escalation"), timeout=60):
+        with lock(run.folder.parent, f"{run.id}.escalation"):
             for escalation in escalations(run):
                 for step in escalation.due(now()):
                     _send(run, escalation, step)
