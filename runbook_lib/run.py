@@ -124,19 +124,23 @@ class Run:
         return next((entry for entry in reversed(self.state["phases"]) if entry["phase"] == name), None)
 
     def begin_phase(self, name: str, notebook: str) -> None:
-        """Enter a phase as running."""
+        """Enter a phase as running.
+
+        Raises:
+            UsageError: it is at work in another process. Phases that only look may be, as often as there are people who look.
+        """
         entry = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": [],
-                 "process": _this_process()}
+                 "process": _this_process(), "who": person()}
 
         def change(state: dict[str, Any]) -> None:
             for older in state["phases"]:
                 if older["phase"] == name and older["status"] == "running":
-                    older.update(status="unknown", ended_at=stamp(), reason="its kernel ended without saying how")
+                    _take_over(older, entry["process"])
             state["phases"].append(entry)
             if name not in LOOKING:
                 state.update(outcome="running", ended_at=None, duration_s=None)
-        self.journal("phase begun", phase=name)
         self.update(change)
+        self.journal("phase begun", phase=name)
 
     @property
     def sealed(self) -> bool:
@@ -305,6 +309,23 @@ def person() -> str:
 def _this_process() -> dict[str, Any]:
     """What tells this process from all others: its number is used again once it is gone."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": round(psutil.Process().create_time(), 1)}
+
+
+def at_work(entry: Mapping[str, Any]) -> str:
+    """Who carries a phase out, where and since when, in words."""
+    process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
+    return f"{entry.get('who') or 'somebody'} has been at work on {entry['phase']} since {entry['started_at'][:16].replace('T', ' ')} UTC (process {process['pid']} on {process['host']})"
+
+
+def _take_over(older: dict[str, Any], process: Mapping[str, Any]) -> None:
+    """Close an entry that has not ended, where its process is gone, or begins anew."""
+    again = older.get("process") == process
+    if not again and not _gone(older.get("process")):
+        if older["phase"] in LOOKING:
+            return
+        raise UsageError(f"this phase is at work already: {at_work(older)}",
+                         "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody sits there any more, shut that kernel down")
+    older.update(status="unknown", ended_at=stamp(), reason="begun again in the same kernel" if again else "its kernel ended without saying how")
 
 
 def _gone(process: Mapping[str, Any] | None) -> bool:

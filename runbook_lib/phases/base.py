@@ -24,7 +24,7 @@ from runbook_lib import gate, process
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
 from runbook_lib.params import KEYS, Params, parse
-from runbook_lib.phases import kernel
+from runbook_lib.phases import checklists, kernel
 from runbook_lib.postgres import databases, locks
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.project import Project
@@ -166,9 +166,11 @@ class Phase:
 
     def pass_gate(self, name: str, checks: Checks) -> Checks:
         """Pass a gate, or raise: see `runbook_lib.gate.require`. Returns the checks, to be shown."""
-        self._ask(name, checks, self.params.approvals.required)
+        required = self.params.approvals.required
+        checks += checklists.open_checks(self.run, name) if name in required else Checks("", [])
+        decision = self._ask(name, checks, required)
         self._passed.add(name)
-        self.say(f"gate `{name}` is open")
+        self.say(f"gate `{name}` is open" + (f": approved by {decision['person']} at {decision['at']}: {decision['reason']}" if decision else ""))
         return checks
 
     def must_hold(self, name: str, checks: Checks) -> Checks:
@@ -176,9 +178,13 @@ class Phase:
         self._ask(self.name, self.look(name, checks), ())
         return checks
 
-    def _ask(self, name: str, checks: Checks, required: Iterable[str]) -> None:
+    def checklist(self) -> widgets.Checklist:
+        """The runbook's checklist of this phase, each item with its evidence or the person who did it."""
+        return checklists.shown(self)
+
+    def _ask(self, name: str, checks: Checks, required: Iterable[str]) -> dict[str, Any] | None:
         try:
-            gate.require(self.run, name, checks, required)
+            return gate.require(self.run, name, checks, required)
         except ApprovalNeeded:
             self._offer(name, checks)
             raise
@@ -261,9 +267,11 @@ class Phase:
     def banner(self) -> Any:
         """Where this is: environment, database, run, phase."""
         state = self.run.state
+        target = state["target"]
+        server = f"PostgreSQL {target['server_version']}, system {target['system_identifier']}" if "server_version" in target else ""
         return widgets.banner(environment=state["environment"], production=state["production"], phase=self.heading or self.name,
-                              database=state["target"]["database"], host=state["target"]["host"], run=self.run.id,
-                              engineer=self.params.engineer)
+                              database=target["database"], host=":".join(str(target[key]) for key in ("host", "port") if key in target),
+                              run=self.run.id, engineer=self.params.engineer, server=server)
 
 
 def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
