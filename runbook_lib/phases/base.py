@@ -185,8 +185,10 @@ class Phase:
     def _ask(self, name: str, checks: Checks, required: Iterable[str]) -> dict[str, Any] | None:
         try:
             return gate.require(self.run, name, checks, required)
-        except ApprovalNeeded:
-            self._offer(name, checks)
+        except GateError as error:
+            if kernel.in_front_end():
+                self._offer(name, checks)
+                error.remedy = "read the evidence above, decide with the buttons, and run this cell again"
             raise
 
     def require_gate(self, name: str) -> None:
@@ -199,17 +201,19 @@ class Phase:
             raise GateError(f"the gate `{name}` was not passed in this notebook", "run its cell first")
 
     def _offer(self, name: str, checks: Checks) -> None:
-        """The buttons of a gate, where a person sits before this notebook; then its cell is run again."""
-        if not kernel.in_front_end():
-            return
+        """The buttons of a gate that waits or was refused, for the person before this notebook; then its cell is run again."""
         from IPython.display import display
 
         def decide(approved: bool, person: str, reason: str) -> widgets.Decision:
             os.environ["RUNBOOK_PERSON"] = person
-            record = gate.approve(self.run, name, reason, refused=not approved)
-            return widgets.Decision(approved, record["person"], record["at"], record["reason"])
+            return decision(gate.approve(self.run, name, reason, refused=not approved))
 
-        display(widgets.Gate(name, checks, decide=decide, person=self.params.engineer))
+        def decision(record: Mapping[str, Any]) -> widgets.Decision:
+            return widgets.Decision(record["decision"] == "approved", record["person"], record["at"], record["reason"])
+
+        standing = gate.standing(self.run, name)
+        refused = decision(standing) if standing and standing["decision"] == "refused" else None
+        display(widgets.Gate(name, checks, refused, decide=decide, person=self.params.engineer))
 
     def finish(self, status: str = "succeeded") -> None:
         """End the phase.

@@ -24,6 +24,8 @@ from runbook_lib.show.widgets import Checklist, Item
 if TYPE_CHECKING:
     from runbook_lib.phases.base import Phase
 
+SHOWN = 3
+"""How many of an item's checks are named where all have passed."""
 TICKED = "checklist item done"
 """What the journal says of an item that a person ticked."""
 
@@ -38,6 +40,7 @@ class Entry:
     checks: tuple[str, ...] = ()
     kept: str = ""
     journal: Mapping[str, str] = field(default_factory=dict)
+    says: str = ""
     person: bool = False
     way: str = ""
 
@@ -107,7 +110,7 @@ def _seen(run: Run, entry: Entry, journal: list[dict[str, Any]]) -> tuple[str, s
     if None in made or (entry.kept and not (run.folder / "evidence" / entry.kept).exists()):
         return Item.TO_COME, "its cell has not run yet"
     if not entry.checks:
-        return (Item.PASSED, f"evidence/{entry.kept}") if entry.kept else (Item.OPEN, "nothing here can see it")
+        return (Item.PASSED, f"evidence/{entry.kept}, kept in this run") if entry.kept else (Item.OPEN, "nothing here can see it")
     found = [Check(**{**one, "status": Status(one["status"])}) for one in _chosen(entry.checks, made)]
     asked = [one for one in found if one.status is not Status.NOT_CONFIGURED]
     if not asked:
@@ -124,8 +127,10 @@ def _summary(checks: list[Check]) -> str:
     """What was found: in full where it is one check, else how many passed, and those that did not."""
     if len(checks) == 1:
         return f"{checks[0].title}: {checks[0].found}"
-    passed = sum(one.status is Status.PASSED for one in checks)
-    return "; ".join([f"{passed} of {len(checks)} checks passed", *(f"{one.title}: {one.found}" for one in checks if one.status is not Status.PASSED)])
+    good = [one.title for one in checks if one.status is Status.PASSED]
+    wrong = [f"{one.title}: {one.found}" for one in checks if one.status is not Status.PASSED]
+    said = "; ".join(wrong or good[:SHOWN]) + ("; …" if len(good) > SHOWN and not wrong else "")
+    return f"{len(good)} of {len(checks)} checks passed: {said}"
 
 
 def _accepted(run: Run, checks: list[Check]) -> str:
@@ -144,5 +149,5 @@ def _said(entry: Entry, journal: list[dict[str, Any]]) -> tuple[str, str]:
         if same and line["what"] == entry.journal["what"]:
             at, deliveries = f"{line['at'][:16].replace('T', ' ')} UTC", line.get("deliveries", [])
             lost = [one["why"] for one in deliveries if not one["delivered"]]
-            return (Item.OPEN, f"{len(lost)} of {len(deliveries)} messages were not delivered: {lost[0]}") if lost else (Item.PASSED, f"journal, {at}: {line['what']} by {line['who']}")
+            return (Item.OPEN, f"{len(lost)} of {len(deliveries)} messages were not delivered: {lost[0]}") if lost else (Item.PASSED, f"{line['what']} by {line['who']}, {at}" + (f": {line[entry.says]}" if entry.says else ""))
     return (Item.OPEN, "none yet") if entry.person else (Item.TO_COME, "its cell has not run yet")

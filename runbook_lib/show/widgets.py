@@ -82,7 +82,7 @@ class Gate:
         """How it stands, in a sentence."""
         if self.decision:
             return f"{'✔' if self.decision.approved else '✘'} gate `{self.name}`: {self.decision}"
-        return f"? gate `{self.name}`: waits for a person; `runbook approve RUN {self.name} --reason …` does the same as the button"
+        return f"? gate `{self.name}` waits for a person (`runbook approve RUN {self.name} --reason …` does the same as the button)"
 
     def _repr_html_(self) -> str:
         mark = "unknown" if not self.decision else "good" if self.decision.approved else "bad"
@@ -97,7 +97,7 @@ class Gate:
         from IPython.display import display
 
         shown = display(Html(self._repr_html_(), str(self)), display_id=True)
-        if self.decide and not self.decision:
+        if self.decide and not (self.decision and self.decision.approved):
             display(self.buttons(lambda gate: shown.update(Html(gate._repr_html_(), str(gate)))))
 
     def buttons(self, decided: Callable[[Gate], object]) -> ipywidgets.Widget:
@@ -115,14 +115,17 @@ class Gate:
         refuse = ipywidgets.Button(description="Refuse", icon="times", button_style="danger", tooltip=f"Refuse gate {self.name}")
 
         def press(approved: bool) -> None:
+            if name.disabled:
+                return
             if not name.value.strip() or not reason.value.strip():
                 said.value = "A name and a reason are needed."
                 return
             assert self.decide is not None
             stands = self.decide(approved, name.value.strip(), reason.value.strip())
-            for widget in (name, reason, approve, refuse):
-                widget.disabled = True
-            said.value = escape(str(stands))
+            pressed, other = (approve, refuse) if approved else (refuse, approve)
+            name.disabled = reason.disabled = other.disabled = True
+            pressed.description = "Approved" if approved else "Refused"  # it keeps the keyboard's focus: from here the cell is run again
+            said.value = f"<b>{escape(str(stands))}.</b> Now run this cell again."
             decided(replace(self, decision=stands))
 
         approve.on_click(lambda _: press(True))
@@ -220,12 +223,15 @@ class Checklist(Shown):
             button = ipywidgets.Button(description=f"{item.id} is done", icon="check", tooltip=item.title)
 
             def press(_: object) -> None:
+                if note.disabled:
+                    return
                 if not name.value.strip() or not note.value.strip():
                     said.value = "Your name, and a note of what you did or saw, are needed."
                     return
                 assert self.tick is not None
                 now[item.id] = self.tick(item.id, name.value.strip(), note.value.strip())
-                note.disabled = button.disabled = True
+                note.disabled = True
+                button.description = f"{item.id} recorded"
                 said.value = escape(f"{item.id} was recorded.")
                 ticked(replace(self, items=tuple(now.values())))
 
