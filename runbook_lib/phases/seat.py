@@ -72,7 +72,7 @@ def journal(run: Run) -> Table:
 def next_step(run: Run) -> Table:
     """What comes next: one row for each thing that can be done, the best first."""
     title, rows, mark = _next(run)
-    return Table(title, ("open", "to do"), rows, [mark] + [""] * (len(rows) - 1))
+    return Table(title, ("notebook", "to do"), rows, [mark] + [""] * (len(rows) - 1))
 
 
 def link_of_gate(name: str) -> Link:
@@ -90,7 +90,7 @@ def _next(run: Run) -> tuple[str, list[tuple[Link, str]], str]:
     if lost:
         return f"{lost[-1]['phase']} was killed, and what it began may have landed in part", [
             (link(lost[-1]["phase"]), "run it again from its first cell: what is true now is looked at, and what is done already is not repeated"),
-            (link("troubleshoot"), "whether its work still goes on on the server"), (link("rollback"), "what landed, and the way back")], "bad"
+            (link("troubleshoot"), "whether its work still goes on on the server"), *_way_back(run)], "bad"
     return _next_at_rest(run)
 
 
@@ -105,8 +105,13 @@ def _next_at_rest(run: Run) -> tuple[str, list[tuple[Link, str]], str]:
     if stopped and stopped[0]["status"] in ("failed", "aborted", "unknown"):
         return f"{stopped[0]['phase']} has not succeeded: {_why(stopped[0]) or stopped[0]['status']}", [
             (link("troubleshoot"), "the cause, with this database's numbers"), (link(name), "once the cause is gone: run it again"),
-            *([(link("rollback"), "what landed, and the way back")] if run.phase("migrate") else [])], "bad"
+            *_way_back(run)], "bad"
     return f"Next: {name}", [(link(name), ABOUT[name])], "good"
+
+
+def _way_back(run: Run) -> list[tuple[Link, str]]:
+    """The way back, once there is something to lead back from."""
+    return [(link("rollback"), "what landed, and the way back")] if run.phase("migrate") else []
 
 
 def _waiting(run: Run) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ class Decision:
     reason: str
 
     def __str__(self) -> str:
-        return f"{'approved' if self.approved else 'refused'} by {self.person} at {self.at}: {self.reason}"
+        return f"{'approved' if self.approved else 'refused'} by {self.person} at {self.at[:16].replace('T', ' ')} UTC: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Gate:
             pressed, other = (approve, refuse) if approved else (refuse, approve)
             name.disabled = reason.disabled = other.disabled = True
             pressed.description = "Approved" if approved else "Refused"  # it keeps the keyboard's focus: from here the cell is run again
-            said.value = f"<b>{escape(str(stands))}.</b> Now run this cell again."
+            said.value = f"<b>{escape(str(stands))}.</b> {'Now run this cell again.' if approved else 'It stays shut until it is approved; run this cell again to do that.'}"
             decided(replace(self, decision=stands))
 
         approve.on_click(lambda _: press(True))

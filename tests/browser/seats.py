@@ -140,7 +140,8 @@ class Desk:
 
     def error(self) -> str:
         """The error that the notebook shows; empty where there is none."""
-        return " ".join(self.page.locator(f"{PANEL} .jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").all_inner_texts())
+        kinds = ", ".join(f"{PANEL} .jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr"))
+        return " ".join(self.page.locator(kinds).all_inner_texts())
 
     def save(self) -> None:
         """Save the notebook, and wait until that is done."""
