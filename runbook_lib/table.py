@@ -106,7 +106,7 @@ class Table:
 
 def _inside(value: Any) -> str:
     shown = escape(text(value))
-    return f"<a href='{escape(value.target, quote=True)}'>{shown}</a>" if isinstance(value, Link) and value.target else shown
+    return f'<a href="{escape(value.target, quote=True)}">{shown}</a>' if isinstance(value, Link) and value.target else shown
 
 
 def _kind(value: Any) -> str:

@@ -237,7 +237,8 @@ class Phase:
         waits, stopped = isinstance(error, ApprovalNeeded), isinstance(error, (Aborted, KeyboardInterrupt))
         status = "waiting" if waits else "aborted" if stopped else "failed"
         ids = error.failed if isinstance(error, CheckError) else ()
-        reason = error.message if isinstance(error, RunbookError) else type(error).__name__
+        by_hand = "stopped by a person or a signal" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        reason = error.message if isinstance(error, RunbookError) else by_hand
         self.run.end_phase(self.name, status, ids, reason)
         if self.run.outcome not in FINAL and self.name not in LOOKING:
             self.run.end(status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -125,23 +124,20 @@ class Desk:
 
     def steps(self, *, to: str = "", by: str = "click") -> str:
         """Run cell after cell, to one that fails, to the one whose code is `to`, or to the end; the error's words."""
-        count = self.page.locator(f"{PANEL} .jp-Cell").count()
-        for _ in range(count):
-            active = self.page.locator(f"{PANEL} .jp-Cell.jp-mod-active")
-            code, last = active.inner_text(), active.evaluate("cell => cell.nextElementSibling === null || !cell.nextElementSibling.classList.contains('jp-Cell')")
-            if to and to in code:
+        cells = self.page.locator(f"{PANEL} .jp-Cell")
+        first = cells.evaluate_all("cells => cells.findIndex(cell => cell.classList.contains('jp-mod-active'))")
+        for number in range(first, cells.count()):
+            if to and to in cells.nth(number).inner_text():
                 return ""
             self.step(by)
-            if error := self.error():
+            if error := self.error(cells.nth(number)):
                 return error
-            if last:
-                return ""
         return ""
 
-    def error(self) -> str:
-        """The error that the notebook shows; empty where there is none."""
-        kinds = ", ".join(f"{PANEL} .jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr"))
-        return " ".join(self.page.locator(kinds).all_inner_texts())
+    def error(self, cell: Locator) -> str:
+        """The error that a cell shows; empty where there is none."""
+        kinds = ", ".join(f".jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr"))
+        return " ".join(cell.locator(kinds).all_inner_texts())
 
     def save(self) -> None:
         """Save the notebook, and wait until that is done."""
@@ -177,4 +173,4 @@ def saved(run: Run, notebook: str) -> str:
     return "\n".join("".join(part) for part in [*shown, *(output.get("text", "") for output in outputs), *("\n".join(output.get("traceback", [])) for output in outputs)])
 
 
-__all__ = ["Desk", "Server", "PANEL", "SCREENSHOTS", "saved", "until", "os"]
+__all__ = ["Desk", "Server", "PANEL", "SCREENSHOTS", "saved", "until"]

@@ -128,4 +128,4 @@ def test_what_comes_next_follows_from_how_the_run_stands(run: Run) -> None:
         run.end_phase(phase, "succeeded")
     run.end("succeeded")
     assert "The run has ended: succeeded" in str(seat.next_step(run))
-    assert "<a href='10_plan.ipynb'>10_plan</a>" in seat.phases(run)._repr_html_()
+    assert '<a href="10_plan.ipynb">10_plan</a>' in seat.phases(run)._repr_html_()

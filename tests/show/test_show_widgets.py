@@ -76,7 +76,7 @@ def told(id, person, note):
 def test_a_checklist_shows_what_was_checked_with_its_evidence_and_cell_and_what_is_open():
     checklist = Checklist("Before the window", ITEMS)
     assert "2 of 4 done, 1 open for a person" in str(checklist) and "14 min old" in str(checklist) and "✘ failed" in str(checklist)
-    assert "<a href='#cell-id=backup-make'>show</a>" in checklist._repr_html_()
+    assert '<a href="#cell-id=backup-make">show</a>' in checklist._repr_html_()
 
 
 def test_only_what_is_a_persons_has_a_button():
