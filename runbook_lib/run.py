@@ -314,7 +314,8 @@ def _this_process() -> dict[str, Any]:
 def at_work(entry: Mapping[str, Any]) -> str:
     """Who carries a phase out, where and since when, in words."""
     process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
-    return f"{entry.get('who') or 'somebody'} has been at work on {entry['phase']} since {entry['started_at'][:16].replace('T', ' ')} UTC (process {process['pid']} on {process['host']})"
+    since = entry["started_at"][:16].replace("T", " ")
+    return f"{entry.get('who') or 'somebody'} has been at work on {entry['phase']} since {since} UTC (process {process['pid']} on {process['host']})"
 
 
 def _take_over(older: dict[str, Any], process: Mapping[str, Any]) -> None:

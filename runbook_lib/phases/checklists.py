@@ -87,14 +87,15 @@ def open_checks(run: Run, gate: str) -> Checks:
     """What is open for a person when a gate is asked to open: items of its phase and of those before it."""
     before = PHASES[:PHASES.index(gate) + 1] if gate in PHASES else (gate,)
     found = [item for phase in before for item in items(run, phase) if item.open]
-    return Checks("The checklist", [unknown(f"checklist.{item.id}", item.title, f"open: {item.evidence}", "done", "do it, and tick it in its notebook") for item in found])
+    return Checks("The checklist", [unknown(f"checklist.{item.id}", item.title, f"open: {item.evidence}", "done", "do it, and tick it in its notebook")
+                                    for item in found])
 
 
 def _item(run: Run, entry: Entry) -> Item:
     journal = run.read_journal()
     for line in reversed(journal):
         if line["what"] == TICKED and line["item"] == entry.id:
-            return Item(entry.id, entry.text, Item.DONE, f"{line['at'][:16].replace('T', ' ')} UTC{': ' if line['note'] else ''}{line['note']}", entry.cell, line["who"])
+            return Item(entry.id, entry.text, Item.DONE, f"{line['at'][:16].replace('T', ' ')} UTC: {line['note']}", entry.cell, line["who"])
     way = next((line["way"] for line in reversed(journal) if line["what"] == "rollback decided"), "none")
     if entry.way and way != entry.way and not (entry.way == "any" and way != "none"):
         return Item(entry.id, entry.text, Item.NOT_NEEDED, f"way back: {way}", entry.cell)
@@ -147,7 +148,8 @@ def _said(entry: Entry, journal: list[dict[str, Any]]) -> tuple[str, str]:
         if same and line["what"] == f"not {entry.journal['what']}":
             return Item.OPEN, line["why"]
         if same and line["what"] == entry.journal["what"]:
-            at, deliveries = f"{line['at'][:16].replace('T', ' ')} UTC", line.get("deliveries", [])
-            lost = [one["why"] for one in deliveries if not one["delivered"]]
-            return (Item.OPEN, f"{len(lost)} of {len(deliveries)} messages were not delivered: {lost[0]}") if lost else (Item.PASSED, f"{line['what']} by {line['who']}, {at}" + (f": {line[entry.says]}" if entry.says else ""))
+            deliveries = line.get("deliveries", [])
+            if lost := [one["why"] for one in deliveries if not one["delivered"]]:
+                return Item.OPEN, f"{len(lost)} of {len(deliveries)} messages were not delivered: {lost[0]}"
+            return Item.PASSED, f"{line['what']} by {line['who']}, {line['at'][:16].replace('T', ' ')} UTC" + (f": {line[entry.says]}" if entry.says else "")
     return (Item.OPEN, "none yet") if entry.person else (Item.TO_COME, "its cell has not run yet")

@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.params import Params, parse
-from runbook_lib.phases import seat
+from runbook_lib.phases import kernel, seat
 from runbook_lib.phases.base import Phase, identify, open_project
 from runbook_lib.postgres import disk, dump, health
 from runbook_lib.postgres.connection import Database, Target
@@ -109,6 +109,13 @@ class Start(Phase):
     def only_looks(self) -> bool:
         """Whether nothing is recorded: the run was started before, and somebody comes back to it."""
         return self._looks
+
+    def begin(self, notebook: str) -> None:
+        """Who comes back only looks, and reads the run's folder alone: that a database is out of reach ends no run."""
+        if self.only_looks:
+            kernel.watch(self)
+        else:
+            super().begin(notebook)
 
     def about(self) -> Table:
         """Which database, which project, which migrations."""

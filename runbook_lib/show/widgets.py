@@ -125,7 +125,8 @@ class Gate:
             pressed, other = (approve, refuse) if approved else (refuse, approve)
             name.disabled = reason.disabled = other.disabled = True
             pressed.description = "Approved" if approved else "Refused"  # it keeps the keyboard's focus: from here the cell is run again
-            said.value = f"<b>{escape(str(stands))}.</b> {'Now run this cell again.' if approved else 'It stays shut until it is approved; run this cell again to do that.'}"
+            then = "Now run this cell again." if approved else "It stays shut until it is approved: run this cell again to do that."
+            said.value = f"<b>{escape(str(stands))}.</b> {then}"
             decided(replace(self, decision=stands))
 
         approve.on_click(lambda _: press(True))
@@ -197,7 +198,8 @@ class Checklist(Shown):
         marks = [_STATES[item.state][1] for item in self.items]
         waiting = sum(item.open for item in self.items)
         title = f"{self.title}: {marks.count('good')} of {sum(item.state != Item.NOT_NEEDED for item in self.items)} done"
-        return Table(title + (f", {waiting} open for a person" if waiting else ""), ("state", "item", "by", "evidence", "cell"), [item.row() for item in self.items], marks)
+        title += f", {waiting} open for a person" if waiting else ""
+        return Table(title, ("state", "item", "by", "evidence", "cell"), [item.row() for item in self.items], marks)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

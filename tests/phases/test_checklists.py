@@ -16,7 +16,7 @@ from runbook_lib import gate, params
 from runbook_lib.check import Checks, check, not_configured, unknown
 from runbook_lib.errors import ApprovalNeeded, GateError, UsageError
 from runbook_lib.phases import checklists, seat
-from runbook_lib.phases.base import Phase, notebook_name
+from runbook_lib.phases.base import Phase, notebook_name, open_phase
 from runbook_lib.run import PHASES, Run, create
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,3 +129,13 @@ def test_what_comes_next_follows_from_how_the_run_stands(run: Run) -> None:
     run.end("succeeded")
     assert "The run has ended: succeeded" in str(seat.next_step(run))
     assert '<a href="10_plan.ipynb">10_plan</a>' in seat.phases(run)._repr_html_()
+
+
+def test_who_comes_back_to_00_start_changes_nothing_and_needs_no_database(run: Run) -> None:
+    run.begin_phase("start", "00_start.ipynb")
+    run.end_phase("start", "succeeded")
+    before = run.state
+    phase = open_phase("start", {"run_folder": str(run.folder)})  # of a database that is nowhere
+    assert "plan" in str(phase.next()) and "● demo" in str(phase)
+    phase.finish()
+    assert run.state == before
