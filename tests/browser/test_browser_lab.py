@@ -136,7 +136,7 @@ def test_the_migration_is_found_at_work_and_cancelled_by_who_is_asked_once_more(
         mark.open("00_start.ipynb")
         mark.top()
         assert mark.steps() == ""
-        assert "Do not start it again: Demo Engineer has been at work on migrate" in mark.cell("phase.next()").inner_text()
+        assert "Do not start it again: Rita has been at work on migrate" in mark.cell("phase.next()").inner_text()
         mark.select("phase.next()")
         mark.picture("10_start_says_at_work")
         for button in ("Cancel the migration", "No, go on", "Cancel the migration"):
