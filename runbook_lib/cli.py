@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,18 +180,28 @@ def lab(params: Parameters, browser: Annotated[bool, typer.Option(help="Open a b
     with _demo(values, fresh=new):
         open_run = newest(environment.archive, environment.name)
         found = open_run if open_run and open_run.outcome not in FINAL and not new else start_run(values)
-        runner.prepare(found)
         console.print(f"run: {found.folder}")
-        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={found.folder}", "--ServerApp.ip=127.0.0.1", "--LabApp.news_url=None",
-                   f"--LabApp.default_url=/lab/tree/{next(iter(sorted(p.name for p in found.folder.glob('*.ipynb'))))}"]
-        import subprocess
-
-        command += ["--allow-root"] if os.geteuid() == 0 else []
-        with suppress(KeyboardInterrupt):  # Ctrl-C ends JupyterLab, and what was done in it is then closed like any run
-            subprocess.run(command + ([] if browser else ["--no-browser"]), env={**os.environ, "RUNBOOK_RUN": str(found.folder)}, check=False)
-        if found.state["ended_at"]:
+        opens = runner.seat(found, _say)
+        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={found.folder}", "--ServerApp.ip=127.0.0.1", f"--LabApp.default_url=/lab/tree/{opens.name}"]
+        command += (["--allow-root"] if os.geteuid() == 0 else []) + ([] if browser else ["--no-browser"])
+        settings = os.pathsep.join([str(Path(__file__).parent / "show" / "lab"), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])])
+        os.environ.pop("RUNBOOK_NOTEBOOK", None)  # of 00_start, which was executed here: from now on a person sits before the notebooks
+        _serve(command, {**os.environ, "RUNBOOK_RUN": str(found.folder), "JUPYTER_CONFIG_PATH": settings})
+        if found.state["ended_at"]:  # what was done in JupyterLab is closed like any run
             runner.finish(found)
             _end(found)
+        else:
+            console.print(f"not ended: {found.id}\nnext:     runbook lab {params}", markup=False)
+
+
+def _serve(command: list[str], environment: dict[str, str]) -> None:
+    """Run a server to its end. It asks by itself whether a Ctrl-C was meant; SIGTERM lets it shut its kernels down."""
+    server = subprocess.Popen(command, env=environment)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: server.terminate())
+    server.wait()
 
 
 @app.command()

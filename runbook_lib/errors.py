@@ -25,9 +25,12 @@ class RunbookError(Exception):
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(f"{message}\n→ {remedy}" if remedy else message)
+        super().__init__(message)
         self.message = message
         self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n→ {self.remedy}" if self.remedy else self.message
 
 
 class UsageError(RunbookError):

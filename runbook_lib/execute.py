@@ -219,7 +219,7 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _sign(notebook: Path) -> None:
+def sign(notebook: Path) -> None:
     """Tell Jupyter that this notebook was executed here: it shows the outputs of others without their styles."""
     NotebookNotary().sign(nbformat.read(notebook, as_version=4))
 
@@ -238,7 +238,7 @@ def _judge(phase: str, work: _Work) -> Executed:
         status = "aborted" if work.stop.requested else "failed"
         run.end_phase(phase, status, reason=_died(work.error) or error or "the notebook did not finish its phase")
     if output.exists():
-        _sign(output)
+        sign(output)
     if work.stop.requested and run.outcome not in FINAL:
         if run.outcome != "aborted":
             run.end("aborted")

@@ -32,7 +32,7 @@ from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.files import append_json, explained, keep, last_at, lock, read_lines, read_state, release, write_csv, write_json
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
-from runbook_lib.whereabouts import Presence, person, presence, this_process
+from runbook_lib.whereabouts import Presence, at_work, person, presence, this_process
 
 PHASES = ("start", "plan", "rehearse", "backup", "preflight", "announce", "migrate", "validate", "close")
 """The phases of a migration, in their order."""
@@ -152,19 +152,23 @@ class Run:
         return next((entry for entry in reversed(self.state["phases"]) if entry["phase"] == name), None)
 
     def begin_phase(self, name: str, notebook: str) -> None:
-        """Enter a phase as running."""
+        """Enter a phase as running.
+
+        Raises:
+            UsageError: it is at work in another process. Phases that only look may be, as often as there are people who look.
+        """
         entry: dict[str, Any] = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": [],
-                 "who": person(), "process": this_process()}
+                                 "who": person(), "process": this_process()}
 
         def change(state: dict[str, Any]) -> None:
             for older in state["phases"]:
                 if older["phase"] == name and older["status"] == "running":
-                    older.update(status="unknown", ended_at=stamp(), reason="its kernel ended without saying how")
+                    _take_over(older, entry["process"])
             state["phases"].append(entry)
             if name not in LOOKING:
                 state.update(outcome="running", ended_at=None, duration_s=None)
-        self.journal("phase begun", phase=name)
         self.update(change)
+        self.journal("phase begun", phase=name)
 
     @property
     def sealed(self) -> bool:
@@ -376,3 +380,14 @@ def _free_second(archive: Path) -> datetime:
             return found
         time.sleep(0.05)
     raise UsageError(f"a run of {found:%H:%M:%S} UTC is already there; a run is never overwritten", "try again in a second")
+
+
+def _take_over(older: dict[str, Any], process: Mapping[str, Any]) -> None:
+    """Close an entry that has not ended, where its process is gone, or begins anew."""
+    again = older.get("process") == process
+    if not again and presence(older.get("process")) is not Presence.GONE:
+        if older["phase"] in LOOKING:
+            return
+        raise UsageError(f"this phase is at work already: {at_work(older)}",
+                         "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody sits there any more, shut that kernel down")
+    older.update(status="unknown", ended_at=stamp(), reason="begun again in the same kernel" if again else "its kernel ended without saying how")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -206,6 +206,27 @@ def index(folder: Path) -> Path:
     return path
 
 
+def seat(run: Run, say: Callable[[str], None]) -> Path:
+    """Lay the notebooks out for JupyterLab, and execute 00_start: whoever opens it sees how the run stands at this minute."""
+    path = run.folder / notebook_name("start")
+    run.journal("opened in JupyterLab")
+    prepare(run)
+    path.unlink()  # it only looks: what was found when the run was started stands in run.json and the journal
+    execute.execute(run, "start", say)
+    _fold_parameters(path)
+    execute.sign(path)
+    return path
+
+
+def _fold_parameters(path: Path) -> None:
+    """Hide the cells that hold parameters, in JupyterLab: they are a page long, and a click shows them."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", ())):
+            cell.metadata["jupyter"] = {"source_hidden": True}
+    nbformat.write(notebook, path)
+
+
 def prepare(run: Run) -> None:
     """Put the notebooks that have not run yet into the run folder, parameters filled in, for JupyterLab."""
     from papermill.iorw import load_notebook_node
@@ -221,6 +242,7 @@ def prepare(run: Run) -> None:
         if not (run.folder / name).exists():
             notebook = parameterize_notebook(load_notebook_node(str(HOME / "notebooks" / name)), values)
             nbformat.write(notebook, run.folder / name)
+            _fold_parameters(run.folder / name)
 
 
 def summary(run: Run) -> list[tuple[str, str, float | None]]:
@@ -251,4 +273,4 @@ def _evidence(run: Run) -> list[str]:
     return sorted(path.name for path in (run.folder / "evidence").iterdir())
 
 
-__all__ = ["carry", "back", "settle", "outcome", "step", "finish", "report", "prepare", "summary", "next_command", "EXIT_STATUS", "Any"]
+__all__ = ["carry", "back", "settle", "outcome", "step", "finish", "report", "seat", "prepare", "summary", "next_command", "EXIT_STATUS", "Any"]

@@ -38,6 +38,21 @@ def size(count: float | None) -> str:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A value that leads somewhere: to a notebook beside this one, or to one of its cells.
+
+    Args:
+        target: e.g. "10_plan.ipynb" or "#cell-id=plan-pending".
+    """
+
+    words: str
+    target: str
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows under headings.
 
@@ -76,7 +91,7 @@ class Table:
 
     def _row(self, number: int, row: Sequence[Any]) -> str:
         mark = self.marks[number] if number < len(self.marks) else ""
-        cells = "".join(f"<td class='{_kind(value)}'>{escape(text(value))}</td>" for value in row)
+        cells = "".join(f"<td class='{_kind(value)}'>{_inside(value)}</td>" for value in row)
         return f"<tr class='{escape(mark)}'>{cells}</tr>"
 
     def __str__(self) -> str:
@@ -87,6 +102,11 @@ class Table:
         return "\n".join(lines if cells else [*lines, "none"])
 
     __repr__ = __str__
+
+
+def _inside(value: Any) -> str:
+    shown = escape(text(value))
+    return f'<a href="{escape(value.target, quote=True)}">{shown}</a>' if isinstance(value, Link) and value.target else shown
 
 
 def _kind(value: Any) -> str:

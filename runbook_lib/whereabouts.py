@@ -43,3 +43,10 @@ def person() -> str:
         return os.environ.get("RUNBOOK_PERSON") or getpass.getuser()
     except (KeyError, OSError):  # a container's user often has no name
         return f"uid {os.getuid()}"
+
+
+def at_work(entry: Mapping[str, Any]) -> str:
+    """Who carries a phase out, where and since when, in words."""
+    process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
+    since = entry["started_at"][:16].replace("T", " ")
+    return f"{entry.get('who') or 'somebody'} has been at work on {entry['phase']} since {since} UTC (process {process['pid']} on {process['host']})"

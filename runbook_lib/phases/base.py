@@ -24,7 +24,8 @@ from runbook_lib import gate, process
 from runbook_lib.check import Check, Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
 from runbook_lib.params import KEYS, Params, parse
-from runbook_lib.phases import kernel, talk
+from runbook_lib.phases import checklists, kernel, talk
+from runbook_lib.phases.identity import describe, identify, same_database
 from runbook_lib.postgres import databases, locks
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.project import Project
@@ -168,9 +169,11 @@ class Phase:
 
     def pass_gate(self, name: str, checks: Checks) -> Checks:
         """Pass a gate, or raise: see `runbook_lib.gate.require`. Returns the checks, to be shown."""
-        self._ask(name, checks, self.params.approvals.required)
+        required = self.params.approvals.required
+        checks += checklists.open_checks(self.run, name) if name in required else Checks("", [])
+        decision = self._ask(name, checks, required)
         self._passed.add(name)
-        self.say(f"gate `{name}` is open")
+        self.say(f"gate `{name}` is open" + (f": approved by {decision['person']} at {decision['at']}: {decision['reason']}" if decision else ""))
         return checks
 
     def must_hold(self, name: str, checks: Checks) -> Checks:
@@ -178,11 +181,17 @@ class Phase:
         self._ask(self.name, self.look(name, checks), ())
         return checks
 
-    def _ask(self, name: str, checks: Checks, required: Iterable[str]) -> None:
+    def checklist(self) -> widgets.Checklist:
+        """The runbook's checklist of this phase, each item with its evidence or the person who did it."""
+        return checklists.shown(self)
+
+    def _ask(self, name: str, checks: Checks, required: Iterable[str]) -> dict[str, Any] | None:
         try:
-            gate.require(self.run, name, checks, required)
-        except ApprovalNeeded:
-            self._offer(name, checks)
+            return gate.require(self.run, name, checks, required)
+        except GateError as error:
+            if kernel.in_front_end():
+                self._offer(name, checks)
+                error.remedy = "read the evidence above, decide with the buttons, and run this cell again"
             raise
 
     def require_gate(self, name: str) -> None:
@@ -203,17 +212,19 @@ class Phase:
         return talk.acknowledge(self.run, note)
 
     def _offer(self, name: str, checks: Checks) -> None:
-        """The buttons of a gate, where a person sits before this notebook; then its cell is run again."""
-        if not kernel.in_front_end():
-            return
+        """The buttons of a gate that waits or was refused, for the person before this notebook; then its cell is run again."""
         from IPython.display import display
 
         def decide(approved: bool, person: str, reason: str) -> widgets.Decision:
             os.environ["RUNBOOK_PERSON"] = person
-            record = gate.approve(self.run, name, reason, refused=not approved)
-            return widgets.Decision(approved, record["person"], record["at"], record["reason"])
+            return decision(gate.approve(self.run, name, reason, refused=not approved))
 
-        display(widgets.Gate(name, checks, decide=decide, person=self.params.engineer))
+        def decision(record: Mapping[str, Any]) -> widgets.Decision:
+            return widgets.Decision(record["decision"] == "approved", record["person"], record["at"], record["reason"])
+
+        standing = gate.standing(self.run, name)
+        refused = decision(standing) if standing and standing["decision"] == "refused" else None
+        display(widgets.Gate(name, checks, refused, decide=decide, person=self.params.engineer))
 
     def finish(self, status: str = "succeeded") -> None:
         """End the phase.
@@ -237,7 +248,8 @@ class Phase:
         waits, stopped = isinstance(error, ApprovalNeeded), isinstance(error, (Aborted, KeyboardInterrupt))
         status = "waiting" if waits else "aborted" if stopped else "failed"
         ids = error.failed if isinstance(error, CheckError) else ()
-        reason = error.message if isinstance(error, RunbookError) else type(error).__name__
+        by_hand = "stopped by a person or a signal" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        reason = error.message if isinstance(error, RunbookError) else by_hand
         self.run.end_phase(self.name, status, ids, reason)
         if self.run.outcome not in FINAL and self.name not in LOOKING:
             self.run.end(status)
@@ -271,9 +283,11 @@ class Phase:
     def banner(self) -> Any:
         """Where this is: environment, database, run, phase."""
         state = self.run.state
+        target = state["target"]
+        server = f"PostgreSQL {target['server_version']}, system {target['system_identifier']}" if "server_version" in target else ""
         return widgets.banner(environment=state["environment"], production=state["production"], phase=self.heading or self.name,
-                              database=state["target"]["database"], host=state["target"]["host"], run=self.run.id,
-                              engineer=self.params.engineer)
+                              database=target["database"], host=":".join(str(target[key]) for key in ("host", "port") if key in target),
+                              run=self.run.id, engineer=self.params.engineer, server=server)
 
 
 def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
@@ -353,28 +367,6 @@ def open_project(params: Params) -> Project:
                    engine=prisma.engine, engine_path=ENGINE, environment=params.variables("prisma"))
 
 
-def identify(db: Database) -> dict[str, Any]:
-    """What identifies the database that a session is connected to."""
-    from runbook_lib.postgres.health import server_facts
-
-    facts = server_facts(db)
-    return {"host": db.target.host, "port": db.target.port, "database": db.target.database,
-            "database_oid": facts.database_oid, "system_identifier": facts.system_identifier,
-            "server_version": facts.server_version}
-
-
-def same_database(pinned: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """Whether two identities are of one database; the address says it where the role may not read the server's identifier."""
-    keys = ["system_identifier", "database", "database_oid"] + (["host", "port"] if pinned["system_identifier"] == "unknown" else [])
-    return all(found[key] == pinned[key] for key in keys)
-
-
-def describe(identity: Mapping[str, Any]) -> str:
-    """An identity in one line."""
-    return (f"{identity['database']} (oid {identity['database_oid']}) on {identity['host']}:{identity.get('port', '')}, "
-            f"system {identity['system_identifier']}")
-
-
 def milliseconds(seconds: float) -> str:
     """Seconds as a PostgreSQL setting without blanks: 1.5 → '1500ms'."""
     return f"{round(seconds * 1000)}ms"
@@ -392,4 +384,4 @@ def _notebook(phase: str) -> str:
     return Path(said).name
 
 
-__all__ = ["Phase", "open_phase", "open_project", "identify", "describe", "same_database", "milliseconds", "notebook_name", "GateError"]
+__all__ = ["Phase", "open_phase", "open_project", "milliseconds", "notebook_name", "GateError"]

@@ -180,17 +180,22 @@ class Migrate(Phase):
         title = "the plan is the one that was reviewed"
         if not plan:
             return check("migrate.plan", title, False, "there is no plan", "a plan", "run 10_plan")
-        if self._already(plan["files"]):
+        done = self._already(plan["files"])
+        left = {name: sha for name, sha in plan["files"].items() if name not in done}
+        if not left:
             return check("migrate.plan", title, True, f"{plan['hash'][:16]}, already applied by this run: only the proof is left", "unchanged")
-        changed = changes(plan, contents(self))
-        return check("migrate.plan", title, not changed, "; ".join(changed) or plan["hash"][:16], "unchanged",
+        changed = changes({**plan, "files": left, "applied": [*plan["applied"], *done]}, contents(self))
+        said = plan["hash"][:16] + (f"; already applied by this run: {', '.join(done)}" if done else "")
+        return check("migrate.plan", title, not changed, "; ".join(changed) or said, "unchanged",
                      "plan again: run 10_plan, and approve what it then says")
 
-    def _already(self, planned: dict[str, str]) -> bool:
-        """Whether this run was stopped, or waited for a person, after it had applied every file of the plan as it was reviewed."""
+    def _already(self, planned: dict[str, str]) -> list[str]:
+        """The files of the plan that are applied as they were reviewed, where this run had begun to before it was stopped, or led forward."""
+        if not any(line["what"] == "migration begun" for line in self.run.read_journal()):
+            return []
         found = self.history
         done = {entry.name: entry.file.sha256 for entry in found.entries if entry.name in found.applied and entry.file}
-        return planned.items() <= done.items() and any(line["what"] == "migration begun" for line in self.run.read_journal())
+        return [name for name, sha in planned.items() if done.get(name) == sha]
 
     def _earlier(self) -> Check:
         """Whether every phase before this one has succeeded in this run."""

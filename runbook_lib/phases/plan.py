@@ -12,8 +12,9 @@ from runbook_lib import gate
 from runbook_lib.check import Check, Checks, check, not_configured
 from runbook_lib.phases import livedata
 from runbook_lib.phases.backup import table_sizes
-from runbook_lib.phases.base import Phase, describe, identify, same_database
+from runbook_lib.phases.base import Phase
 from runbook_lib.phases.drift import Drift, find
+from runbook_lib.phases.identity import describe, identify, same_database
 from runbook_lib.phases.livedata import LiveData
 from runbook_lib.phases.start import applied, running_client
 from runbook_lib.phases.talk import Message, message, tell

@@ -23,7 +23,8 @@ from runbook_lib.check import Check, attempt, check, not_configured
 from runbook_lib.errors import GateError, UsageError
 from runbook_lib.files import write_json
 from runbook_lib.params import CommandRecovery, RdsRecovery
-from runbook_lib.phases.base import Phase, describe, identify
+from runbook_lib.phases.base import Phase
+from runbook_lib.phases.identity import describe, identify
 from runbook_lib.postgres import dump
 from runbook_lib.postgres.backup import Backup, load
 from runbook_lib.postgres.connection import Database, query

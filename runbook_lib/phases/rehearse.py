@@ -12,9 +12,10 @@ from runbook_lib.errors import GateError
 from runbook_lib.gate import plan_hash
 from runbook_lib.phases import atomicity, declared, measured, rehearsal
 from runbook_lib.phases.backup import make_backup, newest_proven
-from runbook_lib.phases.base import Phase, describe, identify, milliseconds
+from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.phases.checks import structure_checks
 from runbook_lib.phases.data import data_checks
+from runbook_lib.phases.identity import describe, identify
 from runbook_lib.phases.rehearsal import Measured, rehearsed
 from runbook_lib.phases.start import applied
 from runbook_lib.postgres import catalog, databases, disk, health, integrity, probes, restore, scratch, snapshot, swap, timeline

@@ -14,9 +14,10 @@ from runbook_lib.errors import GateError
 from runbook_lib.phases import declared, price, recovery
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
-from runbook_lib.phases.base import Phase, describe, identify, milliseconds
+from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.close import reopen
+from runbook_lib.phases.identity import describe, identify
 from runbook_lib.phases.landed import Landed, landed
 from runbook_lib.phases.replay import Replayed
 from runbook_lib.phases.start import applied

@@ -1,4 +1,4 @@
-"""00 Start: what is about to be migrated, whether the runbook can work here at all, and the run's folder."""
+"""00 Start: what is about to be migrated, whether the runbook can work here at all, and how the run stands."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.params import Params, parse
-from runbook_lib.phases.base import Phase, identify, open_project
+from runbook_lib.phases import kernel, seat
+from runbook_lib.phases.base import Phase, open_project
+from runbook_lib.phases.identity import identify
 from runbook_lib.postgres import disk, dump, health
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import client, history, schemafile
-from runbook_lib.run import PHASES, Run, create
+from runbook_lib.run import Run, create
 from runbook_lib.service import messages
 from runbook_lib.table import Table, size
 
@@ -98,9 +100,25 @@ def applied(db: Database, target: Target) -> list[dict[str, Any]]:
 
 
 class Start(Phase):
-    """Shows what the run is about; everything in it was examined before the run was made."""
+    """Shows what the run is about, examined before it was made, and how it stands; once it has succeeded, it only looks."""
 
     name, heading = "start", "Start"
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._looks = (run.phase(self.name) or {}).get("status") == "succeeded"
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether nothing is recorded: the run was started before, and somebody comes back to it."""
+        return self._looks
+
+    def begin(self, notebook: str) -> None:
+        """Who comes back only looks, and reads the run's folder alone: that a database is out of reach ends no run."""
+        if self.only_looks:
+            kernel.watch(self)
+        else:
+            super().begin(notebook)
 
     def about(self) -> Table:
         """Which database, which project, which migrations."""
@@ -117,10 +135,21 @@ class Start(Phase):
         ]
         return Table("What this run is about", ("", ""), rows)
 
+    def next(self) -> Table:
+        """What comes next, and where."""
+        return seat.next_step(self.run)
+
     def phases(self) -> Table:
-        """The phases and how each of them stands."""
-        rows = [(name, (self.run.phase(name) or {}).get("status", "to come")) for name in PHASES]
-        return Table("Phases", ("phase", "status"), rows)
+        """The phases: how each of them stands, who carried it out and when."""
+        return seat.phases(self.run)
+
+    def decisions(self) -> Table:
+        """Who approved or refused which gate, and the gates that wait."""
+        return seat.decisions(self.run)
+
+    def journal(self) -> Table:
+        """Who did what when: the last lines of the journal."""
+        return seat.journal(self.run)
 
 
 def _session(target: Target) -> Database:

@@ -147,7 +147,7 @@ def _tidy(html: str, anchor: str, present: Collection[str]) -> str:
     """One notebook's HTML made fit to stand beside others: no scripts, own ids, headings below the page's, tables that scroll."""
     html = re.sub(r"<(script|style)\b.*?</\1>|<a class=\"anchor-link\".*?</a>", "", html, flags=re.DOTALL | re.IGNORECASE)
     html = re.sub(r'(<[a-zA-Z][^<>]*?\s(?:id|for)=")(?!' + re.escape(anchor) + r'--)', rf"\g<1>{anchor}--", html)
-    html = re.sub(r'(<a\b[^<>]*?href=")#(?!' + re.escape(anchor) + r'--)', rf"\g<1>#{anchor}--", html)
+    html = re.sub(r'(<a\b[^<>]*?href=")#(?:cell-id=)?(?!' + re.escape(anchor) + r'--)', rf"\g<1>#{anchor}--", html)
     html = re.sub(r"<(/?)h([1-4])\b", lambda found: f"<{found[1]}h{int(found[2]) + 2}", html)
     html = re.sub(r'<a\b[^<>]*?href="([^":#]+)\.ipynb(#[^"]*)?"[^<>]*>(.*?)</a>', lambda found: _link(found, present), html, flags=re.DOTALL)
     html = html.replace("<pre>", '<pre tabindex="0">')

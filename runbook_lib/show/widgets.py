@@ -7,13 +7,13 @@ does nothing else: gates read the record.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from runbook_lib.check import Checks
 from runbook_lib.show.style import Html, css
-from runbook_lib.table import Shown, Table
+from runbook_lib.table import Link, Shown, Table
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -24,7 +24,7 @@ _FACT = "display:inline-block;margin:6px 28px 0 0;font-weight:600;vertical-align
 _OTHER = "background:#e8f2fb;color:#12324d;padding:10px 18px;border:2px solid #0b6aa2;border-radius:14px"
 
 
-def banner(*, environment: str, production: bool, database: str, host: str, run: str, phase: str = "", engineer: str = "") -> Html:
+def banner(*, environment: str, production: bool, database: str, host: str, run: str, phase: str = "", engineer: str = "", server: str = "") -> Html:
     """Where this is, unmistakably: production by its word, its colour, and its striped and cornered shape.
 
     Args:
@@ -34,9 +34,10 @@ def banner(*, environment: str, production: bool, database: str, host: str, run:
         run: the run's id.
         phase: what this notebook does.
         engineer: who is responsible.
+        server: what identifies the server.
     """
     word = f"▲ PRODUCTION — {environment}" if production else f"● {environment} — not production"
-    facts = {"Phase": phase, "Database": database, "Host": host, "Run": run, "Engineer": engineer}
+    facts = {"Phase": phase, "Database": database, "Host": host, "Engineer": engineer, "Server": server, "Run": run}
     shown = {name: value for name, value in facts.items() if value}
     items = "".join(f"<div style='{_FACT}'><span style='font-size:12px;font-weight:400'>{name}</span><br>{escape(value)}</div>"
                     for name, value in shown.items())
@@ -56,7 +57,7 @@ class Decision:
     reason: str
 
     def __str__(self) -> str:
-        return f"{'approved' if self.approved else 'refused'} by {self.person} at {self.at}: {self.reason}"
+        return f"{'approved' if self.approved else 'refused'} by {self.person} at {self.at[:16].replace('T', ' ')} UTC: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Gate:
         """How it stands, in a sentence."""
         if self.decision:
             return f"{'✔' if self.decision.approved else '✘'} gate `{self.name}`: {self.decision}"
-        return f"? gate `{self.name}`: waits for a person; `runbook approve RUN {self.name} --reason …` does the same as the button"
+        return f"? gate `{self.name}` waits for a person (`runbook approve RUN {self.name} --reason …` does the same as the button)"
 
     def _repr_html_(self) -> str:
         mark = "unknown" if not self.decision else "good" if self.decision.approved else "bad"
@@ -96,7 +97,7 @@ class Gate:
         from IPython.display import display
 
         shown = display(Html(self._repr_html_(), str(self)), display_id=True)
-        if self.decide and not self.decision:
+        if self.decide and not (self.decision and self.decision.approved):
             display(self.buttons(lambda gate: shown.update(Html(gate._repr_html_(), str(gate)))))
 
     def buttons(self, decided: Callable[[Gate], object]) -> ipywidgets.Widget:
@@ -114,14 +115,18 @@ class Gate:
         refuse = ipywidgets.Button(description="Refuse", icon="times", button_style="danger", tooltip=f"Refuse gate {self.name}")
 
         def press(approved: bool) -> None:
+            if name.disabled:
+                return
             if not name.value.strip() or not reason.value.strip():
                 said.value = "A name and a reason are needed."
                 return
             assert self.decide is not None
             stands = self.decide(approved, name.value.strip(), reason.value.strip())
-            for widget in (name, reason, approve, refuse):
-                widget.disabled = True
-            said.value = escape(str(stands))
+            pressed, other = (approve, refuse) if approved else (refuse, approve)
+            name.disabled = reason.disabled = other.disabled = True
+            pressed.description = "Approved" if approved else "Refused"  # it keeps the keyboard's focus: from here the cell is run again
+            then = "Now run this cell again." if approved else "It stays shut until it is approved: run this cell again to do that."
+            said.value = f"<b>{escape(str(stands))}.</b> {then}"
             decided(replace(self, decision=stands))
 
         approve.on_click(lambda _: press(True))
@@ -131,49 +136,76 @@ class Gate:
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a checklist that only a person can tick.
+    """One item of a checklist.
 
     Args:
-        done_by, at, note: who did it, when (UTC), and what they noted; empty while it is open.
+        state: how it stands: one of the words below.
+        evidence: what shows that, or what the person noted.
+        cell: the notebook's cell that shows it; empty where it is a person's alone.
+        done_by: the person who ticked it.
     """
+
+    PASSED: ClassVar[str] = "passed"
+    DONE: ClassVar[str] = "done"
+    OPEN: ClassVar[str] = "open"
+    TO_COME: ClassVar[str] = "to come"
+    NOT_NEEDED: ClassVar[str] = "not needed"
 
     id: str
     title: str
+    state: str
+    evidence: str = ""
+    cell: str = ""
     done_by: str = ""
-    at: str = ""
-    note: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits for a person."""
+        return self.state == self.OPEN
+
+    def as_dict(self) -> dict[str, str]:
+        """For evidence files."""
+        return asdict(self)
+
+    def row(self) -> tuple[str, str, str, str, Link | str]:
+        """State, item, who says so, evidence, and the cell that shows it."""
+        sign, _ = _STATES[self.state]
+        by = self.done_by or ("a person" if self.open else "checked here" if self.state != self.NOT_NEEDED else "")
+        return f"{sign} {self.state}", f"{self.id} {self.title}", by, self.evidence, Link("show", f"#cell-id={self.cell}") if self.cell else ""
+
+
+_STATES = {Item.PASSED: ("✔", "good"), Item.DONE: ("✔", "good"), Item.OPEN: ("?", "unknown"), Item.TO_COME: ("·", ""), Item.NOT_NEEDED: ("–", ""),
+           "failed": ("✘", "bad"), "could not check": ("?", "unknown")}
+"""Each state's sign and mark."""
 
 
 @dataclass(frozen=True)
 class Checklist(Shown):
-    """Machine-checked items with their evidence, which nobody ticks by hand, and items that a person ticks.
+    """Items that were checked here, with their evidence, which nobody ticks by hand; and items that a person ticks.
 
     Args:
         tick: records an item (id, person, note) and returns it ticked; without it there are no buttons.
+        person: who is at work, as a suggestion.
     """
 
     title: str
-    checks: Checks
-    items: Sequence[Item] = ()
+    items: Sequence[Item]
     tick: Callable[[str, str, str], Item] | None = None
     person: str = ""
 
     def table(self) -> Table:
         """All items as rows."""
-        rows: list[tuple[Any, ...]] = [(f"{c.status.sign} {c.status.value}", c.title, "machine", c.found) for c in self.checks]
-        marks = [c.status.mark for c in self.checks]
-        for item in self.items:
-            rows.append(("✔ done" if item.done_by else "? open", item.title, item.done_by or "a person",
-                         f"{item.at} {item.note}".strip() or "not yet ticked"))
-            marks.append("good" if item.done_by else "unknown")
-        done = sum(mark == "good" for mark in marks)
-        return Table(f"{self.title}: {done} of {len(rows)} done", ("state", "item", "by", "evidence"), rows, marks)
+        marks = [_STATES[item.state][1] for item in self.items]
+        waiting = sum(item.open for item in self.items)
+        title = f"{self.title}: {marks.count('good')} of {sum(item.state != Item.NOT_NEEDED for item in self.items)} done"
+        title += f", {waiting} open for a person" if waiting else ""
+        return Table(title, ("state", "item", "by", "evidence", "cell"), [item.row() for item in self.items], marks)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
         shown = display(Html(self._repr_html_(), str(self)), display_id=True)
-        if self.tick and any(not item.done_by for item in self.items):
+        if self.tick and any(item.open for item in self.items):
             display(self.buttons(lambda now: shown.update(Html(now._repr_html_(), str(now)))))
 
     def buttons(self, ticked: Callable[[Checklist], object]) -> ipywidgets.Widget:
@@ -184,22 +216,27 @@ class Checklist(Shown):
         """
         import ipywidgets
 
-        name = ipywidgets.Text(value=self.person, description="Name")
+        name = ipywidgets.Text(value=self.person, description="Your name")
+        said = ipywidgets.HTML()
         now = {item.id: item for item in self.items}
 
         def row(item: Item) -> ipywidgets.Widget:
-            note = ipywidgets.Text(description="Note", layout={"width": "30em"})
-            button = ipywidgets.Button(description="Done", icon="check", tooltip=item.title)
+            note = ipywidgets.Text(description="Note", layout={"width": "32em"})
+            button = ipywidgets.Button(description=f"{item.id} is done", icon="check", tooltip=item.title)
 
             def press(_: object) -> None:
-                if not name.value.strip():
-                    name.placeholder = "a name is needed"
+                if note.disabled:
+                    return
+                if not name.value.strip() or not note.value.strip():
+                    said.value = "Your name, and a note of what you did or saw, are needed."
                     return
                 assert self.tick is not None
                 now[item.id] = self.tick(item.id, name.value.strip(), note.value.strip())
-                note.disabled = button.disabled = True
+                note.disabled = True
+                button.description = f"{item.id} recorded"
+                said.value = escape(f"{item.id} was recorded.")
                 ticked(replace(self, items=tuple(now.values())))
 
             button.on_click(press)
-            return ipywidgets.HBox([button, note, ipywidgets.Label(item.title)])
-        return ipywidgets.VBox([name, *(row(item) for item in self.items if not item.done_by)])
+            return ipywidgets.VBox([ipywidgets.HTML(f"<b>{escape(f'{item.id} {item.title}')}</b>"), ipywidgets.HBox([note, button])])
+        return ipywidgets.VBox([name, *(row(item) for item in self.items if item.open), said])

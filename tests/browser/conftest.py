@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from worlds import make_world
+
+from tests.browser.seats import Desk, Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -25,3 +31,34 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(chromium: Browser) -> Iterator[Server]:
+    """JupyterLab on a demo run of its own, at whose gates `plan` and `migrate` a person is asked for."""
+    def change(values: dict[str, Any]) -> None:
+        values["approvals"] = {"required": ["plan", "migrate"]}
+        values["migrate"] |= {"lock_timeout_s": 120, "guard": {"victims": 0}}
+        values["rollback"] = {"automatic": False}
+
+    with tempfile.TemporaryDirectory(prefix="seat-") as name:
+        world = make_world(Path(name), change)
+        world.platform.up(lambda line: None, fresh=True)
+        made = Server(world, Path(name))
+        try:
+            made.start("--new")
+            yield made
+        finally:
+            made.stop()
+            world.platform.down(lambda line: None)
+
+
+@pytest.fixture
+def desk(chromium: Browser, lab: Server) -> Iterator[Callable[[str], Desk]]:
+    """Opens a browser window for a person."""
+    with ExitStack() as stack:
+        def made(name: str = "Rita") -> Desk:
+            found = Desk(chromium, lab, name)
+            stack.callback(found.context.close)
+            return found
+        yield made

@@ -21,7 +21,8 @@ from runbook_lib.check import Checks
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import DatabaseError
 from runbook_lib.phases.announce import Announce
-from runbook_lib.phases.base import Phase, identify
+from runbook_lib.phases.base import Phase
+from runbook_lib.phases.identity import identify
 from runbook_lib.phases.migrate import Migrate
 from runbook_lib.phases.plan import Plan
 from runbook_lib.phases.start import examine

@@ -114,6 +114,18 @@ def test_a_run_that_was_stopped_after_its_files_were_applied_goes_on_with_the_pr
     assert phase._plan().status is Status.PASSED and "already applied by this run" in phase._plan().found
 
 
+def test_a_run_that_was_stopped_between_two_files_goes_on_with_those_that_are_left_as_they_were_reviewed(
+        phase: Example, applied: history.History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Example, "history", applied)
+    facts = {"server": "18.6", "target": phase.run.state["target"], "prisma": "7", "engine": "offline", "transactions": "whole"}
+    phase.run.write_evidence("plan", {"hash": "h" * 64, "files": {"1_x": applied.entries[0].file.sha256, "2_y": "b" * 64}, "applied": [], **facts})
+    monkeypatch.setattr(migrate, "contents", lambda phase: {"files": {"2_y": "b" * 64}, "applied": ["1_x"], **facts})
+    phase.run.journal("migration begun", files=["1_x", "2_y"])
+    assert phase._plan().status is Status.PASSED and "already applied by this run: 1_x" in phase._plan().found
+    monkeypatch.setattr(migrate, "contents", lambda phase: {"files": {"2_y": "c" * 64}, "applied": ["1_x"], **facts})
+    assert phase._plan().status is Status.FAILED and "file 2_y was edited" in phase._plan().found
+
+
 def test_what_could_not_be_checked_waits_for_a_person_who_then_opens_the_gate(phase: Example) -> None:
     blind = Checks("The migration, verified", [check("a", "one thing holds", True, "yes"), unknown("migrate.status", "up to date", "P1001")])
     gate.approve(phase.run, "migrate", "go")  # before the migration: it accepts nothing that came to light later

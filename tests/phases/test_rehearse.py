@@ -16,7 +16,7 @@ from runbook_lib.check import Checks, Status
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import ApprovalNeeded, CheckError, GateError
 from runbook_lib.phases import atomicity, rehearsal
-from runbook_lib.phases.base import identify
+from runbook_lib.phases.identity import identify
 from runbook_lib.phases.migrate import Migrate
 from runbook_lib.phases.plan import Plan
 from runbook_lib.phases.rehearse import Rehearse

@@ -11,7 +11,7 @@ import pytest
 from runbook_lib import params
 from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, ToolError, UsageError
 from runbook_lib.phases import salvage
-from runbook_lib.phases.base import identify
+from runbook_lib.phases.identity import identify
 from runbook_lib.phases.migrate import Migrate
 from runbook_lib.phases.salvage import Reinstate, to_be_dropped
 from runbook_lib.postgres import catalog

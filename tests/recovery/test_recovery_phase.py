@@ -16,7 +16,8 @@ from runbook_lib import gate, params
 from runbook_lib.check import Checks, Status
 from runbook_lib.errors import ApprovalNeeded, DatabaseError, GateError, UsageError
 from runbook_lib.phases import recovery
-from runbook_lib.phases.base import Phase, identify
+from runbook_lib.phases.base import Phase
+from runbook_lib.phases.identity import identify
 from runbook_lib.phases.migrate import Migrate
 from runbook_lib.phases.rollback import Rollback
 from runbook_lib.postgres import databases, dump, restore, snapshot
