@@ -20,8 +20,12 @@ HERE = Path(__file__).resolve().parent
 MEASURED = "nbval-ignore-output"
 """nbval's tag of cells whose words depend on what was measured; only that they show something is compared."""
 CELLS_THAT_MEASURE = frozenset({
-    "rehearse-prepare", "rehearse-measure", "rehearse-migrate", "rehearse-stalls", "rehearse-stall-chart", "rehearse-lock-chart", "rehearse-size-chart", "rehearse-chart",
-    "rehearse-forecast", "backup-metrics", "backup-chart", "preflight-forecast", "preflight-go", "preflight-chart", "migrate-forecast", "validate-queries", "validate-missing", "validate-sizes", "plan-indexes",
+    "announce-proof", "backup-chart", "backup-metrics", "backup-statements", "migrate-forecast", "migrate-gate", "plan-indexes", "preflight-chart",
+    "preflight-disk", "preflight-disk-chart", "preflight-forecast", "preflight-go", "preflight-monitoring", "rehearse-chart", "rehearse-forecast",
+    "rehearse-lock-chart", "rehearse-measure", "rehearse-migrate", "rehearse-prepare", "rehearse-size-chart", "rehearse-stall-chart",
+    "rehearse-stalls", "start-journal", "validate-analyze", "validate-application", "validate-counters", "validate-indexes", "validate-missing",
+    "validate-monitoring", "validate-monitoring-chart", "validate-performance", "validate-plans", "validate-queries", "validate-response-times",
+    "validate-sessions", "validate-sizes", "validate-statement-times",
 })
 
 
