@@ -115,7 +115,7 @@ class Validate(Performance):
         rows = [(name, sum(before[name][key] for key in ("active", "idle", "in_transaction")) if name in before else None,
                  *((one.sessions, one.active, one.idle, one.in_transaction, one.longest_transaction_s) if (one := now.get(name)) else (None,) * 5))
                 for name in sorted({*before, *now})]
-        return Table(f"{sum(one.sessions for one in now.values())} sessions of {len(now)} applications",
+        return Table(f"{sum(one.sessions for one in now.values())} sessions now",
                      ("application", "sessions before", "sessions now", "active", "idle", "idle in a transaction", "longest transaction (s)"), rows)
 
     def invariants(self) -> Checks:

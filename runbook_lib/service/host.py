@@ -51,7 +51,7 @@ class Gauge:
         seconds = max(self._last[0] - before[0], 1e-6)
         total, idle = (self._last[1][n] - before[1][n] for n in (0, 1))
         busy = [min(100.0, (ms - before[2][name]) / seconds / 10) for name, ms in self._last[2].items() if name in before[2]]
-        return Load(100.0 * (1 - idle / total) if total > 0 else 0.0, psutil.virtual_memory().percent, max(busy) if busy else None)
+        return Load(100.0 * max(0.0, 1 - idle / total) if total > 0 else 0.0, psutil.virtual_memory().percent, max(busy) if busy else None)
 
     def settled(self, limits: Mapping[str, float]) -> Load:
         """The load over `SAMPLE_S`; where it is above a limit, looked at longer, and the calmest look counts."""
