@@ -48,7 +48,14 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "rehearsal waived": ("gate", "there is no rehearsal: {why}"),
     "notified": ("message", "{audience} are told: {title}"),
     "not notified": ("message", "{audience} are not told ({occasion}): {why}"),
-    "escalated": ("message", "severity {severity}, to be told: {told}"),
+    "escalated": ("escalation", "{phase} failed, severity {severity}: {failures}"),
+    "escalation step": ("escalation", "severity {severity}, {after} minutes without acknowledgement: {told}; {delivered} of {tried} messages delivered"),
+    "acknowledged": ("escalation", "{who} has taken the failure up: {note}"),
+    "checklist item done": ("checklist", "{who} ticks {item}, {text}: {note}"),
+    "maintenance not switched": ("maintenance", "maintenance mode could not be switched on"),
+    "opened in JupyterLab": ("run", "{who} opens the run in JupyterLab"),
+    "looked at again": ("phase", "{phase} had succeeded already, and is looked at again"),
+    "seal opened": ("record", "the seal is opened; it is kept as {manifest}"),
     "maintenance on": ("maintenance", "maintenance mode is on"),
     "maintenance off": ("maintenance", "maintenance mode is off, verified: {verified}"),
     "backup made": ("way back", "backup made, {bytes}"),
@@ -65,9 +72,9 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "lessons learned": ("lesson", "{text}"),
 }
 """What a line of the journal is about, and its sentence. Lines that are not here are told by their facts."""
-_BAD = frozenset({"migration failed", "gate refused", "watch interrupted", "blocker was not ended"})
+_BAD = frozenset({"escalated", "maintenance not switched", "migration failed", "gate refused", "watch interrupted", "blocker was not ended"})
 _UNKNOWN = frozenset({"gate waits", "not mirrored"})
-_GOOD = frozenset({"gate approved", "gate passed", "rolled back"})
+_GOOD = frozenset({"acknowledged", "gate approved", "gate passed", "rolled back"})
 _NOT_FACTS = frozenset({"at", "who", "what", "host", "deliveries", "guard"})
 
 
@@ -113,7 +120,7 @@ def mark(line: Mapping[str, Any]) -> str:
     what = line.get("what")
     if "outcome" in line:
         return verdict(str(line["outcome"])).mark
-    if what in _BAD or (what == "checks" and line.get("failed")):
+    if what in _BAD or line.get("not_as_sealed") or (what == "checks" and line.get("failed")):
         return "bad"
     if what in _UNKNOWN or not delivered(line) or (what == "checks" and line.get("unknown")) or (what == "maintenance off" and not line.get("verified")):
         return "unknown"
@@ -141,7 +148,8 @@ def _more(line: Mapping[str, Any]) -> list[str]:
     why = [reason] if reason and line["what"] == "phase ended" else [f"not again: {again}"] if again else []
     guard = [f"cancelled by the guard: {one['victims']} sessions had waited too long, the longest {one['longest_wait_s']:.1f} s" for one in line.get("guard") or ()]
     lost = [f"{item.get('to')} was not reached: {item.get('why')}" for item in line.get("deliveries") or () if not item.get("delivered")]
-    return [*guard, *why, *lost]
+    behind = [f"changed behind the seal: {', '.join(line['not_as_sealed'])}"] if line.get("not_as_sealed") else []
+    return [*guard, *why, *lost, *behind]
 
 
 def _fact(key: str, value: Any) -> str:
