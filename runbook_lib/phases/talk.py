@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GRAVE = {"announce": Failure.PARTIAL_OUTAGE, "migrate": Failure.MIGRATION, "validate": Failure.VALIDATION,
          "close": Failure.PARTIAL_OUTAGE, "rollback": Failure.OUTAGE}
 """Phases whose failure is escalated, and what it is called in the matrix. Before them, nothing has happened to anybody."""
-BY_CHECK = {"content.": Failure.DATA_LOSS, "application.log": Failure.ERRORS, "endpoint": Failure.PARTIAL_OUTAGE,
+BY_CHECK = {"content.": Failure.DATA_LOSS, "application.": Failure.ERRORS, "endpoint": Failure.PARTIAL_OUTAGE,
             "performance.": Failure.SLOW, "service.up": Failure.OUTAGE}
 """What a failed check means, by how its id begins; any other means what its phase's failure means."""
 _APPLICATION = {"maintenance on": "the application is in maintenance mode: it reads, and does not write", "maintenance off": "the application is in service",

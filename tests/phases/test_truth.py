@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,8 +167,9 @@ def test_the_cli_killed_in_the_middle_of_a_statement(fail: Fail, mode: str) -> N
 
 def _kill_cli(story: Night) -> None:
     for child in psutil.Process().children(recursive=True):
-        if "prisma" in " ".join(child.cmdline()) or "schema-engine" in " ".join(child.cmdline()):
-            child.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "prisma" in " ".join(child.cmdline()) or "schema-engine" in " ".join(child.cmdline()):
+                child.send_signal(signal.SIGKILL)
 
 
 def test_the_server_crashing_in_the_middle_of_a_statement(fail: Fail) -> None:

@@ -70,8 +70,9 @@ def broken(running: Client, files: Any, sql: str) -> tuple[client.Break, ...]:
 
 def test_a_schema_is_read_with_its_maps_and_without_relations() -> None:
     assert client.of_schema(SCHEMA) == Client({
-        "public.people": Model("Person", {"id": Field("id"), "name": Field("name", True), "date_of_birth": Field("born"), "kind": Field("kind"), "tags": Field("tags")}),
-        'animals."Pet"': Model("Pet", {"id": Field("id"), '"ownerId"': Field("ownerId")}),
+        "public.people": Model("Person", {"id": Field("id", type="Int"), "name": Field("name", True, "String"), "date_of_birth": Field("born", type="DateTime"),
+                                         "kind": Field("kind", type="Kind"), "tags": Field("tags", type="String")}),
+        'animals."Pet"': Model("Pet", {"id": Field("id", type="Int"), '"ownerId"': Field("ownerId", type="Int")}),
     }, {"public.kind": ("Kind", ("PLAIN", "odd one"))})
 
 

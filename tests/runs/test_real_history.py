@@ -105,6 +105,7 @@ def parameters(folder: Path, project: Path, url: str) -> dict[str, Any]:
         "database": {"url": f"file:{folder / 'database_url'}"}, "prisma": {"project": str(project), "engine": "offline"},
         "backup": {"directory": str(folder / "backups"), "disk_free_percent": 1},
         "monitoring": {"cpu_percent": 100, "memory_percent": 100, "disk_io_percent": 100}, "rollback": {"automatic": True},
+        "validate": {"slow_queries": False},
     }
 
 

@@ -89,7 +89,8 @@ def test_the_rehearsal_measured_every_statement_the_stalls_and_what_files_leave(
     kinds = [one["kind"] for one in found["statements"] if one["file"] == "20261019090000_insurance_policies"]
     assert kinds == ["CREATE TYPE", "ALTER TABLE", "CREATE TABLE", "INSERT", "UPDATE", "CREATE INDEX", "CREATE INDEX", "ALTER TABLE"]
     assert found["stalls"]["tables"].keys() == {'public."Appointment"', 'public."Patient"'}
-    assert all(probe["requests"] and not probe["errors"] for probes in found["stalls"]["tables"].values() for probe in probes.values())
+    for kind, probe in ((kind, probe) for probes in found["stalls"]["tables"].values() for kind, probe in probes.items()):
+        assert probe["requests"] and (not probe["errors"] or kind.startswith("recorded")), kind  # a recorded one may name a column that goes
     assert found["wal_bytes"] > 0 and found["size_growth_bytes"] > 0 and found["files"].keys() == {*run.state["migrations"]}
     assert [(one["status"], "stayed" in one["found"]) for one in tried] == [("passed", True), ("passed", True), ("passed", False)]
 
@@ -161,7 +162,7 @@ def test_every_link_of_the_report_and_of_the_index_leads_somewhere(story: Story)
 
 def test_the_cells_that_did_something_are_what_the_report_leads_to(story: Story) -> None:
     page = Page((story.world.newest.folder / "report.html").read_text())
-    ran = {"success": ("announce-on", "migrate-deploy", "close-reopen"), "bad-data": ("announce-on", "migrate-deploy", "validate-finish")}
+    ran = {"success": ("announce-on", "migrate-deploy", "close-reopen"), "bad-data": ("announce-on", "migrate-deploy", "validate-require")}
     for cell in ran.get(story.name, ("announce-on", "migrate-deploy", "rollback-afterwards")):
         assert any(link.endswith(f"--{cell}") for link in page.links), cell
 
