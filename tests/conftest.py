@@ -20,6 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nobody_else() -> Iterator[None]:
+    """Who sat at a phase in one file of tests is not who carries out the runs of the next: a phase that is opened says it to its process."""
+    before = os.environ.get("RUNBOOK_PERSON")
+    yield
+    os.environ.pop("RUNBOOK_PERSON", None)
+    if before is not None:
+        os.environ["RUNBOOK_PERSON"] = before
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real PostgreSQL 18, stopped at the end."""
