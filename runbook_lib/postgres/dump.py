@@ -56,8 +56,7 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
         jobs: sessions of pg_dump, and sessions that read content.
         compression: "auto", "none", or as `pg_dump -Z` takes it.
         columns, method: of the fingerprints, see `snapshot.take`; `fingerprint.method_for` chooses a method.
-        lock_timeout_s: seconds that any statement waits for a lock.
-        timeout_s: seconds that pg_dump may take; default no limit.
+        lock_timeout_s, timeout_s: seconds that any statement waits for a lock, and that pg_dump may take (default no limit).
         expected_bytes: how large it will be (`predicted_size`), to tell how long it still takes.
         on_line: told what is done and how far it is.
 
