@@ -232,12 +232,13 @@ def report(on: Bench, limits: dict[str, float]) -> dict[str, float]:
         figures[name] = statistics.median(found)
         busy = f"{statistics.median(ratios(on.cpu[ours], on.cpu[theirs])):.2f}" if theirs and {ours, theirs} <= on.cpu.keys() else ""
         missed = "  missed" if figures[name] > limits.get(name, figures[name]) else ""
-        print(f"{name:<19}{_spread(on.read[ours], 2):>25}{_spread(on.read[theirs], 2) if theirs else '':>25}"
-              f"{_spread(found, 3) if theirs else '':>21}{busy:>11}{limits.get(name, '–'):>7}{missed}")
+        print(f"{name:<19}{spread(on.read[ours], 2):>25}{spread(on.read[theirs], 2) if theirs else '':>25}"
+              f"{spread(found, 3) if theirs else '':>21}{busy:>11}{limits.get(name, '–'):>7}{missed}")
     return figures
 
 
-def _spread(values: list[float], digits: int) -> str:
+def spread(values: list[float], digits: int) -> str:
+    """The median of some values, with the smallest and the largest."""
     low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
     return middle if low == high else f"{middle} ({low}–{high})"
 

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backup import NAME, Bench, bench, ratios
+from backup import NAME, Bench, bench, ratios, spread
 from plan import TABLE
 
 from runbook_lib.demo.embedded import BINARIES
@@ -155,7 +155,7 @@ def report(on: Bench) -> dict[str, float]:
     """Print the tables; the figures."""
     for name, values in on.read.items():
         if name.startswith(("clinic: ", "restored: ")):
-            print(f"{name:<28}{_spread(values):>22} s, CPU {_spread(on.cpu[name])} s")
+            print(f"{name:<28}{spread(values, 2):>22} s, CPU {spread(on.cpu[name], 2)} s")
     print(f"\n{'figure':<22}{'ours, s':>22}{'plain, s':>22}{'ratio':>20}{'CPU':>7}{'limit':>7}")
     figures = {}
     for name, (ours, theirs) in FIGURES.items():
@@ -163,14 +163,9 @@ def report(on: Bench) -> dict[str, float]:
         figures[name] = median.median(found)
         busy = median.median(ratios(on.cpu[ours], on.cpu[theirs] if theirs else None))
         missed = "  missed" if figures[name] > LIMITS.get(name, figures[name]) else ""
-        print(f"{name:<22}{_spread(on.read[ours]):>22}{_spread(on.read[theirs]) if theirs else '':>22}{_spread(found) if theirs else '':>20}"
+        print(f"{name:<22}{spread(on.read[ours], 2):>22}{spread(on.read[theirs], 2) if theirs else '':>22}{spread(found, 2) if theirs else '':>20}"
               f"{busy:>7.2f}{LIMITS.get(name, '–'):>7}{missed}")
     return figures
-
-
-def _spread(values: list[float]) -> str:
-    low, middle, high = (f"{value:.2f}" for value in (min(values), median.median(values), max(values)))
-    return middle if low == high else f"{middle} ({low}–{high})"
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from runbook_lib.check import Check, Status
 from runbook_lib.phases.preflight import Preflight
 from runbook_lib.service.measures import Reading
 from tests.prisma.conftest import INIT
-from tests.service.small_application import TOKEN, Application
+from tests.service.small_application import TOKEN, Application, serving
 
 Make = Callable[..., Preflight]
 
@@ -20,11 +19,8 @@ Make = Callable[..., Preflight]
 @pytest.fixture
 def application() -> Iterator[Application]:
     """A running application."""
-    made = Application()
-    threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    with serving(Application()) as made:
+        yield made
 
 
 @pytest.fixture

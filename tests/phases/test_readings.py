@@ -20,6 +20,7 @@ from runbook_lib.service.measures import Reading
 from runbook_lib.surroundings import Source
 from tests.phases.conftest import Night
 from tests.prisma.conftest import INIT
+from tests.service.small_application import serving
 from tests.service.small_prometheus import Server, success, vector
 
 NEXT = {"20260201000000_next": 'ALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n'}
@@ -29,11 +30,8 @@ QUIET = {"cpu_percent": 100.0, "memory_percent": 100.0, "disk_io_percent": 100.0
 @pytest.fixture
 def prometheus() -> Iterator[Server]:
     """A server that speaks Prometheus's API."""
-    made = Server()
-    threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    with serving(Server()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
-from small_application import Application
+from small_application import Application, serving
 
 
 @pytest.fixture
 def application() -> Iterator[Application]:
     """A running application."""
-    server = Application()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Application()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
+
+Made = TypeVar("Made", bound=ThreadingHTTPServer)
 
 TOKEN = "token-that-nobody-may-see"
 PATIENT = "Zebulon Marker"
@@ -87,3 +91,12 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         with suppress(ConnectionError, ValueError):  # the test went away, or /drop closed the connection
             super().handle()
+
+
+@contextmanager
+def serving(made: Made) -> Iterator[Made]:
+    """A server at work, closed at the end."""
+    threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
