@@ -59,13 +59,27 @@ from runbook_lib.postgres.tools import Tools, tools
 NAME = "benchmark/backup"
 SQL = (Path(__file__).parent / "backup.sql").read_text()
 FIGURES = {  # name → what is measured of ours, and of the plain commands
-    "dump": ("dump", "seed: dump"), "dump_size": ("dump, MB", "seed: dump, MB"), "hashes": ("hashes", "dump"),
-    "restore": ("restore", "seed: restore"), "fingerprint_count": ("fingerprint", "count(*)"), "floor_rows": ("count rows", "count(*)"),
-    "floor_columns": ("read columns", "count(*)"), "fingerprint_text": ("fingerprint", "t::text"), "swap_s": ("swap", None),
+    "dump": ("dump", "seed: dump"),
+    "dump_size": ("dump, MB", "seed: dump, MB"),
+    "hashes": ("hashes", "dump"),
+    "restore": ("restore", "seed: restore"),
+    "fingerprint_count": ("fingerprint", "count(*)"),
+    "floor_rows": ("count rows", "count(*)"),
+    "floor_columns": ("read columns", "count(*)"),
+    "fingerprint_text": ("fingerprint", "t::text"),
+    "swap_s": ("swap", None),
     "memory_mb": ("memory, MB", None),
 }
-LIMITS = {"dump": 0.33, "dump_size": 1.0, "hashes": 0.10, "restore": 0.65, "fingerprint_count": 3.0, "fingerprint_text": 0.55, "swap_s": 1.0,
-          "memory_mb": 300.0}
+LIMITS = {
+    "dump": 0.33,
+    "dump_size": 1.0,
+    "hashes": 0.10,
+    "restore": 0.65,
+    "fingerprint_count": 3.0,
+    "fingerprint_text": 0.55,
+    "swap_s": 1.0,
+    "memory_mb": 300.0,
+}
 ONLY_GZIP = {"dump": 0.40, "dump_size": 1.2}
 
 
@@ -102,7 +116,9 @@ class Bench:
 
     def _busy(self) -> float:
         """Seconds that the server, this process and its ended programs have worked."""
-        postmaster = psutil.Process(int((self.server.data / "postmaster.pid").read_text().split()[0]))
+        postmaster = psutil.Process(
+            int((self.server.data / "postmaster.pid").read_text().split()[0])
+        )
         busy = 0.0
         for process in (psutil.Process(), postmaster, *postmaster.children()):
             with suppress(psutil.NoSuchProcess):  # it has ended, and its parent has counted it
@@ -111,7 +127,12 @@ class Bench:
 
     def shell(self, program: str, *arguments: str) -> None:
         """One of PostgreSQL's programs, as an operator would type it."""
-        done = subprocess.run([BINARIES / program, *arguments], env=self.target().environment("operator"), capture_output=True, text=True)
+        done = subprocess.run(
+            [BINARIES / program, *arguments],
+            env=self.target().environment("operator"),
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             sys.exit(f"{program}: {done.stderr[-1000:]}")
 
@@ -133,28 +154,46 @@ def bench(scale: float, tables: int) -> Iterator[Bench]:
 def fill(on: Bench, scale: float, tables: int) -> None:
     """Make the database."""
     first, *rest = SQL.split("\n\n")
-    settings = {"bench.scale": str(scale), "bench.tables": str(tables), "maintenance_work_mem": "256MB", "synchronous_commit": "off"}
+    settings = {
+        "bench.scale": str(scale),
+        "bench.tables": str(tables),
+        "maintenance_work_mem": "256MB",
+        "synchronous_commit": "off",
+    }
     on.admin("CREATE DATABASE clinic TEMPLATE template0")
     with Database(on.target(), NAME, **settings) as db:
         db.execute(first)
         each(on.target(), NAME, 2, rest, lambda session, part: session.execute(part), **settings)
         db.execute("VACUUM ANALYZE")
-        print(f"made: {db.value('SELECT pg_size_pretty(pg_database_size(current_database()))')}", flush=True)
+        print(
+            f"made: {db.value('SELECT pg_size_pretty(pg_database_size(current_database()))')}",
+            flush=True,
+        )
 
 
 def measure_dump(on: Bench, programs: Tools, number: int) -> Backup:
     """The seed's dump and ours."""
-    on.timed("seed: dump", lambda: on.shell("pg_dump", "-Fc", "-v", "-f", str(on.folder / f"{number}.dump"), "clinic"))
+    on.timed(
+        "seed: dump",
+        lambda: on.shell("pg_dump", "-Fc", "-v", "-f", str(on.folder / f"{number}.dump"), "clinic"),
+    )
     on.read["seed: dump, MB"].append((on.folder / f"{number}.dump").stat().st_size / 1e6)
-    backup: Backup = on.timed("backup", lambda: dump.make(on.target(), on.folder / f"backup{number}", NAME, tools=programs))
+    backup: Backup = on.timed(
+        "backup",
+        lambda: dump.make(on.target(), on.folder / f"backup{number}", NAME, tools=programs),
+    )
     on.read["dump"].append(backup.seconds["dump"])
     on.read["dump, MB"].append(backup.bytes / 1e6)
-    on.read["hashes"].append(on.read["backup"][-1] - sum(backup.seconds[step] for step in ("dump", "content", "schema and globals")))
+    on.read["hashes"].append(
+        on.read["backup"][-1]
+        - sum(backup.seconds[step] for step in ("dump", "content", "schema and globals"))
+    )
     return backup
 
 
 def measure_restore(on: Bench, programs: Tools, backup: Backup, number: int) -> None:
     """The seed's restore and ours, then both swapped and dropped."""
+
     def seed() -> None:
         on.admin("CREATE DATABASE live TEMPLATE template0")
         on.shell("pg_restore", "-Fc", "-v", "-d", "live", str(on.folder / f"{number}.dump"))
@@ -172,21 +211,36 @@ def measure_restore(on: Bench, programs: Tools, backup: Backup, number: int) -> 
 def measure_fingerprint(on: Bench) -> None:
     """Counting, reading, fingerprinting."""
     with Database(on.target(), NAME) as db, reading(db):
-        tables = sorted(db.rows(query("snapshot_relations")), key=lambda row: -row["heap_bytes"] - row["toast_bytes"])
+        tables = sorted(
+            db.rows(query("snapshot_relations")),
+            key=lambda row: -row["heap_bytes"] - row["toast_bytes"],
+        )
 
     def ask(name: str, statement: Callable[[dict[str, Any]], str], **settings: str) -> None:
-        on.timed(name, lambda: each(on.target(), NAME, 2, tables, lambda db, row: db.rows(statement(row)), **settings))
+        on.timed(
+            name,
+            lambda: each(
+                on.target(), NAME, 2, tables, lambda db, row: db.rows(statement(row)), **settings
+            ),
+        )
 
     ask("count(*)", lambda row: f"SELECT count(*) FROM {row['name']}")
     on.timed("fingerprint", lambda: snapshot.take(on.target(), NAME))
     ask("count rows", lambda row: f"SELECT count(*) FROM {row['name']}", enable_indexonlyscan="off")
     ask("read columns", touched)
-    ask("t::text", lambda row: f"SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {row['name']} AS t")
+    ask(
+        "t::text",
+        lambda row: f"SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {row['name']} AS t",
+    )
 
 
 def touched(row: dict[str, Any]) -> str:
     """A query that takes every row apart and unpacks each text, and does nothing with it."""
-    texts = "".join(f""", count(*) FILTER (WHERE {name} COLLATE "C" < '')""" for name, kind in zip(row["columns"], row["types"]) if kind == "text")
+    texts = "".join(
+        f""", count(*) FILTER (WHERE {name} COLLATE "C" < '')"""
+        for name, kind in zip(row["columns"], row["types"])
+        if kind == "text"
+    )
     return f"SELECT count(num_nulls({', '.join(row['columns'])})){texts} FROM {row['name']}"
 
 
@@ -194,9 +248,14 @@ def many_tables(on: Bench, programs: Tools, tables: int) -> None:
     """A backup of thousands of tables, for what it takes of this process's memory."""
     on.admin("CREATE DATABASE many TEMPLATE template0")
     with Database(on.target("many"), NAME) as db:
-        db.execute(f"DO $$ BEGIN FOR n IN 1..{tables} LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, name text, at timestamptz)', n); "
-                   "COMMIT; END LOOP; END $$")  # each by itself: all at once would need a lock on each
-    on.timed(f"backup of {tables} tables", lambda: dump.make(on.target("many"), on.folder / "many", NAME, tools=programs))
+        db.execute(
+            f"DO $$ BEGIN FOR n IN 1..{tables} LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, name text, at timestamptz)', n); "
+            "COMMIT; END LOOP; END $$"
+        )  # each by itself: all at once would need a lock on each
+    on.timed(
+        f"backup of {tables} tables",
+        lambda: dump.make(on.target("many"), on.folder / "many", NAME, tools=programs),
+    )
 
 
 @contextmanager
@@ -230,23 +289,35 @@ def report(on: Bench, limits: dict[str, float]) -> dict[str, float]:
     for name, (ours, theirs) in FIGURES.items():
         found = ratios(on.read[ours], on.read[theirs] if theirs else None)
         figures[name] = statistics.median(found)
-        busy = f"{statistics.median(ratios(on.cpu[ours], on.cpu[theirs])):.2f}" if theirs and {ours, theirs} <= on.cpu.keys() else ""
+        busy = (
+            f"{statistics.median(ratios(on.cpu[ours], on.cpu[theirs])):.2f}"
+            if theirs and {ours, theirs} <= on.cpu.keys()
+            else ""
+        )
         missed = "  missed" if figures[name] > limits.get(name, figures[name]) else ""
-        print(f"{name:<19}{spread(on.read[ours], 2):>25}{spread(on.read[theirs], 2) if theirs else '':>25}"
-              f"{spread(found, 3) if theirs else '':>21}{busy:>11}{limits.get(name, '–'):>7}{missed}")
+        print(
+            f"{name:<19}{spread(on.read[ours], 2):>25}{spread(on.read[theirs], 2) if theirs else '':>25}"
+            f"{spread(found, 3) if theirs else '':>21}{busy:>11}{limits.get(name, '–'):>7}{missed}"
+        )
     return figures
 
 
 def spread(values: list[float], digits: int) -> str:
     """The median of some values, with the smallest and the largest."""
-    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    low, middle, high = (
+        f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values))
+    )
     return middle if low == high else f"{middle} ({low}–{high})"
 
 
 def main() -> None:
     """Measure, print, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small database, to see that it works")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small database, to see that it works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     scale, tables, rounds, many = (0.004, 20, 1, 50) if options.quick else (1, 300, 3, 4000)

@@ -51,7 +51,10 @@ THERE = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '%/migrate/p
 def phase(folder: Path, server: Server) -> Migrate:
     """The migrate phase of a run with one small pending migration, after a first one that made its table."""
     project = folder / "project"
-    first, pending = (project / "prisma" / "migrations" / name for name in ("20260101000000_init", "20260102000000_next"))
+    first, pending = (
+        project / "prisma" / "migrations" / name
+        for name in ("20260101000000_init", "20260102000000_next")
+    )
     first.mkdir(parents=True)
     for name in ("package.json", "package-lock.json", "prisma.config.ts"):
         shutil.copy(SAMPLE / name, project / name)
@@ -61,10 +64,17 @@ def phase(folder: Path, server: Server) -> Migrate:
     (first / "migration.sql").write_text("CREATE TABLE t (id integer);\n")
     (folder / "url").write_text(server.url())
     values: dict[str, Any] = {
-        "environment": {"name": "benchmark", "archive": str(folder / "archive")}, "engineer": "Benchmark", "database": {"url": f"file:{folder / 'url'}"},
-        "prisma": {"project": str(project), "engine": "offline", "environment": {"OFFLINE_ENGINE_TRANSACTIONS": "file"}},
+        "environment": {"name": "benchmark", "archive": str(folder / "archive")},
+        "engineer": "Benchmark",
+        "database": {"url": f"file:{folder / 'url'}"},
+        "prisma": {
+            "project": str(project),
+            "engine": "offline",
+            "environment": {"OFFLINE_ENGINE_TRANSACTIONS": "file"},
+        },
         "backup": {"directory": str(folder / "backups")},
-        "migrate": {"lock_timeout_s": 60.0, "guard": {"victims": 0, "wait_s": WAIT_S}}}
+        "migrate": {"lock_timeout_s": 60.0, "guard": {"victims": 0, "wait_s": WAIT_S}},
+    }
     params.parse(values)
     with session(server, "setup") as db:
         made = Migrate(create(values, [pending.name], identify(db)))
@@ -87,6 +97,7 @@ def busy(server: Server, statement: str, name: str) -> Iterator[None]:
     def run() -> None:
         with suppress(DatabaseError):  # it is cancelled
             db.execute(statement)
+
     thread = threading.Thread(target=run)
     thread.start()
     try:
@@ -110,7 +121,9 @@ def seen(db: Database, question: str, wanted: bool = True) -> Any:
 def reaction(server: Server, migrate: Migrate) -> float:
     """Seconds from the victim's wait being too long to the end of the migration's session, once."""
     with ExitStack() as stack:
-        holder, observer = (stack.enter_context(session(server, name)) for name in ("holder", "observer"))
+        holder, observer = (
+            stack.enter_context(session(server, name)) for name in ("holder", "observer")
+        )
         observer.execute('DELETE FROM "_prisma_migrations" WHERE finished_at IS NULL')
         stack.enter_context(holder.transaction())
         holder.execute("SELECT * FROM t")
@@ -121,7 +134,10 @@ def reaction(server: Server, migrate: Migrate) -> float:
             with busy(server, "SELECT * FROM t", "victim"):
                 over = seen(observer, OVER) + WAIT_S
                 seen(observer, THERE, wanted=False)
-                ended.append(observer.value("SELECT extract(epoch FROM clock_timestamp())::float8") - over)
+                ended.append(
+                    observer.value("SELECT extract(epoch FROM clock_timestamp())::float8") - over
+                )
+
         thread = threading.Thread(target=observe)
         thread.start()
         with Watch(migrate) as watch, suppress(MigrationFailed):  # which is the point
@@ -134,10 +150,18 @@ def reaction(server: Server, migrate: Migrate) -> float:
 
 def cost(folder: Path, seconds: float) -> dict[str, float]:
     """Processor time in percent of one core, and memory, of a process that does nothing but watch, and of its server process."""
-    watcher = subprocess.Popen([sys.executable, __file__, "--watch", str(folder / "archive")], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    watcher = subprocess.Popen(
+        [sys.executable, __file__, "--watch", str(folder / "archive")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert watcher.stdout
-        before, pid = json.loads(watcher.stdout.readline())["rss"], int(json.loads(watcher.stdout.readline())["backend"])
+        before, pid = (
+            json.loads(watcher.stdout.readline())["rss"],
+            int(json.loads(watcher.stdout.readline())["backend"]),
+        )
         both = psutil.Process(watcher.pid), psutil.Process(pid)
         time.sleep(2)  # its first lines
         used, began = sum(_cpu(one) for one in both), time.monotonic()
@@ -166,7 +190,11 @@ def watch_only(archive: Path) -> None:
     say(rss=psutil.Process().memory_info().rss)
     migrate.say = lambda text: None  # type: ignore[method-assign]  # where the lines go is not the watch's
     with Watch(migrate), Database(migrate.target, "asking") as db:
-        say(backend=seen(db, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%/migrate-watch'"))
+        say(
+            backend=seen(
+                db, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%/migrate-watch'"
+            )
+        )
         threading.Event().wait()
 
 
@@ -184,7 +212,9 @@ def measure(tries: int, seconds: float) -> tuple[list[float], dict[str, float]]:
         holder = stack.enter_context(session(server, "holder"))
         stack.enter_context(holder.transaction())
         holder.execute("SELECT * FROM t")
-        stack.enter_context(busy(server, "ALTER TABLE t ADD COLUMN b integer", "somebody/migrate/prisma"))
+        stack.enter_context(
+            busy(server, "ALTER TABLE t ADD COLUMN b integer", "somebody/migrate/prisma")
+        )
         for number in range(10):
             stack.enter_context(busy(server, "SELECT * FROM t", f"victim {number}"))
         return reactions, cost(folder, seconds)
@@ -192,7 +222,9 @@ def measure(tries: int, seconds: float) -> tuple[list[float], dict[str, float]]:
 
 def main() -> None:
     """Measure, print, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="few tries, to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
@@ -200,9 +232,17 @@ def main() -> None:
     if options.watch:
         watch_only(options.watch)
     reactions, figures = measure(*((3, 3.0) if options.quick else (50, 30.0)))
-    cuts = {"min": min(reactions), "median": statistics.median(reactions), "p90": statistics.quantiles(reactions, n=10, method="inclusive")[-1], "max": max(reactions)}
+    cuts = {
+        "min": min(reactions),
+        "median": statistics.median(reactions),
+        "p90": statistics.quantiles(reactions, n=10, method="inclusive")[-1],
+        "max": max(reactions),
+    }
     figures = {f"reaction_{name}_s": value for name, value in cuts.items()} | figures
-    print(f"{len(reactions)} reactions, seconds: " + "  ".join(f"{name} {value:.2f}" for name, value in cuts.items()))
+    print(
+        f"{len(reactions)} reactions, seconds: "
+        + "  ".join(f"{name} {value:.2f}" for name, value in cuts.items())
+    )
     for low in (tenth / 10 for tenth in range(int(max(reactions) * 10) + 1)):
         count = sum(low <= value < low + 0.1 for value in reactions)
         print(f"  {low:.1f}–{low + 0.1:.1f}  {count:>3}  {'█' * count}")

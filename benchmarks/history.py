@@ -26,7 +26,17 @@ from runbook_lib.run import create, runs, stamp
 from runbook_lib.secret import HOME
 
 LIMITS = {"history_s": 5.0, "index_s": 5.0, "command_s": 5.0, "start_s": 5.0}
-PHASES = ("start", "plan", "rehearse", "backup", "preflight", "announce", "migrate", "validate", "close")
+PHASES = (
+    "start",
+    "plan",
+    "rehearse",
+    "backup",
+    "preflight",
+    "announce",
+    "migrate",
+    "validate",
+    "close",
+)
 OUTCOMES = ("succeeded", "succeeded", "succeeded", "failed", "rolled_back")
 JOURNAL = 90
 """Lines of a run's journal, as the demo's runs have them."""
@@ -36,23 +46,64 @@ def fill(folder: Path, count: int) -> None:
     """The runs: one made as all are, and the others like it."""
     values = params.load(HOME / "params" / "demo.yaml")
     values["environment"]["archive"] = str(folder)
-    first = create(values, ["20260101000000_first"], {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1, "server_version": "18.6"})
-    first.write_evidence("migration", {"applied": ["20260101000000_first"], "seconds": 12.0, "forecast_s": 10.0, "attempts": 1})
-    first.write_evidence("migrate.difference", {"changes": [{"kind": kind, "name": f"x{n}", "action": "added", "in_words": f"{kind} x{n} added"}
-                                                            for n in range(6) for kind in ("column", "index", "constraint")]})
+    first = create(
+        values,
+        ["20260101000000_first"],
+        {
+            "host": "h",
+            "database": "d",
+            "system_identifier": "1",
+            "database_oid": 1,
+            "server_version": "18.6",
+        },
+    )
+    first.write_evidence(
+        "migration",
+        {"applied": ["20260101000000_first"], "seconds": 12.0, "forecast_s": 10.0, "attempts": 1},
+    )
+    first.write_evidence(
+        "migrate.difference",
+        {
+            "changes": [
+                {"kind": kind, "name": f"x{n}", "action": "added", "in_words": f"{kind} x{n} added"}
+                for n in range(6)
+                for kind in ("column", "index", "constraint")
+            ]
+        },
+    )
     state, journal = first.state, first.folder / "journal.jsonl"
     line = journal.read_text().splitlines()[0]
     journal.write_text("\n".join(line for _ in range(JOURNAL)) + "\n")
     archive.seal(first)
     for number in range(2, count + 1):
         started = datetime.now(UTC) - timedelta(hours=6 * (count - number) + 1)
-        made = folder / f"{started:%Y%m%dT%H%M%SZ}_{('demo', 'staging', 'production')[number % 3]}_20260101000000_first"
+        made = (
+            folder
+            / f"{started:%Y%m%dT%H%M%SZ}_{('demo', 'staging', 'production')[number % 3]}_20260101000000_first"
+        )
         shutil.copytree(first.folder, made)
         ends = [stamp(started + timedelta(minutes=minute)) for minute in range(len(PHASES) + 1)]
-        changed = state | {"run_id": made.name, "number": number, "environment": made.name.split("_")[1], "outcome": OUTCOMES[number % 5],
-                           "started_at": ends[0], "ended_at": ends[-1], "duration_s": 540.0 + number % 70, "downtime_s": 60.0 + number % 30,
-                           "phases": [{"phase": phase, "status": "succeeded", "started_at": ends[n], "ended_at": ends[n + 1], "notebook": f"{phase}.ipynb",
-                                       "failed_checks": []} for n, phase in enumerate(PHASES)]}
+        changed = state | {
+            "run_id": made.name,
+            "number": number,
+            "environment": made.name.split("_")[1],
+            "outcome": OUTCOMES[number % 5],
+            "started_at": ends[0],
+            "ended_at": ends[-1],
+            "duration_s": 540.0 + number % 70,
+            "downtime_s": 60.0 + number % 30,
+            "phases": [
+                {
+                    "phase": phase,
+                    "status": "succeeded",
+                    "started_at": ends[n],
+                    "ended_at": ends[n + 1],
+                    "notebook": f"{phase}.ipynb",
+                    "failed_checks": [],
+                }
+                for n, phase in enumerate(PHASES)
+            ],
+        }
         (made / "run.json").chmod(0o644)
         (made / "run.json").write_text(json.dumps(changed, indent=2))
 
@@ -61,10 +112,14 @@ def measure(folder: Path, repeat: int) -> dict[str, float]:
     """Median seconds of each."""
     command = [sys.executable, "-m", "runbook_lib.cli", "history", "--archive", str(folder)]
     return {
-        "plain_s": median(repeat, lambda: [json.loads(path.read_bytes()) for path in folder.glob("*/run.json")]),
+        "plain_s": median(
+            repeat, lambda: [json.loads(path.read_bytes()) for path in folder.glob("*/run.json")]
+        ),
         "history_s": median(repeat, lambda: str(ledger.table(ledger.entries(folder)))),
         "index_s": median(repeat, lambda: runner.index(folder)),
-        "command_s": median(1, lambda: subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.DEVNULL)),
+        "command_s": median(
+            1, lambda: subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.DEVNULL)
+        ),
         "start_s": median(1, lambda: start_and_seal(folder)),
     }
 
@@ -72,7 +127,13 @@ def measure(folder: Path, repeat: int) -> dict[str, float]:
 def start_and_seal(folder: Path) -> None:
     """One more run, sealed at once."""
     last = runs(folder)[-1]
-    archive.seal(create({**last.parameters, "environment": {"name": "demo", "archive": str(folder)}}, ["x"], last.state["target"]))
+    archive.seal(
+        create(
+            {**last.parameters, "environment": {"name": "demo", "archive": str(folder)}},
+            ["x"],
+            last.state["target"],
+        )
+    )
 
 
 def median(repeat: int, work: Callable[[], Any]) -> float:
@@ -99,7 +160,10 @@ def main() -> int:
     print(f"{count} runs; seconds, median\n")
     for key, value in figures.items():
         limit = LIMITS.get(key)
-        print(f"{key:<12} {value:8.3f}" + (f"   limit {limit:.1f}{'' if value <= limit else '   MISSED'}" if limit else ""))
+        print(
+            f"{key:<12} {value:8.3f}"
+            + (f"   limit {limit:.1f}{'' if value <= limit else '   MISSED'}" if limit else "")
+        )
     if options.json:
         options.json.write_text(json.dumps({"figures": figures, "limits": LIMITS}, indent=2))
     return int(any(figures[key] > limit for key, limit in LIMITS.items()))

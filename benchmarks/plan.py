@@ -52,7 +52,11 @@ UPDATE "Table{n}" SET "name" = 'fictitious' WHERE "name" = '';
 def fill(db: Database, tables: int) -> None:
     """The tables, in transactions that the server's lock table has room for."""
     for start in range(0, tables, 250):
-        db.execute("".join(TABLE.format(n=n, m=max(0, n - 1)) for n in range(start, min(start + 250, tables))))
+        db.execute(
+            "".join(
+                TABLE.format(n=n, m=max(0, n - 1)) for n in range(start, min(start + 250, tables))
+            )
+        )
     db.execute("ANALYZE")
 
 
@@ -82,42 +86,79 @@ def reviewing(work: Path, folder: Path, repeats: int) -> None:
     def once() -> None:
         pending = [MigrationFile.read(path) for path in sorted(folder.glob("*/migration.sql"))]
         found = review.review(pending, catalog=objects)
-        assert len(found.statements) == STATEMENTS * len(pending) and not found.lint_problems, found.lint_problems
+        assert len(found.statements) == STATEMENTS * len(pending) and not found.lint_problems, (
+            found.lint_problems
+        )
         assert len(questions.questions(found.statements, objects)) == 2 * len(pending)
         client.breaks(client.of_catalog(objects), found.statements, objects)
+
     taken = times(once, repeats)
-    print(json.dumps({"seconds": taken, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(
+        json.dumps(
+            {"seconds": taken, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        )
+    )
 
 
-def measure(tables: int, pending: int, repeats: int) -> tuple[list[tuple[str, list[float], list[float]]], float]:
+def measure(
+    tables: int, pending: int, repeats: int
+) -> tuple[list[tuple[str, list[float], list[float]]], float]:
     """The catalogue and the review, ours and the plain command's, and the megabytes of the review."""
     with tempfile.TemporaryDirectory(prefix="plan-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "migrations").mkdir()
         made = files(folder / "migrations", pending)
-        server = Server(folder / "server", {"fsync": "off", "full_page_writes": "off", "max_locks_per_transaction": "1024"}).start()
+        server = Server(
+            folder / "server",
+            {"fsync": "off", "full_page_writes": "off", "max_locks_per_transaction": "1024"},
+        ).start()
         try:
             target = Target.parse(server.url())
             with Database(target, "benchmark") as db:
                 fill(db, tables)
                 read = times(lambda: catalog.read(db), repeats)
                 (folder / "catalogue").write_bytes(pickle.dumps(catalog.read(db).objects))
-            dumped = times(lambda: subprocess.run([str(BINARIES / "pg_dump"), "--schema-only"], env=target.environment("benchmark"), check=True,
-                                                  stdout=subprocess.DEVNULL), repeats)
+            dumped = times(
+                lambda: subprocess.run(
+                    [str(BINARIES / "pg_dump"), "--schema-only"],
+                    env=target.environment("benchmark"),
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                ),
+                repeats,
+            )
         finally:
             server.stop()
-        done = subprocess.run([sys.executable, __file__, "--review", str(folder / "catalogue"), str(folder / "migrations"), str(repeats)],
-                              check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [
+                sys.executable,
+                __file__,
+                "--review",
+                str(folder / "catalogue"),
+                str(folder / "migrations"),
+                str(repeats),
+            ],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         ours = json.loads(done.stdout)
-        linted = times(lambda: squawk.lint([file.path for file in made], review.TransactionRule.WHOLE_FILE), repeats)
+        linted = times(
+            lambda: squawk.lint([file.path for file in made], review.TransactionRule.WHOLE_FILE),
+            repeats,
+        )
     return [("catalogue", read, dumped), ("review", ours["seconds"], linted)], ours["mb"]
 
 
 def main() -> None:
     """Measure, print, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few tables and files, to see that it works")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few tables and files, to see that it works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--review", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -127,11 +168,15 @@ def main() -> None:
     tables, pending, repeats = (50, 5, 1) if options.quick else (5_000, 500, 5)
     found, mb = measure(tables, pending, repeats)
     figures = {f"{name}_s": statistics.median(ours) for name, ours, _ in found} | {"review_mb": mb}
-    print(f"{tables} tables, {pending} pending files of {pending * STATEMENTS} statements; {repeats} times each")
+    print(
+        f"{tables} tables, {pending} pending files of {pending * STATEMENTS} statements; {repeats} times each"
+    )
     print(f"{'':<12}{'median s':>10}{'spread s':>16}{'plain s':>10}{'ratio':>8}{'limit s':>9}")
     for name, ours, plain in found:
         middle, other = statistics.median(ours), statistics.median(plain)
-        print(f"{name:<12}{middle:>10.2f}{f'{min(ours):.2f}–{max(ours):.2f}':>16}{other:>10.2f}{middle / other:>8.2f}{LIMITS[f'{name}_s']:>9.1f}")
+        print(
+            f"{name:<12}{middle:>10.2f}{f'{min(ours):.2f}–{max(ours):.2f}':>16}{other:>10.2f}{middle / other:>8.2f}{LIMITS[f'{name}_s']:>9.1f}"
+        )
     print(f"largest memory of the review: {mb:.0f} MB (limit {LIMITS['review_mb']:.0f} MB)")
     if options.json:
         options.json.write_text(json.dumps({"figures": figures, "limits": LIMITS}, indent=2) + "\n")

@@ -40,8 +40,14 @@ def queue(target: Target) -> Iterator[None]:
         stack.enter_context(migration.transaction())
         for number in range(TABLES):
             migration.execute(f"LOCK TABLE t{number} IN ACCESS EXCLUSIVE MODE")
-        waiting = [stack.enter_context(Database(target, "runbook/bench/rehearse/writer")) for _ in range(WAITING)]
-        threads = [threading.Thread(target=_wait, args=(db, f"UPDATE t{n} SET id = id")) for n, db in enumerate(waiting)]
+        waiting = [
+            stack.enter_context(Database(target, "runbook/bench/rehearse/writer"))
+            for _ in range(WAITING)
+        ]
+        threads = [
+            threading.Thread(target=_wait, args=(db, f"UPDATE t{n} SET id = id"))
+            for n, db in enumerate(waiting)
+        ]
         for thread in threads:
             thread.start()
         yield
@@ -52,7 +58,9 @@ def queue(target: Target) -> Iterator[None]:
 
 def measure(target: Target, seconds: float) -> float:
     """Percent of a core while the sampler looks on for some seconds."""
-    with timeline.Sampler(target, "runbook/bench/rehearse/sampler", "runbook/bench/rehearse/prisma") as sampler:
+    with timeline.Sampler(
+        target, "runbook/bench/rehearse/sampler", "runbook/bench/rehearse/prisma"
+    ) as sampler:
         server = psutil.Process(sampler.db.pid)
         time.sleep(0.5)
         before, began = _used(server), time.monotonic()
@@ -68,7 +76,9 @@ def measure(target: Target, seconds: float) -> float:
 
 def main() -> None:
     """Measure, print, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
@@ -81,14 +91,28 @@ def main() -> None:
                 for number in range(TABLES):
                     db.execute(f"CREATE TABLE t{number} (id int PRIMARY KEY)")
             with queue(target):
-                found = [measure(target, 1.0 if options.quick else 10.0) for _ in range(2 if options.quick else 5)]
+                found = [
+                    measure(target, 1.0 if options.quick else 10.0)
+                    for _ in range(2 if options.quick else 5)
+                ]
         finally:
             server.stop()
     median = statistics.median(found)
     print(f"{'':<28}{'median %':>10}{'lowest':>10}{'highest':>10}{'limit':>8}")
-    print(f"{'ten looks a second, one core':<28}{median:>10.2f}{min(found):>10.2f}{max(found):>10.2f}{LIMIT_PERCENT:>8.1f}")
+    print(
+        f"{'ten looks a second, one core':<28}{median:>10.2f}{min(found):>10.2f}{max(found):>10.2f}{LIMIT_PERCENT:>8.1f}"
+    )
     if options.json:
-        options.json.write_text(json.dumps({"figures": {"percent_of_a_core": median}, "limits": {"percent_of_a_core": LIMIT_PERCENT}}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps(
+                {
+                    "figures": {"percent_of_a_core": median},
+                    "limits": {"percent_of_a_core": LIMIT_PERCENT},
+                },
+                indent=2,
+            )
+            + "\n"
+        )
     sys.exit(median > LIMIT_PERCENT)
 
 

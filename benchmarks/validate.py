@@ -45,14 +45,30 @@ from runbook_lib.postgres.restore import restore
 from runbook_lib.postgres.tools import tools
 
 FIGURES = {  # name → what is measured of ours, and of the plain commands
-    "orphans": ("foreign keys", "VALIDATE"), "orphans_one": ("foreign keys, one session", "VALIDATE"), "validation": ("validation", "count(*)"),
-    "content": ("clinic: content", "count(*)"), "validation_restored": ("validation, restored", "count(*), restored"),
-    "content_restored": ("restored: content", "count(*), restored"), "snapshot_300_s": ("snapshot 300", None),
-    "snapshot_5000_s": ("snapshot 5000", None), "compare_5000_s": ("compare 5000", None),
+    "orphans": ("foreign keys", "VALIDATE"),
+    "orphans_one": ("foreign keys, one session", "VALIDATE"),
+    "validation": ("validation", "count(*)"),
+    "content": ("clinic: content", "count(*)"),
+    "validation_restored": ("validation, restored", "count(*), restored"),
+    "content_restored": ("restored: content", "count(*), restored"),
+    "snapshot_300_s": ("snapshot 300", None),
+    "snapshot_5000_s": ("snapshot 5000", None),
+    "compare_5000_s": ("compare 5000", None),
 }
-LIMITS = {"orphans": 0.65, "validation": 5.0, "snapshot_300_s": 0.3, "snapshot_5000_s": 2.0, "compare_5000_s": 1.0}
-KEYS = {"Appointment": ('"patientId"', '"Patient" (id)'), "Appointment ": ('"providerId"', '"Provider" (id)'), "Measurement": ('"patientId"', '"Patient" (key)'),
-        "Measurement ": ('"deviceId"', '"Device" (id)'), "ClinicalDocument": ('"patientId"', '"Patient" (id)')}
+LIMITS = {
+    "orphans": 0.65,
+    "validation": 5.0,
+    "snapshot_300_s": 0.3,
+    "snapshot_5000_s": 2.0,
+    "compare_5000_s": 1.0,
+}
+KEYS = {
+    "Appointment": ('"patientId"', '"Patient" (id)'),
+    "Appointment ": ('"providerId"', '"Provider" (id)'),
+    "Measurement": ('"patientId"', '"Patient" (key)'),
+    "Measurement ": ('"deviceId"', '"Device" (id)'),
+    "ClinicalDocument": ('"patientId"', '"Patient" (id)'),
+}
 REFERRED = """
 CREATE TABLE "Patient" (id text PRIMARY KEY, key uuid UNIQUE NOT NULL);
 INSERT INTO "Patient" SELECT k, k FROM (SELECT md5('p' || g)::uuid AS k FROM generate_series(-59999, 59999) AS g) AS p;
@@ -68,7 +84,9 @@ def refer(db: Database) -> None:
     """The foreign keys, as if nobody had validated them."""
     for number, (table, (columns, referred)) in enumerate(KEYS.items()):
         db.execute(f'ALTER TABLE "{table.strip()}" DROP CONSTRAINT IF EXISTS fk{number}')
-        db.execute(f'ALTER TABLE "{table.strip()}" ADD CONSTRAINT fk{number} FOREIGN KEY ({columns}) REFERENCES {referred} NOT VALID')
+        db.execute(
+            f'ALTER TABLE "{table.strip()}" ADD CONSTRAINT fk{number} FOREIGN KEY ({columns}) REFERENCES {referred} NOT VALID'
+        )
 
 
 def orphans(on: Bench) -> None:
@@ -77,7 +95,13 @@ def orphans(on: Bench) -> None:
         refer(db)
         on.timed("foreign keys", lambda: integrity.foreign_keys(db))
         on.timed("foreign keys, one session", lambda: integrity.foreign_keys(db, jobs=1))
-        on.timed("VALIDATE", lambda: [db.execute(f'ALTER TABLE "{table.strip()}" VALIDATE CONSTRAINT fk{number}') for number, table in enumerate(KEYS)])
+        on.timed(
+            "VALIDATE",
+            lambda: [
+                db.execute(f'ALTER TABLE "{table.strip()}" VALIDATE CONSTRAINT fk{number}')
+                for number, table in enumerate(KEYS)
+            ],
+        )
 
 
 def state(on: Bench, database: str) -> tuple[catalog.Catalog, snapshot.Snapshot]:
@@ -96,13 +120,18 @@ def validate(on: Bench, database: str, before: tuple[catalog.Catalog, snapshot.S
         return on.timed(f"{database}: {name}", work, checkpoint=False)
 
     with Database(target, NAME) as db:
-        found = [*part("structure", lambda: structure_checks(db)), *part("foreign keys", lambda: integrity.foreign_keys(db).checks())]
+        found = [
+            *part("structure", lambda: structure_checks(db)),
+            *part("foreign keys", lambda: integrity.foreign_keys(db).checks()),
+        ]
         changes = part("catalogue", lambda: catalog.difference(before[0], catalog.read(db)))
         now = part("content", lambda: declared.taken_again(before[1], target, NAME))
         content = part("comparison", lambda: declared.compare(before[1], now, NOTHING))
-        found += [*content.checks(),
-                  *part("analyze", lambda: planner.statistics_checks(target, NAME, 2)),
-                  *part("data", lambda: data_checks(db, content, before[0].objects, NOTHING, None))]
+        found += [
+            *content.checks(),
+            *part("analyze", lambda: planner.statistics_checks(target, NAME, 2)),
+            *part("data", lambda: data_checks(db, content, before[0].objects, NOTHING, None)),
+        ]
         part("counters", lambda: statistics.read(db))
     wrong = [one for one in found if one.status.value != "passed" and one.id != "data.enums.schema"]
     if wrong or not changes.empty:
@@ -120,7 +149,9 @@ def snapshots(on: Bench, database: str, tables: int) -> catalog.Catalog:
     """Catalogue and statistics of a database, the second time in a session, as the server's caches are at night."""
     with Database(on.target(database), NAME) as db:
         catalog.read(db)
-        found: catalog.Catalog = on.timed(f"snapshot {tables}", lambda: (catalog.read(db), statistics.read(db)))[0]
+        found: catalog.Catalog = on.timed(
+            f"snapshot {tables}", lambda: (catalog.read(db), statistics.read(db))
+        )[0]
     return found
 
 
@@ -129,14 +160,21 @@ def many_tables(on: Bench, tables: int) -> None:
     on.admin("CREATE DATABASE many TEMPLATE template0")
     with Database(on.target("many"), NAME) as db:
         for first in range(0, tables, 50):
-            db.execute("".join(TABLE.format(n=number, m=max(0, number - 1)) for number in range(first, min(first + 50, tables))))
+            db.execute(
+                "".join(
+                    TABLE.format(n=number, m=max(0, number - 1))
+                    for number in range(first, min(first + 50, tables))
+                )
+            )
         db.execute("VACUUM ANALYZE")
 
 
 def compare(on: Bench, found: catalog.Catalog) -> None:
     """Two states of thousands of tables, catalogue and content."""
     objects, content = state(on, "many")
-    changes, compared = on.timed("compare 5000", lambda: (catalog.difference(objects, found), content.compare(content)))
+    changes, compared = on.timed(
+        "compare 5000", lambda: (catalog.difference(objects, found), content.compare(content))
+    )
     assert changes.empty and compared.identical
 
 
@@ -163,15 +201,21 @@ def report(on: Bench) -> dict[str, float]:
         figures[name] = median.median(found)
         busy = median.median(ratios(on.cpu[ours], on.cpu[theirs] if theirs else None))
         missed = "  missed" if figures[name] > LIMITS.get(name, figures[name]) else ""
-        print(f"{name:<22}{spread(on.read[ours], 2):>22}{spread(on.read[theirs], 2) if theirs else '':>22}{spread(found, 2) if theirs else '':>20}"
-              f"{busy:>7.2f}{LIMITS.get(name, '–'):>7}{missed}")
+        print(
+            f"{name:<22}{spread(on.read[ours], 2):>22}{spread(on.read[theirs], 2) if theirs else '':>22}{spread(found, 2) if theirs else '':>20}"
+            f"{busy:>7.2f}{LIMITS.get(name, '–'):>7}{missed}"
+        )
     return figures
 
 
 def main() -> None:
     """Measure, print, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small database, to see that it works")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small database, to see that it works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     scale, tables, rounds, many = (0.004, 20, 1, 60) if options.quick else (1, 297, 3, 5000)
@@ -180,7 +224,9 @@ def main() -> None:
             db.execute(REFERRED)
             db.execute("VACUUM ANALYZE")
             refer(db)
-        made = dump.make(on.target(), on.folder / "backup", NAME, tools=tools(on.target(), BINARIES))
+        made = dump.make(
+            on.target(), on.folder / "backup", NAME, tools=tools(on.target(), BINARIES)
+        )
         restore(made, on.target("restored"), NAME, tools=tools(on.target(), BINARIES))
         many_tables(on, many)
         for number in range(rounds):

@@ -42,13 +42,23 @@ class Verified(Shown):
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
-        return {"run": self.run_id, "intact": self.intact} | {key: value for key, value in asdict(self).items() if key != "run_id"}
+        return {"run": self.run_id, "intact": self.intact} | {
+            key: value for key, value in asdict(self).items() if key != "run_id"
+        }
 
     def table(self) -> Table:
         """What is wrong, and what could not be checked."""
-        rows = [*(("✘ not as sealed", line) for line in self.wrong), *(("? could not check", line) for line in self.could_not_check)]
+        rows = [
+            *(("✘ not as sealed", line) for line in self.wrong),
+            *(("? could not check", line) for line in self.could_not_check),
+        ]
         title = f"{self.run_id}: {f'intact, {self.files} files' if self.intact else f'{len(self.wrong)} not as sealed'}"
-        return Table(title, ("", "what"), rows, ["bad"] * len(self.wrong) + ["unknown"] * len(self.could_not_check))
+        return Table(
+            title,
+            ("", "what"),
+            rows,
+            ["bad"] * len(self.wrong) + ["unknown"] * len(self.could_not_check),
+        )
 
 
 def judge(notebook: Path) -> tuple[bool, str]:
@@ -71,8 +81,15 @@ def seal(run: Run) -> Path:
     path = run.folder / MANIFEST
     run.open_seal()
     before = [other for other in earlier(run) if other.sealed]
-    previous = {"run_id": before[-1].id, "manifest_sha256": sha256(before[-1].folder / MANIFEST)} if before else None
-    write_json(path, {"run_id": run.id, "sealed_at": stamp(), "previous": previous, **seals.hashes(run.folder)})
+    previous = (
+        {"run_id": before[-1].id, "manifest_sha256": sha256(before[-1].folder / MANIFEST)}
+        if before
+        else None
+    )
+    write_json(
+        path,
+        {"run_id": run.id, "sealed_at": stamp(), "previous": previous, **seals.hashes(run.folder)},
+    )
     for file in (*seals.files(run.folder).values(), path):
         protect(file)
     return path
@@ -89,19 +106,27 @@ def examine(run: Run, *, whole_chain: bool = True) -> Verified:
     """
     path = run.folder / MANIFEST
     if not path.exists():
-        raise UsageError(f"{run.id} is not sealed: it has not ended, or was taken up again since", f"`runbook report {run.id}` seals it")
+        raise UsageError(
+            f"{run.id} is not sealed: it has not ended, or was taken up again since",
+            f"`runbook report {run.id}` seals it",
+        )
     manifest = read_manifest(path)
     if manifest is None:
         return Verified(run.id, 0, (f"{MANIFEST}: cannot be read",))
     wrong = seals.differences(run.folder, manifest)
     if manifest["run_id"] != run.id:
         wrong.append(f"the folder's name: it was sealed as {manifest['run_id']}")
-    wrong += [f"{line} (found when the seal was opened at {opened['at']} by {opened['who']})"
-              for opened in run.read_journal() for line in opened.get("not_as_sealed", ())]
+    wrong += [
+        f"{line} (found when the seal was opened at {opened['at']} by {opened['who']})"
+        for opened in run.read_journal()
+        for line in opened.get("not_as_sealed", ())
+    ]
     alone = len(list(run.folder.parent.glob("*/run.json"))) == 1
     broken = tuple(_chain(run.folder.parent, manifest, run.id, whole_chain))
     if alone and broken:
-        broken = (f"the chain of seals: the run before it, {manifest['previous']['run_id']}, is not here, nor is any other run",)
+        broken = (
+            f"the chain of seals: the run before it, {manifest['previous']['run_id']}, is not here, nor is any other run",
+        )
         return Verified(run.id, len(manifest["files"]), tuple(wrong), broken)
     return Verified(run.id, len(manifest["files"]), (*wrong, *broken))
 
@@ -119,9 +144,20 @@ def examine_all(folder: Path) -> list[Verified]:
     """Every run of an archive, oldest first: those that are not sealed, and numbers that are missing, are named, too."""
     found, last = [], 0
     for run in runs(folder):
-        gone = tuple(f"run number {number}: missing in this archive" for number in range(last + 1, run.number))
+        gone = tuple(
+            f"run number {number}: missing in this archive"
+            for number in range(last + 1, run.number)
+        )
         last = max(last, run.number)
-        one = examine(run, whole_chain=False) if run.sealed else Verified(run.id, 0, could_not_check=("not sealed: it has not ended, or was taken up again since",))
+        one = (
+            examine(run, whole_chain=False)
+            if run.sealed
+            else Verified(
+                run.id,
+                0,
+                could_not_check=("not sealed: it has not ended, or was taken up again since",),
+            )
+        )
         found.append(Verified(one.run_id, one.files, (*gone, *one.wrong), one.could_not_check))
     return found
 
@@ -129,11 +165,21 @@ def examine_all(folder: Path) -> list[Verified]:
 def _chain(archive: Path, manifest: dict[str, Any], run_id: str, whole: bool) -> Iterator[str]:
     """Where the chain of seals before a run is broken: which run, and from where the link leads there."""
     while previous := manifest["previous"]:
-        folder, link = archive / previous["run_id"], "" if run_id == manifest["run_id"] else f" (the link of {manifest['run_id']})"
+        folder, link = (
+            archive / previous["run_id"],
+            "" if run_id == manifest["run_id"] else f" (the link of {manifest['run_id']})",
+        )
         if not (folder / "run.json").exists():
             yield f"the previous run {previous['run_id']}: missing{link}"
             return
-        path = next((path for path in folder.glob("manifest*.json") if sha256(path) == previous["manifest_sha256"]), None)
+        path = next(
+            (
+                path
+                for path in folder.glob("manifest*.json")
+                if sha256(path) == previous["manifest_sha256"]
+            ),
+            None,
+        )
         found = read_manifest(path) if path else None
         if found is None:
             yield f"the previous run {previous['run_id']}: its manifest changed{link}"

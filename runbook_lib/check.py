@@ -23,12 +23,19 @@ class Status(str, Enum):
     @property
     def sign(self) -> str:
         """A sign that is told from the others without colour."""
-        return {"passed": "✔", "failed": "✘", "could not check": "?", "not configured": "–"}[self.value]
+        return {"passed": "✔", "failed": "✘", "could not check": "?", "not configured": "–"}[
+            self.value
+        ]
 
     @property
     def mark(self) -> str:
         """The row mark of `runbook_lib.table.Table`."""
-        return {"passed": "good", "failed": "bad", "could not check": "unknown", "not configured": ""}[self.value]
+        return {
+            "passed": "good",
+            "failed": "bad",
+            "could not check": "unknown",
+            "not configured": "",
+        }[self.value]
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,9 @@ def attempt(id: str, title: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
     except (DatabaseError, ToolError, OSError, TimeoutError) as error:
-        message = error.message if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
+        message = (
+            error.message if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
+        )
         return unknown(id, title, message.splitlines()[0], remedy=getattr(error, "remedy", ""))
 
 
@@ -135,7 +144,9 @@ class Checks(Shown):
         wrong = self.failed + unknown
         if not wrong:
             return self
-        lines = [f"{item.status.sign} {item.title} — {item.status.value}: {item.found}" for item in wrong]
+        lines = [
+            f"{item.status.sign} {item.title} — {item.status.value}: {item.found}" for item in wrong
+        ]
         remedies = list(dict.fromkeys(item.remedy for item in wrong if item.remedy))
         count = f"{len(self.failed)} failed, {len(unknown)} could not be made"
         raise CheckError(
@@ -146,8 +157,23 @@ class Checks(Shown):
 
     def table(self) -> Table:
         """The checks as rows."""
-        rows = [(f"{c.status.sign} {c.status.value}", c.title, c.found, c.expected, c.remedy if c.status.mark != "good" else "")
-                for c in self.items]
-        good, asked = len(self.having(Status.PASSED)), len(self) - len(self.having(Status.NOT_CONFIGURED))
-        return Table(f"{self.title}: {good} of {asked} passed" if asked else f"{self.title}: not configured", ("result", "looked at", "found", "expected", "what to do"), rows,
-                     [c.status.mark for c in self.items])
+        rows = [
+            (
+                f"{c.status.sign} {c.status.value}",
+                c.title,
+                c.found,
+                c.expected,
+                c.remedy if c.status.mark != "good" else "",
+            )
+            for c in self.items
+        ]
+        good, asked = (
+            len(self.having(Status.PASSED)),
+            len(self) - len(self.having(Status.NOT_CONFIGURED)),
+        )
+        return Table(
+            f"{self.title}: {good} of {asked} passed" if asked else f"{self.title}: not configured",
+            ("result", "looked at", "found", "expected", "what to do"),
+            rows,
+            [c.status.mark for c in self.items],
+        )

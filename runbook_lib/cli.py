@@ -26,24 +26,37 @@ from runbook_lib.errors import Aborted, RunbookError, UsageError
 from runbook_lib.run import FINAL, PHASES, Run, between, create, newest
 from runbook_lib.secret import HOME
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-                  help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.",
+)
 INTERRUPTED = 130
 """What typer makes of a KeyboardInterrupt."""
 console, _say, _show = out.console, out.say, out.show
 for _command in (*record.COMMANDS, *people.COMMANDS):
     app.command()(_command)
 
-Parameters = Annotated[Path, typer.Argument(help="Parameter file of one environment, e.g. params/demo.yaml")]
+Parameters = Annotated[
+    Path, typer.Argument(help="Parameter file of one environment, e.g. params/demo.yaml")
+]
 Reason = Annotated[str, typer.Option(help="Why, for the record")]
-TakeOver = Annotated[bool, typer.Option("--take-over", help="What began on another machine is gone there: you have looked")]
+TakeOver = Annotated[
+    bool,
+    typer.Option(
+        "--take-over", help="What began on another machine is gone there: you have looked"
+    ),
+]
 
 
 def main() -> None:
     """Run the command line; errors of ours are one message and an exit status, not a traceback."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)  # ended as by Ctrl-C: with what was started
+            signal.signal(
+                number, signal.default_int_handler
+            )  # ended as by Ctrl-C: with what was started
     try:
         app()
     except SystemExit as end:
@@ -59,9 +72,12 @@ def main() -> None:
 
 
 @app.command()
-def run(params: Parameters,
-        first: Annotated[str, typer.Option("--from", help="First phase")] = PHASES[0],
-        last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1], machines: Json = False) -> None:
+def run(
+    params: Parameters,
+    first: Annotated[str, typer.Option("--from", help="First phase")] = PHASES[0],
+    last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1],
+    machines: Json = False,
+) -> None:
     """Start a run and execute phase after phase, to the first that does not succeed."""
     values = parameters.load(params)
     chosen = parameters.parse(values, str(params))
@@ -71,15 +87,27 @@ def run(params: Parameters,
 
         found = examine(chosen)
         if not found.pending:
-            out.say("nothing is pending: every migration of the project is applied", event="end", run=None, outcome="nothing pending", exit_status=0)
+            out.say(
+                "nothing is pending: every migration of the project is applied",
+                event="end",
+                run=None,
+                outcome="nothing pending",
+                exit_status=0,
+            )
             return
         _carry(lambda: create(values, list(found.pending), found.target), first, last)
 
 
 @app.command()
-def resume(run: RunName = "", last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1],
-           again: Annotated[str, typer.Option(help="Do this phase again, though it succeeded", show_default=False)] = "",
-           take_over: TakeOver = False, machines: Json = False) -> None:
+def resume(
+    run: RunName = "",
+    last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1],
+    again: Annotated[
+        str, typer.Option(help="Do this phase again, though it succeeded", show_default=False)
+    ] = "",
+    take_over: TakeOver = False,
+    machines: Json = False,
+) -> None:
     """Go on with a run: phases that succeeded are looked at again, and not repeated where they still hold."""
     found = _find(run)
     if found.outcome in FINAL:
@@ -94,22 +122,39 @@ def resume(run: RunName = "", last: Annotated[str, typer.Option("--to", help="La
 
 
 @app.command()
-def approve(run: RunName, gate: Annotated[str, typer.Argument(help="The gate: the name of its phase")],
-            reason: Reason = "", refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead")] = False, machines: Json = False) -> None:
+def approve(
+    run: RunName,
+    gate: Annotated[str, typer.Argument(help="The gate: the name of its phase")],
+    reason: Reason = "",
+    refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead")] = False,
+    machines: Json = False,
+) -> None:
     """Open a gate for the plan as it stands now, or refuse it."""
     from runbook_lib import gate as gates
 
     if gate not in (*PHASES, "rollback"):
         raise UsageError(f"there is no gate {gate!r}", "one of " + ", ".join((*PHASES, "rollback")))
     record = gates.approve(_find(run), gate, reason, refused=refuse)
-    out.print(f"{record['decision']}: {gate} of {record['run']}, by {record['person']}, plan {str(record['plan'])[:16]}")
+    out.print(
+        f"{record['decision']}: {gate} of {record['run']}, by {record['person']}, plan {str(record['plan'])[:16]}"
+    )
     out.tell("approval", **record)
 
 
 @app.command()
-def rollback(run: RunName = "", reason: Reason = "asked for on the command line",
-             way: Annotated[str, typer.Option(help="resolve, forward, restore or point-in-time; default: the cheapest that leads back", show_default=False)] = "",
-             take_over: TakeOver = False, machines: Json = False) -> None:
+def rollback(
+    run: RunName = "",
+    reason: Reason = "asked for on the command line",
+    way: Annotated[
+        str,
+        typer.Option(
+            help="resolve, forward, restore or point-in-time; default: the cheapest that leads back",
+            show_default=False,
+        ),
+    ] = "",
+    take_over: TakeOver = False,
+    machines: Json = False,
+) -> None:
     """Approve and execute the way back of a run. Where it would lose writes it stops, says which, and goes on when asked again."""
     from runbook_lib import execute, runner
     from runbook_lib import gate as gates
@@ -127,7 +172,12 @@ def rollback(run: RunName = "", reason: Reason = "asked for on the command line"
 
 
 @app.command()
-def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come back, and by which SQL")] = False) -> None:
+def reinstate(
+    run: RunName,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would come back, and by which SQL")
+    ] = False,
+) -> None:
     """Bring back the columns and tables that a run dropped, out of what it saved before."""
     from runbook_lib import runner
     from runbook_lib.phases.salvage import Reinstate
@@ -136,7 +186,15 @@ def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", h
     phase = Reinstate(found)
     saved = phase.saved
     _show(saved.table())
-    console.print("\n".join([f"sql: {saved.script}", *(f"an earlier attempt saved {folder}" for folder in phase.earlier)]), markup=False)
+    console.print(
+        "\n".join(
+            [
+                f"sql: {saved.script}",
+                *(f"an earlier attempt saved {folder}" for folder in phase.earlier),
+            ]
+        ),
+        markup=False,
+    )
     with _demo(found.parameters):
         if dry_run:
             _show(phase.checks().table())
@@ -150,13 +208,24 @@ def reinstate(run: RunName, dry_run: Annotated[bool, typer.Option("--dry-run", h
 
 
 @app.command()
-def prune(params: Parameters, keep_days: Annotated[float, typer.Option(help="Days; default: `backup.keep_days`", show_default=False)] = -1,
-          dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False) -> None:
+def prune(
+    params: Parameters,
+    keep_days: Annotated[
+        float, typer.Option(help="Days; default: `backup.keep_days`", show_default=False)
+    ] = -1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed")
+    ] = False,
+) -> None:
     """Remove old backups: never the newest proven one, never one that an open run needs."""
     from runbook_lib.phases import retention
 
     found = parameters.parse(parameters.load(params), str(params))
-    _show(retention.prune(found, found.backup.keep_days if keep_days < 0 else keep_days, dry_run=dry_run))
+    _show(
+        retention.prune(
+            found, found.backup.keep_days if keep_days < 0 else keep_days, dry_run=dry_run
+        )
+    )
 
 
 @app.command()
@@ -169,8 +238,13 @@ def drill(params: Parameters) -> None:
 
 
 @app.command()
-def lab(params: Parameters, browser: Annotated[bool, typer.Option(help="Open a browser")] = True,
-        new: Annotated[bool, typer.Option("--new", help="Start a new run even where one is open")] = False) -> None:
+def lab(
+    params: Parameters,
+    browser: Annotated[bool, typer.Option(help="Open a browser")] = True,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start a new run even where one is open")
+    ] = False,
+) -> None:
     """Start a run, or go on with the open one, in JupyterLab."""
     from runbook_lib import runner
     from runbook_lib.phases.start import start_run
@@ -179,14 +253,37 @@ def lab(params: Parameters, browser: Annotated[bool, typer.Option(help="Open a b
     environment = parameters.parse(values, str(params)).environment
     with _demo(values, fresh=new):
         open_run = newest(environment.archive, environment.name)
-        found = open_run if open_run and open_run.outcome not in FINAL and not new else start_run(values)
+        found = (
+            open_run
+            if open_run and open_run.outcome not in FINAL and not new
+            else start_run(values)
+        )
         console.print(f"run: {found.folder}")
         opens = runner.seat(found, _say)
-        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={found.folder}", "--ServerApp.ip=127.0.0.1", f"--LabApp.default_url=/lab/tree/{opens.name}"]
-        command += (["--allow-root"] if os.geteuid() == 0 else []) + ([] if browser else ["--no-browser"])
-        settings = os.pathsep.join([str(Path(__file__).parent / "show" / "lab"), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])])
-        os.environ.pop("RUNBOOK_NOTEBOOK", None)  # of 00_start, which was executed here: from now on a person sits before the notebooks
-        _serve(command, {**os.environ, "RUNBOOK_RUN": str(found.folder), "JUPYTER_CONFIG_PATH": settings})
+        command = [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            f"--notebook-dir={found.folder}",
+            "--ServerApp.ip=127.0.0.1",
+            f"--LabApp.default_url=/lab/tree/{opens.name}",
+        ]
+        command += (["--allow-root"] if os.geteuid() == 0 else []) + (
+            [] if browser else ["--no-browser"]
+        )
+        settings = os.pathsep.join(
+            [
+                str(Path(__file__).parent / "show" / "lab"),
+                *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")]),
+            ]
+        )
+        os.environ.pop(
+            "RUNBOOK_NOTEBOOK", None
+        )  # of 00_start, which was executed here: from now on a person sits before the notebooks
+        _serve(
+            command,
+            {**os.environ, "RUNBOOK_RUN": str(found.folder), "JUPYTER_CONFIG_PATH": settings},
+        )
         if found.state["ended_at"]:  # what was done in JupyterLab is closed like any run
             runner.finish(found)
             _end(found)
@@ -205,9 +302,13 @@ def _serve(command: list[str], environment: dict[str, str]) -> None:
 
 
 @app.command()
-def demo(action: Annotated[str, typer.Argument(help="run, up or down")] = "run",
-         scenario: Annotated[str, typer.Option(help="success, failing-migration, lock-conflict or bad-data")] = "success",
-         rows: Annotated[int, typer.Option(help="Appointments in the sample database")] = 200_000) -> None:
+def demo(
+    action: Annotated[str, typer.Argument(help="run, up or down")] = "run",
+    scenario: Annotated[
+        str, typer.Option(help="success, failing-migration, lock-conflict or bad-data")
+    ] = "success",
+    rows: Annotated[int, typer.Option(help="Appointments in the sample database")] = 200_000,
+) -> None:
     """Run the whole runbook on the embedded database and the sample platform (or start and stop only these)."""
     from runbook_lib.demo import platform
 
@@ -242,7 +343,12 @@ def _carry(made: Callable[[], Run], first: str, last: str) -> None:
         found = made()
         state = found.state
         out.print(f"run: {found.folder}")
-        out.tell("run", run=found.id, folder=str(found.folder), **{key: state[key] for key in ("environment", "production", "migrations")})
+        out.tell(
+            "run",
+            run=found.id,
+            folder=str(found.folder),
+            **{key: state[key] for key in ("environment", "production", "migrations")},
+        )
         runner.carry(found, first, last, _say, stop)
     _end(found)
 
@@ -254,21 +360,35 @@ def _settle(found: Run, take_over: bool) -> None:
     lost = [entry["phase"] for entry in found.lost]
     runner.settle(found, take_over=take_over)
     for phase in lost:
-        _say(f"{phase} was killed and could not say how it ended: what is true now is looked at again")
+        _say(
+            f"{phase} was killed and could not say how it ended: what is true now is looked at again"
+        )
 
 
 def _end(found: Run) -> None:
     """The last lines of a run, and its exit status."""
     from runbook_lib import history, runner
 
-    state, code, command = found.state, runner.EXIT_STATUS[found.outcome], runner.next_command(found)
+    state, code, command = (
+        found.state,
+        runner.EXIT_STATUS[found.outcome],
+        runner.next_command(found),
+    )
     _show(_phases(found))
-    out.print(f"\noutcome:  {state['outcome']}\ndowntime: {history.downtime(found)}\nreport:   {found.folder / 'report.html'}")
+    out.print(
+        f"\noutcome:  {state['outcome']}\ndowntime: {history.downtime(found)}\nreport:   {found.folder / 'report.html'}"
+    )
     show_escalations(found)
     if command:
         out.print(f"next:     {command}")
-    out.tell("end", run=found.id, **{key: state[key] for key in ("outcome", "duration_s", "downtime_s")}, exit_status=code,
-             report=str(found.folder / "report.html"), next=command)
+    out.tell(
+        "end",
+        run=found.id,
+        **{key: state[key] for key in ("outcome", "duration_s", "downtime_s")},
+        exit_status=code,
+        report=str(found.folder / "report.html"),
+        next=command,
+    )
     if code:
         raise typer.Exit(code)
 

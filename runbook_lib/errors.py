@@ -45,7 +45,9 @@ class ToolError(RunbookError):
         output: the end of what it printed, redacted.
     """
 
-    def __init__(self, message: str, remedy: str = "", *, status: int | None = None, output: str = "") -> None:
+    def __init__(
+        self, message: str, remedy: str = "", *, status: int | None = None, output: str = ""
+    ) -> None:
         super().__init__(message, remedy)
         self.status = status
         self.output = output

@@ -76,7 +76,12 @@ def stoppable() -> Iterator[Stop]:
 
     def request(number: int, frame: Any) -> None:
         stop.requested = True
-    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]  # nohup
+
+    heard = [
+        number
+        for number in SIGNALS
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    ]  # nohup
     old = {number: signal.signal(number, request) for number in heard}
     try:
         yield stop
@@ -85,8 +90,13 @@ def stoppable() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def execute(run: Run, phase: str, on_line: Callable[[str], None], stop: Stop | None = None,
-            on_step: Callable[[str, str, float], None] = lambda step, verdict, seconds: None) -> Executed:
+def execute(
+    run: Run,
+    phase: str,
+    on_line: Callable[[str], None],
+    stop: Stop | None = None,
+    on_step: Callable[[str, str, float], None] = lambda step, verdict, seconds: None,
+) -> Executed:
     """Execute a phase's notebook into the run folder.
 
     Args:
@@ -103,7 +113,9 @@ def execute(run: Run, phase: str, on_line: Callable[[str], None], stop: Stop | N
             raise Aborted(f"stopped before {phase}", f"`runbook resume {run.id}` goes on")
         run.open_seal()
         work = _Work(run, heard, _free_name(run.folder / notebook_name(phase)), on_step)
-        worker = threading.Thread(target=_papermill, args=(HOME / "notebooks" / notebook_name(phase), work, on_line))
+        worker = threading.Thread(
+            target=_papermill, args=(HOME / "notebooks" / notebook_name(phase), work, on_line)
+        )
         worker.start()
         while worker.is_alive():
             worker.join(0.1)
@@ -115,7 +127,9 @@ def execute(run: Run, phase: str, on_line: Callable[[str], None], stop: Stop | N
 class _Work:
     """One notebook's execution, shared by the main thread and papermill's."""
 
-    def __init__(self, run: Run, stop: Stop, output: Path, on_step: Callable[[str, str, float], None]) -> None:
+    def __init__(
+        self, run: Run, stop: Stop, output: Path, on_step: Callable[[str, str, float], None]
+    ) -> None:
         self.run, self.stop, self.output, self.on_step = run, stop, output, on_step
         self.kernel: int | None = None
         self.error: BaseException | None = None
@@ -143,23 +157,48 @@ class _Client(PapermillNotebookClient):
             verdict = "succeeded"
             return done
         except CellExecutionError as error:
-            verdict = {"ApprovalNeeded": "waiting", "KeyboardInterrupt": "aborted", "Aborted": "aborted"}.get(error.ename, "failed")
+            verdict = {
+                "ApprovalNeeded": "waiting",
+                "KeyboardInterrupt": "aborted",
+                "Aborted": "aborted",
+            }.get(error.ename, "failed")
             raise
         finally:
-            if cell.cell_type == "code" and not {"parameters", "injected-parameters"} & {*cell.metadata.get("tags", [])}:
-                self.work.on_step(cell.get("id", str(cell_index)), verdict, time.monotonic() - began)
+            if cell.cell_type == "code" and not {"parameters", "injected-parameters"} & {
+                *cell.metadata.get("tags", [])
+            }:
+                self.work.on_step(
+                    cell.get("id", str(cell_index)), verdict, time.monotonic() - began
+                )
 
 
 class _Engine(NBClientEngine):
     """Papermill's engine with that client."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, work: _Work, stdout_file: Any, start_timeout: int = 60,
-                                 **_: Any) -> Any:
-        client = _Client(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, stdout_file=stdout_file,
-                         timeout=None, shutdown_kernel="immediate", log=logging.getLogger("papermill"))
+    def execute_managed_notebook(
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        *,
+        work: _Work,
+        stdout_file: Any,
+        start_timeout: int = 60,
+        **_: Any,
+    ) -> Any:
+        client = _Client(
+            nb_man,
+            kernel_name=kernel_name,
+            startup_timeout=start_timeout,
+            stdout_file=stdout_file,
+            timeout=None,
+            shutdown_kernel="immediate",
+            log=logging.getLogger("papermill"),
+        )
         client.work = work
-        with tempfile.TemporaryDirectory(prefix="runbook-") as client.sockets:  # short: the path of a socket has at most 107 bytes
+        with tempfile.TemporaryDirectory(
+            prefix="runbook-"
+        ) as client.sockets:  # short: the path of a socket has at most 107 bytes
             return client.execute()
 
 
@@ -185,8 +224,17 @@ def _papermill(source: Path, work: _Work, on_line: Callable[[str], None]) -> Non
     os.environ["RUNBOOK_NOTEBOOK"] = work.output.name
     parameters = {**work.run.parameters, "run_folder": str(work.run.folder)}
     try:
-        papermill.execute_notebook(source, work.output, parameters, engine_name="runbook", kernel_name="python3", progress_bar=False,
-                                   cwd=HOME, work=work, stdout_file=_Lines(on_line))
+        papermill.execute_notebook(
+            source,
+            work.output,
+            parameters,
+            engine_name="runbook",
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=HOME,
+            work=work,
+            stdout_file=_Lines(on_line),
+        )
     except BaseException as error:  # handed to the main thread, which raises or judges it
         work.error = error
 
@@ -197,7 +245,10 @@ def _interrupt(work: _Work, worker: threading.Thread) -> None:
         return
     run = work.run
     target = Target.parse(run.params.database_url())
-    with suppress(DatabaseError), Database(target, f"runbook/{run.key}/abort") as db:  # out of reach: nothing can be cancelled there
+    with (
+        suppress(DatabaseError),
+        Database(target, f"runbook/{run.key}/abort") as db,
+    ):  # out of reach: nothing can be cancelled there
         locks.cancel(db, f"runbook/{run.key}")
     if not _ends(work, worker, CLEAN_UP_S) and work.kernel:
         _send(work.kernel, signal.SIGKILL)
@@ -236,19 +287,30 @@ def _judge(phase: str, work: _Work) -> Executed:
     status = entry["status"]
     if status == "running" or (status == "succeeded" and not whole):
         status = "aborted" if work.stop.requested else "failed"
-        run.end_phase(phase, status, reason=_died(work.error) or error or "the notebook did not finish its phase")
+        run.end_phase(
+            phase,
+            status,
+            reason=_died(work.error) or error or "the notebook did not finish its phase",
+        )
     if output.exists():
         sign(output)
     if work.stop.requested and run.outcome not in FINAL:
         if run.outcome != "aborted":
             run.end("aborted")
-        raise Aborted(f"{phase} was stopped; database work of this run was cancelled", f"`runbook resume {run.id}` goes on")
+        raise Aborted(
+            f"{phase} was stopped; database work of this run was cancelled",
+            f"`runbook resume {run.id}` goes on",
+        )
     if status == "failed" and run.outcome == "running":
         run.end("failed")
     if isinstance(work.error, OSError):
-        raise RunbookError(f"the notebook of {phase} could not be written: {work.error.strerror or work.error}",
-                           f"make room in the archive, or correct its permissions; then `runbook resume {run.id}`") from None
-    if work.error and not isinstance(work.error, (PapermillExecutionError, DeadKernelError, Aborted)):
+        raise RunbookError(
+            f"the notebook of {phase} could not be written: {work.error.strerror or work.error}",
+            f"make room in the archive, or correct its permissions; then `runbook resume {run.id}`",
+        ) from None
+    if work.error and not isinstance(
+        work.error, (PapermillExecutionError, DeadKernelError, Aborted)
+    ):
         raise work.error
     return Executed(phase, status, output, error)
 
@@ -268,8 +330,14 @@ def _free_name(path: Path) -> Path:
     """The path, or one with a number where it holds a notebook that ran: an executed notebook is never overwritten."""
     if not path.exists() or _unexecuted(path):
         return path
-    return next(name for n in range(2, 1000) if not (name := path.with_name(f"{path.stem}-{n}.ipynb")).exists())
+    return next(
+        name
+        for n in range(2, 1000)
+        if not (name := path.with_name(f"{path.stem}-{n}.ipynb")).exists()
+    )
 
 
 def _unexecuted(path: Path) -> bool:
-    return all(cell.get("execution_count") is None for cell in nbformat.read(path, as_version=4).cells)
+    return all(
+        cell.get("execution_count") is None for cell in nbformat.read(path, as_version=4).cells
+    )

@@ -37,7 +37,9 @@ def as_json(content: Any, indent: int | None = None) -> str:
     text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
     if redact(text) == text:
         return text
-    return _TEXT.sub(lambda found: json.dumps(redact(json.loads(found[0])), ensure_ascii=False), text)
+    return _TEXT.sub(
+        lambda found: json.dumps(redact(json.loads(found[0])), ensure_ascii=False), text
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -102,7 +104,14 @@ def read_lines(path: Path, having: re.Pattern[str] | None = None) -> list[dict[s
             try:
                 lines.append(json.loads(text))
             except json.JSONDecodeError:
-                lines.append({"at": lines[-1]["at"] if lines else None, "who": "unknown", "host": "unknown", "what": "a line that was cut off"})
+                lines.append(
+                    {
+                        "at": lines[-1]["at"] if lines else None,
+                        "who": "unknown",
+                        "host": "unknown",
+                        "what": "a line that was cut off",
+                    }
+                )
     return lines
 
 
@@ -125,7 +134,10 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
     except (ValueError, TypeError):
-        raise UsageError(f"{path} is damaged: it is no JSON", f"look at it, and move the folder {path.parent.name} out of the archive") from None
+        raise UsageError(
+            f"{path} is damaged: it is no JSON",
+            f"look at it, and move the folder {path.parent.name} out of the archive",
+        ) from None
 
 
 def lock(archive: Path, name: str) -> FileLock:
@@ -138,7 +150,11 @@ def lock(archive: Path, name: str) -> FileLock:
 def keep(path: Path) -> None:
     """Move an older file of that name aside: evidence is added to, not replaced."""
     if path.exists():
-        number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.stem}.{n}{path.suffix}").exists())
+        number = next(
+            n
+            for n in range(1, 10_000)
+            if not path.with_name(f"{path.stem}.{n}{path.suffix}").exists()
+        )
         path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
 
 
@@ -184,5 +200,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunbookError(f"{path.name} cannot be written in {path.parent}: {error.strerror or error}; what was recorded before stands",
-                           "make room there, or correct its permissions; then go on with the run") from None
+        raise RunbookError(
+            f"{path.name} cannot be written in {path.parent}: {error.strerror or error}; what was recorded before stands",
+            "make room there, or correct its permissions; then go on with the run",
+        ) from None

@@ -16,7 +16,9 @@ from runbook_lib.errors import ApprovalNeeded, GateError
 from runbook_lib.run import Run, person, stamp
 
 
-def approve(run: Run, gate: str, reason: str, *, refused: bool = False, way: str = "") -> dict[str, Any]:
+def approve(
+    run: Run, gate: str, reason: str, *, refused: bool = False, way: str = ""
+) -> dict[str, Any]:
     """Record that a person opens a gate (or refuses it) for the plan as it stands now.
 
     Args:
@@ -25,9 +27,19 @@ def approve(run: Run, gate: str, reason: str, *, refused: bool = False, way: str
     Returns:
         the record, as it stands in approvals.jsonl.
     """
-    record = {"run": run.id, "gate": gate, "plan": plan_hash(run), "person": person(), "at": stamp(),
-              "reason": reason, "decision": "refused" if refused else "approved", "could_not_check": _waits_with(run, gate),
-              "accepts": (run.read_evidence("plan") or {}).get("severe", []) if gate == "plan" and not refused else []} | ({"way": way} if way else {})
+    record = {
+        "run": run.id,
+        "gate": gate,
+        "plan": plan_hash(run),
+        "person": person(),
+        "at": stamp(),
+        "reason": reason,
+        "decision": "refused" if refused else "approved",
+        "could_not_check": _waits_with(run, gate),
+        "accepts": (run.read_evidence("plan") or {}).get("severe", [])
+        if gate == "plan" and not refused
+        else [],
+    } | ({"way": way} if way else {})
     run.approve(record)
     run.journal("gate refused" if refused else "gate approved", gate=gate, reason=reason)
     return record
@@ -61,31 +73,56 @@ def require(run: Run, gate: str, checks: Checks, required: Iterable[str]) -> dic
     """
     decision = standing(run, gate)
     if decision and decision["decision"] == "refused":
-        raise GateError(f"the gate `{gate}` was refused by {decision['person']} at {decision['at']}: {decision['reason']}",
-                        f"settle it with them; then `runbook approve {run.id} {gate}`")
+        raise GateError(
+            f"the gate `{gate}` was refused by {decision['person']} at {decision['at']}: {decision['reason']}",
+            f"settle it with them; then `runbook approve {run.id} {gate}`",
+        )
     checks.require(accepted=[item.id for item in checks.unknown])
     if gate not in required and not checks.unknown:
         return decision
-    if decision is None or not {item.id for item in checks.unknown} <= set(decision.get("could_not_check", ())):
+    if decision is None or not {item.id for item in checks.unknown} <= set(
+        decision.get("could_not_check", ())
+    ):
         run.journal("gate waits", gate=gate, could_not_check=[item.id for item in checks.unknown])
         raise _needed(run, gate, checks)
-    run.journal("gate passed", gate=gate, approved_by=decision["person"], could_not_check=[item.id for item in checks.unknown])
+    run.journal(
+        "gate passed",
+        gate=gate,
+        approved_by=decision["person"],
+        could_not_check=[item.id for item in checks.unknown],
+    )
     return decision
 
 
 def _waits_with(run: Run, gate: str) -> list[str]:
     """The checks that could not be made when the gate was last asked to open, by id."""
-    waits = [line for line in run.read_journal() if line["what"] == "gate waits" and line["gate"] == gate]
+    waits = [
+        line for line in run.read_journal() if line["what"] == "gate waits" and line["gate"] == gate
+    ]
     return waits[-1]["could_not_check"] if waits else []
 
 
 def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
     why = "this environment asks for it"
     if checks.unknown:
-        why = "could not check: " + "; ".join(f"{item.title} ({item.found})" for item in checks.unknown)
+        why = "could not check: " + "; ".join(
+            f"{item.title} ({item.found})" for item in checks.unknown
+        )
     old = [record for record in run.read_approvals() if record["gate"] == gate]
     if old:
-        void = "was of another plan and is void" if old[-1]["plan"] != plan_hash(run) else "was given before that was known"
+        void = (
+            "was of another plan and is void"
+            if old[-1]["plan"] != plan_hash(run)
+            else "was given before that was known"
+        )
         why += f"; the approval of {old[-1]['person']} {void}"
-    commands = f"`runbook rollback {run.id} --reason …`" if gate == "rollback" else f"`runbook approve {run.id} {gate} --reason …` and `runbook resume {run.id}`"
-    return ApprovalNeeded(f"the gate `{gate}` needs a person: {why}", f"read the evidence above; then {commands}", gate=gate)
+    commands = (
+        f"`runbook rollback {run.id} --reason …`"
+        if gate == "rollback"
+        else f"`runbook approve {run.id} {gate} --reason …` and `runbook resume {run.id}`"
+    )
+    return ApprovalNeeded(
+        f"the gate `{gate}` needs a person: {why}",
+        f"read the evidence above; then {commands}",
+        gate=gate,
+    )

@@ -19,7 +19,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "Other objects": (),
 }
 """The kinds of changes of the runbook's template, and the kinds of the catalogue that belong to each; the last takes all others."""
-_TOLD = re.compile(r'"what": "(lessons learned|notified|looked at again|not mirrored|maintenance o|seal opened)|"clock_set_back_s"')
+_TOLD = re.compile(
+    r'"what": "(lessons learned|notified|looked at again|not mirrored|maintenance o|seal opened)|"clock_set_back_s"'
+)
 """The lines of a journal that an entry is made of."""
 WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "COPY")
 """Statements that change rows."""
@@ -59,7 +61,9 @@ class Entry(Shown):
     @property
     def changes(self) -> tuple[str, ...]:
         """The changes of the catalogue, a line each."""
-        return tuple(line for kind, lines in self.changes_by_kind.items() if kind != DATA for line in lines)
+        return tuple(
+            line for kind, lines in self.changes_by_kind.items() if kind != DATA for line in lines
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files and machines."""
@@ -68,32 +72,69 @@ class Entry(Shown):
     def table(self) -> Table:
         """The entry in the order of the runbook's template."""
         rows = [
-            ("Migration", ", ".join(self.migrations)), ("Date (UTC)", self.date), ("Environment", self.environment),
-            ("Engineer", self.engineer), ("Duration", minutes(self.duration_s)), ("Downtime", self.downtime),
-            *self._changes_made(), *(("Issue encountered", line) for line in self.issues or ("none",)),
+            ("Migration", ", ".join(self.migrations)),
+            ("Date (UTC)", self.date),
+            ("Environment", self.environment),
+            ("Engineer", self.engineer),
+            ("Duration", minutes(self.duration_s)),
+            ("Downtime", self.downtime),
+            *self._changes_made(),
+            *(("Issue encountered", line) for line in self.issues or ("none",)),
             ("Rollback required", "yes" if self.rollback else "no"),
             *(("Lesson learned", line) for line in self.lessons or ("none recorded",)),
         ]
-        return Table(f"History entry: {'as far as the run has come' if self.outcome == 'running' else self.outcome}", ("", ""), rows)
+        return Table(
+            f"History entry: {'as far as the run has come' if self.outcome == 'running' else self.outcome}",
+            ("", ""),
+            rows,
+        )
 
     def markdown(self) -> str:
         """The entry as the runbook's template has it."""
         made = [f"- {line}" for kind, line in self._changes_made() if kind == "Change made"]
         for kind, lines in self.changes_by_kind.items():
             made += [f"- {kind}", *(f"  - {line}" for line in lines)]
-        return "\n".join([
-            f"### Migration: {', '.join(self.migrations) or 'none'}", "", f"**Date:** {self.date}  ", f"**Environment:** {self.environment}  ",
-            f"**Engineer:** {self.engineer}  ", f"**Duration:** {minutes(self.duration_s)}  ", f"**Downtime:** {self.downtime}  ",
-            f"**Outcome:** {self.outcome.replace('_', ' ')}", "", "#### Changes Made:", *made, "",
-            "#### Issues Encountered:", *(f"- {line}" for line in self.issues or ("None",)), "",
-            "#### Rollback Required:", "- [x] Yes [ ] No" if self.rollback else "- [ ] Yes [x] No", "",
-            "#### Lessons Learned:", *(f"- {line}" for line in self.lessons or ("None recorded",)), ""])
+        return "\n".join(
+            [
+                f"### Migration: {', '.join(self.migrations) or 'none'}",
+                "",
+                f"**Date:** {self.date}  ",
+                f"**Environment:** {self.environment}  ",
+                f"**Engineer:** {self.engineer}  ",
+                f"**Duration:** {minutes(self.duration_s)}  ",
+                f"**Downtime:** {self.downtime}  ",
+                f"**Outcome:** {self.outcome.replace('_', ' ')}",
+                "",
+                "#### Changes Made:",
+                *made,
+                "",
+                "#### Issues Encountered:",
+                *(f"- {line}" for line in self.issues or ("None",)),
+                "",
+                "#### Rollback Required:",
+                "- [x] Yes [ ] No" if self.rollback else "- [ ] Yes [x] No",
+                "",
+                "#### Lessons Learned:",
+                *(f"- {line}" for line in self.lessons or ("None recorded",)),
+                "",
+            ]
+        )
 
     def _changes_made(self) -> Iterator[tuple[str, str]]:
         if self.rollback:
-            yield "Change made", "none remains: what is listed here was undone" if self.changes_by_kind else "none remains"
+            yield (
+                "Change made",
+                "none remains: what is listed here was undone"
+                if self.changes_by_kind
+                else "none remains",
+            )
         elif not self.changes_by_kind:
-            yield "Change made", "none" if self.outcome == "succeeded" or self.migrate_s is None else "not compared: see the issues"
+            yield (
+                "Change made",
+                "none"
+                if self.outcome == "succeeded" or self.migrate_s is None
+                else "not compared: see the issues",
+            )
         for kind, lines in self.changes_by_kind.items():
             yield from ((kind, line) for line in lines)
 
@@ -102,15 +143,34 @@ def entry(run: Run) -> Entry:
     """The entry of a run, as far as it has come."""
     state, journal = run.state, run.read_journal(_TOLD)
     forecast, done = run.read_evidence("forecast") or {}, run.read_evidence("migration") or {}
-    duration = state["duration_s"] if state["ended_at"] else lasted(state["started_at"], journal[-1]["at"] if journal else None)
+    duration = (
+        state["duration_s"]
+        if state["ended_at"]
+        else lasted(state["started_at"], journal[-1]["at"] if journal else None)
+    )
     rolled_back = state["outcome"] == "rolled_back" and any(
-        phase["phase"] == "rollback" and phase["status"] == "succeeded" and phase.get("effect", True) for phase in state["phases"])
+        phase["phase"] == "rollback"
+        and phase["status"] == "succeeded"
+        and phase.get("effect", True)
+        for phase in state["phases"]
+    )
     return Entry(
-        run_id=run.id, number=state.get("number", 0), migrations=tuple(state["migrations"]), date=state["started_at"][:10],
-        started_at=state["started_at"], environment=state["environment"], engineer=state["engineer"], outcome=state["outcome"],
-        duration_s=duration, downtime_s=state["downtime_s"], downtime=_downtime(run, state, journal),
-        forecast_s=done.get("forecast_s") or forecast.get("migrate_s"), migrate_s=done.get("seconds"), rollback=rolled_back,
-        changes_by_kind=_changes(run), issues=(*_failures(state), *_anomalies(done, journal)),
+        run_id=run.id,
+        number=state.get("number", 0),
+        migrations=tuple(state["migrations"]),
+        date=state["started_at"][:10],
+        started_at=state["started_at"],
+        environment=state["environment"],
+        engineer=state["engineer"],
+        outcome=state["outcome"],
+        duration_s=duration,
+        downtime_s=state["downtime_s"],
+        downtime=_downtime(run, state, journal),
+        forecast_s=done.get("forecast_s") or forecast.get("migrate_s"),
+        migrate_s=done.get("seconds"),
+        rollback=rolled_back,
+        changes_by_kind=_changes(run),
+        issues=(*_failures(state), *_anomalies(done, journal)),
         lessons=tuple(line["text"] for line in journal if line["what"] == "lessons learned"),
     )
 
@@ -131,9 +191,15 @@ def minutes(seconds: float | None) -> str:
 def _downtime(run: Run, state: Mapping[str, Any], journal: Sequence[Mapping[str, Any]]) -> str:
     if state["downtime_s"] is not None:
         return minutes(state["downtime_s"])
-    switched = [line["what"] for line in journal if line["what"] in ("maintenance on", "maintenance off")]
+    switched = [
+        line["what"] for line in journal if line["what"] in ("maintenance on", "maintenance off")
+    ]
     if switched:
-        return "not over: the application is still in maintenance mode" if switched[-1] == "maintenance on" else "not measured"
+        return (
+            "not over: the application is still in maintenance mode"
+            if switched[-1] == "maintenance on"
+            else "not measured"
+        )
     if (run.parameters.get("service") or {}).get("maintenance"):
         return "Zero downtime: the application was never taken out of service"
     return "not measured (no maintenance mode configured)"
@@ -141,10 +207,16 @@ def _downtime(run: Run, state: Mapping[str, Any], journal: Sequence[Mapping[str,
 
 def _changes(run: Run) -> dict[str, tuple[str, ...]]:
     """The changes of the catalogue and of rows, by the kinds of the template."""
-    found = [(change["kind"], change["in_words"]) for change in (run.read_evidence("migrate.difference") or {"changes": ()})["changes"]]
+    found = [
+        (change["kind"], change["in_words"])
+        for change in (run.read_evidence("migrate.difference") or {"changes": ()})["changes"]
+    ]
     found += [("data", line) for line in _data(run)]
     kind_of = {kind: name for name, kinds in KINDS.items() for kind in kinds}
-    by_kind = {name: tuple(words for kind, words in found if kind_of.get(kind, "Other objects") == name) for name in KINDS}
+    by_kind = {
+        name: tuple(words for kind, words in found if kind_of.get(kind, "Other objects") == name)
+        for name in KINDS
+    }
     return {name: lines for name, lines in by_kind.items() if lines}
 
 
@@ -155,14 +227,26 @@ def _data(run: Run) -> Iterator[str]:
         if one["file"] in files and one["kind"].split()[0] in WRITES:
             yield f"{one['kind']} in {one['file']}, line {one['line']}"
     for item in (run.read_evidence("validate.content.tables") or {}).get("items", ()):
-        if item["kind"] == "table" and item["before"] != item["after"] and not item["name"].endswith("_prisma_migrations"):
-            was, now = ("no table" if count is None else f"{count:,} rows" for count in (item["before"], item["after"]))
+        if (
+            item["kind"] == "table"
+            and item["before"] != item["after"]
+            and not item["name"].endswith("_prisma_migrations")
+        ):
+            was, now = (
+                "no table" if count is None else f"{count:,} rows"
+                for count in (item["before"], item["after"])
+            )
             yield f"{item['name']}: {was} before, {now} after"
 
 
 def _failures(state: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{phase['phase']}: {phase.get('reason') or ', '.join(phase['failed_checks']) or phase['status']}".splitlines()[0]
-                 for phase in state["phases"] if phase["status"] in ("failed", "aborted") and phase["phase"] not in LOOKING)
+    return tuple(
+        f"{phase['phase']}: {phase.get('reason') or ', '.join(phase['failed_checks']) or phase['status']}".splitlines()[
+            0
+        ]
+        for phase in state["phases"]
+        if phase["status"] in ("failed", "aborted") and phase["phase"] not in LOOKING
+    )
 
 
 def _anomalies(done: Mapping[str, Any], journal: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -170,7 +254,9 @@ def _anomalies(done: Mapping[str, Any], journal: Sequence[Mapping[str, Any]]) ->
     if done.get("attempts", 1) > 1:
         yield f"migrate: {done['attempts']} attempts, the earlier ones cancelled for the sake of those who waited"
     for line in journal:
-        if line["what"] == "notified" and (lost := [item["to"] for item in line.get("deliveries", ()) if not item["delivered"]]):
+        if line["what"] == "notified" and (
+            lost := [item["to"] for item in line.get("deliveries", ()) if not item["delivered"]]
+        ):
             yield f"not delivered: “{line['title']}” to {', '.join(lost)}"
         elif line["what"] == "looked at again" and not line["passed"]:
             yield f"{line['phase']} held no more and was done again: {', '.join(line['lacking'])}"

@@ -50,14 +50,25 @@ def mirror(folder: Path, place: str) -> Mirrored:
             same = _bare(handler.read(target)) == _bare(text)
         except Exception as error:  # each storage has errors of its own
             first = (redact(str(error)).splitlines() or [""])[0]
-            raise NotMirrored(f"{name} could not be copied to {there}: {type(error).__name__}: {first}",
-                              f"the run in {folder.parent} is whole; `runbook report {folder.name}` tries again") from None
+            raise NotMirrored(
+                f"{name} could not be copied to {there}: {type(error).__name__}: {first}",
+                f"the run in {folder.parent} is whole; `runbook report {folder.name}` tries again",
+            ) from None
         if not same:
-            raise NotMirrored(f"{name} in {there} is not what was written", f"`runbook report {folder.name}` tries again")
+            raise NotMirrored(
+                f"{name} in {there} is not what was written",
+                f"`runbook report {folder.name}` tries again",
+            )
     return Mirrored(there, len(found))
 
 
 def _bare(text: Any) -> str:
     """Text without line ends: handlers read line by line, and put them together in their own way."""
-    decoded = text.decode("utf-8") if isinstance(text, (bytes, bytearray)) else text if isinstance(text, str) else "".join(text)
+    decoded = (
+        text.decode("utf-8")
+        if isinstance(text, (bytes, bytearray))
+        else text
+        if isinstance(text, str)
+        else "".join(text)
+    )
     return decoded.replace("\r", "").replace("\n", "")

@@ -18,7 +18,19 @@ from pydantic import Field, ValidationError, model_validator
 
 from runbook_lib.errors import UsageError
 from runbook_lib.secret import HOME, is_reference, resolve
-from runbook_lib.section import Command, Count, LocalTime, Location, Minutes, Name, Percent, Seconds, Secret, Section, Variables
+from runbook_lib.section import (
+    Command,
+    Count,
+    LocalTime,
+    Location,
+    Minutes,
+    Name,
+    Percent,
+    Seconds,
+    Secret,
+    Section,
+    Variables,
+)
 from runbook_lib.surroundings import Monitoring, Notify, People, Service, Validate
 
 
@@ -89,15 +101,22 @@ class Window(Section):
         try:
             start, end = self.bounds()
         except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"no time zone {self.time_zone!r}, or no such time; use a name such as Europe/Berlin") from None
-        if end.timestamp() <= start.timestamp():  # of one zone, they would be compared by the clock on the wall, which is changed at night
+            raise ValueError(
+                f"no time zone {self.time_zone!r}, or no such time; use a name such as Europe/Berlin"
+            ) from None
+        if (
+            end.timestamp() <= start.timestamp()
+        ):  # of one zone, they would be compared by the clock on the wall, which is changed at night
             raise ValueError("`end` must be after `start`")
         return self
 
     def bounds(self) -> tuple[datetime, datetime]:
         """Start and end, in the window's own zone."""
         zone = ZoneInfo(self.time_zone)
-        start, end = (datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=zone) for text in (self.start, self.end))
+        start, end = (
+            datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=zone)
+            for text in (self.start, self.end)
+        )
         return start, end
 
 
@@ -212,12 +231,19 @@ class Params(Section):
 
     def proof_url(self) -> str:
         """The URL of the server on which backups are proven, resolved."""
-        return resolve(self.backup.proof.server, "backup.proof.server") if self.backup.proof.server else self.database_url()
+        return (
+            resolve(self.backup.proof.server, "backup.proof.server")
+            if self.backup.proof.server
+            else self.database_url()
+        )
 
     def variables(self, section: Literal["prisma", "service", "recovery"]) -> dict[str, str]:
         """A section's `environment`, references resolved; none where the section is not there or has none."""
         chosen: dict[str, str] = getattr(getattr(self, section), "environment", {})
-        return {name: dereference(value, f"{section}.environment.{name}") for name, value in chosen.items()}
+        return {
+            name: dereference(value, f"{section}.environment.{name}")
+            for name, value in chosen.items()
+        }
 
     def service_url(self) -> str:
         """The application's base URL, resolved, without a slash at its end."""
@@ -243,12 +269,16 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"the parameter file {path} cannot be read: {error.strerror}",
-                         "give the path of a file like params/demo.yaml") from None
+        raise UsageError(
+            f"the parameter file {path} cannot be read: {error.strerror}",
+            "give the path of a file like params/demo.yaml",
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
-        raise UsageError(f"{path} is not YAML" + (f" (line {where.line + 1})" if where else ""),
-                         "compare it with params/demo.yaml") from None
+        raise UsageError(
+            f"{path} is not YAML" + (f" (line {where.line + 1})" if where else ""),
+            "compare it with params/demo.yaml",
+        ) from None
     if not isinstance(content, dict):
         raise UsageError(f"{path} holds no mapping of keys", "compare it with params/demo.yaml")
     return content
@@ -268,14 +298,29 @@ def parse(values: Mapping[str, Any], source: str = "the parameters") -> Params:
     try:
         return Params.model_validate(given)
     except ValidationError as error:
-        lines = [_explain(problem, given) for problem in error.errors(include_url=False, include_input=False)]
-        raise UsageError(f"{source}: {len(lines)} wrong\n" + "\n".join(f"  {line}" for line in lines),
-                         "correct these keys; the README explains each") from None
+        lines = [
+            _explain(problem, given)
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        raise UsageError(
+            f"{source}: {len(lines)} wrong\n" + "\n".join(f"  {line}" for line in lines),
+            "correct these keys; the README explains each",
+        ) from None
 
 
 def _explain(problem: Any, given: Any) -> str:
-    kinds = ("local", "rds", "command", "by command", "by request")  # of which several are allowed; no part of the key
-    place = [part for part in problem["loc"] if part not in kinds or problem["loc"][0] not in ("recovery", "service")]
+    kinds = (
+        "local",
+        "rds",
+        "command",
+        "by command",
+        "by request",
+    )  # of which several are allowed; no part of the key
+    place = [
+        part
+        for part in problem["loc"]
+        if part not in kinds or problem["loc"][0] not in ("recovery", "service")
+    ]
     key = ".".join(str(part) for part in place)
     if problem["type"] == "extra_forbidden":
         return f"`{key}`: unknown key"

@@ -82,14 +82,28 @@ def run(
     try:
         status = _to_its_end(_start(command, cwd, env, shown, remedy), lines, on_line, timeout_s)
     except subprocess.TimeoutExpired:
-        raise ToolError(f"`{shown}` was ended after {timeout_s:g} s without a result", remedy, output="\n".join(lines)) from None
+        raise ToolError(
+            f"`{shown}` was ended after {timeout_s:g} s without a result",
+            remedy,
+            output="\n".join(lines),
+        ) from None
     output = "\n".join(list(lines))
     if check and status != 0:
-        raise ToolError(f"`{shown}` ended with status {status}: {_last(lines)}", remedy, status=status, output=output)
+        raise ToolError(
+            f"`{shown}` ended with status {status}: {_last(lines)}",
+            remedy,
+            status=status,
+            output=output,
+        )
     return Completed(shown, status, output, time.monotonic() - started)
 
 
-def _to_its_end(child: subprocess.Popen[str], lines: deque[str], on_line: Callable[[str], None] | None, timeout_s: float | None) -> int:
+def _to_its_end(
+    child: subprocess.Popen[str],
+    lines: deque[str],
+    on_line: Callable[[str], None] | None,
+    timeout_s: float | None,
+) -> int:
     """The program's status; where it takes too long or the wait is interrupted, its whole family is ended first."""
     try:
         _families.began(child)
@@ -151,8 +165,14 @@ class _Families:
 
     def _tell(self, what: str, family: int) -> None:
         if self._guardian is None or self._guardian.poll() is not None:
-            self._guardian = subprocess.Popen(["/bin/sh", "-c", _GUARDIAN], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                                              stderr=subprocess.DEVNULL, start_new_session=True, cwd="/")
+            self._guardian = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARDIAN],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
         assert self._guardian.stdin is not None
         self._guardian.stdin.write(f"{what} {family}\n".encode())
         self._guardian.stdin.flush()
@@ -161,19 +181,36 @@ class _Families:
 _families = _Families()
 
 
-def _start(command: Sequence[str] | str, cwd: Path | None, env: Mapping[str, str] | None, shown: str,
-           remedy: str) -> subprocess.Popen[str]:
+def _start(
+    command: Sequence[str] | str,
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    shown: str,
+    remedy: str,
+) -> subprocess.Popen[str]:
     argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
     try:
         return subprocess.Popen(
-            argv, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace", start_new_session=True,
+            argv,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
         )
     except OSError as error:
-        raise ToolError(f"`{shown}` could not be started: {error.strerror or error}", remedy) from None
+        raise ToolError(
+            f"`{shown}` could not be started: {error.strerror or error}", remedy
+        ) from None
 
 
-def _read(child: subprocess.Popen[str], lines: deque[str], on_line: Callable[[str], None] | None) -> None:
+def _read(
+    child: subprocess.Popen[str], lines: deque[str], on_line: Callable[[str], None] | None
+) -> None:
     assert child.stdout is not None
     for line in child.stdout:
         safe = redact(_COLOURS.sub("", line.rstrip("\n")))
@@ -184,4 +221,6 @@ def _read(child: subprocess.Popen[str], lines: deque[str], on_line: Callable[[st
 
 def _last(lines: Sequence[str]) -> str:
     """The last line that says something."""
-    return next((line.strip() for line in reversed(list(lines)) if line.strip()), "it printed nothing")
+    return next(
+        (line.strip() for line in reversed(list(lines)) if line.strip()), "it printed nothing"
+    )

@@ -14,7 +14,9 @@ from urllib.parse import quote
 HIDDEN = "•••"
 _secrets: set[str] = set()
 
-_URL_PASSWORD = re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]*(?=@)", re.IGNORECASE)
+_URL_PASSWORD = re.compile(
+    r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]*(?=@)", re.IGNORECASE
+)
 _ROW_DATA = (
     # DETAIL / CONTEXT / Failing row, as libpq tools, PostgreSQL's log and the Prisma engine print them
     re.compile(r"(?P<before>\b(?:DETAIL|CONTEXT|Detail|Context):\s*)[^\n]+"),
@@ -24,14 +26,18 @@ _ROW_DATA = (
     # class 22: invalid input syntax for type integer: "…", invalid input value for enum "Status": "…"
     re.compile(r"(?P<before>\binvalid (?:input|byte|hexadecimal|value)[^\n:]*: )\"[^\n]*\""),
     re.compile(r"(?P<before>\bvalue )\"[^\"\n]*\"(?= is out of range)"),
-    re.compile(r"(?P<before>\b(?:date/time field value|malformed (?:array|record|range) literal)[^\n:]*: )\"[^\n]*\""),
+    re.compile(
+        r"(?P<before>\b(?:date/time field value|malformed (?:array|record|range) literal)[^\n:]*: )\"[^\n]*\""
+    ),
 )
 
 
 def remember(secret: str) -> None:
     """Hide `secret` (URL-encoded and in JSON, too) wherever it appears from now on; shorter than 4 characters is kept."""
     if len(secret) >= 4:
-        _secrets.update((secret, quote(secret, safe=""), json.dumps(secret, ensure_ascii=False)[1:-1]))
+        _secrets.update(
+            (secret, quote(secret, safe=""), json.dumps(secret, ensure_ascii=False)[1:-1])
+        )
 
 
 def redact(text: str) -> str:

@@ -29,12 +29,33 @@ from filelock import FileLock
 
 from runbook_lib import seal
 from runbook_lib.errors import RunbookError, UsageError
-from runbook_lib.files import append_json, explained, keep, last_at, lock, read_lines, read_state, release, write_csv, write_json
+from runbook_lib.files import (
+    append_json,
+    explained,
+    keep,
+    last_at,
+    lock,
+    read_lines,
+    read_state,
+    release,
+    write_csv,
+    write_json,
+)
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
 from runbook_lib.whereabouts import Presence, at_work, person, presence, this_process
 
-PHASES = ("start", "plan", "rehearse", "backup", "preflight", "announce", "migrate", "validate", "close")
+PHASES = (
+    "start",
+    "plan",
+    "rehearse",
+    "backup",
+    "preflight",
+    "announce",
+    "migrate",
+    "validate",
+    "close",
+)
 """The phases of a migration, in their order."""
 ASIDE = ("rollback", "troubleshoot", "history")
 """Phases that are run when they are needed."""
@@ -52,7 +73,9 @@ def now() -> datetime:
 
 def stamp(moment: datetime | None = None) -> str:
     """A moment in UTC as ISO 8601 with milliseconds: 2026-11-24T02:00:00.000Z."""
-    return (moment or now()).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        (moment or now()).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
 
 
 def moment(text: str) -> datetime:
@@ -79,7 +102,9 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         if not (self.folder / "run.json").is_file():
-            raise UsageError(f"{folder} is no run: it has no run.json", "`runbook status` lists the runs")
+            raise UsageError(
+                f"{folder} is no run: it has no run.json", "`runbook status` lists the runs"
+            )
 
     @cached_property
     def _lock(self) -> FileLock:
@@ -141,15 +166,21 @@ class Run:
 
     def end(self, outcome: str) -> None:
         """Record how the run ended."""
+
         def change(state: dict[str, Any]) -> None:
             ended = stamp()
-            state.update(outcome=outcome, ended_at=ended, duration_s=lasted(state["started_at"], ended))
+            state.update(
+                outcome=outcome, ended_at=ended, duration_s=lasted(state["started_at"], ended)
+            )
+
         self.update(change)
         self.journal("run ended", outcome=outcome)
 
     def phase(self, name: str) -> dict[str, Any] | None:
         """The newest entry of a phase in run.json."""
-        return next((entry for entry in reversed(self.state["phases"]) if entry["phase"] == name), None)
+        return next(
+            (entry for entry in reversed(self.state["phases"]) if entry["phase"] == name), None
+        )
 
     def begin_phase(self, name: str, notebook: str) -> None:
         """Enter a phase as running.
@@ -157,8 +188,16 @@ class Run:
         Raises:
             UsageError: it is at work in another process. Phases that only look may be, as often as there are people who look.
         """
-        entry: dict[str, Any] = {"phase": name, "status": "running", "started_at": stamp(), "ended_at": None, "notebook": notebook, "failed_checks": [],
-                                 "who": person(), "process": this_process()}
+        entry: dict[str, Any] = {
+            "phase": name,
+            "status": "running",
+            "started_at": stamp(),
+            "ended_at": None,
+            "notebook": notebook,
+            "failed_checks": [],
+            "who": person(),
+            "process": this_process(),
+        }
 
         def change(state: dict[str, Any]) -> None:
             for older in state["phases"]:
@@ -167,6 +206,7 @@ class Run:
             state["phases"].append(entry)
             if name not in LOOKING:
                 state.update(outcome="running", ended_at=None, duration_s=None)
+
         self.update(change)
         self.journal("phase begun", phase=name)
 
@@ -185,34 +225,55 @@ class Run:
         with self._locked(), explained(self.folder / seal.MANIFEST):
             if self.sealed:  # and nobody else has opened it meanwhile
                 manifest = seal.read_manifest(self.folder / seal.MANIFEST)
-                wrong = seal.differences(self.folder, manifest) if manifest else [f"{seal.MANIFEST}: cannot be read"]
+                wrong = (
+                    seal.differences(self.folder, manifest)
+                    if manifest
+                    else [f"{seal.MANIFEST}: cannot be read"]
+                )
                 for file in seal.files(self.folder).values():
                     release(file)
-                older = self.folder / f"manifest.{len(list(self.folder.glob('manifest.*.json'))) + 1}.json"
+                older = (
+                    self.folder
+                    / f"manifest.{len(list(self.folder.glob('manifest.*.json'))) + 1}.json"
+                )
                 (self.folder / seal.MANIFEST).rename(older)
                 release(older)
-                self.journal("seal opened", manifest=older.name, **({"not_as_sealed": wrong} if wrong else {}))
+                self.journal(
+                    "seal opened",
+                    manifest=older.name,
+                    **({"not_as_sealed": wrong} if wrong else {}),
+                )
 
     def resume_phase(self, name: str) -> None:
         """Take the newest entry of a phase up again: what had failed in it has passed since."""
+
         def change(state: dict[str, Any]) -> None:
             entry = next(entry for entry in reversed(state["phases"]) if entry["phase"] == name)
             entry.update(status="running", ended_at=None, failed_checks=[], reason="")
             if name not in LOOKING:
                 state.update(outcome="running", ended_at=None, duration_s=None)
+
         self.update(change)
         self.journal("phase taken up again", phase=name)
 
-    def end_phase(self, name: str, status: str, failed_checks: Iterable[str] = (), reason: str = "") -> None:
+    def end_phase(
+        self, name: str, status: str, failed_checks: Iterable[str] = (), reason: str = ""
+    ) -> None:
         """Record how the newest entry of a phase ended; a phase that has ended stays as it is."""
         changed = []
 
         def change(state: dict[str, Any]) -> None:
             for entry in reversed(state["phases"]):
                 if entry["phase"] == name and entry["status"] == "running":
-                    entry.update(status=status, ended_at=stamp(), failed_checks=list(failed_checks), reason=redact(reason))
+                    entry.update(
+                        status=status,
+                        ended_at=stamp(),
+                        failed_checks=list(failed_checks),
+                        reason=redact(reason),
+                    )
                     changed.append(entry)
                     return
+
         self.update(change)
         if changed:
             self.journal("phase ended", phase=name, outcome=status, reason=redact(reason))
@@ -220,17 +281,27 @@ class Run:
     @property
     def at_work(self) -> list[dict[str, Any]]:
         """Entries of phases that have not ended, and whose process is there, or is another machine's and cannot be seen."""
-        return [entry for entry in self.state["phases"] if entry["status"] == "running" and presence(entry.get("process")) is not Presence.GONE]
+        return [
+            entry
+            for entry in self.state["phases"]
+            if entry["status"] == "running" and presence(entry.get("process")) is not Presence.GONE
+        ]
 
     @property
     def elsewhere(self) -> list[dict[str, Any]]:
         """Those of them that began on another machine: whether they are still at work cannot be told from here."""
-        return [entry for entry in self.at_work if presence(entry.get("process")) is Presence.ELSEWHERE]
+        return [
+            entry for entry in self.at_work if presence(entry.get("process")) is Presence.ELSEWHERE
+        ]
 
     @property
     def lost(self) -> list[dict[str, Any]]:
         """Entries of phases that have not ended, though their process is gone: it was killed and could not say so."""
-        return [entry for entry in self.state["phases"] if entry["status"] == "running" and presence(entry.get("process")) is Presence.GONE]
+        return [
+            entry
+            for entry in self.state["phases"]
+            if entry["status"] == "running" and presence(entry.get("process")) is Presence.GONE
+        ]
 
     def journal(self, what: str, **facts: Any) -> None:
         """Append one line to the journal: what happened, by whom, when, from which machine.
@@ -243,7 +314,10 @@ class Run:
         with self._locked():
             before = last_at(self.folder / "journal.jsonl")
             back = (moment(before) - moment(line["at"])).total_seconds() if before else 0.0
-            append_json(self.folder / "journal.jsonl", line | ({"clock_set_back_s": round(back, 3)} if back > 0.001 else {}))
+            append_json(
+                self.folder / "journal.jsonl",
+                line | ({"clock_set_back_s": round(back, 3)} if back > 0.001 else {}),
+            )
 
     def read_journal(self, having: re.Pattern[str] | None = None) -> list[dict[str, Any]]:
         """The journal's lines; with `having` those in which it is found, and the last."""
@@ -307,16 +381,37 @@ def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str
         with lock(archive, "archive"):
             started, before = _free_second(archive), runs(archive)
             folder = archive / f"{started:{_KEY}}_{params.environment.name}_{last}"
-            _lay_out(folder, {key: values[key] for key in KEYS if values.get(key) is not None}, {
-                "run_id": folder.name, "number": before[-1].number + 1 if before else 1, "environment": params.environment.name,
-                "production": params.environment.production, "engineer": params.engineer, "target": dict(target), "migrations": migrations,
-                "outcome": "running", "started_at": stamp(started), "ended_at": None, "duration_s": None, "downtime_s": None, "phases": [],
-            })
+            _lay_out(
+                folder,
+                {key: values[key] for key in KEYS if values.get(key) is not None},
+                {
+                    "run_id": folder.name,
+                    "number": before[-1].number + 1 if before else 1,
+                    "environment": params.environment.name,
+                    "production": params.environment.production,
+                    "engineer": params.engineer,
+                    "target": dict(target),
+                    "migrations": migrations,
+                    "outcome": "running",
+                    "started_at": stamp(started),
+                    "ended_at": None,
+                    "duration_s": None,
+                    "downtime_s": None,
+                    "phases": [],
+                },
+            )
     except OSError as error:
-        raise UsageError(f"the run folder cannot be made in {archive}: {error.strerror or error}",
-                         "correct `environment.archive`, or its permissions and free space") from None
+        raise UsageError(
+            f"the run folder cannot be made in {archive}: {error.strerror or error}",
+            "correct `environment.archive`, or its permissions and free space",
+        ) from None
     run = Run(folder)
-    run.journal("run started", engineer=params.engineer, environment=params.environment.name, migrations=migrations)
+    run.journal(
+        "run started",
+        engineer=params.engineer,
+        environment=params.environment.name,
+        migrations=migrations,
+    )
     return run
 
 
@@ -328,7 +423,9 @@ def _lay_out(folder: Path, parameters: Mapping[str, Any], state: Mapping[str, An
         write_json(folder / "run.json", state)
     except RunbookError as error:
         shutil.rmtree(folder)
-        raise UsageError(error.message, "correct `environment.archive`, or its permissions and free space") from None
+        raise UsageError(
+            error.message, "correct `environment.archive`, or its permissions and free space"
+        ) from None
 
 
 def between(first: str, last: str) -> tuple[str, ...]:
@@ -340,9 +437,11 @@ def between(first: str, last: str) -> tuple[str, ...]:
     for name in (first, last):
         if name not in PHASES:
             raise UsageError(f"there is no phase {name!r}", "one of " + ", ".join(PHASES))
-    chosen = PHASES[PHASES.index(first):PHASES.index(last) + 1]
+    chosen = PHASES[PHASES.index(first) : PHASES.index(last) + 1]
     if not chosen:
-        raise UsageError(f"the phase {last} comes before {first}", "give --from and --to in their order")
+        raise UsageError(
+            f"the phase {last} comes before {first}", "give --from and --to in their order"
+        )
     return chosen
 
 
@@ -351,14 +450,21 @@ def runs(archive: Path, environment: str | None = None) -> list[Run]:
 
     The order is that of their numbers: the clock may have been set back.
     """
-    found = [(state.get("number", 0), path.parent) for path in archive.glob("*/run.json")
-             if (state := read_state(path)) and environment in (None, state["environment"])]
+    found = [
+        (state.get("number", 0), path.parent)
+        for path in archive.glob("*/run.json")
+        if (state := read_state(path)) and environment in (None, state["environment"])
+    ]
     return [Run(folder) for _, folder in sorted(found)]
 
 
 def earlier(run: Run) -> list[Run]:
     """The runs of its archive that were started before it, in their order."""
-    return [other for other in runs(run.folder.parent) if (other.number, other.id) < (run.number, run.id)]
+    return [
+        other
+        for other in runs(run.folder.parent)
+        if (other.number, other.id) < (run.number, run.id)
+    ]
 
 
 def newest(archive: Path, environment: str | None = None) -> Run | None:
@@ -379,7 +485,10 @@ def _free_second(archive: Path) -> datetime:
         if not any(archive.glob(f"{(found := now()):{_KEY}}_*")):
             return found
         time.sleep(0.05)
-    raise UsageError(f"a run of {found:%H:%M:%S} UTC is already there; a run is never overwritten", "try again in a second")
+    raise UsageError(
+        f"a run of {found:%H:%M:%S} UTC is already there; a run is never overwritten",
+        "try again in a second",
+    )
 
 
 def _take_over(older: dict[str, Any], process: Mapping[str, Any]) -> None:
@@ -388,6 +497,12 @@ def _take_over(older: dict[str, Any], process: Mapping[str, Any]) -> None:
     if not again and presence(older.get("process")) is not Presence.GONE:
         if older["phase"] in LOOKING:
             return
-        raise UsageError(f"this phase is at work already: {at_work(older)}",
-                         "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody sits there any more, shut that kernel down")
-    older.update(status="unknown", ended_at=stamp(), reason="begun again in the same kernel" if again else "its kernel ended without saying how")
+        raise UsageError(
+            f"this phase is at work already: {at_work(older)}",
+            "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody sits there any more, shut that kernel down",
+        )
+    older.update(
+        status="unknown",
+        ended_at=stamp(),
+        reason="begun again in the same kernel" if again else "its kernel ended without saying how",
+    )

@@ -61,18 +61,35 @@ class RunDifference(Shown):
 
     def table(self) -> Table:
         """The facts that differ; how many are the same stands above."""
-        rows = [(fact.subject, fact.what, _shown(fact.first), _shown(fact.second)) for fact in self.differing]
+        rows = [
+            (fact.subject, fact.what, _shown(fact.first), _shown(fact.second))
+            for fact in self.differing
+        ]
         matters = [fact for fact in self.differing if fact.subject not in _ALWAYS]
         title = f"{len(matters)} differences in fact, {len(rows) - len(matters)} in times and identity; {len(self.facts) - len(rows)} facts are the same"
-        return Table(title, ("subject", "what", *(" ".join(reversed(name.split("_", 2)[:2])) for name in (self.first, self.second))), rows, ["" if fact.subject in _ALWAYS else "unknown" for fact in self.differing])
+        return Table(
+            title,
+            (
+                "subject",
+                "what",
+                *(" ".join(reversed(name.split("_", 2)[:2])) for name in (self.first, self.second)),
+            ),
+            rows,
+            ["" if fact.subject in _ALWAYS else "unknown" for fact in self.differing],
+        )
 
 
 def compare(first: Run, second: Run) -> RunDifference:
     """Hold two runs against each other."""
     one, other = list(_Facts(first, second)), list(_Facts(second, first))
-    found, there = {(subject, what): value for subject, what, value in one}, {(subject, what): value for subject, what, value in other}
+    found, there = (
+        {(subject, what): value for subject, what, value in one},
+        {(subject, what): value for subject, what, value in other},
+    )
     order = sorted(dict.fromkeys((*found, *there)), key=lambda key: SUBJECTS.index(key[0]))
-    return RunDifference(first.id, second.id, tuple(Fact(*key, found.get(key), there.get(key)) for key in order))
+    return RunDifference(
+        first.id, second.id, tuple(Fact(*key, found.get(key), there.get(key)) for key in order)
+    )
 
 
 class _Facts:
@@ -90,17 +107,31 @@ class _Facts:
         return self.run.read_evidence("plan") or {}
 
     def outcome(self) -> Iterator[tuple[str, Any]]:
-        yield from ((key, self.state[key]) for key in ("environment", "production", "outcome", "engineer"))
+        yield from (
+            (key, self.state[key]) for key in ("environment", "production", "outcome", "engineer")
+        )
         yield "rolled back", history.entry(self.run).rollback
-        yield from ((f"{phase} ended", status) for phase, status in {entry["phase"]: entry["status"] for entry in self.state["phases"]}.items())
+        yield from (
+            (f"{phase} ended", status)
+            for phase, status in {
+                entry["phase"]: entry["status"] for entry in self.state["phases"]
+            }.items()
+        )
 
     def versions(self) -> Iterator[tuple[str, Any]]:
         target = self.state["target"]
-        yield from (("PostgreSQL", target.get("server_version")), ("tools", target.get("tools_version")), ("Prisma", self.plan.get("prisma")),
-                    ("Prisma's engine", self.plan.get("engine")), ("how Prisma sends a file", self.plan.get("transactions")))
+        yield from (
+            ("PostgreSQL", target.get("server_version")),
+            ("tools", target.get("tools_version")),
+            ("Prisma", self.plan.get("prisma")),
+            ("Prisma's engine", self.plan.get("engine")),
+            ("how Prisma sends a file", self.plan.get("transactions")),
+        )
 
     def migrations(self) -> Iterator[tuple[str, Any]]:
-        yield from ((f"{name}: sha256", digest[:16]) for name, digest in self.plan.get("files", {}).items())
+        yield from (
+            (f"{name}: sha256", digest[:16]) for name, digest in self.plan.get("files", {}).items()
+        )
         yield "applied before", self.plan.get("applied")
 
     def plans(self) -> Iterator[tuple[str, Any]]:
@@ -118,39 +149,78 @@ class _Facts:
 
     def checks(self) -> Iterator[tuple[str, Any]]:
         """Of the phases that both runs came to: one by one where both made them, else how many there were."""
-        common = {entry["phase"] for entry in self.state["phases"]} & {entry["phase"] for entry in self.other.state["phases"]}
+        common = {entry["phase"] for entry in self.state["phases"]} & {
+            entry["phase"] for entry in self.other.state["phases"]
+        }
         for name, items in _checks(self.run).items():
             if name.split(".")[0] not in common:
                 continue
             if name in _checks(self.other):
                 yield from ((f"{name}: {item['title']}", _ended(item)) for item in items)
             else:
-                yield name, f"{len(items)} checks, {sum(item['status'] in _WELL for item in items)} of them well"
+                yield (
+                    name,
+                    f"{len(items)} checks, {sum(item['status'] in _WELL for item in items)} of them well",
+                )
 
     def approvals(self) -> Iterator[tuple[str, Any]]:
-        yield from ((f"gate {line['gate']}", f"{line['decision']} by {line['person']}: {line['reason'] or 'no reason given'}")
-                    for line in self.run.read_approvals())
+        yield from (
+            (
+                f"gate {line['gate']}",
+                f"{line['decision']} by {line['person']}: {line['reason'] or 'no reason given'}",
+            )
+            for line in self.run.read_approvals()
+        )
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         target = self.state["target"]
-        yield from (("run", self.run.id), ("started (UTC)", self.state["started_at"]), ("database", f"{target['database']} on {target['host']}"),
-                    ("system identifier", target["system_identifier"]), ("the plan's hash", self.plan.get("hash", "")[:16] or None))
+        yield from (
+            ("run", self.run.id),
+            ("started (UTC)", self.state["started_at"]),
+            ("database", f"{target['database']} on {target['host']}"),
+            ("system identifier", target["system_identifier"]),
+            ("the plan's hash", self.plan.get("hash", "")[:16] or None),
+        )
 
     def forecasts(self) -> Iterator[tuple[str, Any]]:
         found = self.run.read_evidence("forecast") or {}
-        yield from ((what, _seconds(found.get(key))) for what, key in (("migration", "migrate_s"), ("downtime", "downtime_s"), ("way back", "restore_s")))
+        yield from (
+            (what, _seconds(found.get(key)))
+            for what, key in (
+                ("migration", "migrate_s"),
+                ("downtime", "downtime_s"),
+                ("way back", "restore_s"),
+            )
+        )
 
     def lasted(self) -> Iterator[tuple[str, Any]]:
         yield "the run", _seconds(self.state["duration_s"])
         yield "downtime", history.downtime(self.run)
         yield "migration", _seconds((self.run.read_evidence("migration") or {}).get("seconds"))
         for phase in dict.fromkeys(entry["phase"] for entry in self.state["phases"]):
-            yield phase, _seconds(sum(lasted(entry["started_at"], entry["ended_at"]) or 0.0 for entry in self.state["phases"] if entry["phase"] == phase))
+            yield (
+                phase,
+                _seconds(
+                    sum(
+                        lasted(entry["started_at"], entry["ended_at"]) or 0.0
+                        for entry in self.state["phases"]
+                        if entry["phase"] == phase
+                    )
+                ),
+            )
 
 
 _ASKED: Mapping[str, Callable[[_Facts], Iterator[tuple[str, Any]]]] = {
-    "outcome": _Facts.outcome, "versions": _Facts.versions, "migrations": _Facts.migrations, "plan": _Facts.plans,
-    "changes": _Facts.changes, "checks": _Facts.checks, "approvals": _Facts.approvals, "forecast": _Facts.forecasts, "duration": _Facts.lasted, "identity": _Facts.identity,
+    "outcome": _Facts.outcome,
+    "versions": _Facts.versions,
+    "migrations": _Facts.migrations,
+    "plan": _Facts.plans,
+    "changes": _Facts.changes,
+    "checks": _Facts.checks,
+    "approvals": _Facts.approvals,
+    "forecast": _Facts.forecasts,
+    "duration": _Facts.lasted,
+    "identity": _Facts.identity,
 }
 SUBJECTS = tuple(_ASKED)
 """What two runs are compared in, in the order in which it is shown."""
@@ -158,9 +228,21 @@ SUBJECTS = tuple(_ASKED)
 
 def _checks(run: Run) -> dict[str, list[dict[str, str]]]:
     """The newest checks of each name that a run kept."""
-    found = {path.stem: run.read_evidence(path.stem) for path in sorted((run.folder / "evidence").glob("*.json")) if not path.stem.rpartition(".")[2].isdigit()}
-    return {name: items for name, items in found.items() if isinstance(items, list) and items
-            and all(isinstance(item, dict) and {"id", "title", "status", "found"} <= item.keys() for item in items)}
+    found = {
+        path.stem: run.read_evidence(path.stem)
+        for path in sorted((run.folder / "evidence").glob("*.json"))
+        if not path.stem.rpartition(".")[2].isdigit()
+    }
+    return {
+        name: items
+        for name, items in found.items()
+        if isinstance(items, list)
+        and items
+        and all(
+            isinstance(item, dict) and {"id", "title", "status", "found"} <= item.keys()
+            for item in items
+        )
+    }
 
 
 def _ended(item: Mapping[str, str]) -> str:

@@ -16,11 +16,19 @@ from runbook_lib.postgres import activity
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.run import FINAL, LOOKING, PHASES, Run, between, lasted, person, runs
 
-EXIT_STATUS = {"succeeded": 0, "failed": 1, "unknown": 1, "aborted": 1, "running": 0, "waiting": 3, "rolled_back": 4}
+EXIT_STATUS = {
+    "succeeded": 0,
+    "failed": 1,
+    "unknown": 1,
+    "aborted": 1,
+    "running": 0,
+    "waiting": 3,
+    "rolled_back": 4,
+}
 """The exit status that an outcome ends with."""
 LED_BACK = ("migrate", "validate")
 """Phases whose failure is rolled back where that is automatic: before them nothing has happened, after them the application writes again."""
-HARMLESS = PHASES[:PHASES.index("announce")]
+HARMLESS = PHASES[: PHASES.index("announce")]
 """Phases that change neither the database nor the application."""
 
 
@@ -79,9 +87,22 @@ def _holds(run: Run, phase: str, say: Say) -> bool:
         return False
     checks = again.look_at(run, phase)
     lacking = "; ".join(f"{item.title}: {item.found}" for item in (*checks.failed, *checks.unknown))
-    found = f"it holds no more, and is done again: {lacking}" if lacking else f"it still holds ({len(checks)} checks)"
-    say(f"{phase:<10} {again.words(entry)}; {found}", event="phase", run=run.id, phase=phase, status="already done",
-        ended_at=entry["ended_at"], who=entry.get("who"), holds=not lacking, reason=lacking)
+    found = (
+        f"it holds no more, and is done again: {lacking}"
+        if lacking
+        else f"it still holds ({len(checks)} checks)"
+    )
+    say(
+        f"{phase:<10} {again.words(entry)}; {found}",
+        event="phase",
+        run=run.id,
+        phase=phase,
+        status="already done",
+        ended_at=entry["ended_at"],
+        who=entry.get("who"),
+        holds=not lacking,
+        reason=lacking,
+    )
     if lacking:
         os.environ[again.AGAIN] = phase  # its notebook, too
     return not lacking
@@ -101,12 +122,20 @@ def settle(run: Run, *, take_over: bool = False) -> None:
     for entry in run.at_work:
         process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
         if entry in run.elsewhere:
-            raise UsageError(f"{entry['phase']} of {run.id} was begun by process {process['pid']} on {process['host']}: whether it is still at work cannot be told from here",
-                             f"look there (`runbook status {run.id}` on {process['host']}); where it is gone: `--take-over`")
-        raise UsageError(f"{entry['phase']} of {run.id} is at work: process {process['pid']} on {process['host']} has begun and not ended it",
-                         "wait until it has ended, or stop it there: Ctrl-C, or shut the notebook's kernel down")
+            raise UsageError(
+                f"{entry['phase']} of {run.id} was begun by process {process['pid']} on {process['host']}: whether it is still at work cannot be told from here",
+                f"look there (`runbook status {run.id}` on {process['host']}); where it is gone: `--take-over`",
+            )
+        raise UsageError(
+            f"{entry['phase']} of {run.id} is at work: process {process['pid']} on {process['host']} has begun and not ended it",
+            "wait until it has ended, or stop it there: Ctrl-C, or shut the notebook's kernel down",
+        )
     for entry in run.lost:
-        run.end_phase(entry["phase"], "aborted", reason=f"its process {entry['process']['pid']} was killed: what it began may have landed in part")
+        run.end_phase(
+            entry["phase"],
+            "aborted",
+            reason=f"its process {entry['process']['pid']} was killed: what it began may have landed in part",
+        )
         run.end("aborted")
 
 
@@ -119,14 +148,25 @@ def _take_over(run: Run, entry: Mapping[str, Any]) -> None:
     process, target = entry.get("process") or {}, Target.parse(run.params.database_url())
     try:
         with Database(target, f"runbook/{run.key}-take-over", statement_timeout="30s") as db:
-            working = [one for one in activity.of_application(db, f"runbook/{run.key}") if one.working]
+            working = [
+                one for one in activity.of_application(db, f"runbook/{run.key}") if one.working
+            ]
     except DatabaseError as error:
-        raise UsageError(f"whether {entry['phase']} of {run.id} is still at work cannot be told: {error.message}", "make the database reachable") from None
+        raise UsageError(
+            f"whether {entry['phase']} of {run.id} is still at work cannot be told: {error.message}",
+            "make the database reachable",
+        ) from None
     if working:
-        raise UsageError(f"{entry['phase']} of {run.id} is still at work in the database: {', '.join(str(one) for one in working)}",
-                         f"wait until it has ended, or stop it on {process.get('host', 'its machine')}")
-    run.end_phase(entry["phase"], "aborted", reason=f"it was begun on {process.get('host', 'another machine')}, and taken over by {person()}: "
-                                                    "what it began may have landed in part")
+        raise UsageError(
+            f"{entry['phase']} of {run.id} is still at work in the database: {', '.join(str(one) for one in working)}",
+            f"wait until it has ended, or stop it on {process.get('host', 'its machine')}",
+        )
+    run.end_phase(
+        entry["phase"],
+        "aborted",
+        reason=f"it was begun on {process.get('host', 'another machine')}, and taken over by {person()}: "
+        "what it began may have landed in part",
+    )
     run.end("aborted")
 
 
@@ -137,18 +177,44 @@ def outcome(run: Run) -> str:
 
 def step(run: Run, phase: str, say: Say, stop: execute.Stop) -> execute.Executed:
     """Execute one phase's notebook; say how each of its steps ended, and the whole."""
+
     def ended(cell: str, verdict: str, seconds: float) -> None:
         name = cell.removeprefix(f"{phase}-")
-        say(f"{phase:<10}   {name:<24} {verdict:<9} {seconds:6.1f} s", event="step", run=run.id, phase=phase, step=name, status=verdict,
-            seconds=round(seconds, 1))
+        say(
+            f"{phase:<10}   {name:<24} {verdict:<9} {seconds:6.1f} s",
+            event="step",
+            run=run.id,
+            phase=phase,
+            step=name,
+            status=verdict,
+            seconds=round(seconds, 1),
+        )
 
     say(f"{phase:<10} …", event="phase", run=run.id, phase=phase, status="running")
-    done = execute.execute(run, phase, lambda line: say(f"             {line}", event="progress", run=run.id, phase=phase, text=line), stop, ended)
+    done = execute.execute(
+        run,
+        phase,
+        lambda line: say(
+            f"             {line}", event="progress", run=run.id, phase=phase, text=line
+        ),
+        stop,
+        ended,
+    )
     entry = run.phase(phase) or {}
-    reason = str(entry.get("reason") or done.error).splitlines()[0] if done.status != "succeeded" else ""
+    reason = (
+        str(entry.get("reason") or done.error).splitlines()[0] if done.status != "succeeded" else ""
+    )
     seconds = lasted(entry["started_at"], entry["ended_at"])
-    say(f"{phase:<10} {done.status}" + (f": {reason}" if reason else "" if seconds is None else f" in {seconds:.1f} s"),
-        event="phase", run=run.id, phase=phase, status=done.status, seconds=seconds, reason=reason)
+    say(
+        f"{phase:<10} {done.status}"
+        + (f": {reason}" if reason else "" if seconds is None else f" in {seconds:.1f} s"),
+        event="phase",
+        run=run.id,
+        phase=phase,
+        status=done.status,
+        seconds=seconds,
+        reason=reason,
+    )
     return done
 
 
@@ -160,7 +226,9 @@ def finish(run: Run, say: Say = _print) -> None:
     """Write entry and report, seal the folder, and mirror it; notebooks that were laid out and never run are no record."""
     run.open_seal()
     for path in run.folder.glob("[0-9][0-9]_*.ipynb"):
-        if run.outcome in FINAL and not any(entry["notebook"] == path.name for entry in run.state["phases"]):
+        if run.outcome in FINAL and not any(
+            entry["notebook"] == path.name for entry in run.state["phases"]
+        ):
             path.unlink()
     files.write_text(run.folder / "history.md", history.entry(run).markdown())
     report(run)
@@ -175,12 +243,24 @@ def _mirror(run: Run, say: Say) -> None:
         return
     try:
         copied = mirror.mirror(run.folder, place)
-        say(f"mirrored: {copied.place}, {copied.files} files, read back and compared", event="mirrored", run=run.id, place=copied.place, files=copied.files)
+        say(
+            f"mirrored: {copied.place}, {copied.files} files, read back and compared",
+            event="mirrored",
+            run=run.id,
+            place=copied.place,
+            files=copied.files,
+        )
     except mirror.NotMirrored as error:
         run.journal("not mirrored", place=place, why=error.message)
         report(run)
         archive.seal(run)
-        say(f"not mirrored: {error}", event="not mirrored", run=run.id, place=place, reason=error.message)
+        say(
+            f"not mirrored: {error}",
+            event="not mirrored",
+            run=run.id,
+            place=place,
+            reason=error.message,
+        )
 
 
 def report(run: Run) -> Path:
@@ -188,10 +268,20 @@ def report(run: Run) -> Path:
     from runbook_lib.show import report as page
 
     ran = {entry["notebook"] for entry in run.state["phases"]}
-    found = sorted((path for path in run.folder.glob("[0-9][0-9]_*.ipynb") if path.name in ran), key=lambda path: _order(run, path))
+    found = sorted(
+        (path for path in run.folder.glob("[0-9][0-9]_*.ipynb") if path.name in ran),
+        key=lambda path: _order(run, path),
+    )
     notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in found]
-    text = page.render(run.state, notebooks, run.read_journal(), run.read_approvals(), evidence=_evidence(run), changes=history.entry(run).changes,
-                       content=run.read_evidence("validate.content.tables"))
+    text = page.render(
+        run.state,
+        notebooks,
+        run.read_journal(),
+        run.read_approvals(),
+        evidence=_evidence(run),
+        changes=history.entry(run).changes,
+        content=run.read_evidence("validate.content.tables"),
+    )
     path = run.folder / "report.html"
     files.write_text(path, text)
     return path
@@ -240,32 +330,45 @@ def prepare(run: Run) -> None:
     for phase in PHASES + ASIDE:
         name = notebook_name(phase)
         if not (run.folder / name).exists():
-            notebook = parameterize_notebook(load_notebook_node(str(HOME / "notebooks" / name)), values)
+            notebook = parameterize_notebook(
+                load_notebook_node(str(HOME / "notebooks" / name)), values
+            )
             nbformat.write(notebook, run.folder / name)
             _fold_parameters(run.folder / name)
 
 
 def summary(run: Run) -> list[tuple[str, str, float | None]]:
     """Phase, status and seconds, in the order in which they ran."""
-    return [(entry["phase"], entry["status"], lasted(entry["started_at"], entry["ended_at"])) for entry in run.state["phases"]]
+    return [
+        (entry["phase"], entry["status"], lasted(entry["started_at"], entry["ended_at"]))
+        for entry in run.state["phases"]
+    ]
 
 
 def next_command(run: Run, parameters: str = "") -> str:
     """What a person types next, given how the run ended; empty where nothing is left to do."""
-    waiting = next((entry for entry in reversed(run.state["phases"]) if entry["status"] == "waiting"), None)
+    waiting = next(
+        (entry for entry in reversed(run.state["phases"]) if entry["status"] == "waiting"), None
+    )
     harmless = all(entry["phase"] in (*HARMLESS, *LOOKING) for entry in run.state["phases"])
     rollback = f"runbook rollback {run.id} --reason …   (or, once the cause is gone: runbook resume {run.id})"
     commands: Mapping[str, str] = {
-        "waiting": f"runbook rollback {run.id} --reason …" if waiting and waiting["phase"] == "rollback" else
-                   f"runbook approve {run.id} {waiting['phase'] if waiting else 'GATE'} --reason … && runbook resume {run.id}",
-        "failed": f"runbook resume {run.id}   (once the cause is gone; nothing was changed)" if harmless else rollback,
+        "waiting": f"runbook rollback {run.id} --reason …"
+        if waiting and waiting["phase"] == "rollback"
+        else f"runbook approve {run.id} {waiting['phase'] if waiting else 'GATE'} --reason … && runbook resume {run.id}",
+        "failed": f"runbook resume {run.id}   (once the cause is gone; nothing was changed)"
+        if harmless
+        else rollback,
         "aborted": f"runbook resume {run.id}   (or: runbook rollback {run.id} --reason …)",
     }
     return commands.get("aborted" if run.lost else run.outcome, "")
 
 
 def _order(run: Run, path: Path) -> tuple[str, str]:
-    started = next((entry["started_at"] for entry in run.state["phases"] if entry["notebook"] == path.name), "9")
+    started = next(
+        (entry["started_at"] for entry in run.state["phases"] if entry["notebook"] == path.name),
+        "9",
+    )
     return started, path.name
 
 
@@ -273,4 +376,18 @@ def _evidence(run: Run) -> list[str]:
     return sorted(path.name for path in (run.folder / "evidence").iterdir())
 
 
-__all__ = ["carry", "back", "settle", "outcome", "step", "finish", "report", "seat", "prepare", "summary", "next_command", "EXIT_STATUS", "Any"]
+__all__ = [
+    "carry",
+    "back",
+    "settle",
+    "outcome",
+    "step",
+    "finish",
+    "report",
+    "seat",
+    "prepare",
+    "summary",
+    "next_command",
+    "EXIT_STATUS",
+    "Any",
+]

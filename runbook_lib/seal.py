@@ -17,15 +17,23 @@ _IN_WORDS = {"source": "its code or text", "outputs": "its output"}
 
 def files(folder: Path) -> dict[str, Path]:
     """The files that a seal covers, by name: all but the manifest itself, JupyterLab's checkpoints and files in the making."""
-    found = (file for file in sorted(folder.rglob("*")) if file.is_file() and file != folder / MANIFEST)
-    return {str(file.relative_to(folder)): file for file in found if ".ipynb_checkpoints" not in file.parts and not file.name.endswith(".tmp")}
+    found = (
+        file for file in sorted(folder.rglob("*")) if file.is_file() and file != folder / MANIFEST
+    )
+    return {
+        str(file.relative_to(folder)): file
+        for file in found
+        if ".ipynb_checkpoints" not in file.parts and not file.name.endswith(".tmp")
+    }
 
 
 def hashes(folder: Path) -> dict[str, Any]:
     """What a manifest holds of a folder: `files`, name → sha256; `cells`, notebook → cell id → hashes of source and outputs."""
     found = files(folder)
-    return {"files": {name: sha256(file) for name, file in found.items()},
-            "cells": {name: cells(file) for name, file in found.items() if file.suffix == ".ipynb"}}
+    return {
+        "files": {name: sha256(file) for name, file in found.items()},
+        "cells": {name: cells(file) for name, file in found.items() if file.suffix == ".ipynb"},
+    }
 
 
 def differences(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -35,7 +43,11 @@ def differences(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     wrong += [f"{name}: added after sealing" for name in present if name not in sealed]
     for name, file in present.items():
         if name in sealed and sha256(file) != sealed[name]:
-            where = _cells_changed(manifest.get("cells", {}).get(name), file) if file.suffix == ".ipynb" else ""
+            where = (
+                _cells_changed(manifest.get("cells", {}).get(name), file)
+                if file.suffix == ".ipynb"
+                else ""
+            )
             wrong.append(f"{name}: changed after sealing{where}")
     return wrong
 
@@ -44,8 +56,13 @@ def cells(notebook: Path) -> dict[str, dict[str, str]] | None:
     """Cell id → short hashes of its source and of its outputs; None where the file is no notebook any more."""
     try:
         found = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        return {cell.get("id") or f"number {number}": {"source": _short("".join(cell["source"])), "outputs": _short(cell.get("outputs"))}
-                for number, cell in enumerate(found, 1)}
+        return {
+            cell.get("id") or f"number {number}": {
+                "source": _short("".join(cell["source"])),
+                "outputs": _short(cell.get("outputs")),
+            }
+            for number, cell in enumerate(found, 1)
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -72,15 +89,25 @@ def _cells_changed(sealed: Mapping[str, Mapping[str, str]] | None, notebook: Pat
         return ": it is no notebook any more"
     if sealed is None:
         return ""
-    found = [*_changed(sealed, now), *(f"cell {id} removed" for id in sealed if id not in now), *(f"cell {id} added" for id in now if id not in sealed)]
+    found = [
+        *_changed(sealed, now),
+        *(f"cell {id} removed" for id in sealed if id not in now),
+        *(f"cell {id} added" for id in now if id not in sealed),
+    ]
     if not found and list(sealed) != list(now):
         found = ["its cells are in another order"]
     return ": " + ("; ".join(found) or "no cell; something around them")
 
 
-def _changed(sealed: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _changed(
+    sealed: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
+) -> Iterator[str]:
     for id in sealed:
-        parts = [words for key, words in _IN_WORDS.items() if id in now and sealed[id][key] != now[id][key]]
+        parts = [
+            words
+            for key, words in _IN_WORDS.items()
+            if id in now and sealed[id][key] != now[id][key]
+        ]
         if parts:
             yield f"cell {id} changed ({' and '.join(parts)})"
 

@@ -32,7 +32,9 @@ def resolve(reference: str, key: str) -> str:
         UsageError: it leads nowhere.
     """
     kind, _, place = reference.partition(":")
-    value = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](place, key)
+    value = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](
+        place, key
+    )
     remember(value)
     return value
 
@@ -40,7 +42,10 @@ def resolve(reference: str, key: str) -> str:
 def _from_environment(name: str, key: str) -> str:
     value = os.environ.get(name, "")
     if not value:
-        raise UsageError(f"`{key}` refers to the variable {name}, which is not set", f"export {name}=… and try again")
+        raise UsageError(
+            f"`{key}` refers to the variable {name}, which is not set",
+            f"export {name}=… and try again",
+        )
     return value
 
 
@@ -49,10 +54,17 @@ def _from_file(name: str, key: str) -> str:
     try:
         value = path.read_text(encoding="utf-8").strip().split("\n")[0]
     except OSError as error:
-        raise UsageError(f"`{key}` refers to the file {name}, which cannot be read: {error.strerror}",
-                         "write the secret into it (mode 600)" if ".demo" not in name else "start the demo with `runbook demo up`") from None
+        raise UsageError(
+            f"`{key}` refers to the file {name}, which cannot be read: {error.strerror}",
+            "write the secret into it (mode 600)"
+            if ".demo" not in name
+            else "start the demo with `runbook demo up`",
+        ) from None
     if not value:
-        raise UsageError(f"`{key}` refers to the file {name}, which is empty", "write the secret into its first line")
+        raise UsageError(
+            f"`{key}` refers to the file {name}, which is empty",
+            "write the secret into its first line",
+        )
     return value
 
 
@@ -60,10 +72,15 @@ def _from_keyring(place: str, key: str) -> str:
     try:
         import keyring
     except ImportError:
-        raise UsageError(f"`{key}` refers to a keyring, but the package keyring is not installed",
-                         "pip install 'database-migration-runbook[keyring]'") from None
+        raise UsageError(
+            f"`{key}` refers to a keyring, but the package keyring is not installed",
+            "pip install 'database-migration-runbook[keyring]'",
+        ) from None
     service, _, name = place.partition("/")
     value = keyring.get_password(service, name)
     if not value:
-        raise UsageError(f"`{key}`: the keyring has no entry {name!r} of service {service!r}", f"keyring set {service} {name}")
+        raise UsageError(
+            f"`{key}`: the keyring has no entry {name!r} of service {service!r}",
+            f"keyring set {service} {name}",
+        )
     return value

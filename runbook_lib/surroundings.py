@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from runbook_lib.section import Address, Command, Location, Name, Percent, Seconds, Secret, Section, Variables, text_keys
+from runbook_lib.section import (
+    Address,
+    Command,
+    Location,
+    Name,
+    Percent,
+    Seconds,
+    Secret,
+    Section,
+    Variables,
+    text_keys,
+)
 from runbook_lib.service import messages
 from runbook_lib.service.messages import Occasion
 from runbook_lib.service.people import MATRIX, Failure
@@ -55,7 +66,10 @@ def _how(value: Any) -> str:
     return "by request" if isinstance(value, (dict, Switch)) else "by command"
 
 
-Switched = Annotated[Annotated[Command, Tag("by command")] | Annotated[Switch, Tag("by request")], Discriminator(_how)]
+Switched = Annotated[
+    Annotated[Command, Tag("by command")] | Annotated[Switch, Tag("by request")],
+    Discriminator(_how),
+]
 """A command, or a request."""
 
 
@@ -126,8 +140,17 @@ class Source(Section):
     busiest disk was at work; of `disk_free_percent`, `disk_free_bytes` and `disk_total_bytes` any two tell the disk, the tightest.
     """
 
-    measure: Literal["cpu_percent", "memory_percent", "disk_io_percent", "connections_percent", "response_ms", "errors_per_minute",
-                     "disk_free_percent", "disk_free_bytes", "disk_total_bytes"]
+    measure: Literal[
+        "cpu_percent",
+        "memory_percent",
+        "disk_io_percent",
+        "connections_percent",
+        "response_ms",
+        "errors_per_minute",
+        "disk_free_percent",
+        "disk_free_bytes",
+        "disk_total_bytes",
+    ]
     query: Annotated[str, Field(min_length=1)] | None = None
     """PromQL whose result is one number: a scalar, or a vector of one series."""
     command: Command | None = None
@@ -184,7 +207,9 @@ def _reading(text: str) -> str:
     from runbook_lib.postgres.sqltext import reads_only
 
     if not reads_only(text):
-        raise ValueError("give one SELECT that only reads: no INTO, no FOR UPDATE, no WITH that writes, no $1")
+        raise ValueError(
+            "give one SELECT that only reads: no INTO, no FOR UPDATE, no WITH that writes, no $1"
+        )
     return text
 
 
@@ -235,7 +260,14 @@ class Template(Section):
 
 def _heard() -> dict[Occasion, list[str]]:
     both = ["stakeholders", "operations"]
-    return {"planned": ["stakeholders"], "start": ["stakeholders"], "progress": ["operations"], "done": both, "failed": ["operations"], "rolled_back": both}
+    return {
+        "planned": ["stakeholders"],
+        "start": ["stakeholders"],
+        "progress": ["operations"],
+        "done": both,
+        "failed": ["operations"],
+        "rolled_back": both,
+    }
 
 
 class Notify(Section):
@@ -300,9 +332,13 @@ class People(Section):
     """Contacts and the escalation matrix."""
 
     contacts: list[Contact] = Field(default_factory=list)
-    severity_audiences: Annotated[dict[Severity, list[Name]], BeforeValidator(text_keys)] = Field(default_factory=dict)
+    severity_audiences: Annotated[dict[Severity, list[Name]], BeforeValidator(text_keys)] = Field(
+        default_factory=dict
+    )
     """Which audiences of `notify` hear of a failure of severity 1, 2 or 3."""
-    matrix: Annotated[dict[Severity, Level], BeforeValidator(text_keys)] = Field(default_factory=dict)
+    matrix: Annotated[dict[Severity, Level], BeforeValidator(text_keys)] = Field(
+        default_factory=dict
+    )
     """Levels that are not as they are built in."""
 
     @model_validator(mode="after")
@@ -310,13 +346,21 @@ class People(Section):
         levels = self.levels()
         named = [failure for level in levels.values() for failure in level.of]
         if sorted(named) != sorted(Failure):
-            raise ValueError("`matrix` must give each kind of failure one severity: " + ", ".join(failure.value for failure in Failure))
+            raise ValueError(
+                "`matrix` must give each kind of failure one severity: "
+                + ", ".join(failure.value for failure in Failure)
+            )
         places = {place for level in levels.values() for place in level.tell}
         for contact in self.contacts:
             if contact.escalation not in places:
-                raise ValueError(f"the matrix does not know the escalation {contact.escalation!r} of {contact.role}; one of {', '.join(sorted(places))}")
+                raise ValueError(
+                    f"the matrix does not know the escalation {contact.escalation!r} of {contact.role}; one of {', '.join(sorted(places))}"
+                )
         return self
 
     def levels(self) -> dict[str, Level]:
         """The matrix, by severity."""
-        return {severity: self.matrix.get(severity) or Level.model_validate(built_in) for severity, built_in in MATRIX.items()}  # type: ignore[call-overload]
+        return {
+            severity: self.matrix.get(severity) or Level.model_validate(built_in)
+            for severity, built_in in MATRIX.items()
+        }  # type: ignore[call-overload]

@@ -20,7 +20,9 @@ def text(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", " ")
     if isinstance(value, float):
-        return f"{value:,.2f}".replace(",", " ") if abs(value) >= 0.1 or not value else f"{value:.3f}"
+        return (
+            f"{value:,.2f}".replace(",", " ") if abs(value) >= 0.1 or not value else f"{value:.3f}"
+        )
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(text(item) for item in value) or "–"
     return str(value)
@@ -78,7 +80,10 @@ class Table:
         return pandas.DataFrame([list(row) for row in self.rows], columns=list(self.columns))
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th scope='col' class='{self._column(n)}'>{escape(name)}</th>" for n, name in enumerate(self.columns))
+        head = "".join(
+            f"<th scope='col' class='{self._column(n)}'>{escape(name)}</th>"
+            for n, name in enumerate(self.columns)
+        )
         body = "".join(self._row(number, row) for number, row in enumerate(self.rows))
         empty = f"<tr><td colspan='{len(self.columns)}'>none</td></tr>" if not self.rows else ""
         return (
@@ -87,7 +92,11 @@ class Table:
         )
 
     def _column(self, number: int) -> str:
-        return "number" if self.rows and all(_kind(row[number]) == "number" for row in self.rows) else "text"
+        return (
+            "number"
+            if self.rows and all(_kind(row[number]) == "number" for row in self.rows)
+            else "text"
+        )
 
     def _row(self, number: int, row: Sequence[Any]) -> str:
         mark = self.marks[number] if number < len(self.marks) else ""
@@ -96,9 +105,17 @@ class Table:
 
     def __str__(self) -> str:
         cells = [[text(value) for value in row] for row in self.rows]
-        widths = [max([len(name), *(len(row[n]) for row in cells)]) for n, name in enumerate(self.columns)]
-        lines = [self.title, "  ".join(name.ljust(width) for name, width in zip(self.columns, widths))]
-        lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+        widths = [
+            max([len(name), *(len(row[n]) for row in cells)]) for n, name in enumerate(self.columns)
+        ]
+        lines = [
+            self.title,
+            "  ".join(name.ljust(width) for name, width in zip(self.columns, widths)),
+        ]
+        lines += [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+            for row in cells
+        ]
         return "\n".join(lines if cells else [*lines, "none"])
 
     __repr__ = __str__
@@ -106,7 +123,11 @@ class Table:
 
 def _inside(value: Any) -> str:
     shown = escape(text(value))
-    return f'<a href="{escape(value.target, quote=True)}">{shown}</a>' if isinstance(value, Link) and value.target else shown
+    return (
+        f'<a href="{escape(value.target, quote=True)}">{shown}</a>'
+        if isinstance(value, Link) and value.target
+        else shown
+    )
 
 
 def _kind(value: Any) -> str:

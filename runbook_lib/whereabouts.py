@@ -22,7 +22,11 @@ class Presence(str, Enum):
 
 def this_process() -> dict[str, Any]:
     """What tells this process from all others: its number is used again once it is gone."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": round(psutil.Process().create_time(), 1)}
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": round(psutil.Process().create_time(), 1),
+    }
 
 
 def presence(process: Mapping[str, Any] | None) -> Presence:

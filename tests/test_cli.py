@@ -24,16 +24,40 @@ def test_every_command_is_in_the_readme_and_explains_itself() -> None:
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    assert set(COMMANDS) == {"run", "resume", "approve", "rollback", "reinstate", "acknowledge", "escalate", "status", "report", "history", "verify", "diff", "lesson", "prune", "drill", "lab", "demo"}
+    assert set(COMMANDS) == {
+        "run",
+        "resume",
+        "approve",
+        "rollback",
+        "reinstate",
+        "acknowledge",
+        "escalate",
+        "status",
+        "report",
+        "history",
+        "verify",
+        "diff",
+        "lesson",
+        "prune",
+        "drill",
+        "lab",
+        "demo",
+    }
 
 
-def test_for_machines_an_error_is_one_object_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_for_machines_an_error_is_one_object_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["runbook", "run", "nowhere.yaml", "--json"])
     monkeypatch.setattr(out, "machines", False)
     with pytest.raises(SystemExit) as ended:
         main()
     said = json.loads(capsys.readouterr().out)
-    assert (ended.value.code, said["event"], said["exit_status"]) == (2, "error", 2) and "nowhere.yaml" in said["message"] and said["remedy"]
+    assert (
+        (ended.value.code, said["event"], said["exit_status"]) == (2, "error", 2)
+        and "nowhere.yaml" in said["message"]
+        and said["remedy"]
+    )
 
 
 def test_help_is_help() -> None:

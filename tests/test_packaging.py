@@ -43,12 +43,20 @@ def test_notebooks_carry_no_output_and_declare_every_parameter(path: Path) -> No
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     parameters = next(cell for cell in code if "parameters" in cell.metadata.get("tags", []))
-    assert parameters.source.splitlines() == ["run_folder = None", *(f"{key} = None" for key in KEYS)]
+    assert parameters.source.splitlines() == [
+        "run_folder = None",
+        *(f"{key} = None" for key in KEYS),
+    ]
 
 
 def prose(path: Path) -> list[str]:
     """The lines of a notebook's prose."""
-    return [line for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    return [
+        line
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+        for line in cell.source.splitlines()
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -57,13 +65,21 @@ def test_every_link_of_a_notebook_leads_somewhere(path: Path) -> None:
         name, _, heading = target.partition("#")
         file = ROOT / "notebooks" / name if name else path
         assert file.exists(), target
-        headings = [line.lstrip("#").strip().replace(" ", "-") for line in prose(file) if line.startswith("#")]  # as JupyterLab names them
+        headings = [
+            line.lstrip("#").strip().replace(" ", "-")
+            for line in prose(file)
+            if line.startswith("#")
+        ]  # as JupyterLab names them
         assert not heading or heading in headings, target
 
 
 def test_every_link_of_the_readme_leads_somewhere() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    headings = [re.sub(r"[^\w -]", "", line.lstrip("#").strip().lower()).replace(" ", "-") for line in text.splitlines() if line.startswith("#")]  # as GitHub names them
+    headings = [
+        re.sub(r"[^\w -]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
+        for line in text.splitlines()
+        if line.startswith("#")
+    ]  # as GitHub names them
     for target in re.findall(r"\]\((?!https://)([^)\s]+)\)", text):
         file, _, heading = target.partition("#")
         assert (ROOT / file).exists() and (not heading or heading in headings), target

@@ -48,6 +48,7 @@ def test_an_interrupt_ends_the_whole_family(tmp_path: Path) -> None:
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
             time.sleep(0.01)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         process.run(f"sleep 60 & echo $! > {tmp_path}/pid; wait")

@@ -15,7 +15,13 @@ from runbook_lib.redact import HIDDEN, remember
 from runbook_lib.run import Run, create, newest
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGET = {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1, "server_version": "18.6"}
+TARGET = {
+    "host": "h",
+    "database": "d",
+    "system_identifier": "1",
+    "database_oid": 1,
+    "server_version": "18.6",
+}
 GOOD = Checks("Good", [check("a", "it holds", True, "yes")])
 BLIND = Checks("Blind", [unknown("b", "it holds", "nobody can see")])
 
@@ -37,15 +43,20 @@ def test_the_folder_is_named_by_time_environment_and_last_migration(run: Run) ->
     assert (len(time), environment, migration) == (16, "demo", "20260102000000_last")
 
 
-def test_a_folder_that_is_there_is_never_overwritten(values: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_there_is_never_overwritten(
+    values: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import runbook_lib.run
+
     moment = runbook_lib.run.moment(run.state["started_at"])
     monkeypatch.setattr(runbook_lib.run, "now", lambda: moment)
     with pytest.raises(UsageError, match="is already there"):
         create(values, ["20260102000000_last"], TARGET)
 
 
-def test_an_archive_that_cannot_be_written_is_refused(values: dict[str, Any], tmp_path: Path) -> None:
+def test_an_archive_that_cannot_be_written_is_refused(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     values["environment"]["archive"] = str(tmp_path / "file" / "archive")
     with pytest.raises(UsageError, match="cannot be made"):
@@ -53,14 +64,27 @@ def test_an_archive_that_cannot_be_written_is_refused(values: dict[str, Any], tm
 
 
 def test_run_json_has_what_other_programs_are_promised(run: Run) -> None:
-    assert {"run_id", "environment", "engineer", "target", "migrations", "outcome", "started_at", "ended_at", "duration_s", "downtime_s",
-            "phases"} <= run.state.keys()
+    assert {
+        "run_id",
+        "environment",
+        "engineer",
+        "target",
+        "migrations",
+        "outcome",
+        "started_at",
+        "ended_at",
+        "duration_s",
+        "downtime_s",
+        "phases",
+    } <= run.state.keys()
     run.begin_phase("plan", "10_plan.ipynb")
     run.end_phase("plan", "failed", ["a.b"], "because")
     run.end("failed")
     state = json.loads((run.folder / "run.json").read_text())
     assert state["outcome"] == "failed" and state["duration_s"] >= 0
-    assert {"phase", "status", "started_at", "ended_at", "notebook", "failed_checks"} <= state["phases"][0].keys()
+    assert {"phase", "status", "started_at", "ended_at", "notebook", "failed_checks"} <= state[
+        "phases"
+    ][0].keys()
 
 
 def test_older_evidence_of_a_name_is_kept_beside_the_newer(run: Run) -> None:
@@ -70,13 +94,25 @@ def test_older_evidence_of_a_name_is_kept_beside_the_newer(run: Run) -> None:
     assert json.loads((run.folder / "evidence" / "a.b.1.json").read_text()) == {"n": 1}
 
 
-def test_evidence_stays_readable_and_without_secrets_where_the_digits_of_one_occur_in_a_number(run: Run) -> None:
+def test_evidence_stays_readable_and_without_secrets_where_the_digits_of_one_occur_in_a_number(
+    run: Run,
+) -> None:
     remember("38517")
     remember('quote"d')
-    run.write_evidence("a.c", {"seconds": 1.385174, "port": 38517, "texts": ["at 38517", 'by quote"d', "DETAIL: a row"]})
+    run.write_evidence(
+        "a.c",
+        {"seconds": 1.385174, "port": 38517, "texts": ["at 38517", 'by quote"d', "DETAIL: a row"]},
+    )
     run.journal("done", seconds=0.385179, text="at 38517")
-    assert run.read_evidence("a.c") == {"seconds": 1.385174, "port": 38517, "texts": [f"at {HIDDEN}", f"by {HIDDEN}", f"DETAIL: {HIDDEN}"]}
-    assert run.read_journal()[-1]["seconds"] == 0.385179 and run.read_journal()[-1]["text"] == f"at {HIDDEN}"
+    assert run.read_evidence("a.c") == {
+        "seconds": 1.385174,
+        "port": 38517,
+        "texts": [f"at {HIDDEN}", f"by {HIDDEN}", f"DETAIL: {HIDDEN}"],
+    }
+    assert (
+        run.read_journal()[-1]["seconds"] == 0.385179
+        and run.read_journal()[-1]["text"] == f"at {HIDDEN}"
+    )
 
 
 def test_a_gate_opens_where_its_checks_passed_and_nobody_is_asked_for(run: Run) -> None:
@@ -104,13 +140,20 @@ def test_an_approval_accepts_only_what_the_gate_was_waiting_with(run: Run) -> No
     gate.approve(run, "plan", "I looked")
     assert gate.require(run, "plan", BLIND, required=["plan"])["reason"] == "I looked"
     with pytest.raises(ApprovalNeeded, match="another thing"):
-        gate.require(run, "plan", BLIND + Checks("More", [unknown("later", "another thing", "nobody can see")]), required=[])
+        gate.require(
+            run,
+            "plan",
+            BLIND + Checks("More", [unknown("later", "another thing", "nobody can see")]),
+            required=[],
+        )
 
 
 def test_a_failed_check_is_opened_by_no_approval(run: Run) -> None:
     gate.approve(run, "plan", "let it pass")
     with pytest.raises(CheckError):
-        gate.require(run, "plan", Checks("Bad", [check("c", "it holds", False, "no")]), required=["plan"])
+        gate.require(
+            run, "plan", Checks("Bad", [check("c", "it holds", False, "no")]), required=["plan"]
+        )
 
 
 def test_an_approval_is_void_once_the_plan_has_changed(run: Run) -> None:
@@ -133,7 +176,10 @@ def test_a_sealed_run_is_intact_until_a_byte_changes(run: Run) -> None:
     assert archive.verify(run) == []
     (run.folder / "evidence" / "a.json").write_text("{}")
     (run.folder / "added").touch()
-    assert archive.verify(run) == ["added: added after sealing", "evidence/a.json: changed after sealing"]
+    assert archive.verify(run) == [
+        "added: added after sealing",
+        "evidence/a.json: changed after sealing",
+    ]
 
 
 def test_a_sealed_run_that_goes_on_says_that_it_is_not_sealed_until_it_is_again(run: Run) -> None:
@@ -149,11 +195,15 @@ def test_a_sealed_run_that_goes_on_says_that_it_is_not_sealed_until_it_is_again(
 def test_an_approval_opens_the_seal(run: Run) -> None:
     archive.seal(run)
     gate.approve(run, "plan", "read it")
-    assert not run.sealed and [line["what"] for line in run.read_journal()][-2:] == ["seal opened", "gate approved"]
+    assert not run.sealed and [line["what"] for line in run.read_journal()][-2:] == [
+        "seal opened",
+        "gate approved",
+    ]
 
 
 def test_looking_at_a_sealed_run_leaves_it_as_it_is(run: Run) -> None:
     from runbook_lib.phases.base import open_phase
+
     archive.seal(run)
     phase = open_phase("history", {"run_folder": str(run.folder)})
     phase.entry()
@@ -161,8 +211,11 @@ def test_looking_at_a_sealed_run_leaves_it_as_it_is(run: Run) -> None:
     assert archive.verify(run) == []
 
 
-def test_seals_are_chained(values: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seals_are_chained(
+    values: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import runbook_lib.run
+
     archive.seal(run)
     later = runbook_lib.run.now().replace(year=2090)
     monkeypatch.setattr(runbook_lib.run, "now", lambda: later)
@@ -183,12 +236,19 @@ def test_the_history_entry_is_filled_in_from_the_run(run: Run) -> None:
     run.journal("lessons learned", text="ask first")
     run.end("failed")
     entry = history.entry(run)
-    assert entry.issues == ("migrate: lock timeout",) and entry.lessons == ("ask first",) and entry.rollback is False
+    assert (
+        entry.issues == ("migrate: lock timeout",)
+        and entry.lessons == ("ask first",)
+        and entry.rollback is False
+    )
     assert "lock timeout" in str(entry) and entry.duration_s is not None
 
 
 def test_what_to_type_after_a_failure_depends_on_whether_anything_was_changed(run: Run) -> None:
-    for phase, command in (("plan", f"runbook resume {run.id}"), ("migrate", f"runbook rollback {run.id}")):
+    for phase, command in (
+        ("plan", f"runbook resume {run.id}"),
+        ("migrate", f"runbook rollback {run.id}"),
+    ):
         run.begin_phase(phase, f"{phase}.ipynb")
         run.end_phase(phase, "failed")
         run.end("failed")

@@ -45,7 +45,9 @@ class Output:
 
     def __init__(self) -> None:
         self.machines = False
-        self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+        self.console = Console(
+            highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160
+        )
 
     def say(self, line: str, /, **facts: Any) -> None:
         """One timed line.
@@ -92,5 +94,10 @@ def _machines(chosen: bool) -> bool:
     return chosen
 
 
-Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON object a line", callback=_machines, is_eager=True)]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="For machines: one JSON object a line", callback=_machines, is_eager=True
+    ),
+]
 """The option that every command has which a machine may call."""

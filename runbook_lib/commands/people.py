@@ -13,7 +13,10 @@ from runbook_lib.run import Run
 from runbook_lib.table import Table
 
 
-def acknowledge(run: RunName = "", note: Annotated[str, typer.Option(help="What is done about it, for the record")] = "") -> None:
+def acknowledge(
+    run: RunName = "",
+    note: Annotated[str, typer.Option(help="What is done about it, for the record")] = "",
+) -> None:
     """Record that you have taken the failure of a run up: nobody further is told of it."""
     from runbook_lib.phases import talk
 

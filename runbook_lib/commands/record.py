@@ -23,14 +23,26 @@ def status(run: RunName = "", machines: Json = False) -> None:
 
     found = find(run)
     out.show(phases(found))
-    lost = "".join(f": process {entry['process']['pid']} of {entry['phase']} is gone without a word" for entry in found.lost)
-    apart = "".join(f": whether {entry['phase']}, begun on {(entry.get('process') or {}).get('host', 'a machine that is not known')}, is still at work "
-                    "cannot be told from here" for entry in found.elsewhere)
+    lost = "".join(
+        f": process {entry['process']['pid']} of {entry['phase']} is gone without a word"
+        for entry in found.lost
+    )
+    apart = "".join(
+        f": whether {entry['phase']}, begun on {(entry.get('process') or {}).get('host', 'a machine that is not known')}, is still at work "
+        "cannot be told from here"
+        for entry in found.elsewhere
+    )
     out.print(f"outcome: {runner.outcome(found)}{lost}{apart}\nrun: {found.folder}")
     if command := runner.next_command(found):
         out.print(f"next: {command}")
-    out.tell("status", **found.state | {"outcome": runner.outcome(found)}, folder=str(found.folder), next=runner.next_command(found),
-             lost=[entry["phase"] for entry in found.lost], elsewhere=[entry["phase"] for entry in found.elsewhere])
+    out.tell(
+        "status",
+        **found.state | {"outcome": runner.outcome(found)},
+        folder=str(found.folder),
+        next=runner.next_command(found),
+        lost=[entry["phase"] for entry in found.lost],
+        elsewhere=[entry["phase"] for entry in found.elsewhere],
+    )
     settled(found, lambda: talk.send_due(found))
 
 
@@ -57,25 +69,49 @@ def lesson(run: RunName, text: Annotated[str, typer.Argument(help="What was lear
     out.print(f"recorded in {found.id}")
 
 
-def history(archive: Archive = HOME / "archive",
-            environment: Annotated[str, typer.Option(help="Only runs of this environment", show_default=False)] = "",
-            outcome: Annotated[str, typer.Option(help="Only runs that ended so: succeeded, failed, …", show_default=False)] = "",
-            since: Annotated[str, typer.Option(help="Only runs since this day, YYYY-MM-DD (UTC)", show_default=False)] = "",
-            migration: Annotated[str, typer.Option(help="Only runs with a migration whose name has this in it", show_default=False)] = "",
-            sort: Annotated[str, typer.Option(help="started, duration, downtime, environment, outcome, migration or engineer")] = "started",
-            machines: Json = False) -> None:
+def history(
+    archive: Archive = HOME / "archive",
+    environment: Annotated[
+        str, typer.Option(help="Only runs of this environment", show_default=False)
+    ] = "",
+    outcome: Annotated[
+        str, typer.Option(help="Only runs that ended so: succeeded, failed, …", show_default=False)
+    ] = "",
+    since: Annotated[
+        str, typer.Option(help="Only runs since this day, YYYY-MM-DD (UTC)", show_default=False)
+    ] = "",
+    migration: Annotated[
+        str,
+        typer.Option(
+            help="Only runs with a migration whose name has this in it", show_default=False
+        ),
+    ] = "",
+    sort: Annotated[
+        str,
+        typer.Option(
+            help="started, duration, downtime, environment, outcome, migration or engineer"
+        ),
+    ] = "started",
+    machines: Json = False,
+) -> None:
     """All runs, newest first; filtered and sorted."""
     from runbook_lib import ledger
 
-    chosen = ledger.Filter(environment=environment, outcome=outcome, since=since, migration=migration)
+    chosen = ledger.Filter(
+        environment=environment, outcome=outcome, since=since, migration=migration
+    )
     found = ledger.entries(archive, chosen, sort)
     out.show(ledger.table(found))
     for entry in found:
         out.tell("entry", **entry.as_dict())
 
 
-def verify(run: RunName = "", whole: Annotated[bool, typer.Option("--all", help="Every run of the archive")] = False,
-           archive: Archive = HOME / "archive", machines: Json = False) -> None:
+def verify(
+    run: RunName = "",
+    whole: Annotated[bool, typer.Option("--all", help="Every run of the archive")] = False,
+    archive: Archive = HOME / "archive",
+    machines: Json = False,
+) -> None:
     """Whether a sealed run is intact: each file and cell, and the chain of seals before it."""
     from runbook_lib import archive as archives
 
@@ -89,8 +125,11 @@ def verify(run: RunName = "", whole: Annotated[bool, typer.Option("--all", help=
         raise typer.Exit(1)
 
 
-def diff(first: Annotated[str, typer.Argument(help="A run, e.g. that on staging")],
-         second: Annotated[str, typer.Argument(help="Another run, e.g. that on production")], machines: Json = False) -> None:
+def diff(
+    first: Annotated[str, typer.Argument(help="A run, e.g. that on staging")],
+    second: Annotated[str, typer.Argument(help="Another run, e.g. that on production")],
+    machines: Json = False,
+) -> None:
     """What differs between two runs, in facts: versions, files, findings, times, changes, checks, approvals."""
     from runbook_lib import rundiff
 

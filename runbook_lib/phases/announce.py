@@ -29,7 +29,11 @@ class Announce(Phase):
 
     def start_message(self) -> Message:
         """What users and stakeholders would be told."""
-        happens = "the application reads only, and takes no write until further notice" if Application(self).has_maintenance else "the database is migrated"
+        happens = (
+            "the application reads only, and takes no write until further notice"
+            if Application(self).has_maintenance
+            else "the database is migrated"
+        )
         return message(self.run, "start", happens, standing(self.run))
 
     def tell_start(self) -> Any:
@@ -42,22 +46,39 @@ class Announce(Phase):
         application = Application(self)
         application.before()
         if not application.has_maintenance:
-            return Table("There is no maintenance mode: `service.maintenance` is not set", ("what follows",), [
-                ("this run stops nobody: stop yourself what writes, and leave it stopped until 80_close",),
-                ("that nothing writes is seen from the database alone",), ("no downtime is measured",)])
+            return Table(
+                "There is no maintenance mode: `service.maintenance` is not set",
+                ("what follows",),
+                [
+                    (
+                        "this run stops nobody: stop yourself what writes, and leave it stopped until 80_close",
+                    ),
+                    ("that nothing writes is seen from the database alone",),
+                    ("no downtime is measured",),
+                ],
+            )
         self.run.journal("maintenance on", phase=self.name)
         try:
             seconds = application.switch(True)
         except ToolError:
             self.run.journal("maintenance not switched", phase=self.name)
             raise
-        return Table(f"Maintenance mode was switched on in {seconds:.1f} s", ("at (UTC)",), [(stamp(),)])
+        return Table(
+            f"Maintenance mode was switched on in {seconds:.1f} s", ("at (UTC)",), [(stamp(),)]
+        )
 
     def proof(self) -> Checks:
         """Maintenance mode as seen through the application, and in the database: no session at work, no write."""
         application = Application(self)
-        seen = application.maintenance_checks(True) if application.has_maintenance else [
-            not_configured("maintenance", "the application is in maintenance mode", "service.maintenance")]
+        seen = (
+            application.maintenance_checks(True)
+            if application.has_maintenance
+            else [
+                not_configured(
+                    "maintenance", "the application is in maintenance mode", "service.maintenance"
+                )
+            ]
+        )
         title = "Maintenance mode, proven" if application.has_maintenance else "Nothing writes"
         return self.look("proof", Checks(title, [*seen, *self._at_rest()]))
 
@@ -70,7 +91,13 @@ class Announce(Phase):
         plan = self.run.read_evidence("plan") or {}
         objects = catalog.read(self.db)
         kept = declared.kept_columns(objects.objects, plan.get("declared", {}))
-        before = snapshot.take(self.target, self.application_name, columns=kept, method=self._method(), on_progress=self.say)
+        before = snapshot.take(
+            self.target,
+            self.application_name,
+            columns=kept,
+            method=self._method(),
+            on_progress=self.say,
+        )
         self.run.write_evidence("before.catalog", objects)
         self.run.write_evidence("before.snapshot", before)
         self.run.write_evidence("before.statistics", statistics.read(self.db))
@@ -78,11 +105,20 @@ class Announce(Phase):
 
     def _method(self) -> Method:
         """That of the run's backup: what was written between the two is told by comparing them."""
-        return Method(load_backup(self).snapshot.method) if self.run.read_evidence("backup") else Method.HASH
+        return (
+            Method(load_backup(self).snapshot.method)
+            if self.run.read_evidence("backup")
+            else Method.HASH
+        )
 
     def operations_message(self) -> Message:
         """What operations would be told."""
-        return message(self.run, "progress", "the migration is applied next", f"nothing writes to the database, and that is proven; {standing(self.run)}")
+        return message(
+            self.run,
+            "progress",
+            "the migration is applied next",
+            f"nothing writes to the database, and that is proven; {standing(self.run)}",
+        )
 
     def tell_operations(self) -> Any:
         """Send the status to operations."""
@@ -91,12 +127,32 @@ class Announce(Phase):
     def _at_rest(self) -> list[Check]:
         """In the database: the application's sessions, and whether anybody writes, or can without a session."""
         service = self.params.service
-        names, seconds = (service.application_names, service.observed_s) if service else ([], OBSERVED_S)
+        names, seconds = (
+            (service.application_names, service.observed_s) if service else ([], OBSERVED_S)
+        )
         observed = cache(lambda: quiet.observe(self.db, names, f"runbook/{self.run.key}", seconds))
-        return [attempt("sessions.cleared", "the application's sessions are gone or idle", lambda: observed().cleared()),
-                attempt("writes.stopped", f"nothing was written for {seconds:g} s", lambda: observed().written()),
-                attempt("writes.prepared", "no prepared transaction waits in this database", lambda: quiet.prepared(self.db)),
-                attempt("writes.subscriptions", "no subscription brings changes in", lambda: quiet.subscriptions(self.db))]
+        return [
+            attempt(
+                "sessions.cleared",
+                "the application's sessions are gone or idle",
+                lambda: observed().cleared(),
+            ),
+            attempt(
+                "writes.stopped",
+                f"nothing was written for {seconds:g} s",
+                lambda: observed().written(),
+            ),
+            attempt(
+                "writes.prepared",
+                "no prepared transaction waits in this database",
+                lambda: quiet.prepared(self.db),
+            ),
+            attempt(
+                "writes.subscriptions",
+                "no subscription brings changes in",
+                lambda: quiet.subscriptions(self.db),
+            ),
+        ]
 
 
 PHASE = Announce

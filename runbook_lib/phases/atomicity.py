@@ -26,12 +26,22 @@ def why_not(predicted: Atomicity) -> str:
     """Why there is nothing to try with a file; empty where there is."""
     if predicted.level is Level.NONE:
         return f"not tried: {predicted.why}"
-    return f"not tried: {predicted.why}, and PostgreSQL undoes that by itself" if predicted.statements < 2 else ""
+    return (
+        f"not tried: {predicted.why}, and PostgreSQL undoes that by itself"
+        if predicted.statements < 2
+        else ""
+    )
 
 
 def untried(predicted: Atomicity, why: str) -> Check:
     """A file of which it could not be tried what it leaves."""
-    return unknown(_id(predicted), _title(predicted), why, predicted.level.said, "read what 10_plan predicts, and why")
+    return unknown(
+        _id(predicted),
+        _title(predicted),
+        why,
+        predicted.level.said,
+        "read what 10_plan predicts, and why",
+    )
 
 
 def settled(predicted: Atomicity) -> Check:
@@ -39,7 +49,14 @@ def settled(predicted: Atomicity) -> Check:
     return check(_id(predicted), _title(predicted), True, why_not(predicted), predicted.level.said)
 
 
-def tried(phase: Phase, copy: Target, url: str, file: MigrationFile, statements: Sequence[Statement], predicted: Atomicity) -> Check:
+def tried(
+    phase: Phase,
+    copy: Target,
+    url: str,
+    file: MigrationFile,
+    statements: Sequence[Statement],
+    predicted: Atomicity,
+) -> Check:
     """Make the file fail on a copy that is as the database will be before it, and look what stayed.
 
     Args:
@@ -58,29 +75,55 @@ def tried(phase: Phase, copy: Target, url: str, file: MigrationFile, statements:
         return untried(predicted, error.message)
     except cli.MigrationFailed as error:
         if (error.sqlstate, error.migration) != (failing.SQLSTATE, file.name):
-            return untried(predicted, f"on the copy it failed otherwise: {error.message.splitlines()[0]}")
+            return untried(
+                predicted, f"on the copy it failed otherwise: {error.message.splitlines()[0]}"
+            )
     else:
         return untried(predicted, "it could not be made to fail")
     now, content = _look(phase, copy, touched)
-    stayed = [*catalog.difference(objects, now).in_words(), *(f"rows of {item.name}" for item in before.compare(content).differing)]
-    return judge(predicted, stayed, phase.project.transaction_rule, _visible(objects.objects, statements))
+    stayed = [
+        *catalog.difference(objects, now).in_words(),
+        *(f"rows of {item.name}" for item in before.compare(content).differing),
+    ]
+    return judge(
+        predicted, stayed, phase.project.transaction_rule, _visible(objects.objects, statements)
+    )
 
 
-def judge(predicted: Atomicity, stayed: Sequence[str], rule: TransactionRule, visible: bool) -> Check:
+def judge(
+    predicted: Atomicity, stayed: Sequence[str], rule: TransactionRule, visible: bool
+) -> Check:
     """What stayed, against what was predicted.
 
     Args:
         stayed: what the failed file left, a line each.
         visible: whether the file certainly changes the catalogue: then it would be seen if something of it stayed.
     """
-    found = f"{len(stayed)} changes stayed: {'; '.join(stayed[:3])}{' …' if len(stayed) > 3 else ''}" if stayed else "nothing stayed: rolled back whole"
+    found = (
+        f"{len(stayed)} changes stayed: {'; '.join(stayed[:3])}{' …' if len(stayed) > 3 else ''}"
+        if stayed
+        else "nothing stayed: rolled back whole"
+    )
     remedy = "do not rely on the plan's word for this file: make it one transaction, or one statement a file, and plan again"
     whole = predicted.level is Level.WHOLE
     if not stayed and not whole and rule is TransactionRule.EACH_IF_PARSED:
-        return check(_id(predicted), _title(predicted), True, f"{found}; Prisma's own parser does not understand the file", predicted.level.said)
+        return check(
+            _id(predicted),
+            _title(predicted),
+            True,
+            f"{found}; Prisma's own parser does not understand the file",
+            predicted.level.said,
+        )
     if not stayed and not whole and not visible:
         return untried(predicted, f"{found}, or nothing that can be seen")
-    return check(_id(predicted), _title(predicted), bool(stayed) is not whole, found, predicted.level.said, remedy)
+    return check(
+        _id(predicted),
+        _title(predicted),
+        bool(stayed) is not whole,
+        found,
+        predicted.level.said,
+        remedy,
+    )
 
 
 def _id(predicted: Atomicity) -> str:
@@ -91,7 +134,9 @@ def _title(predicted: Atomicity) -> str:
     return f"{predicted.file} {predicted.level.said} when it fails, as predicted"
 
 
-def _look(phase: Phase, copy: Target, touched: Sequence[str]) -> tuple[catalog.Catalog, snapshot.Snapshot]:
+def _look(
+    phase: Phase, copy: Target, touched: Sequence[str]
+) -> tuple[catalog.Catalog, snapshot.Snapshot]:
     """The copy's catalogue, and the content of those tables that the file touches."""
     with Database(copy, phase.application_name, statement_timeout="10min") as db:
         found = catalog.read(db)
@@ -101,5 +146,9 @@ def _look(phase: Phase, copy: Target, touched: Sequence[str]) -> tuple[catalog.C
 
 def _visible(before: Objects, statements: Sequence[Statement]) -> bool:
     """Whether one of the changes certainly shows: something comes that was not there, or goes that was."""
-    return any((change.name in before.get(change.kind, {})) is (change.action == "removed")
-               for one in statements for change in one.effect.changes if change.action in ("added", "removed"))
+    return any(
+        (change.name in before.get(change.kind, {})) is (change.action == "removed")
+        for one in statements
+        for change in one.effect.changes
+        if change.action in ("added", "removed")
+    )

@@ -59,7 +59,9 @@ class Attempts:
                     error.cause = BY_GUARD
                 pause = self.limits.guard.pause_s * 2 ** (self.number - 1)
                 why_not = self._why_not_again(error, pause, began)
-                self._record("failed", sqlstate=error.sqlstate, cause=error.cause, not_again=why_not)
+                self._record(
+                    "failed", sqlstate=error.sqlstate, cause=error.cause, not_again=why_not
+                )
                 if why_not:
                     raise
                 self._settle()
@@ -73,26 +75,44 @@ class Attempts:
         left = self.limits.deadline_s - (time.monotonic() - began)
         with Watch(self.phase, self.forecast_s) as self.watch:
             try:
-                return cli.deploy(self.phase.project, self.phase.prisma_url, timeout_s=left, on_line=self.phase.say)
+                return cli.deploy(
+                    self.phase.project,
+                    self.phase.prisma_url,
+                    timeout_s=left,
+                    on_line=self.phase.say,
+                )
             finally:
                 self._nothing_left_behind()
 
     def _nothing_left_behind(self) -> None:
         """End what the CLI may have left on the server: after a kill, the server would go on and commit."""
         try:
-            with reach(self.phase.target, f"{self.phase.application_name}-watch", statement_timeout="5s") as db:
+            with reach(
+                self.phase.target, f"{self.phase.application_name}-watch", statement_timeout="5s"
+            ) as db:
                 done = locks.cancel(db, self.phase.prisma_name)
         except DatabaseError as error:
-            self.phase.say(f"whether the migration still works on the server is not known, it does not answer: {error.message}")
+            self.phase.say(
+                f"whether the migration still works on the server is not known, it does not answer: {error.message}"
+            )
             return
         if done.cancelled or done.ended:
-            self.phase.say(f"stopped on the server: sessions {', '.join(map(str, {*done.cancelled, *done.ended}))}")
+            self.phase.say(
+                f"stopped on the server: sessions {', '.join(map(str, {*done.cancelled, *done.ended}))}"
+            )
 
     def _record(self, outcome: str, **facts: Any) -> None:
         decisions = [one.as_dict() for one in self.watch.guard.decisions]
         worst = self.watch.guard.worst
-        self.phase.run.journal("attempt ended", number=self.number, outcome=outcome, **facts, guard=decisions,
-                               most_victims=len(worst.victims), longest_wait_s=round(worst.longest_s, 1))
+        self.phase.run.journal(
+            "attempt ended",
+            number=self.number,
+            outcome=outcome,
+            **facts,
+            guard=decisions,
+            most_victims=len(worst.victims),
+            longest_wait_s=round(worst.longest_s, 1),
+        )
 
     def _why_not_again(self, error: cli.MigrationFailed, pause: float, began: float) -> str:
         """Why it is not tried again; empty where it is."""
@@ -113,26 +133,43 @@ class Attempts:
         """Close Prisma's record of the file, of which nothing landed."""
         name = _history(self.phase).failed[0]
         cli.resolve(self.phase.project, self.phase.prisma_url, rolled_back=name)
-        self.phase.run.journal("resolved", files=[name], marked="rolled back", proof="whole by plan; catalogue and content unchanged")
-        self.phase.say(f"nothing of {name} landed; attempt {self.number + 1} of {self.limits.guard.retries + 1} follows after a pause")
+        self.phase.run.journal(
+            "resolved",
+            files=[name],
+            marked="rolled back",
+            proof="whole by plan; catalogue and content unchanged",
+        )
+        self.phase.say(
+            f"nothing of {name} landed; attempt {self.number + 1} of {self.limits.guard.retries + 1} follows after a pause"
+        )
 
 
 def not_proven(phase: Phase) -> str:
     """Why it is not proven that nothing of the one unfinished file landed; empty where it is: by the plan, the catalogue and the content."""
     found = _history(phase)
-    review, before = phase.run.read_evidence("plan.review"), phase.run.read_evidence("before.catalog")
+    review, before = (
+        phase.run.read_evidence("plan.review"),
+        phase.run.read_evidence("before.catalog"),
+    )
     if len(found.failed) != 1:
         return f"{len(found.failed)} files are unfinished"
     if not review or not before:
         return "there is no plan, or no state from before, to hold it against"
     name = found.failed[0]
     statements = [one for one in review["statements"] if one["file"] == name]
-    whole = any((one["file"], one["level"]) == (name, Level.WHOLE.value) for one in review["atomicity"])
+    whole = any(
+        (one["file"], one["level"]) == (name, Level.WHOLE.value) for one in review["atomicity"]
+    )
     if not whole or any(one["unclear"] for one in statements):
         return f"by the plan, it cannot be told that {name} rolls back whole"
-    own, finished = (_declared([one for one in review["statements"] if one["file"] in files]) for files in ((name,), found.applied))
+    own, finished = (
+        _declared([one for one in review["statements"] if one["file"] in files])
+        for files in ((name,), found.applied)
+    )
     changes = catalog.difference(catalog.Catalog.from_dict(before), catalog.read(phase.db)).changes
-    landed = [str(change) for change in changes if _covers(own, change) or not _covers(finished, change)]
+    landed = [
+        str(change) for change in changes if _covers(own, change) or not _covers(finished, change)
+    ]
     if landed:
         return f"the catalogue changed: {'; '.join(landed[:3])}"
     return _changed_content(phase, {rows["table"] for one in statements for rows in one["rows"]})
@@ -143,7 +180,9 @@ def _history(phase: Phase) -> history.History:
 
 
 def _declared(statements: list[dict[str, Any]]) -> Declared:
-    return Declared(tuple(Change(**change) for one in statements for change in one["changes"]), {}, ())
+    return Declared(
+        tuple(Change(**change) for one in statements for change in one["changes"]), {}, ()
+    )
 
 
 def _covers(what: Declared, change: catalog.Change) -> bool:
@@ -159,6 +198,12 @@ def _changed_content(phase: Phase, tables: set[str]) -> str:
         return "there is no content from before to hold it against"
     before = snapshot.Snapshot.from_dict(stored)
     there = sorted(tables & before.tables.keys())
-    after = snapshot.take(phase.target, phase.application_name, tables=there, columns=before.columns(), method=Method(before.method))
+    after = snapshot.take(
+        phase.target,
+        phase.application_name,
+        tables=there,
+        columns=before.columns(),
+        method=Method(before.method),
+    )
     changed = [item.name for item in declared.differing(before, after) if item.name in tables]
     return f"the content of {', '.join(changed)} is not that of before" if changed else ""

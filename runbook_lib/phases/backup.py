@@ -37,7 +37,9 @@ class BackupPhase(Phase):
     @cached_property
     def tools(self) -> Tools:
         """pg_dump and its kin, of the server's major where there are several."""
-        return tools(self.target, self.params.database.tools, application_name=self.application_name)
+        return tools(
+            self.target, self.params.database.tools, application_name=self.application_name
+        )
 
     @cached_property
     def predicted(self) -> dump.Prediction:
@@ -48,21 +50,48 @@ class BackupPhase(Phase):
         """Whether the backup system works: tools, target folder, room."""
         folder = self.params.backup.directory
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return self.must_hold("preconditions", Checks("Before the backup", [
-            check("backup.tools", "the tools fit the server", True, f"{self.tools.version} in {self.tools.folder}",
-                  f"for a server {self.db.server_version // 10_000}"),
-            check("backup.writable", "the backup directory can be written", os.access(folder, os.W_OK), str(folder), "writable",
-                  "correct its owner or permissions"),
-            self._room(folder),
-        ]))
+        return self.must_hold(
+            "preconditions",
+            Checks(
+                "Before the backup",
+                [
+                    check(
+                        "backup.tools",
+                        "the tools fit the server",
+                        True,
+                        f"{self.tools.version} in {self.tools.folder}",
+                        f"for a server {self.db.server_version // 10_000}",
+                    ),
+                    check(
+                        "backup.writable",
+                        "the backup directory can be written",
+                        os.access(folder, os.W_OK),
+                        str(folder),
+                        "writable",
+                        "correct its owner or permissions",
+                    ),
+                    self._room(folder),
+                ],
+            ),
+        )
 
     def make(self) -> Backup:
         """Dump the database, with globals, schema, row counts and fingerprints of the same instant."""
         folder = self.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}"
         with self.exclusive():
             made = make_backup(self, folder, self.tools, self.predicted.bytes)
-        self.run.write_evidence("backup", {"folder": str(folder), "at": made.finished_at, "sha256": made.sha256, **dict.fromkeys(PROVEN)})
-        self.run.journal("backup made", folder=str(folder), bytes=made.bytes, seconds=dict(made.seconds))
+        self.run.write_evidence(
+            "backup",
+            {
+                "folder": str(folder),
+                "at": made.finished_at,
+                "sha256": made.sha256,
+                **dict.fromkeys(PROVEN),
+            },
+        )
+        self.run.journal(
+            "backup made", folder=str(folder), bytes=made.bytes, seconds=dict(made.seconds)
+        )
         return made
 
     def hashes(self) -> Checks:
@@ -74,12 +103,23 @@ class BackupPhase(Phase):
         made, wanted = load_backup(self), self.params.backup.proof
         if wanted.level == "hashes":
             return Checks("Not restored", [unproven(self)])
-        proof = prove(self.params, made, self.application_name, jobs=self.jobs, on_line=self.say, run=self.run.id)
+        proof = prove(
+            self.params,
+            made,
+            self.application_name,
+            jobs=self.jobs,
+            on_line=self.say,
+            run=self.run.id,
+        )
         self.keep("proof", proof)
         self.look("proof.checks", proof.verified.checks()).require()
         record = proof_of(made)
-        self.run.write_evidence("backup", self.run.read_evidence("backup") | {key: record[key] for key in PROVEN})
-        self.run.journal("backup proven", folder=str(made.folder), **{key: record[key] for key in PROVEN})
+        self.run.write_evidence(
+            "backup", self.run.read_evidence("backup") | {key: record[key] for key in PROVEN}
+        )
+        self.run.journal(
+            "backup proven", folder=str(made.folder), **{key: record[key] for key in PROVEN}
+        )
         return proof
 
     def base_backup(self) -> Table:
@@ -90,7 +130,11 @@ class BackupPhase(Phase):
         """The exported schema, for the comparison after the migration."""
         path = load_backup(self).folder / "schema.sql"
         text = path.read_text(encoding="utf-8")
-        return Table("The schema as SQL", ("file", "lines", "size"), [(str(path), text.count("\n"), size(len(text)))])
+        return Table(
+            "The schema as SQL",
+            ("file", "lines", "size"),
+            [(str(path), text.count("\n"), size(len(text)))],
+        )
 
     def metrics(self) -> statistics.Statistics:
         """The measured state before the migration, kept for the comparison afterwards: the window before begins here."""
@@ -99,7 +143,9 @@ class BackupPhase(Phase):
     def statements(self) -> Table:
         """The statements that the parameters name, run and measured before the migration."""
         queries = {item.name: item.sql for item in self.params.validate_.statements}
-        return plans.table(self._before_the_migration("plans", lambda: plans.measure_all(self.db, queries)))
+        return plans.table(
+            self._before_the_migration("plans", lambda: plans.measure_all(self.db, queries))
+        )
 
     @cached_property
     def _counters(self) -> statistics.Statistics:
@@ -110,56 +156,102 @@ class BackupPhase(Phase):
         found = look()
         begun = any(line["what"] == "migration begun" for line in self.run.read_journal())
         if not begun:
-            self.run.write_evidence(f"{self.name}.{name}", [one.as_dict() for one in found] if isinstance(found, tuple) else found)
+            self.run.write_evidence(
+                f"{self.name}.{name}",
+                [one.as_dict() for one in found] if isinstance(found, tuple) else found,
+            )
         return found
 
     def chart(self) -> Any:
         """The largest tables."""
         sizes = table_sizes(self._counters)
         largest = sorted(sizes.items(), key=lambda item: -item[1]["bytes"])[:12]
-        return charts.sizes(f"{largest[0][0]} is the largest table" if largest else "There is no table", {name: item["bytes"] for name, item in largest})
+        return charts.sizes(
+            f"{largest[0][0]} is the largest table" if largest else "There is no table",
+            {name: item["bytes"] for name, item in largest},
+        )
 
     def location(self) -> Table:
         """Where the backup is and what it holds."""
         record, shown = self.run.read_evidence("backup"), load_backup(self).table()
-        proof = [("proven at (UTC)", record["proven_at"]), ("proven on", record["proven_on"]), ("measured restore (s)", record["restore_s"]),
-                 ("measured way back: hashed, restored, compared (s)", record["way_back_s"])]
+        proof = [
+            ("proven at (UTC)", record["proven_at"]),
+            ("proven on", record["proven_on"]),
+            ("measured restore (s)", record["restore_s"]),
+            ("measured way back: hashed, restored, compared (s)", record["way_back_s"]),
+        ]
         return Table(shown.title, shown.columns, [*shown.rows, *proof])
 
     def _room(self, folder: Path) -> Check:
         """Space for the predicted size, and the share that has to stay free after it."""
-        needed, place, limit = self.predicted, disk.room(folder), self.params.backup.disk_free_percent
+        needed, place, limit = (
+            self.predicted,
+            disk.room(folder),
+            self.params.backup.disk_free_percent,
+        )
         if place.free_bytes is None or not place.total_bytes:
             return unknown("backup.space", "there is room for the backup", place.why)
         left = (place.free_bytes - needed.bytes) / place.total_bytes * 100
-        return check("backup.space", "there is room for the backup", left >= max(limit, 0),
-                     f"{size(place.free_bytes)} free, about {needed} needed: {left:.0f} % left afterwards", f"at least {limit:.0f} % left",
-                     "make room, name another `backup.directory`, or lower `backup.disk_free_percent`")
+        return check(
+            "backup.space",
+            "there is room for the backup",
+            left >= max(limit, 0),
+            f"{size(place.free_bytes)} free, about {needed} needed: {left:.0f} % left afterwards",
+            f"at least {limit:.0f} % left",
+            "make room, name another `backup.directory`, or lower `backup.disk_free_percent`",
+        )
 
     def _past(self) -> Backup | None:
         """The newest backup of this database that was made with the compression that the next one will have."""
         compression = self.tools.compression(self.params.backup.compression or "auto")
-        return next((made for made in reversed(backups(self.params)[0]) if same_database(self, made) and made.compression == compression), None)
+        return next(
+            (
+                made
+                for made in reversed(backups(self.params)[0])
+                if same_database(self, made) and made.compression == compression
+            ),
+            None,
+        )
 
 
 def table_sizes(found: statistics.Statistics) -> dict[str, dict[str, Any]]:
     """Table → bytes with its indexes, and rows as estimated."""
-    return {name: {"bytes": table["table_bytes"] + table["index_bytes"], "rows": table["estimated_rows"]} for name, table in found.tables.items()}
+    return {
+        name: {
+            "bytes": table["table_bytes"] + table["index_bytes"],
+            "rows": table["estimated_rows"],
+        }
+        for name, table in found.tables.items()
+    }
 
 
-def make_backup(phase: Phase, folder: Path, programs: Tools, expected_bytes: int | None = None) -> Backup:
+def make_backup(
+    phase: Phase, folder: Path, programs: Tools, expected_bytes: int | None = None
+) -> Backup:
     """A backup of the pinned database in `folder`, with the columns that the plan leaves alone fingerprinted by themselves."""
     options, plan = phase.params.backup, phase.run.read_evidence("plan") or {}
     kept = declared.kept_columns(catalog.read(phase.db).objects, plan.get("declared", {}))
-    return dump.make(phase.target, folder, phase.application_name, tools=programs, jobs=phase.jobs, compression=options.compression or "auto",
-                     columns=kept, method=_method(phase), expected_bytes=expected_bytes, on_line=phase.say)
+    return dump.make(
+        phase.target,
+        folder,
+        phase.application_name,
+        tools=programs,
+        jobs=phase.jobs,
+        compression=options.compression or "auto",
+        columns=kept,
+        method=_method(phase),
+        expected_bytes=expected_bytes,
+        on_line=phase.say,
+    )
 
 
 def _method(phase: Phase) -> Method:
     """How content is fingerprinted: so that source and proof can be compared."""
     if not phase.params.backup.proof.server:
         return Method.HASH
-    with Database(Target.parse(phase.params.proof_url()), phase.application_name, statement_timeout="60s") as proof:
+    with Database(
+        Target.parse(phase.params.proof_url()), phase.application_name, statement_timeout="60s"
+    ) as proof:
         return method_for(phase.db, proof)
 
 
@@ -180,7 +272,15 @@ def proof_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.proof.json")
 
 
-def prove(params: Params, made: Backup, application_name: str, *, jobs: int, run: str, on_line: Callable[[str], None] | None = None) -> restore.Proof:
+def prove(
+    params: Params,
+    made: Backup,
+    application_name: str,
+    *,
+    jobs: int,
+    run: str,
+    on_line: Callable[[str], None] | None = None,
+) -> restore.Proof:
     """Prove a backup on the server that the parameters name, and record beside it how that ended.
 
     Args:
@@ -192,10 +292,22 @@ def prove(params: Params, made: Backup, application_name: str, *, jobs: int, run
     server = Target.parse(params.proof_url())
     record = {"sha256": made.sha256, "run": run, **dict.fromkeys(PROVEN), "failed_at": stamp()}
     try:
-        proof = restore.prove(made, server, application_name, tools=tools(server, params.database.tools), jobs=jobs, on_line=on_line)
+        proof = restore.prove(
+            made,
+            server,
+            application_name,
+            tools=tools(server, params.database.tools),
+            jobs=jobs,
+            on_line=on_line,
+        )
         if proof.identical:
-            record |= {"proven_at": stamp(), "proven_on": f"{server.host}:{server.port}", "restore_s": proof.restored.total_seconds,
-                       "way_back_s": proof.seconds, "failed_at": None}
+            record |= {
+                "proven_at": stamp(),
+                "proven_on": f"{server.host}:{server.port}",
+                "restore_s": proof.restored.total_seconds,
+                "way_back_s": proof.seconds,
+                "failed_at": None,
+            }
         return proof
     finally:
         write_json(proof_file(made.folder), record)
@@ -224,39 +336,84 @@ def backups(params: Params) -> tuple[list[Backup], dict[Path, str]]:
 
 def newest_proven(phase: Phase) -> Backup | None:
     """The newest proven backup of this very database (server, oid), or None."""
-    return next((made for made in reversed(backups(phase.params)[0]) if same_database(phase, made) and proof_of(made)["proven_at"]), None)
+    return next(
+        (
+            made
+            for made in reversed(backups(phase.params)[0])
+            if same_database(phase, made) and proof_of(made)["proven_at"]
+        ),
+        None,
+    )
 
 
 def same_database(phase: Phase, made: Backup) -> bool:
     """Whether a backup is of the database that the run pinned."""
     pinned, shot = phase.run.state["target"], made.snapshot
-    return (shot.system_identifier, shot.database_oid) == (pinned["system_identifier"], pinned["database_oid"])
+    return (shot.system_identifier, shot.database_oid) == (
+        pinned["system_identifier"],
+        pinned["database_oid"],
+    )
 
 
 def unproven(phase: Phase) -> Check:
     """What is said of a backup that the parameters do not let be restored: whether it can be is not known."""
-    return unknown("backup.proven", "the backup was proven by restoring it", "`backup.proof.level` is `hashes`: its files are whole, whether it can be restored is not known",
-                   "proven", "set it to `restore`; or restore it yourself, and approve")
+    return unknown(
+        "backup.proven",
+        "the backup was proven by restoring it",
+        "`backup.proof.level` is `hashes`: its files are whole, whether it can be restored is not known",
+        "proven",
+        "set it to `restore`; or restore it yourself, and approve",
+    )
 
 
 def backup_checks(phase: Phase) -> list[Check]:
     """Whether the run has a backup that is proven, young enough, restorable in time, and unchanged."""
     record, options = phase.run.read_evidence("backup"), phase.params.backup
     if not record:
-        return [check("backup.made", "there is a backup of this run", False, "none", "one", "run 30_backup")]
+        return [
+            check(
+                "backup.made",
+                "there is a backup of this run",
+                False,
+                "none",
+                "one",
+                "run 30_backup",
+            )
+        ]
     proven, seconds = record["proven_at"], record["way_back_s"]
-    intact = attempt("backup.intact", "every file of the backup is as it was made", lambda: _intact(phase))
+    intact = attempt(
+        "backup.intact", "every file of the backup is as it was made", lambda: _intact(phase)
+    )
     if proven is None and options.proof.level == "hashes":
         return [unproven(phase), intact]
     age = (now() - moment(proven)).total_seconds() / 60 if proven else None
     return [
-        check("backup.proven", "the backup was proven by restoring it", proven is not None, f"{proven} on {record['proven_on']}" if proven else "never", "proven",
-              "run 30_backup"),
-        check("backup.fresh", "the proof is fresh", age is not None and age <= options.max_age_minutes,
-              f"{age:.0f} min" if age is not None else "–", f"at most {options.max_age_minutes:.0f} min", "run 30_backup again"),
-        check("backup.restore_time", "the way back fits the allowed time", seconds is not None and seconds <= options.restore_within_minutes * 60,
-              f"{minutes(seconds)} measured: {minutes(record['restore_s'])} restoring, the rest hashing and comparing" if seconds is not None else "not measured",
-              f"at most {options.restore_within_minutes:g} min", "allow more time (`backup.restore_within_minutes`), or make the restore faster"),
+        check(
+            "backup.proven",
+            "the backup was proven by restoring it",
+            proven is not None,
+            f"{proven} on {record['proven_on']}" if proven else "never",
+            "proven",
+            "run 30_backup",
+        ),
+        check(
+            "backup.fresh",
+            "the proof is fresh",
+            age is not None and age <= options.max_age_minutes,
+            f"{age:.0f} min" if age is not None else "–",
+            f"at most {options.max_age_minutes:.0f} min",
+            "run 30_backup again",
+        ),
+        check(
+            "backup.restore_time",
+            "the way back fits the allowed time",
+            seconds is not None and seconds <= options.restore_within_minutes * 60,
+            f"{minutes(seconds)} measured: {minutes(record['restore_s'])} restoring, the rest hashing and comparing"
+            if seconds is not None
+            else "not measured",
+            f"at most {options.restore_within_minutes:g} min",
+            "allow more time (`backup.restore_within_minutes`), or make the restore faster",
+        ),
         intact,
     ]
 
@@ -267,7 +424,14 @@ def _intact(phase: Phase) -> Check:
     if made.sha256 != phase.run.read_evidence("backup")["sha256"]:
         return check("backup.intact", title, False, "its manifest was changed", "unchanged", remedy)
     failed = verify_hashes(made, phase.jobs).failed
-    return check("backup.intact", title, not failed, "; ".join(c.found for c in failed) or "all hashes agree", "unchanged", remedy)
+    return check(
+        "backup.intact",
+        title,
+        not failed,
+        "; ".join(c.found for c in failed) or "all hashes agree",
+        "unchanged",
+        remedy,
+    )
 
 
 PHASE = BackupPhase

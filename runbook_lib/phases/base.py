@@ -22,7 +22,14 @@ from typing import Any, ClassVar
 
 from runbook_lib import gate, process
 from runbook_lib.check import Check, Checks, check
-from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, RunbookError, UsageError
+from runbook_lib.errors import (
+    Aborted,
+    ApprovalNeeded,
+    CheckError,
+    GateError,
+    RunbookError,
+    UsageError,
+)
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.phases import checklists, kernel, talk
 from runbook_lib.phases.identity import describe, identify, same_database
@@ -77,8 +84,13 @@ class Phase:
     def db(self) -> Database:
         """The phase's session with the database; opened again where it was lost."""
         if self._session is None or self._session.connection.closed:
-            self._session = Database(self.target, self.application_name, statement_timeout="10min", lock_timeout="10s",
-                                     idle_in_transaction_session_timeout="10min")
+            self._session = Database(
+                self.target,
+                self.application_name,
+                statement_timeout="10min",
+                lock_timeout="10s",
+                idle_in_transaction_session_timeout="10min",
+            )
         return self._session
 
     @property
@@ -89,7 +101,10 @@ class Phase:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Work on this database that no other run may do at the same time."""
-        with databases.maintenance(self.target, self.application_name) as admin, locks.advisory_lock(admin, self.target.database):
+        with (
+            databases.maintenance(self.target, self.application_name) as admin,
+            locks.advisory_lock(admin, self.target.database),
+        ):
             yield
 
     @cached_property
@@ -105,8 +120,11 @@ class Phase:
     @property
     def prisma_url(self) -> str:
         """The URL for the Prisma CLI: named sessions, bounded waits."""
-        return self.target.url(self.prisma_name, lock_timeout=milliseconds(self.params.migrate.lock_timeout_s),
-                               statement_timeout=milliseconds(self.params.migrate.statement_timeout_s))
+        return self.target.url(
+            self.prisma_name,
+            lock_timeout=milliseconds(self.params.migrate.lock_timeout_s),
+            statement_timeout=milliseconds(self.params.migrate.statement_timeout_s),
+        )
 
     def begin(self, notebook: str) -> None:
         """Enter the phase in run.json, watch for failing cells, and make sure that this is the pinned database."""
@@ -127,8 +145,14 @@ class Phase:
         """Whether the server and database are those that the run pinned when it started."""
         pinned = self.run.state["target"]
         found = identify(self.db)
-        return check("identity", "the database is the one that this run pinned", same_database(pinned, found), describe(found), describe(pinned),
-                     "check what `database.url` leads to; a run never changes its database")
+        return check(
+            "identity",
+            "the database is the one that this run pinned",
+            same_database(pinned, found),
+            describe(found),
+            describe(pinned),
+            "check what `database.url` leads to; a run never changes its database",
+        )
 
     def say(self, text: str) -> None:
         """One timed line: when, how long since the phase began, what."""
@@ -163,8 +187,14 @@ class Phase:
 
     def look(self, name: str, checks: Checks) -> Checks:
         """Keep checks as evidence and in the journal, shown but not yet required."""
-        self.run.journal("checks", phase=self.name, checks=name, passed=len(checks) - len(checks.failed) - len(checks.unknown),
-                         failed=[item.id for item in checks.failed], unknown=[item.id for item in checks.unknown])
+        self.run.journal(
+            "checks",
+            phase=self.name,
+            checks=name,
+            passed=len(checks) - len(checks.failed) - len(checks.unknown),
+            failed=[item.id for item in checks.failed],
+            unknown=[item.id for item in checks.unknown],
+        )
         return self.keep(name, checks)
 
     def pass_gate(self, name: str, checks: Checks) -> Checks:
@@ -173,7 +203,14 @@ class Phase:
         checks += checklists.open_checks(self.run, name) if name in required else Checks("", [])
         decision = self._ask(name, checks, required)
         self._passed.add(name)
-        self.say(f"gate `{name}` is open" + (f": approved by {decision['person']} at {decision['at']}: {decision['reason']}" if decision else ""))
+        self.say(
+            f"gate `{name}` is open"
+            + (
+                f": approved by {decision['person']} at {decision['at']}: {decision['reason']}"
+                if decision
+                else ""
+            )
+        )
         return checks
 
     def must_hold(self, name: str, checks: Checks) -> Checks:
@@ -191,7 +228,9 @@ class Phase:
         except GateError as error:
             if kernel.in_front_end():
                 self._offer(name, checks)
-                error.remedy = "read the evidence above, decide with the buttons, and run this cell again"
+                error.remedy = (
+                    "read the evidence above, decide with the buttons, and run this cell again"
+                )
             raise
 
     def require_gate(self, name: str) -> None:
@@ -201,7 +240,9 @@ class Phase:
             GateError: it was not.
         """
         if name not in self._passed:
-            raise GateError(f"the gate `{name}` was not passed in this notebook", "run its cell first")
+            raise GateError(
+                f"the gate `{name}` was not passed in this notebook", "run its cell first"
+            )
 
     def escalation(self) -> Any:
         """Who is told of this run's newest failure, and when, as long as nobody has acknowledged it."""
@@ -220,7 +261,9 @@ class Phase:
             return decision(gate.approve(self.run, name, reason, refused=not approved))
 
         def decision(record: Mapping[str, Any]) -> widgets.Decision:
-            return widgets.Decision(record["decision"] == "approved", record["person"], record["at"], record["reason"])
+            return widgets.Decision(
+                record["decision"] == "approved", record["person"], record["at"], record["reason"]
+            )
 
         standing = gate.standing(self.run, name)
         refused = decision(standing) if standing and standing["decision"] == "refused" else None
@@ -235,7 +278,10 @@ class Phase:
         for name in self.gates:
             self.require_gate(name)
         if self._failing:
-            raise GateError(f"{len(self._failing)} cells of this notebook have failed and not passed since", "run them again")
+            raise GateError(
+                f"{len(self._failing)} cells of this notebook have failed and not passed since",
+                "run them again",
+            )
         self._give_back()
         if not self.only_looks:
             self.run.end_phase(self.name, status)
@@ -245,10 +291,17 @@ class Phase:
         """End the phase by an error: waiting for a person, aborted, or failed; the run's outcome follows."""
         if self.only_looks:
             return
-        waits, stopped = isinstance(error, ApprovalNeeded), isinstance(error, (Aborted, KeyboardInterrupt))
+        waits, stopped = (
+            isinstance(error, ApprovalNeeded),
+            isinstance(error, (Aborted, KeyboardInterrupt)),
+        )
         status = "waiting" if waits else "aborted" if stopped else "failed"
         ids = error.failed if isinstance(error, CheckError) else ()
-        by_hand = "stopped by a person or a signal" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        by_hand = (
+            "stopped by a person or a signal"
+            if isinstance(error, KeyboardInterrupt)
+            else type(error).__name__
+        )
         reason = error.message if isinstance(error, RunbookError) else by_hand
         self.run.end_phase(self.name, status, ids, reason)
         if self.run.outcome not in FINAL and self.name not in LOOKING:
@@ -284,10 +337,21 @@ class Phase:
         """Where this is: environment, database, run, phase."""
         state = self.run.state
         target = state["target"]
-        server = f"PostgreSQL {target['server_version']}, system {target['system_identifier']}" if "server_version" in target else ""
-        return widgets.banner(environment=state["environment"], production=state["production"], phase=self.heading or self.name,
-                              database=target["database"], host=":".join(str(target[key]) for key in ("host", "port") if key in target),
-                              run=self.run.id, engineer=self.params.engineer, server=server)
+        server = (
+            f"PostgreSQL {target['server_version']}, system {target['system_identifier']}"
+            if "server_version" in target
+            else ""
+        )
+        return widgets.banner(
+            environment=state["environment"],
+            production=state["production"],
+            phase=self.heading or self.name,
+            database=target["database"],
+            host=":".join(str(target[key]) for key in ("host", "port") if key in target),
+            run=self.run.id,
+            engineer=self.params.engineer,
+            server=server,
+        )
 
 
 def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
@@ -337,9 +401,13 @@ def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run
     archive = parse(values).environment.archive if values else HOME / "archive"
     run = newest(archive, parse(values).environment.name if values else None)
     if run is None and not values:
-        raise UsageError("there is no open run, and no parameters are given",
-                         "`runbook lab PARAMS`, or papermill with `-f PARAMS`")
-    goes_on = run is not None and (cls.name in ASIDE or cls.name == "close" or run.outcome not in FINAL)
+        raise UsageError(
+            "there is no open run, and no parameters are given",
+            "`runbook lab PARAMS`, or papermill with `-f PARAMS`",
+        )
+    goes_on = run is not None and (
+        cls.name in ASIDE or cls.name == "close" or run.outcome not in FINAL
+    )
     if run is None or not goes_on or (cls.name == "start" and values and run.phase("start")):
         from runbook_lib.phases.start import start_run
 
@@ -353,18 +421,30 @@ def _same_parameters(run: Run, values: dict[str, Any]) -> None:
     if not values:
         return
     given, stored = parse(values), run.params
-    changed = [key for key, field in zip(KEYS, Params.model_fields) if field not in ("engineer", "demo")
-               and getattr(given, field) != getattr(stored, field)]
+    changed = [
+        key
+        for key, field in zip(KEYS, Params.model_fields)
+        if field not in ("engineer", "demo") and getattr(given, field) != getattr(stored, field)
+    ]
     if changed:
-        raise UsageError(f"the parameters {', '.join(changed)} differ from those that run {run.id} was started with",
-                         "go on with the stored ones (`runbook resume`), or start a new run with 00_start")
+        raise UsageError(
+            f"the parameters {', '.join(changed)} differ from those that run {run.id} was started with",
+            "go on with the stored ones (`runbook resume`), or start a new run with 00_start",
+        )
 
 
 def open_project(params: Params) -> Project:
     """The Prisma project that the parameters name, looked at and found usable."""
     prisma = params.prisma
-    return Project(prisma.project, schema=prisma.schema_file, migrations=prisma.migrations, url_variable=prisma.url_variable,
-                   engine=prisma.engine, engine_path=ENGINE, environment=params.variables("prisma"))
+    return Project(
+        prisma.project,
+        schema=prisma.schema_file,
+        migrations=prisma.migrations,
+        url_variable=prisma.url_variable,
+        engine=prisma.engine,
+        engine_path=ENGINE,
+        environment=params.variables("prisma"),
+    )
 
 
 def milliseconds(seconds: float) -> str:
@@ -380,7 +460,11 @@ def notebook_name(phase: str) -> str:
 
 def _notebook(phase: str) -> str:
     """The file that this kernel runs: what the runner says, else what Jupyter says, else the source's name."""
-    said = os.environ.get("RUNBOOK_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME") or notebook_name(phase)
+    said = (
+        os.environ.get("RUNBOOK_NOTEBOOK")
+        or os.environ.get("JPY_SESSION_NAME")
+        or notebook_name(phase)
+    )
     return Path(said).name
 
 

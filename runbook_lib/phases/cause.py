@@ -39,23 +39,46 @@ class Cause(str, Enum):
 
 
 _SECTIONS = {
-    Cause.LOCK_TIMEOUT: "Lock conflicts", Cause.DEADLOCK: "Lock conflicts", Cause.GUARD: "Lock conflicts",
-    Cause.STATEMENT_TIMEOUT: "Timeouts", Cause.DISK_FULL: "Disk space", Cause.FOREIGN_KEY: "Violated constraints",
-    Cause.UNIQUE: "Violated constraints", Cause.NOT_NULL: "Violated constraints", Cause.CHECK: "Violated constraints",
-    Cause.SYNTAX: "Refused statements", Cause.PERMISSION: "Refused statements", Cause.CONNECTION_LOST: "Lost sessions",
-    Cause.SERVER_CRASHED: "Lost sessions", Cause.KILLED: "Lost sessions", Cause.UNKNOWN: "Where it stands",
+    Cause.LOCK_TIMEOUT: "Lock conflicts",
+    Cause.DEADLOCK: "Lock conflicts",
+    Cause.GUARD: "Lock conflicts",
+    Cause.STATEMENT_TIMEOUT: "Timeouts",
+    Cause.DISK_FULL: "Disk space",
+    Cause.FOREIGN_KEY: "Violated constraints",
+    Cause.UNIQUE: "Violated constraints",
+    Cause.NOT_NULL: "Violated constraints",
+    Cause.CHECK: "Violated constraints",
+    Cause.SYNTAX: "Refused statements",
+    Cause.PERMISSION: "Refused statements",
+    Cause.CONNECTION_LOST: "Lost sessions",
+    Cause.SERVER_CRASHED: "Lost sessions",
+    Cause.KILLED: "Lost sessions",
+    Cause.UNKNOWN: "Where it stands",
 }
 _BY_SQLSTATE = {
-    "55P03": Cause.LOCK_TIMEOUT, "40P01": Cause.DEADLOCK, "53100": Cause.DISK_FULL, "23503": Cause.FOREIGN_KEY, "23505": Cause.UNIQUE,
-    "23502": Cause.NOT_NULL, "23514": Cause.CHECK, "42501": Cause.PERMISSION,
+    "55P03": Cause.LOCK_TIMEOUT,
+    "40P01": Cause.DEADLOCK,
+    "53100": Cause.DISK_FULL,
+    "23503": Cause.FOREIGN_KEY,
+    "23505": Cause.UNIQUE,
+    "23502": Cause.NOT_NULL,
+    "23514": Cause.CHECK,
+    "42501": Cause.PERMISSION,
 }
 _GONE = ("57P01", "57P02", "57P03", "08")
 """SQLSTATEs of a session that the server, or somebody, has ended."""
-_BY_PRISMA = {"P1001": Cause.CONNECTION_LOST, "P1002": Cause.CONNECTION_LOST, "P1017": Cause.CONNECTION_LOST, "P1010": Cause.PERMISSION,
-              "P1000": Cause.PERMISSION}
+_BY_PRISMA = {
+    "P1001": Cause.CONNECTION_LOST,
+    "P1002": Cause.CONNECTION_LOST,
+    "P1017": Cause.CONNECTION_LOST,
+    "P1010": Cause.PERMISSION,
+    "P1000": Cause.PERMISSION,
+}
 
 
-def cause(error: MigrationFailed, *, by_guard: bool, restarted: bool | None, in_time: bool) -> Cause:
+def cause(
+    error: MigrationFailed, *, by_guard: bool, restarted: bool | None, in_time: bool
+) -> Cause:
     """Why a migration failed.
 
     Args:
@@ -67,7 +90,11 @@ def cause(error: MigrationFailed, *, by_guard: bool, restarted: bool | None, in_
     if by_guard and (not state or state in ("57014", "57P01")):
         return Cause.GUARD
     if state == "57014":
-        return Cause.STATEMENT_TIMEOUT if "statement timeout" in error.message and not in_time else Cause.KILLED
+        return (
+            Cause.STATEMENT_TIMEOUT
+            if "statement timeout" in error.message and not in_time
+            else Cause.KILLED
+        )
     if state in _BY_SQLSTATE:
         return _BY_SQLSTATE[state]
     if state.startswith(_GONE) or not state:
@@ -81,14 +108,21 @@ def _ended(error: MigrationFailed, restarted: bool | None) -> Cause:
         return Cause.SERVER_CRASHED
     if restarted is None:
         return Cause.CONNECTION_LOST
-    if error.sqlstate.startswith("57P0") or (error.status or 0) < 0 or (error.status or 0) > 128 or "deadline" in error.message:
+    if (
+        error.sqlstate.startswith("57P0")
+        or (error.status or 0) < 0
+        or (error.status or 0) > 128
+        or "deadline" in error.message
+    ):
         return Cause.KILLED
     return _BY_PRISMA.get(error.code, Cause.CONNECTION_LOST if error.sqlstate else Cause.UNKNOWN)
 
 
 def of(phase: Phase, error: MigrationFailed, *, by_guard: bool) -> Cause:
     """Why this phase's migration failed, the server asked how it is."""
-    begun = [line["at"] for line in phase.run.read_journal() if line["what"] == "migration begun"][-1]
+    begun = [line["at"] for line in phase.run.read_journal() if line["what"] == "migration begun"][
+        -1
+    ]
     asked = {"since": moment(begun), "seconds": phase.params.migrate.statement_timeout_s}
     try:
         with reach(phase.target, phase.application_name) as db:

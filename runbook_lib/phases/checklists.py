@@ -49,7 +49,10 @@ class Entry:
 def entries() -> Mapping[str, tuple[Entry, ...]]:
     """The items of each phase, in their order."""
     text = resources.files(__package__).joinpath("checklists.yaml").read_text(encoding="utf-8")
-    return {phase: tuple(Entry(**{**one, "checks": tuple(one.get("checks", ()))}) for one in found) for phase, found in yaml.safe_load(text).items()}
+    return {
+        phase: tuple(Entry(**{**one, "checks": tuple(one.get("checks", ()))}) for one in found)
+        for phase, found in yaml.safe_load(text).items()
+    }
 
 
 def items(run: Run, phase: str) -> tuple[Item, ...]:
@@ -61,7 +64,11 @@ def shown(phase: Phase) -> Checklist:
     """The checklist of a phase, kept as evidence; with buttons for what is a person's, where one sits before the notebook."""
     found = items(phase.run, phase.name)
     phase.keep("checklist", [item.as_dict() for item in found])
-    tick = (lambda id, person, note: ticked(phase.run, phase.name, id, person, note)) if kernel.in_front_end() else None
+    tick = (
+        (lambda id, person, note: ticked(phase.run, phase.name, id, person, note))
+        if kernel.in_front_end()
+        else None
+    )
     return Checklist(f"Checklist of {phase.name}", found, tick, phase.params.engineer)
 
 
@@ -72,8 +79,13 @@ def ticked(run: Run, phase: str, id: str, person: str, note: str) -> Item:
         GateError: nobody sits before this notebook, the item is not a person's, or is done already.
     """
     if not kernel.in_front_end():
-        raise GateError("what only a person can do is ticked by one who sits before the notebook", "open it in JupyterLab: `runbook lab PARAMS`")
-    entry, now = next((entry, item) for entry, item in zip(entries()[phase], items(run, phase)) if entry.id == id)
+        raise GateError(
+            "what only a person can do is ticked by one who sits before the notebook",
+            "open it in JupyterLab: `runbook lab PARAMS`",
+        )
+    entry, now = next(
+        (entry, item) for entry, item in zip(entries()[phase], items(run, phase)) if entry.id == id
+    )
     if not now.open:
         raise GateError(f"{id} is not open: {now.state}", "run the checklist's cell again")
     if entry.person and entry.journal:
@@ -85,18 +97,38 @@ def ticked(run: Run, phase: str, id: str, person: str, note: str) -> Item:
 
 def open_checks(run: Run, gate: str) -> Checks:
     """What is open for a person when a gate is asked to open: items of its phase and of those before it."""
-    before = PHASES[:PHASES.index(gate) + 1] if gate in PHASES else (gate,)
+    before = PHASES[: PHASES.index(gate) + 1] if gate in PHASES else (gate,)
     found = [item for phase in before for item in items(run, phase) if item.open]
-    return Checks("The checklist", [unknown(f"checklist.{item.id}", item.title, f"open: {item.evidence}", "done", "do it, and tick it in its notebook")
-                                    for item in found])
+    return Checks(
+        "The checklist",
+        [
+            unknown(
+                f"checklist.{item.id}",
+                item.title,
+                f"open: {item.evidence}",
+                "done",
+                "do it, and tick it in its notebook",
+            )
+            for item in found
+        ],
+    )
 
 
 def _item(run: Run, entry: Entry) -> Item:
     journal = run.read_journal()
     for line in reversed(journal):
         if line["what"] == TICKED and line["item"] == entry.id:
-            return Item(entry.id, entry.text, Item.DONE, f"{line['at'][:16].replace('T', ' ')} UTC: {line['note']}", entry.cell, line["who"])
-    way = next((line["way"] for line in reversed(journal) if line["what"] == "rollback decided"), "none")
+            return Item(
+                entry.id,
+                entry.text,
+                Item.DONE,
+                f"{line['at'][:16].replace('T', ' ')} UTC: {line['note']}",
+                entry.cell,
+                line["who"],
+            )
+    way = next(
+        (line["way"] for line in reversed(journal) if line["what"] == "rollback decided"), "none"
+    )
     if entry.way and way != entry.way and not (entry.way == "any" and way != "none"):
         return Item(entry.id, entry.text, Item.NOT_NEEDED, f"way back: {way}", entry.cell)
     state, evidence = _seen(run, entry, journal)
@@ -111,17 +143,35 @@ def _seen(run: Run, entry: Entry, journal: list[dict[str, Any]]) -> tuple[str, s
     if None in made or (entry.kept and not (run.folder / "evidence" / entry.kept).exists()):
         return Item.TO_COME, "its cell has not run yet"
     if not entry.checks:
-        return (Item.PASSED, f"evidence/{entry.kept}, kept in this run") if entry.kept else (Item.OPEN, "nothing here can see it")
-    found = [Check(**{**one, "status": Status(one["status"])}) for one in _chosen(entry.checks, made)]
+        return (
+            (Item.PASSED, f"evidence/{entry.kept}, kept in this run")
+            if entry.kept
+            else (Item.OPEN, "nothing here can see it")
+        )
+    found = [
+        Check(**{**one, "status": Status(one["status"])}) for one in _chosen(entry.checks, made)
+    ]
     asked = [one for one in found if one.status is not Status.NOT_CONFIGURED]
     if not asked:
         return Item.OPEN, "; ".join(dict.fromkeys(one.found for one in found)) or "not checked here"
-    worst = next((status for status in (Status.FAILED, Status.UNKNOWN) if any(one.status is status for one in asked)), Status.PASSED)
+    worst = next(
+        (
+            status
+            for status in (Status.FAILED, Status.UNKNOWN)
+            if any(one.status is status for one in asked)
+        ),
+        Status.PASSED,
+    )
     return worst.value, _summary(asked) + _accepted(run, asked)
 
 
 def _chosen(references: Iterable[str], made: Iterable[Any]) -> list[dict[str, Any]]:
-    return [one for reference, kept in zip(references, made) for one in kept if one["id"].startswith(reference.partition("/")[2])]
+    return [
+        one
+        for reference, kept in zip(references, made)
+        for one in kept
+        if one["id"].startswith(reference.partition("/")[2])
+    ]
 
 
 def _summary(checks: list[Check]) -> str:
@@ -137,7 +187,11 @@ def _summary(checks: list[Check]) -> str:
 def _accepted(run: Run, checks: list[Check]) -> str:
     """Who approved although it could not be checked."""
     missing = {one.id for one in checks if one.status is Status.UNKNOWN}
-    who = [record["person"] for record in run.read_approvals() if record["decision"] == "approved" and missing & set(record.get("could_not_check", ()))]
+    who = [
+        record["person"]
+        for record in run.read_approvals()
+        if record["decision"] == "approved" and missing & set(record.get("could_not_check", ()))
+    ]
     return f"; accepted by {who[-1]}" if who else ""
 
 
@@ -150,6 +204,13 @@ def _said(entry: Entry, journal: list[dict[str, Any]]) -> tuple[str, str]:
         if same and line["what"] == entry.journal["what"]:
             deliveries = line.get("deliveries", [])
             if lost := [one["why"] for one in deliveries if not one["delivered"]]:
-                return Item.OPEN, f"{len(lost)} of {len(deliveries)} messages were not delivered: {lost[0]}"
-            return Item.PASSED, f"{line['what']} by {line['who']}, {line['at'][:16].replace('T', ' ')} UTC" + (f": {line[entry.says]}" if entry.says else "")
+                return (
+                    Item.OPEN,
+                    f"{len(lost)} of {len(deliveries)} messages were not delivered: {lost[0]}",
+                )
+            return (
+                Item.PASSED,
+                f"{line['what']} by {line['who']}, {line['at'][:16].replace('T', ' ')} UTC"
+                + (f": {line[entry.says]}" if entry.says else ""),
+            )
     return (Item.OPEN, "none yet") if entry.person else (Item.TO_COME, "its cell has not run yet")

@@ -18,10 +18,22 @@ def structure_checks(db: Database) -> list[Check]:
     """Invalid indexes and sequences behind their columns fail."""
     invalid, behind = integrity.invalid_indexes(db), integrity.sequences_behind(db)
     return [
-        check("integrity.indexes", "every index is valid", not len(invalid), ", ".join(row[0] for row in invalid.rows) or "all valid", "all valid",
-              "drop it concurrently and build it again; 95_troubleshoot lists them"),
-        check("integrity.sequences", "no sequence is behind its column", not len(behind), ", ".join(row[0] for row in behind.rows) or "none behind",
-              "none", "SELECT setval(…) to the column's maximum"),
+        check(
+            "integrity.indexes",
+            "every index is valid",
+            not len(invalid),
+            ", ".join(row[0] for row in invalid.rows) or "all valid",
+            "all valid",
+            "drop it concurrently and build it again; 95_troubleshoot lists them",
+        ),
+        check(
+            "integrity.sequences",
+            "no sequence is behind its column",
+            not len(behind),
+            ", ".join(row[0] for row in behind.rows) or "none behind",
+            "none",
+            "SELECT setval(…) to the column's maximum",
+        ),
     ]
 
 
@@ -32,24 +44,41 @@ def several(id: str, title: str, look: Callable[[], Iterable[Check]]) -> list[Ch
     def all_of_them() -> Check:
         made.extend(look())
         return check(id, title, True, "there is none")
+
     whole = attempt(id, title, all_of_them)
     return made if made and whole.status is Status.PASSED else [whole]
 
 
-def same_changes(id: str, title: str, promised: Mapping[str, Any] | None, found: Difference, remedy: str) -> Check:
+def same_changes(
+    id: str, title: str, promised: Mapping[str, Any] | None, found: Difference, remedy: str
+) -> Check:
     """Whether the catalogue changed exactly as was promised; each change that is too much or too few is named.
 
     Args:
         promised: what `Difference.as_dict` gave; `None` where nothing was promised.
     """
     if promised is None:
-        return check(id, title, False, "there is nothing to hold it against", "the same changes", remedy)
+        return check(
+            id, title, False, "there is nothing to hold it against", "the same changes", remedy
+        )
     made, wanted = list(found.as_dict()["changes"]), list(promised["changes"])
-    more = [one["in_words"] for one in made if not any(same_after_restore(one, other) for other in wanted)]
-    less = [one["in_words"] for one in wanted if not any(same_after_restore(one, other) for other in made)]
-    wrong = [f"not promised: {words}" for words in more] + [f"promised, and not there: {words}" for words in less]
+    more = [
+        one["in_words"]
+        for one in made
+        if not any(same_after_restore(one, other) for other in wanted)
+    ]
+    less = [
+        one["in_words"]
+        for one in wanted
+        if not any(same_after_restore(one, other) for other in made)
+    ]
+    wrong = [f"not promised: {words}" for words in more] + [
+        f"promised, and not there: {words}" for words in less
+    ]
     said = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-    return check(id, title, not wrong, said or f"{len(made)} changes, the same", "the same changes", remedy)
+    return check(
+        id, title, not wrong, said or f"{len(made)} changes, the same", "the same changes", remedy
+    )
 
 
 def project_check(phase: Phase, id: str) -> list[Check]:
@@ -58,12 +87,21 @@ def project_check(phase: Phase, id: str) -> list[Check]:
     if not command:
         return []
     title = f"`{command}` finds nothing wrong"
-    variables = phase.params.variables("prisma") | {phase.params.prisma.url_variable: phase.prisma_url}
+    variables = phase.params.variables("prisma") | {
+        phase.params.prisma.url_variable: phase.prisma_url
+    }
 
     def look() -> Check:
         done = run(command, cwd=phase.project.folder, env=variables, timeout_s=600, check=False)
-        return check(id, title, done.status == 0, f"status {done.status}: {done.output.strip().splitlines()[-1] if done.output.strip() else ''}",
-                     "status 0", "read what it prints, in the project's folder")
+        return check(
+            id,
+            title,
+            done.status == 0,
+            f"status {done.status}: {done.output.strip().splitlines()[-1] if done.output.strip() else ''}",
+            "status 0",
+            "read what it prints, in the project's folder",
+        )
+
     return [attempt(id, title, look)]
 
 
@@ -74,5 +112,13 @@ def up_to_date(phase: Phase, id: str) -> Check:
     def look() -> Check:
         status = cli.status(phase.project, phase.prisma_url)
         found = f"pending: {', '.join(status.pending) or 'none'}; failed: {', '.join(status.failed) or 'none'}"
-        return check(id, title, status.up_to_date, "up to date" if status.up_to_date else found, "up to date", "90_rollback")
+        return check(
+            id,
+            title,
+            status.up_to_date,
+            "up to date" if status.up_to_date else found,
+            "up to date",
+            "90_rollback",
+        )
+
     return attempt(id, title, look)

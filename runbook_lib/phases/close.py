@@ -28,7 +28,10 @@ class Close(Phase):
         """
         status = (self.run.phase("validate") or {}).get("status", "not run")
         if status != "succeeded":
-            raise GateError(f"the validation has not passed: {status}", "run 70_validate; where it fails, 90_rollback")
+            raise GateError(
+                f"the validation has not passed: {status}",
+                "run 70_validate; where it fails, 90_rollback",
+            )
 
     def reopen(self) -> Checks:
         """Switch maintenance mode off and see through the application that it is; only after the validation has passed."""
@@ -37,7 +40,9 @@ class Close(Phase):
 
     def message(self) -> Message:
         """What everybody would be told."""
-        return message(self.run, "done", "the migration was applied and validated", standing(self.run))
+        return message(
+            self.run, "done", "the migration was applied and validated", standing(self.run)
+        )
 
     def tell(self) -> Any:
         """Tell everybody that it is over."""
@@ -51,7 +56,11 @@ class Close(Phase):
         """
         if text:
             self.run.journal("lessons learned", text=text)
-        ask = (lambda said: self.run.journal("lessons learned", text=said)) if kernel.in_front_end() and not self.only_looks else None
+        ask = (
+            (lambda said: self.run.journal("lessons learned", text=said))
+            if kernel.in_front_end() and not self.only_looks
+            else None
+        )
         return lessons.Lessons(self.run.id, history.entry(self.run).lessons, ask)
 
     def entry(self) -> history.Entry:
@@ -69,7 +78,16 @@ def reopen(phase: Phase) -> Checks:
     """Maintenance mode off, verified through the application; the downtime ends here."""
     application = Application(phase)
     if not application.has_maintenance:
-        return Checks("Back in service", [not_configured("maintenance", "the application is out of maintenance mode", "service.maintenance")])
+        return Checks(
+            "Back in service",
+            [
+                not_configured(
+                    "maintenance",
+                    "the application is out of maintenance mode",
+                    "service.maintenance",
+                )
+            ],
+        )
     application.switch(False)
     checks = Checks("Back in service", [application.wait(), *application.maintenance_checks(False)])
     phase.run.journal("maintenance off", phase=phase.name, verified=checks.passed)

@@ -44,7 +44,12 @@ class Verdict(str, Enum):
     @property
     def mark(self) -> str:
         """The row mark of `runbook_lib.table.Table`."""
-        return {"undeclared": "bad", "could not check": "unknown", "the application wrote": "unknown", "written before": ""}.get(self.value, "good")
+        return {
+            "undeclared": "bad",
+            "could not check": "unknown",
+            "the application wrote": "unknown",
+            "written before": "",
+        }.get(self.value, "good")
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,30 @@ class Judged:
         """For a table: verdict, kind, name, what is declared or known, rows before and after, outcome."""
         no = "no" if self.verdict is Verdict.UNDECLARED else ""
         known = self.allowed or ", compared ".join(filter(None, [no, self.found.why])) or None
-        return self.verdict.value, self.found.kind, self.found.name, known, self.found.before, self.found.after, self.found.outcome.value
+        return (
+            self.verdict.value,
+            self.found.kind,
+            self.found.name,
+            known,
+            self.found.before,
+            self.found.after,
+            self.found.outcome.value,
+        )
 
     def __str__(self) -> str:
-        rows = f" ({self.found.before} → {self.found.after})" if self.found.before != self.found.after else ""
-        known = (self.found.why, str(self.where or ""), self.allowed if self.allowed != self.found.why else "")
-        return ", ".join(filter(None, [f"{self.found.name}: {self.found.outcome.value}{rows}", *known]))
+        rows = (
+            f" ({self.found.before} → {self.found.after})"
+            if self.found.before != self.found.after
+            else ""
+        )
+        known = (
+            self.found.why,
+            str(self.where or ""),
+            self.allowed if self.allowed != self.found.why else "",
+        )
+        return ", ".join(
+            filter(None, [f"{self.found.name}: {self.found.outcome.value}{rows}", *known])
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +116,10 @@ class Content(Shown):
     def finding(self) -> str:
         """The result in one line."""
         wrong, wrote = self.having(Verdict.UNDECLARED), self.having(Verdict.WROTE)
-        for items, words in ((wrong, "undeclared"), (wrote, "that the application may have written")):
+        for items, words in (
+            (wrong, "undeclared"),
+            (wrote, "that the application may have written"),
+        ):
             if items:
                 return f"Differences {words}: {len(items)}, in {', '.join(dict.fromkeys(item.found.name for item in items[:3]))}{' …' if len(items) > 3 else ''}"
         return f"Only the declared change: {len(self.having(Verdict.IDENTICAL))} identical, {len(self.having(Verdict.DECLARED))} changed as declared"
@@ -101,42 +127,130 @@ class Content(Shown):
     def drawn(self, most: int = 20, largest: int = 8) -> list[Judged]:
         """The tables of a chart: those that differ, the worst first, and the largest others."""
         order = list(Verdict)
-        tables = [item for item in self.items if item.found.kind == "table" and item.found.outcome is not Outcome.EXCLUDED]
-        by_rows = sorted(tables, key=lambda item: -max(item.found.before or 0, item.found.after or 0))
-        differ = sorted((item for item in by_rows if item.verdict is not Verdict.IDENTICAL), key=lambda item: order.index(item.verdict))
-        return [*differ, *[item for item in by_rows if item.verdict is Verdict.IDENTICAL][:largest]][:most]
+        tables = [
+            item
+            for item in self.items
+            if item.found.kind == "table" and item.found.outcome is not Outcome.EXCLUDED
+        ]
+        by_rows = sorted(
+            tables, key=lambda item: -max(item.found.before or 0, item.found.after or 0)
+        )
+        differ = sorted(
+            (item for item in by_rows if item.verdict is not Verdict.IDENTICAL),
+            key=lambda item: order.index(item.verdict),
+        )
+        return [
+            *differ,
+            *[item for item in by_rows if item.verdict is Verdict.IDENTICAL][:largest],
+        ][:most]
 
     def checks(self) -> Checks:
         """One check for undeclared differences, one for what could not be compared, one for what the application wrote."""
-        wrong, blind, wrote, earlier = map(self.having, (Verdict.UNDECLARED, Verdict.BLIND, Verdict.WROTE, Verdict.EARLIER))
-        result = [check("content.declared", "nothing but the declared change", not wrong, _said(wrong) or self.finding(),
-                        "identical, or as declared", "90_rollback prices the ways back")]
+        wrong, blind, wrote, earlier = map(
+            self.having, (Verdict.UNDECLARED, Verdict.BLIND, Verdict.WROTE, Verdict.EARLIER)
+        )
+        result = [
+            check(
+                "content.declared",
+                "nothing but the declared change",
+                not wrong,
+                _said(wrong) or self.finding(),
+                "identical, or as declared",
+                "90_rollback prices the ways back",
+            )
+        ]
         if blind:
-            result.append(unknown("content.compared", "every table could be compared", _said(blind), remedy="compare these by hand; then approve"))
+            result.append(
+                unknown(
+                    "content.compared",
+                    "every table could be compared",
+                    _said(blind),
+                    remedy="compare these by hand; then approve",
+                )
+            )
         if wrote:
             names = ", ".join(sorted({item.found.name for item in wrote}))
-            result.append(unknown(f"content.application: {names}", "nobody but the migration wrote", _said(wrote), "maintenance mode, proven",
-                                  "look at these rows with whoever runs the application, and approve where they are its own; else 90_rollback"))
+            result.append(
+                unknown(
+                    f"content.application: {names}",
+                    "nobody but the migration wrote",
+                    _said(wrote),
+                    "maintenance mode, proven",
+                    "look at these rows with whoever runs the application, and approve where they are its own; else 90_rollback",
+                )
+            )
         if earlier:
-            result.append(check("content.earlier", "what was written since the backup was written before maintenance mode was proven", True, _said(earlier)))
+            result.append(
+                check(
+                    "content.earlier",
+                    "what was written since the backup was written before maintenance mode was proven",
+                    True,
+                    _said(earlier),
+                )
+            )
         return Checks("Content", result)
 
     def table(self) -> Table:
         """All tables, and of the rest what differs; the undeclared first."""
         order = list(Verdict)
-        shown = sorted((item for item in (*self.items, *self.earlier) if item.found.kind == "table" or item.verdict is not Verdict.IDENTICAL),
-                       key=lambda item: (order.index(item.verdict), item.found.name))
-        columns = ("verdict", "kind", "name", "declared?", "rows before", "rows now", "outcome", "where, and how many", "listed by (keys only)")
-        rows = [(*item.row(), str(item.where or "") or None, item.where.listing or None if item.where else None) for item in shown]
-        used = len(columns) - next((spare for spare in range(2) if any(row[-1 - spare] for row in rows)), 2)
-        return Table(self.finding(), columns[:used], [row[:used] for row in rows], [item.verdict.mark for item in shown])
+        shown = sorted(
+            (
+                item
+                for item in (*self.items, *self.earlier)
+                if item.found.kind == "table" or item.verdict is not Verdict.IDENTICAL
+            ),
+            key=lambda item: (order.index(item.verdict), item.found.name),
+        )
+        columns = (
+            "verdict",
+            "kind",
+            "name",
+            "declared?",
+            "rows before",
+            "rows now",
+            "outcome",
+            "where, and how many",
+            "listed by (keys only)",
+        )
+        rows = [
+            (
+                *item.row(),
+                str(item.where or "") or None,
+                item.where.listing or None if item.where else None,
+            )
+            for item in shown
+        ]
+        used = len(columns) - next(
+            (spare for spare in range(2) if any(row[-1 - spare] for row in rows)), 2
+        )
+        return Table(
+            self.finding(),
+            columns[:used],
+            [row[:used] for row in rows],
+            [item.verdict.mark for item in shown],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"finding": self.finding(), **{name: [
-            {"name": item.found.name, "kind": item.found.kind, "before": item.found.before, "after": item.found.after, "found": item.found.outcome.value,
-             "declared": item.allowed, "verdict": item.verdict.value, "where": item.where and item.where.as_dict()} for item in items]
-            for name, items in (("items", self.items), ("earlier", self.earlier))}}
+        return {
+            "finding": self.finding(),
+            **{
+                name: [
+                    {
+                        "name": item.found.name,
+                        "kind": item.found.kind,
+                        "before": item.found.before,
+                        "after": item.found.after,
+                        "found": item.found.outcome.value,
+                        "declared": item.allowed,
+                        "verdict": item.verdict.value,
+                        "where": item.where and item.where.as_dict(),
+                    }
+                    for item in items
+                ]
+                for name, items in (("items", self.items), ("earlier", self.earlier))
+            },
+        }
 
 
 def kept_columns(objects: Objects, declared: Declared) -> dict[str, list[list[str]]]:
@@ -152,16 +266,31 @@ def kept_columns(objects: Objects, declared: Declared) -> dict[str, list[list[st
     changed = _changed_columns(declared)
     kept: dict[str, list[list[str]]] = {}
     for table in objects.get("table", {}):
-        columns = [name.removeprefix(f"{table}.") for name in objects["column"] if name.startswith(f"{table}.")]
+        columns = [
+            name.removeprefix(f"{table}.")
+            for name in objects["column"]
+            if name.startswith(f"{table}.")
+        ]
         stays = [column for column in columns if column not in changed.get(table, set())]
         if table in changed and stays:
             kept[table] = [stays]
     return kept
 
 
-def taken_again(before: Snapshot, target: Target, application_name: str, on_progress: Callable[[str], None] | None = None) -> Snapshot:
+def taken_again(
+    before: Snapshot,
+    target: Target,
+    application_name: str,
+    on_progress: Callable[[str], None] | None = None,
+) -> Snapshot:
     """The database now, in a form that can be compared with an earlier snapshot; tables that are gone are left to the comparison."""
-    return snapshot.take(target, application_name, columns=before.columns(), method=Method(before.method), on_progress=on_progress)
+    return snapshot.take(
+        target,
+        application_name,
+        columns=before.columns(),
+        method=Method(before.method),
+        on_progress=on_progress,
+    )
 
 
 def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
@@ -169,7 +298,12 @@ def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
     allowed = _allowed(declared)
     own = dict.fromkeys((Outcome.ROWS, Outcome.CONTENT, Outcome.ADDED), "Prisma's own record")
     found = before.compare(after, _kept(before))
-    return Content(tuple(_judge(item, own if _history(item) else allowed.get(item.name, {})) for item in (*found.content, *found.facts)))
+    return Content(
+        tuple(
+            _judge(item, own if _history(item) else allowed.get(item.name, {}))
+            for item in (*found.content, *found.facts)
+        )
+    )
 
 
 def _kept(before: Snapshot) -> dict[str, tuple[str, ...]]:
@@ -194,7 +328,9 @@ def _allowed(declared: Declared) -> dict[str, dict[str, str]]:
     allowed: dict[str, dict[str, str]] = {}
     for change in declared.get("changes", ()):
         if change["kind"] in ("table", "sequence", "extension"):
-            outcome = {"added": Outcome.ADDED, "removed": Outcome.MISSING}.get(change["action"], Outcome.CONTENT)
+            outcome = {"added": Outcome.ADDED, "removed": Outcome.MISSING}.get(
+                change["action"], Outcome.CONTENT
+            )
             if outcome is not Outcome.CONTENT or change["kind"] == "extension":
                 allowed.setdefault(change["name"], {})[outcome] = change["action"]
     for table, rows in declared.get("rows", {}).items():
@@ -208,7 +344,9 @@ def _changed_columns(declared: Declared) -> dict[str, set[str]]:
     """Table → columns that the plan removes, retypes or writes."""
     changed: dict[str, set[str]] = {}
     for change in declared.get("changes", ()):
-        if change["kind"] == "column" and (change["action"] == "removed" or change["property"] in REWRITES):
+        if change["kind"] == "column" and (
+            change["action"] == "removed" or change["property"] in REWRITES
+        ):
             table, _, column = _split(change["name"])
             changed.setdefault(table, set()).add(column)
         elif change["kind"] == "column":
@@ -227,7 +365,7 @@ def _split(name: str) -> tuple[str, str, str]:
             inside = not inside
         elif letter == "." and not inside:
             cut = place
-    return name[:cut], ".", name[cut + 1:]
+    return name[:cut], ".", name[cut + 1 :]
 
 
 def _judge(item: Compared, allowed: Mapping[str, str]) -> Judged:

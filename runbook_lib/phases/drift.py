@@ -26,7 +26,11 @@ from runbook_lib.table import Shown, Table
 WATCHES = ("pg_stat_statements", "extension pg_stat_statements")
 """An extension that only looks on, and its comment: who runs the server installs it, no migration."""
 _RIGHTS = ("owner", "acl")
-_SIDES = {"added": "only in the database", "removed": "only in the files", "changed": "files and database differ"}
+_SIDES = {
+    "added": "only in the database",
+    "removed": "only in the files",
+    "changed": "files and database differ",
+}
 _ASIDE = "not compared: owners and rights, and Prisma's own table"
 
 
@@ -56,8 +60,16 @@ class Drift(Shown):
         """Drift is no failure of this migration, and the rehearsal runs with it; but whoever approves has to see it."""
         id, title = "plan.drift", "what the applied files make was compared with what is there"
         if self.why:
-            return unknown(id, title, self.why, "compared", "compare by hand, e.g. `prisma migrate diff`; then approve")
-        found = f"remark: {len(self.lines)} differences, shown above" if self.lines else "no difference"
+            return unknown(
+                id,
+                title,
+                self.why,
+                "compared",
+                "compare by hand, e.g. `prisma migrate diff`; then approve",
+            )
+        found = (
+            f"remark: {len(self.lines)} differences, shown above" if self.lines else "no difference"
+        )
         return check(id, title, True, found, "compared")
 
     def table(self) -> Table:
@@ -67,27 +79,41 @@ class Drift(Shown):
         rows = [*self.lines, *(("no matter", line) for line in self.aside)]
         marks = ["unknown"] * len(self.lines) + [""] * len(self.aside)
         if self.lines:
-            said = [line for line in self.sql.splitlines() if line and not line.startswith("--")] or [f"none: {self.no_sql}"]
+            said = [
+                line for line in self.sql.splitlines() if line and not line.startswith("--")
+            ] or [f"none: {self.no_sql}"]
             rows += [("SQL that makes the database as the files have it", line) for line in said]
         title = "The applied files make what is there"
         if self.lines:
-            title = f"Drift: {len(self.lines)} differences between the applied files and the database"
+            title = (
+                f"Drift: {len(self.lines)} differences between the applied files and the database"
+            )
         return Table(f"{title} ({_ASIDE})", ("", "what"), rows, marks)
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"lines": [": ".join(line) for line in self.lines], "aside": list(self.aside), "sql": self.sql, "no_sql": self.no_sql, "why": self.why}
+        return {
+            "lines": [": ".join(line) for line in self.lines],
+            "aside": list(self.aside),
+            "sql": self.sql,
+            "no_sql": self.no_sql,
+            "why": self.why,
+        }
 
 
 def find(phase: Phase, found: history.History) -> Drift:
     """Run the applied files in a shadow database, and compare."""
     files = [entry.file for entry in found.entries if entry.name in found.applied and entry.file]
     if found.missing or found.edited:
-        return Drift(why=f"files that were applied are gone or edited: {', '.join((*found.missing, *found.edited))}")
+        return Drift(
+            why=f"files that were applied are gone or edited: {', '.join((*found.missing, *found.edited))}"
+        )
     beyond = replay.beyond(files)
     if beyond:
         more = f" and {len(beyond) - 5} more" if len(beyond) > 5 else ""
-        return Drift(why=f"not run again, for they reach beyond the database: {', '.join(beyond[:5])}{more}")
+        return Drift(
+            why=f"not run again, for they reach beyond the database: {', '.join(beyond[:5])}{more}"
+        )
     try:
         with scratch.scratch(phase.target, "shadow", phase.application_name) as shadow:
             return _compared(phase, shadow, files)
@@ -98,13 +124,27 @@ def find(phase: Phase, found: history.History) -> Drift:
 
 
 def _compared(phase: Phase, shadow: Target, files: list[MigrationFile]) -> Drift:
-    with Database(shadow, phase.application_name, statement_timeout="2min", lock_timeout="5s") as db:
+    with Database(
+        shadow, phase.application_name, statement_timeout="2min", lock_timeout="5s"
+    ) as db:
         _run(db, files)
         made = catalog.read(db)
-    changes = [change for change in catalog.difference(made, catalog.read(phase.db), restored=True) if not _ours(change, phase.target.schema)]
-    aside = [change for change in changes if change.kind == "extension" and change.action == "changed" or change.property == "columns"
-             or change.name in WATCHES]
-    lines = tuple((_SIDES[change.action], _said(change)) for change in changes if change not in aside)
+    changes = [
+        change
+        for change in catalog.difference(made, catalog.read(phase.db), restored=True)
+        if not _ours(change, phase.target.schema)
+    ]
+    aside = [
+        change
+        for change in changes
+        if change.kind == "extension"
+        and change.action == "changed"
+        or change.property == "columns"
+        or change.name in WATCHES
+    ]
+    lines = tuple(
+        (_SIDES[change.action], _said(change)) for change in changes if change not in aside
+    )
     statements, problem = _reconciling(phase, shadow) if lines else ("", "")
     return Drift(lines, tuple(map(str, aside)), statements, problem)
 
@@ -140,7 +180,9 @@ def _reconciling(phase: Phase, shadow: Target) -> tuple[str, str]:
         with tempfile.TemporaryDirectory(prefix="runbook-drift-") as folder:
             schema = Path(folder) / "schema.prisma"
             schema.write_text(made, encoding="utf-8")
-            found = cli.diff(phase.project, phase.prisma_url, cli.Side.DATABASE, cli.Side.SCHEMA, schema=schema)
+            found = cli.diff(
+                phase.project, phase.prisma_url, cli.Side.DATABASE, cli.Side.SCHEMA, schema=schema
+            )
     except ToolError as error:
         return "", error.message
     return ("", "Prisma does not see these differences") if found.empty else (found.sql.strip(), "")

@@ -40,8 +40,16 @@ class Correction:
     def __str__(self) -> str:
         if not self.ratios:
             return "no past run to learn from: the rehearsal's figure stands as it is"
-        spread = f" (from {min(self.ratios):.1f} to {max(self.ratios):.1f})" if len(self.ratios) > 1 else ""
-        what = f"the last {len(self.ratios)} runs{self.of} took" if len(self.ratios) > 1 else f"the last run{self.of} took"
+        spread = (
+            f" (from {min(self.ratios):.1f} to {max(self.ratios):.1f})"
+            if len(self.ratios) > 1
+            else ""
+        )
+        what = (
+            f"the last {len(self.ratios)} runs{self.of} took"
+            if len(self.ratios) > 1
+            else f"the last run{self.of} took"
+        )
         return f"{what} {self.factor:.1f} × what the rehearsal had said{spread}"
 
 
@@ -89,16 +97,40 @@ class Forecast(Shown):
         needs = "the rehearsal did not measure it"
         if self.disk_bytes is not None:
             needs = f"WAL and growth in the rehearsal: {size(self.wal_bytes)} and {size(self.growth_bytes)}"
-        rows = [("migration", f"{self.rehearsed_migrate_s:.1f} s", f"{self.migrate_s:.1f} s", str(self.migration)),
-                ("downtime", None, None if self.downtime_s is None else f"{self.downtime_s:.1f} s", around),
-                ("way back", f"{self.rehearsed_restore_s:.1f} s", f"{self.restore_s:.1f} s", str(self.way_back)),
-                ("disk", size(self.disk_bytes), size(self.disk_bytes), needs)]
-        return Table(f"Forecast: {self.migrate_s:.1f} s for the migration, {self.restore_s:.1f} s for the way back",
-                     ("what", "rehearsed", "forecast", "because"), rows)
+        rows = [
+            (
+                "migration",
+                f"{self.rehearsed_migrate_s:.1f} s",
+                f"{self.migrate_s:.1f} s",
+                str(self.migration),
+            ),
+            (
+                "downtime",
+                None,
+                None if self.downtime_s is None else f"{self.downtime_s:.1f} s",
+                around,
+            ),
+            (
+                "way back",
+                f"{self.rehearsed_restore_s:.1f} s",
+                f"{self.restore_s:.1f} s",
+                str(self.way_back),
+            ),
+            ("disk", size(self.disk_bytes), size(self.disk_bytes), needs),
+        ]
+        return Table(
+            f"Forecast: {self.migrate_s:.1f} s for the migration, {self.restore_s:.1f} s for the way back",
+            ("what", "rehearsed", "forecast", "because"),
+            rows,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return asdict(self) | {"factor": self.migration.factor, "correction": str(self.migration), "disk_bytes": self.disk_bytes}
+        return asdict(self) | {
+            "factor": self.migration.factor,
+            "correction": str(self.migration),
+            "disk_bytes": self.disk_bytes,
+        }
 
     def checks(self, params: Params, free_bytes: Callable[[], int | None]) -> Checks:
         """Go or no-go against the budgets.
@@ -106,9 +138,18 @@ class Forecast(Shown):
         Args:
             free_bytes: asks the server's disk; gives None where it cannot be seen.
         """
-        found = [check(id, f"{what}: within what it may take", seconds <= limit, f"{seconds:.1f} s", f"at most {limit:.0f} s",
-                       f"no-go: raise `{key}`, or split the migration")
-                 for id, what, seconds, limit, key in self._budgets(params) if limit is not None]
+        found = [
+            check(
+                id,
+                f"{what}: within what it may take",
+                seconds <= limit,
+                f"{seconds:.1f} s",
+                f"at most {limit:.0f} s",
+                f"no-go: raise `{key}`, or split the migration",
+            )
+            for id, what, seconds, limit, key in self._budgets(params)
+            if limit is not None
+        ]
         if self.disk_bytes is not None:
             found.append(attempt("forecast.disk", _ROOM, lambda: self._disk(free_bytes())))
         return Checks("Go or no-go, corrected by past runs", found)
@@ -116,27 +157,64 @@ class Forecast(Shown):
     def chart(self, params: Params) -> Any:
         """Forecast against window and budgets."""
         budgets = self._budgets(params)
-        over = [what for _, what, seconds, limit, _ in budgets if limit is not None and seconds > limit]
+        over = [
+            what for _, what, seconds, limit, _ in budgets if limit is not None and seconds > limit
+        ]
         whole = budgets[-1]
         fits = f"The forecast of {whole[2]:.1f} s fits {'the window' if whole[3] else 'the budgets; no window is set'}"
         title = f"No-go: longer than it may take: {', '.join(over)}" if over else fits
-        return charts.durations(title, {what: seconds for _, what, seconds, _, _ in budgets},
-                                {what: limit for _, what, _, limit, _ in budgets if limit is not None})
+        return charts.durations(
+            title,
+            {what: seconds for _, what, seconds, _, _ in budgets},
+            {what: limit for _, what, _, limit, _ in budgets if limit is not None},
+        )
 
     def _budgets(self, params: Params) -> list[tuple[str, str, float, float | None, str]]:
         """What takes how long, how long it may take (None where nothing limits it), and the parameter that says so; the whole last."""
         window = params.migrate.window
         open_s = window.bounds()[1].timestamp() - window.bounds()[0].timestamp() if window else None
-        return [("forecast.migrate", "migration", self.migrate_s, params.migrate.deadline_s, "migrate.deadline_s"),
-                ("forecast.restore", "way back", self.restore_s, params.backup.restore_within_minutes * 60, "backup.restore_within_minutes"),
-                ("forecast.window", "downtime and way back", self.closed_s + self.restore_s, open_s, "migrate.window")]
+        return [
+            (
+                "forecast.migrate",
+                "migration",
+                self.migrate_s,
+                params.migrate.deadline_s,
+                "migrate.deadline_s",
+            ),
+            (
+                "forecast.restore",
+                "way back",
+                self.restore_s,
+                params.backup.restore_within_minutes * 60,
+                "backup.restore_within_minutes",
+            ),
+            (
+                "forecast.window",
+                "downtime and way back",
+                self.closed_s + self.restore_s,
+                open_s,
+                "migrate.window",
+            ),
+        ]
 
     def _disk(self, free: int | None) -> Check:
         needed = self.disk_bytes or 0
         if free is None:
-            return unknown("forecast.disk", _ROOM, "the server's disk cannot be seen from here", size(needed),
-                           "look at it where it can be seen; then approve the gate `preflight`")
-        return check("forecast.disk", _ROOM, free >= needed, f"{size(free)} free", f"at least {size(needed)}", "no-go: make room")
+            return unknown(
+                "forecast.disk",
+                _ROOM,
+                "the server's disk cannot be seen from here",
+                size(needed),
+                "look at it where it can be seen; then approve the gate `preflight`",
+            )
+        return check(
+            "forecast.disk",
+            _ROOM,
+            free >= needed,
+            f"{size(free)} free",
+            f"at least {size(needed)}",
+            "no-go: make room",
+        )
 
 
 def forecast(phase: Phase) -> Forecast:
@@ -149,23 +227,40 @@ def forecast(phase: Phase) -> Forecast:
     if not rehearsed:
         raise UsageError("there is no rehearsal to forecast from", "run 20_rehearse")
     past, of = _past(phase.run)
-    migration, way_back = Correction(_ratios(past, _migration), of), Correction(_ratios(past, _way_back), of)
+    migration, way_back = (
+        Correction(_ratios(past, _migration), of),
+        Correction(_ratios(past, _way_back), of),
+    )
     around = tuple(seconds for run in past if (seconds := _around(run)) is not None)
     migrate_s = rehearsed["migrate_s"] * migration.factor
-    return Forecast(migrate_s, rehearsed["rollback_s"] * way_back.factor, migrate_s + median(around) if around else None, around,
-                    rehearsed["migrate_s"], rehearsed["rollback_s"], migration, way_back,
-                    rehearsed.get("wal_bytes"), rehearsed.get("size_growth_bytes"))
+    return Forecast(
+        migrate_s,
+        rehearsed["rollback_s"] * way_back.factor,
+        migrate_s + median(around) if around else None,
+        around,
+        rehearsed["migrate_s"],
+        rehearsed["rollback_s"],
+        migration,
+        way_back,
+        rehearsed.get("wal_bytes"),
+        rehearsed.get("size_growth_bytes"),
+    )
 
 
 def _past(run: Run) -> tuple[list[Run], str]:
     """The newest runs before this one that migrated: of this environment, else of any."""
-    others = [other for other in earlier(run)
-              if other.read_evidence("migration") and other.read_evidence("rehearsal")]
+    others = [
+        other
+        for other in earlier(run)
+        if other.read_evidence("migration") and other.read_evidence("rehearsal")
+    ]
     same = [other for other in others if other.state["environment"] == run.state["environment"]]
     return (same or others)[-RUNS:], "" if same or not others else " (of other environments)"
 
 
-def _ratios(past: Sequence[Run], measured: Callable[[Run], tuple[float, float] | None]) -> tuple[float, ...]:
+def _ratios(
+    past: Sequence[Run], measured: Callable[[Run], tuple[float, float] | None]
+) -> tuple[float, ...]:
     pairs = [pair for run in past if (pair := measured(run))]
     return tuple(round(actual / said, 3) for said, actual in pairs if said > 0)
 
@@ -184,4 +279,8 @@ def _way_back(run: Run) -> tuple[float, float] | None:
 def _around(run: Run) -> float | None:
     """The downtime beside the migration."""
     down = run.state["downtime_s"]
-    return None if down is None or run.outcome != "succeeded" else round(max(0.0, down - run.read_evidence("migration")["seconds"]), 1)
+    return (
+        None
+        if down is None or run.outcome != "succeeded"
+        else round(max(0.0, down - run.read_evidence("migration")["seconds"]), 1)
+    )

@@ -42,7 +42,9 @@ class History(Phase):
     def forecasts_chart(self) -> Any:
         """The same, drawn."""
         table = self.forecasts()
-        return charts.forecasts(table.title, [(f"{row[0]} {row[1]}", row[3], row[4]) for row in table.rows])
+        return charts.forecasts(
+            table.title, [(f"{row[0]} {row[1]}", row[3], row[4]) for row in table.rows]
+        )
 
     def rollbacks(self) -> Table:
         """The runs that were led back."""
@@ -61,8 +63,15 @@ class History(Phase):
         if other:
             return rundiff.compare(Run(self.run.folder.parent / other), self.run)
         wanted = set(self.run.state["migrations"])
-        alike = [one for one in self.entries if one.run_id != self.run.id and wanted & set(one.migrations)]
-        chosen = next((one for one in alike if one.environment != self.run.state["environment"]), next(iter(alike), None))
+        alike = [
+            one
+            for one in self.entries
+            if one.run_id != self.run.id and wanted & set(one.migrations)
+        ]
+        chosen = next(
+            (one for one in alike if one.environment != self.run.state["environment"]),
+            next(iter(alike), None),
+        )
         if chosen is None:
             return Table("No other run of this archive had one of these migrations", ("",), [])
         return rundiff.compare(Run(self.run.folder.parent / chosen.run_id), self.run)

@@ -40,13 +40,27 @@ def watch(phase: Phase) -> None:
     if shell is None:
         return
 
-    def handler(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: int | None = None) -> list[str]:
+    def handler(
+        shell: Any,
+        kind: type[BaseException],
+        error: BaseException,
+        trace: Any,
+        tb_offset: int | None = None,
+    ) -> list[str]:
         phase.fail(error)
         _escalate(phase, error)
         own = isinstance(error, (RunbookError, KeyboardInterrupt))
         message = redact(str(error)) or ("stopped by a person or a signal" if own else "")
-        lines = [f"{kind.__name__}: {message}"] if own else [
-            redact(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset=tb_offset)]
+        lines = (
+            [f"{kind.__name__}: {message}"]
+            if own
+            else [
+                redact(line)
+                for line in shell.InteractiveTB.structured_traceback(
+                    kind, error, trace, tb_offset=tb_offset
+                )
+            ]
+        )
         shell._showtraceback(kind, message, lines)
         return lines
 
@@ -55,7 +69,9 @@ def watch(phase: Phase) -> None:
             phase.cell_ended(getattr(result.info, "cell_id", None), result.success)
 
     shell.set_custom_exc((Exception, KeyboardInterrupt), handler)
-    for callback in list(shell.events.callbacks["post_run_cell"]):  # of the phase that this kernel had open before
+    for callback in list(
+        shell.events.callbacks["post_run_cell"]
+    ):  # of the phase that this kernel had open before
         if callback.__name__ == "ended":
             shell.events.unregister("post_run_cell", callback)
     shell.events.register("post_run_cell", ended)
@@ -83,4 +99,5 @@ def _hear_once(*_: object) -> None:
         if time.monotonic() - heard > ENDING_S:
             heard = time.monotonic()
             raise KeyboardInterrupt
+
     signal.signal(signal.SIGINT, handler)

@@ -36,7 +36,11 @@ class Answer:
             return None
         if self.rows == 0:
             return Status.PASSED
-        certain = self.rows is not None and self.question.worth is Worth.SETTLES and not self.question.cuts
+        certain = (
+            self.rows is not None
+            and self.question.worth is Worth.SETTLES
+            and not self.question.cuts
+        )
         return Status.FAILED if certain else Status.UNKNOWN
 
     @property
@@ -47,15 +51,34 @@ class Answer:
         if self.rows and self.question.cuts:
             return f"{text(self.rows)} values are cut"
         then = f"; {self.question.because}" if self.question.worth is Worth.MAY_CHANGE else ""
-        return f"{text(self.rows)} violate it now{then or ': the statement fails'}" if self.rows else f"none violates it now{then}"
+        return (
+            f"{text(self.rows)} violate it now{then or ': the statement fails'}"
+            if self.rows
+            else f"none violates it now{then}"
+        )
 
     def check(self, number: int) -> Check:
         """As a check; its id names the place."""
         question, status = self.question, self.status
         assert status
-        by_hand = f"count it by hand: {question.listing}" if question.listing else "see what the rehearsal says"
-        remedy = f"repair those rows first, or in an earlier statement: {question.listing}" if self.rows else by_hand
-        return Check(f"data.{question.place}.{number}", question.demand, status, self.said, "no row violates it", remedy)
+        by_hand = (
+            f"count it by hand: {question.listing}"
+            if question.listing
+            else "see what the rehearsal says"
+        )
+        remedy = (
+            f"repair those rows first, or in an earlier statement: {question.listing}"
+            if self.rows
+            else by_hand
+        )
+        return Check(
+            f"data.{question.place}.{number}",
+            question.demand,
+            status,
+            self.said,
+            "no row violates it",
+            remedy,
+        )
 
 
 @dataclass(frozen=True)
@@ -66,33 +89,87 @@ class LiveData(Shown):
 
     def checks(self) -> Checks:
         """One check a demand; those on what the files themselves make are left to the rehearsal."""
-        return Checks("The data as it is", [answer.check(number) for number, answer in enumerate(self.answers, 1) if answer.status])
+        return Checks(
+            "The data as it is",
+            [
+                answer.check(number)
+                for number, answer in enumerate(self.answers, 1)
+                if answer.status
+            ],
+        )
 
     def table(self) -> Table:
         """The demands as rows."""
-        rows = [(a.question.kind, a.question.table, a.question.demand, a.question.place, a.rows, a.said, a.question.listing if a.rows else "")
-                for a in self.answers]
+        rows = [
+            (
+                a.question.kind,
+                a.question.table,
+                a.question.demand,
+                a.question.place,
+                a.rows,
+                a.said,
+                a.question.listing if a.rows else "",
+            )
+            for a in self.answers
+        ]
         marks = [answer.status.mark if answer.status else "" for answer in self.answers]
         failing, open_ones = marks.count("bad"), marks.count("unknown")
         title = f"{len(rows)} demands on the data that is there: {failing} violated, {open_ones} not settled"
-        return Table(title, ("constraint", "table", "demand", "where", "violations now", "that means", "listed by (keys only)"), rows, marks)
+        return Table(
+            title,
+            (
+                "constraint",
+                "table",
+                "demand",
+                "where",
+                "violations now",
+                "that means",
+                "listed by (keys only)",
+            ),
+            rows,
+            marks,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"answers": [asdict(a.question) | {"worth": a.question.worth.value, "rows": a.rows, "said": a.said,
-                                                  "seconds": a.counted.seconds if a.counted else None} for a in self.answers]}
+        return {
+            "answers": [
+                asdict(a.question)
+                | {
+                    "worth": a.question.worth.value,
+                    "rows": a.rows,
+                    "said": a.said,
+                    "seconds": a.counted.seconds if a.counted else None,
+                }
+                for a in self.answers
+            ]
+        }
 
     def matters(self) -> list[str]:
         """Every demand that is violated or not settled, with its numbers."""
-        return [f"{a.question.place}: {a.question.demand}: {a.said}" for a in self.answers if a.status in (Status.FAILED, Status.UNKNOWN)]
+        return [
+            f"{a.question.place}: {a.question.demand}: {a.said}"
+            for a in self.answers
+            if a.status in (Status.FAILED, Status.UNKNOWN)
+        ]
 
     def outcomes(self) -> list[str]:
         """How each demand came out, for the plan's hash: without the numbers, which change from minute to minute."""
-        return [f"{a.question.place}: {a.question.demand}: {a.status.value if a.status else a.question.worth.value}" for a in self.answers]
+        return [
+            f"{a.question.place}: {a.question.demand}: {a.status.value if a.status else a.question.worth.value}"
+            for a in self.answers
+        ]
 
 
 def ask(phase: Phase, questions: tuple[Question, ...]) -> LiveData:
     """Ask the live database, read-only and bounded."""
     asked = [question for question in questions if question.counting]
-    counted = dict(zip(map(id, asked), violations.count(phase.target, phase.application_name, [q.counting for q in asked], jobs=phase.jobs)))
+    counted = dict(
+        zip(
+            map(id, asked),
+            violations.count(
+                phase.target, phase.application_name, [q.counting for q in asked], jobs=phase.jobs
+            ),
+        )
+    )
     return LiveData(tuple(Answer(question, counted.get(id(question))) for question in questions))

@@ -27,12 +27,27 @@ def by_file(statements: Sequence[Statement]) -> dict[str, list[Statement]]:
 def work(statements: Sequence[Statement], rule: TransactionRule) -> list[costs.Work]:
     """The statements of one file as they are to be measured."""
     numbers = groups([one.effect for one in statements], rule)
-    return [costs.Work(one.file, one.parsed.line, one.effect.kind, one.parsed.sql, number, one.effect.transaction, bool(one.effect.alone))
-            for one, number in zip(statements, numbers)]
+    return [
+        costs.Work(
+            one.file,
+            one.parsed.line,
+            one.effect.kind,
+            one.parsed.sql,
+            number,
+            one.effect.transaction,
+            bool(one.effect.alone),
+        )
+        for one, number in zip(statements, numbers)
+    ]
 
 
-def measured(phase: Phase, copy: Target, files: Mapping[str, Sequence[Statement]], before_file: Callable[[str, Target], None],
-             meanwhile: Callable[[], Result]) -> tuple[costs.Costs, Result]:
+def measured(
+    phase: Phase,
+    copy: Target,
+    files: Mapping[str, Sequence[Statement]],
+    before_file: Callable[[str, Target], None],
+    meanwhile: Callable[[], Result],
+) -> tuple[costs.Costs, Result]:
     """Run the files on a copy of the copy, one after the other, and tell what each statement cost; or why that could not be done.
 
     Args:
@@ -41,16 +56,28 @@ def measured(phase: Phase, copy: Target, files: Mapping[str, Sequence[Statement]
         meanwhile: something else to be done that does not touch the measured database.
     """
     try:
-        with scratch.scratch(phase.target, "measured", phase.application_name, template=copy.database) as place:
+        with scratch.scratch(
+            phase.target, "measured", phase.application_name, template=copy.database
+        ) as place:
             found, done = phase.together(lambda: _run(phase, place, files, before_file), meanwhile)
             return found, done
-    except DatabaseError as error:  # e.g. a monitoring agent is connected to every database: then none can be copied
+    except (
+        DatabaseError
+    ) as error:  # e.g. a monitoring agent is connected to every database: then none can be copied
         return costs.Costs((), f"no copy could be made for it: {error.message}"), meanwhile()
 
 
-def _run(phase: Phase, place: Target, files: Mapping[str, Sequence[Statement]], before_file: Callable[[str, Target], None]) -> costs.Costs:
+def _run(
+    phase: Phase,
+    place: Target,
+    files: Mapping[str, Sequence[Statement]],
+    before_file: Callable[[str, Target], None],
+) -> costs.Costs:
     limits, done = phase.params.migrate, costs.Costs(())
-    timeouts = {"lock_timeout": milliseconds(limits.lock_timeout_s), "statement_timeout": milliseconds(limits.statement_timeout_s)}
+    timeouts = {
+        "lock_timeout": milliseconds(limits.lock_timeout_s),
+        "statement_timeout": milliseconds(limits.statement_timeout_s),
+    }
     with Database(place, phase.application_name) as db:
         there = costs.tables(db)
     for name, statements in files.items():
@@ -66,7 +93,31 @@ def _run(phase: Phase, place: Target, files: Mapping[str, Sequence[Statement]], 
 
 def by_statement(found: costs.Costs) -> Table:
     """What is kept as CSV: one row a statement, in bytes and seconds."""
-    columns = ("file", "line", "kind", "seconds", "locks", "rewritten", "wal_bytes", "temporary_bytes", "bytes_before", "bytes_after")
-    rows = [(c.file, c.line, c.kind, round(c.seconds, 4), "; ".join(map(str, c.locks)), "; ".join(c.rewritten), c.wal_bytes, c.temporary_bytes,
-             c.bytes_before, c.bytes_after) for c in found]
+    columns = (
+        "file",
+        "line",
+        "kind",
+        "seconds",
+        "locks",
+        "rewritten",
+        "wal_bytes",
+        "temporary_bytes",
+        "bytes_before",
+        "bytes_after",
+    )
+    rows = [
+        (
+            c.file,
+            c.line,
+            c.kind,
+            round(c.seconds, 4),
+            "; ".join(map(str, c.locks)),
+            "; ".join(c.rewritten),
+            c.wal_bytes,
+            c.temporary_bytes,
+            c.bytes_before,
+            c.bytes_after,
+        )
+        for c in found
+    ]
     return Table("Statements", columns, rows)

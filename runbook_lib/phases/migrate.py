@@ -41,23 +41,48 @@ class Migrate(Phase):
 
     def health(self) -> Checks:
         """The project's own data check, the schema's validity, and what Prisma says is pending."""
-        data, schema, status = self.together(lambda: project_check(self, "health.data"), lambda: self._valid("health.schema"), self._status)
-        return self.must_hold("health", Checks("Health before the migration", [*data, schema, status]))
+        data, schema, status = self.together(
+            lambda: project_check(self, "health.data"),
+            lambda: self._valid("health.schema"),
+            self._status,
+        )
+        return self.must_hold(
+            "health", Checks("Health before the migration", [*data, schema, status])
+        )
 
     def gate(self) -> Checks:
         """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating, nothing in the way."""
         application = Application(self)
         maintenance = application.maintenance_checks(True) if application.has_maintenance else []
-        return self.pass_gate("migrate", self.look("gate", Checks("The gate before the migration", [
-            self.identity(), self._earlier(), self._plan(), window_check(self, opening=True), *backup_checks(self), self._rehearsed(),
-            *maintenance, *minute_checks(self),
-        ])))
+        return self.pass_gate(
+            "migrate",
+            self.look(
+                "gate",
+                Checks(
+                    "The gate before the migration",
+                    [
+                        self.identity(),
+                        self._earlier(),
+                        self._plan(),
+                        window_check(self, opening=True),
+                        *backup_checks(self),
+                        self._rehearsed(),
+                        *maintenance,
+                        *minute_checks(self),
+                    ],
+                ),
+            ),
+        )
 
     def save(self) -> Any:
         """Save the columns and tables that the files will drop, with the SQL that reinstates them."""
         self.require_gate("migrate")
         found, planned = self.history, (self.run.read_evidence("plan") or {}).get("files", {})
-        saved = salvage.save(self, pending=bool(found.pending), landed=bool(found.failed) or not set(planned) <= set(found.pending))
+        saved = salvage.save(
+            self,
+            pending=bool(found.pending),
+            landed=bool(found.failed) or not set(planned) <= set(found.pending),
+        )
         self._passed.add("saved")
         return saved
 
@@ -65,7 +90,9 @@ class Migrate(Phase):
         """Name the point to which a recovery in time would lead; once the migration has begun, the point from before stands."""
         self.require_gate("migrate")
         self._passed.add("restore point")
-        return recovery.mark(self) or Table("No restore point: the migration had begun before one was made", ("", ""), [])
+        return recovery.mark(self) or Table(
+            "No restore point: the migration had begun before one was made", ("", ""), []
+        )
 
     def deploy(self) -> Table:
         """Run `prisma migrate deploy`, watched and guarded; a line a second says how far it is, who blocks it, and who waits for it.
@@ -91,24 +118,54 @@ class Migrate(Phase):
                 raise self._failure(error, attempts.watch) from None
             finally:
                 self._count()
-        seconds, files = time.monotonic() - began, [name for name in pending if name in self.history.applied]
-        self.run.journal("migration ended", files=files, seconds=round(seconds, 1), attempts=attempts.number)
-        self.run.write_evidence("migration", {"applied": files, "seconds": seconds, "forecast_s": forecast, "attempts": attempts.number})
+        seconds, files = (
+            time.monotonic() - began,
+            [name for name in pending if name in self.history.applied],
+        )
+        self.run.journal(
+            "migration ended", files=files, seconds=round(seconds, 1), attempts=attempts.number
+        )
+        self.run.write_evidence(
+            "migration",
+            {
+                "applied": files,
+                "seconds": seconds,
+                "forecast_s": forecast,
+                "attempts": attempts.number,
+            },
+        )
         tries = f", at attempt {attempts.number}" if attempts.number > 1 else ""
-        return Table(f"{len(files)} files applied in {seconds:.1f} s{tries}", ("file", "seconds"),
-                     list(durations(applied(self.db, self.target), files).items()))
+        return Table(
+            f"{len(files)} files applied in {seconds:.1f} s{tries}",
+            ("file", "seconds"),
+            list(durations(applied(self.db, self.target), files).items()),
+        )
 
     def forecast(self) -> Any:
         """What the rehearsal and the forecast had said, beside what happened; the next forecast learns from it."""
-        actual, said = self.run.read_evidence("migration") or {}, self.run.read_evidence("forecast") or {}
-        rows = {"rehearsed": said.get("rehearsed_migrate_s", 0.0), "forecast": actual.get("forecast_s") or 0.0, "actual": actual.get("seconds", 0.0)}
+        actual, said = (
+            self.run.read_evidence("migration") or {},
+            self.run.read_evidence("forecast") or {},
+        )
+        rows = {
+            "rehearsed": said.get("rehearsed_migrate_s", 0.0),
+            "forecast": actual.get("forecast_s") or 0.0,
+            "actual": actual.get("seconds", 0.0),
+        }
         why = said.get("correction", "not corrected")
-        return charts.durations(f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s ({why})", rows)
+        return charts.durations(
+            f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s ({why})",
+            rows,
+        )
 
     def verify(self) -> Checks:
         """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
-        status, pulled, schema = self.together(self._up_to_date, self._pulled, lambda: self._valid("migrate.schema"))
-        return self.must_hold("verify", Checks("The migration, verified", [status, pulled, schema, self._promised()]))
+        status, pulled, schema = self.together(
+            self._up_to_date, self._pulled, lambda: self._valid("migrate.schema")
+        )
+        return self.must_hold(
+            "verify", Checks("The migration, verified", [status, pulled, schema, self._promised()])
+        )
 
     @cached_property
     def difference(self) -> catalog.Difference:
@@ -121,11 +178,26 @@ class Migrate(Phase):
         application = Application(self)
         generated = cli.generate(self.project)
         self.run.journal("client generated", seconds=round(generated.seconds, 1))
-        checks = [check("client.generated", "the Prisma client was generated", True, f"{generated.seconds:.1f} s")]
+        checks = [
+            check(
+                "client.generated",
+                "the Prisma client was generated",
+                True,
+                f"{generated.seconds:.1f} s",
+            )
+        ]
         if application.configured:
             seconds = application.run("restart")
-            checks.append(check("client.deployed", "the application was restarted", seconds is not None,
-                                f"{seconds:.1f} s" if seconds is not None else "no command", "restarted", "set `service.restart`"))
+            checks.append(
+                check(
+                    "client.deployed",
+                    "the application was restarted",
+                    seconds is not None,
+                    f"{seconds:.1f} s" if seconds is not None else "no command",
+                    "restarted",
+                    "set `service.restart`",
+                )
+            )
             checks.append(application.wait())
         return self.must_hold("client", Checks("Client and application", checks))
 
@@ -141,21 +213,43 @@ class Migrate(Phase):
         def look() -> Check:
             schema = schemafile.text(self.project.schema)
             if schema == self._found_valid:
-                return check(id, title, True, "valid, and unchanged since the health check", "valid")
+                return check(
+                    id, title, True, "valid, and unchanged since the health check", "valid"
+                )
             done = cli.validate(self.project)
             self._found_valid = schema if done.status == 0 else None
             said = (done.output.strip().splitlines() or ["no output"])[-1]
-            return check(id, title, done.status == 0, "valid" if done.status == 0 else said, "valid", "`prisma validate` says where")
+            return check(
+                id,
+                title,
+                done.status == 0,
+                "valid" if done.status == 0 else said,
+                "valid",
+                "`prisma validate` says where",
+            )
+
         return attempt(id, title, look)
 
     def _status(self) -> Check:
         """From both sides: the CLI names no failed migration as long as one is pending."""
-        id, title = "health.status", "no migration is left failed or unfinished, and `migrate status` answers"
+        id, title = (
+            "health.status",
+            "no migration is left failed or unfinished, and `migrate status` answers",
+        )
 
         def look() -> Check:
-            failed = sorted({*cli.status(self.project, self.prisma_url).failed, *self.history.failed})
-            return check(id, title, not failed, ", ".join(failed) or "none failed", "none failed",
-                         "settle the failed migration first: 95_troubleshoot tells failed from still running")
+            failed = sorted(
+                {*cli.status(self.project, self.prisma_url).failed, *self.history.failed}
+            )
+            return check(
+                id,
+                title,
+                not failed,
+                ", ".join(failed) or "none failed",
+                "none failed",
+                "settle the failed migration first: 95_troubleshoot tells failed from still running",
+            )
+
         return attempt(id, title, look)
 
     def _up_to_date(self) -> Check:
@@ -169,10 +263,22 @@ class Migrate(Phase):
             seen = self.keep("pull", list(cli.db_pull(self.project, self.prisma_url).difference))
             promised = (self._promise or {}).get("pulled", [])
             if seen and self._waived:
-                return unknown(id, title, f"schema file and database differ in {len(seen)} lines, and nothing was rehearsed", "no difference",
-                               "read evidence/migrate.pull.json: were these lines there before?")
-            return check(id, title, same_after_restore(seen, promised), _against(seen, promised), f"the {len(promised)} lines of the rehearsal" if promised else "no difference",
-                         "compare evidence/migrate.pull.json with evidence/rehearse.pull.json")
+                return unknown(
+                    id,
+                    title,
+                    f"schema file and database differ in {len(seen)} lines, and nothing was rehearsed",
+                    "no difference",
+                    "read evidence/migrate.pull.json: were these lines there before?",
+                )
+            return check(
+                id,
+                title,
+                same_after_restore(seen, promised),
+                _against(seen, promised),
+                f"the {len(promised)} lines of the rehearsal" if promised else "no difference",
+                "compare evidence/migrate.pull.json with evidence/rehearse.pull.json",
+            )
+
         return attempt(id, title, look)
 
     def _plan(self) -> Check:
@@ -183,25 +289,55 @@ class Migrate(Phase):
         done = self._already(plan["files"])
         left = {name: sha for name, sha in plan["files"].items() if name not in done}
         if not left:
-            return check("migrate.plan", title, True, f"{plan['hash'][:16]}, already applied by this run: only the proof is left", "unchanged")
-        changed = changes({**plan, "files": left, "applied": [*plan["applied"], *done]}, contents(self))
-        said = plan["hash"][:16] + (f"; already applied by this run: {', '.join(done)}" if done else "")
-        return check("migrate.plan", title, not changed, "; ".join(changed) or said, "unchanged",
-                     "plan again: run 10_plan, and approve what it then says")
+            return check(
+                "migrate.plan",
+                title,
+                True,
+                f"{plan['hash'][:16]}, already applied by this run: only the proof is left",
+                "unchanged",
+            )
+        changed = changes(
+            {**plan, "files": left, "applied": [*plan["applied"], *done]}, contents(self)
+        )
+        said = plan["hash"][:16] + (
+            f"; already applied by this run: {', '.join(done)}" if done else ""
+        )
+        return check(
+            "migrate.plan",
+            title,
+            not changed,
+            "; ".join(changed) or said,
+            "unchanged",
+            "plan again: run 10_plan, and approve what it then says",
+        )
 
     def _already(self, planned: dict[str, str]) -> list[str]:
         """The files of the plan that are applied as they were reviewed, where this run had begun to before it was stopped, or led forward."""
         if not any(line["what"] == "migration begun" for line in self.run.read_journal()):
             return []
         found = self.history
-        done = {entry.name: entry.file.sha256 for entry in found.entries if entry.name in found.applied and entry.file}
+        done = {
+            entry.name: entry.file.sha256
+            for entry in found.entries
+            if entry.name in found.applied and entry.file
+        }
         return [name for name, sha in planned.items() if done.get(name) == sha]
 
     def _earlier(self) -> Check:
         """Whether every phase before this one has succeeded in this run."""
-        open_ones = [name for name in PHASES[:PHASES.index(self.name)] if (self.run.phase(name) or {}).get("status") != "succeeded"]
-        return check("migrate.phases", "every phase before this one has succeeded", not open_ones, ", ".join(open_ones) or "all of them", "all of them",
-                     "run them first, in their order")
+        open_ones = [
+            name
+            for name in PHASES[: PHASES.index(self.name)]
+            if (self.run.phase(name) or {}).get("status") != "succeeded"
+        ]
+        return check(
+            "migrate.phases",
+            "every phase before this one has succeeded",
+            not open_ones,
+            ", ".join(open_ones) or "all of them",
+            "all of them",
+            "run them first, in their order",
+        )
 
     @property
     def _promise(self) -> dict[str, Any] | None:
@@ -212,22 +348,43 @@ class Migrate(Phase):
     @property
     def _waived(self) -> str:
         """Why and by whom this plan goes without a rehearsal; empty where it was rehearsed, or nobody decided that."""
-        waived, decision = self.run.read_evidence("rehearse.waived"), gate.standing(self.run, "rehearse")
-        if self._promise or not waived or waived["plan"] != gate.plan_hash(self.run) or not decision or decision["decision"] != "approved":
+        waived, decision = (
+            self.run.read_evidence("rehearse.waived"),
+            gate.standing(self.run, "rehearse"),
+        )
+        if (
+            self._promise
+            or not waived
+            or waived["plan"] != gate.plan_hash(self.run)
+            or not decision
+            or decision["decision"] != "approved"
+        ):
             return ""
         return f"{waived['why']}; {decision['person']} decided at {decision['at']} to go on without: {decision['reason'] or 'no reason given'}"
 
     def _rehearsed(self) -> Check:
         found = "yes" if self._promise else f"no: {self._waived}" if self._waived else "no"
-        return check("migrate.rehearsed", "this plan was rehearsed, or a person decided to go on without", found != "no", found, "yes", "run 20_rehearse")
+        return check(
+            "migrate.rehearsed",
+            "this plan was rehearsed, or a person decided to go on without",
+            found != "no",
+            found,
+            "yes",
+            "run 20_rehearse",
+        )
 
     def _reviewed(self) -> tuple[str, ...]:
         """The pending files: none but those that were reviewed, as they were reviewed. Somebody may have applied them since."""
         planned = (self.run.read_evidence("plan") or {}).get("files", {})
         found = self.history
-        strange = [file.name for file in found.pending_files if planned.get(file.name) != file.sha256]
+        strange = [
+            file.name for file in found.pending_files if planned.get(file.name) != file.sha256
+        ]
         if strange:
-            raise GateError(f"pending, and not as it was reviewed: {', '.join(strange)}", "plan again: run 10_plan")
+            raise GateError(
+                f"pending, and not as it was reviewed: {', '.join(strange)}",
+                "plan again: run 10_plan",
+            )
         if gone := [name for name in planned if name in found.applied]:
             self.run.journal("applied already", files=gone)
         return found.pending
@@ -235,49 +392,111 @@ class Migrate(Phase):
     def _promised(self) -> Check:
         if self._waived:
             return self._declared()
-        return same_changes("migrate.promised", "the catalogue changed exactly as in the rehearsal", (self._promise or {}).get("difference"), self.difference,
-                            "compare evidence/migrate.difference.json with evidence/rehearse.difference.json")
+        return same_changes(
+            "migrate.promised",
+            "the catalogue changed exactly as in the rehearsal",
+            (self._promise or {}).get("difference"),
+            self.difference,
+            "compare evidence/migrate.difference.json with evidence/rehearse.difference.json",
+        )
 
     def _declared(self) -> Check:
         """Without a rehearsal there is only what the plan declares."""
-        id, title = "migrate.declared", "every change of the catalogue is one that the plan declares (nothing was rehearsed)"
+        id, title = (
+            "migrate.declared",
+            "every change of the catalogue is one that the plan declares (nothing was rehearsed)",
+        )
         said = Declared.from_dict((self.run.read_evidence("plan") or {})["declared"])
-        strange = [str(one) for one in self.difference if not said.covers(one.kind, one.name, one.action, one.before, one.after)]
+        strange = [
+            str(one)
+            for one in self.difference
+            if not said.covers(one.kind, one.name, one.action, one.before, one.after)
+        ]
         if strange and said.unclear:
-            return unknown(id, title, f"{'; '.join(strange[:3])}; what these do cannot be told: {', '.join(said.unclear[:3])}")
-        return check(id, title, not strange, "; ".join(strange[:3]) or f"{len(self.difference.changes)} changes, all declared", "nothing else",
-                     "compare evidence/migrate.difference.json with evidence/plan.json")
+            return unknown(
+                id,
+                title,
+                f"{'; '.join(strange[:3])}; what these do cannot be told: {', '.join(said.unclear[:3])}",
+            )
+        return check(
+            id,
+            title,
+            not strange,
+            "; ".join(strange[:3]) or f"{len(self.difference.changes)} changes, all declared",
+            "nothing else",
+            "compare evidence/migrate.difference.json with evidence/plan.json",
+        )
 
     def _count(self) -> None:
         """Keep the counters of this moment: what is written from here on, a way back may lose."""
         try:
             self.run.write_evidence("migrated.statistics", statistics.read(self.db))
         except DatabaseError as error:
-            self.say(f"the server's counters could not be read: what is written from here on will not be known: {error.message}")
+            self.say(
+                f"the server's counters could not be read: what is written from here on will not be known: {error.message}"
+            )
 
     def _failure(self, error: cli.MigrationFailed, watch: Watch) -> cli.MigrationFailed:
         """The same failure, with its cause, who was in the way, and what is true now."""
-        why, blockers, true_now = cause.of(self, error, by_guard=bool(error.cause)), watch.blockers(), self._true_now()
-        self.run.journal("migration failed", code=error.code, sqlstate=error.sqlstate, file=error.migration, cause=why.value, blockers=blockers, now=true_now)
+        why, blockers, true_now = (
+            cause.of(self, error, by_guard=bool(error.cause)),
+            watch.blockers(),
+            self._true_now(),
+        )
+        self.run.journal(
+            "migration failed",
+            code=error.code,
+            sqlstate=error.sqlstate,
+            file=error.migration,
+            cause=why.value,
+            blockers=blockers,
+            now=true_now,
+        )
         by_guard = map(str, watch.guard.decisions[-1:] if error.cause else ())
-        message = "\n".join([*by_guard, error.message, f"Cause: {why.value}", *(f"it waited for {blocker}" for blocker in blockers), f"What is true now: {true_now}"])
-        return cli.MigrationFailed(message, f"{why.link} explains the cause; 90_rollback tells what landed and leads back, or forward",
-                                   code=error.code, migration=error.migration, sqlstate=error.sqlstate, output=error.output, cause=why.value)
+        message = "\n".join(
+            [
+                *by_guard,
+                error.message,
+                f"Cause: {why.value}",
+                *(f"it waited for {blocker}" for blocker in blockers),
+                f"What is true now: {true_now}",
+            ]
+        )
+        return cli.MigrationFailed(
+            message,
+            f"{why.link} explains the cause; 90_rollback tells what landed and leads back, or forward",
+            code=error.code,
+            migration=error.migration,
+            sqlstate=error.sqlstate,
+            output=error.output,
+            cause=why.value,
+        )
 
     def _true_now(self) -> str:
         try:
             found = self.history
         except DatabaseError as error:
             return f"not known, the server does not answer: {error.message}"
-        done = [name for name in (self.run.read_evidence("plan") or {}).get("files", {}) if name in found.applied]
+        done = [
+            name
+            for name in (self.run.read_evidence("plan") or {}).get("files", {})
+            if name in found.applied
+        ]
         return f"applied: {', '.join(done) or 'none'}; failed: {', '.join(found.failed) or 'none'}; pending: {', '.join(found.pending) or 'none'}"
 
 
 def _against(seen: list[str], promised: list[str]) -> str:
     """In which lines schema file and database differ, held against those of the rehearsal."""
     if same_after_restore(seen, promised):
-        return f"remark: schema file and database differ in {len(seen)} lines, the same as in the rehearsal" if seen else "no difference"
-    new, gone = ([line for line in one if line not in other] for one, other in ((seen, promised), (promised, seen)))
+        return (
+            f"remark: schema file and database differ in {len(seen)} lines, the same as in the rehearsal"
+            if seen
+            else "no difference"
+        )
+    new, gone = (
+        [line for line in one if line not in other]
+        for one, other in ((seen, promised), (promised, seen))
+    )
     shown = [f"new: {line}" for line in new] + [f"gone: {line}" for line in gone]
     return f"{len(shown)} lines are not those of the rehearsal: {'; '.join(shown[:3])}"
 

@@ -57,10 +57,28 @@ class Past:
             raise UsageError("the backup has no such table")
         self._require_room(state.total_bytes - state.index_bytes)
         schema, table = parts(name)
-        restore.restore_rows(self.made, self.target, self.phase.application_name, schema, table, tools=self.tools, timeout_s=self._left())
+        restore.restore_rows(
+            self.made,
+            self.target,
+            self.phase.application_name,
+            schema,
+            table,
+            tools=self.tools,
+            timeout_s=self._left(),
+        )
         self._require_proven(name)
-        with Database(self.target, self.phase.application_name) as was, Database(self.phase.target, self.phase.application_name) as now:
-            return narrow(was, now, name, item.columns, Method(self.made.snapshot.method), replace(limits, seconds=min(limits.seconds, self._left())))
+        with (
+            Database(self.target, self.phase.application_name) as was,
+            Database(self.phase.target, self.phase.application_name) as now,
+        ):
+            return narrow(
+                was,
+                now,
+                name,
+                item.columns,
+                Method(self.made.snapshot.method),
+                replace(limits, seconds=min(limits.seconds, self._left())),
+            )
 
     def _left(self) -> float:
         left = self.until - time.monotonic()
@@ -73,19 +91,32 @@ class Past:
         with databases.maintenance(self.target, self.phase.application_name) as admin:
             place = disk.tablespace(admin, self.made.database()["tablespace"])
         if place.free_bytes is not None and place.free_bytes < 2 * needed:
-            raise UsageError(f"its rows took {size(needed)}, and {size(place.free_bytes)} are free in {place.path}")
+            raise UsageError(
+                f"its rows took {size(needed)}, and {size(place.free_bytes)} are free in {place.path}"
+            )
 
     def _require_proven(self, name: str) -> None:
         """Refuse where what came up is not what the manifest tells."""
         wanted, app = self.made.snapshot, self.phase.application_name
-        shot = snapshot.take(self.target, app, tables=[name], columns=wanted.columns(), method=Method(wanted.method), jobs=self.phase.jobs,
-                             statement_timeout_s=self._left())
+        shot = snapshot.take(
+            self.target,
+            app,
+            tables=[name],
+            columns=wanted.columns(),
+            method=Method(wanted.method),
+            jobs=self.phase.jobs,
+            statement_timeout_s=self._left(),
+        )
         came, was = shot.tables[name], wanted.tables[name]
         if (came.rows, came.fingerprints) != (was.rows, was.fingerprints):
-            raise UsageError("what the dump has of it is not what was backed up: the backup is damaged")
+            raise UsageError(
+                "what the dump has of it is not what was backed up: the backup is damaged"
+            )
 
 
-def narrowed(phase: Phase, wrong: Sequence[Compared], written: Collection[str], limits: Limits = Limits()) -> dict[str, Narrowed]:  # noqa: B008 - frozen
+def narrowed(
+    phase: Phase, wrong: Sequence[Compared], written: Collection[str], limits: Limits = Limits()
+) -> dict[str, Narrowed]:  # noqa: B008 - frozen
     """Where these tables differ, by name.
 
     Args:
@@ -95,7 +126,9 @@ def narrowed(phase: Phase, wrong: Sequence[Compared], written: Collection[str], 
     if not wrong:
         return {}
     if not phase.run.read_evidence("backup"):
-        return {item.name: Narrowed(item.name, why=_not("this run has no backup")) for item in wrong}
+        return {
+            item.name: Narrowed(item.name, why=_not("this run has no backup")) for item in wrong
+        }
     found: dict[str, Narrowed] = {}
     why = ""
     try:
@@ -114,7 +147,9 @@ def _past(phase: Phase) -> Iterator[Past]:
     made, server = load_backup(phase), Target.parse(phase.params.proof_url())
     programs = tools(server, phase.params.database.tools, application_name=phase.application_name)
     with scratch.reserved(server, "past", phase.application_name, phase.say) as place:
-        restore.restore_schema(made, place.target, phase.application_name, tools=programs, mark=place.mark, bare=True)
+        restore.restore_schema(
+            made, place.target, phase.application_name, tools=programs, mark=place.mark, bare=True
+        )
         yield Past(phase, made, place.target, programs, time.monotonic() + LONGEST_S)
 
 
@@ -138,5 +173,7 @@ def _not(why: str) -> str:
 
 def _said(error: BaseException) -> str:
     """What an error says, without the details of PostgreSQL's, which may hold a row."""
-    message = error.message if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
+    message = (
+        error.message if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
+    )
     return re.split(r"(?i);?[^;]*\bdetail:", message.splitlines()[0])[0]

@@ -40,33 +40,86 @@ class Performance(Phase):
     @cached_property
     def windows(self) -> tuple[Window | None, Window | None]:
         """From 30_backup to right before the migration, and from its end to now; `None` where the first reading is missing."""
-        return self._window("backup.statistics", self.statistics[0]), self._window("migrated.statistics", self.statistics[1])
+        return self._window("backup.statistics", self.statistics[0]), self._window(
+            "migrated.statistics", self.statistics[1]
+        )
 
     def counters(self) -> Table:
         """The database over both windows: cache hits, temporary files, commits."""
-        rows = [("from (UTC)", lambda one: one.began), ("to (UTC)", lambda one: one.ended), ("seconds", lambda one: one.seconds),
-                ("cache hit ratio", lambda one: None if one.hit_ratio is None else f"{100 * one.hit_ratio:.2f} %"),
-                *((key.replace("_", " "), lambda one, key=key: one.database.get(key)) for key in windows.DATABASE),
-                ("index scans", lambda one: None if one.anew else sum(one.indexes.values())), ("remark", _remark)]
-        return Table(self._lengths(), ("what", "before", "after"), [(name, *(one and value(one) for one in self.windows)) for name, value in rows])
+        rows = [
+            ("from (UTC)", lambda one: one.began),
+            ("to (UTC)", lambda one: one.ended),
+            ("seconds", lambda one: one.seconds),
+            (
+                "cache hit ratio",
+                lambda one: None if one.hit_ratio is None else f"{100 * one.hit_ratio:.2f} %",
+            ),
+            *(
+                (key.replace("_", " "), lambda one, key=key: one.database.get(key))
+                for key in windows.DATABASE
+            ),
+            ("index scans", lambda one: None if one.anew else sum(one.indexes.values())),
+            ("remark", _remark),
+        ]
+        return Table(
+            self._lengths(),
+            ("what", "before", "after"),
+            [(name, *(one and value(one) for one in self.windows)) for name, value in rows],
+        )
 
     def indexes(self) -> Table:
         """Indexes before and after: size, scans in each window, validity; new ones first, with what is to be said of them."""
         before, after = (one.indexes for one in self.statistics)
-        names = sorted(set(before) | set(after), key=lambda name: (name in before and name in after, name not in self._covered,
-                                                                  -max((w.indexes.get(name, 0) for w in self.windows if w), default=0), name))
-        rows = [(name, "kept" if name in before and name in after else "added" if name in after else "removed",
-                 *(size(one[name]["bytes"]) if name in one else None for one in (before, after)), *(w and w.indexes.get(name) for w in self.windows),
-                 after.get(name, {}).get("valid"), self._about(name)) for name in names[:MOST_ROWS]]
+        names = sorted(
+            set(before) | set(after),
+            key=lambda name: (
+                name in before and name in after,
+                name not in self._covered,
+                -max((w.indexes.get(name, 0) for w in self.windows if w), default=0),
+                name,
+            ),
+        )
+        rows = [
+            (
+                name,
+                "kept"
+                if name in before and name in after
+                else "added"
+                if name in after
+                else "removed",
+                *(size(one[name]["bytes"]) if name in one else None for one in (before, after)),
+                *(w and w.indexes.get(name) for w in self.windows),
+                after.get(name, {}).get("valid"),
+                self._about(name),
+            )
+            for name in names[:MOST_ROWS]
+        ]
         part = f" ({MOST_ROWS} shown)" if len(names) > MOST_ROWS else ""
-        return Table(f"{len(after)} indexes, {len(before)} before{part}",
-                     ("index", "", "size before", "size after", "scans before", "scans after", "valid", "remark"), rows)
+        return Table(
+            f"{len(after)} indexes, {len(before)} before{part}",
+            (
+                "index",
+                "",
+                "size before",
+                "size after",
+                "scans before",
+                "scans after",
+                "valid",
+                "remark",
+            ),
+            rows,
+        )
 
     def missing_indexes(self) -> Table:
         """Large tables of which sequential scans have read the most rows; or why that is not known."""
         found = self._missing()
         if found.status is Status.UNKNOWN and not self._new_missing:
-            return Table("Tables that want an index: could not check", ("why", "what to do"), [(found.found, found.remedy)], ["unknown"])
+            return Table(
+                "Tables that want an index: could not check",
+                ("why", "what to do"),
+                [(found.found, found.remedy)],
+                ["unknown"],
+            )
         return self.statistics[1].missing()
 
     def queries(self) -> Table:
@@ -74,45 +127,110 @@ class Performance(Phase):
         if isinstance(self._pairs, str):
             return Table("Statements: could not check", ("why",), [(self._pairs,)], ["unknown"])
         order = ("slower", "new", "as before", "too few calls", "not called since")
-        shown = sorted(self._pairs, key=lambda one: (order.index(one.verdict), -(one.after or one.before).total_ms))[:MOST_ROWS]  # type: ignore[union-attr]
-        gone, new = ([one for one in self._pairs if one.verdict == word] for word in ("not called since", "new"))
+        shown = sorted(
+            self._pairs,
+            key=lambda one: (order.index(one.verdict), -(one.after or one.before).total_ms),
+        )[:MOST_ROWS]  # type: ignore[union-attr]
+        gone, new = (
+            [one for one in self._pairs if one.verdict == word]
+            for word in ("not called since", "new")
+        )
         title = f"{len(self._pairs)} statements, {len(new)} new, {len(gone)} not called since; per call, before → after. {self._lengths()}"
-        return Table(title, COLUMNS, [one.row() for one in shown], ["bad" if one.verdict == "slower" else "" for one in shown])
+        return Table(
+            title,
+            COLUMNS,
+            [one.row() for one in shown],
+            ["bad" if one.verdict == "slower" else "" for one in shown],
+        )
 
     @cached_property
     def plans(self) -> Plans:
         """The statements that the parameters name, measured again."""
         items = self.params.validate_.statements
         after = plans.measure_all(self.db, {item.name: item.sql for item in items})
-        before = {one["name"]: Measured.from_dict(one) for one in self.run.read_evidence("backup.plans") or ()}
+        before = {
+            one["name"]: Measured.from_dict(one)
+            for one in self.run.read_evidence("backup.plans") or ()
+        }
         self.run.write_evidence("validate.plans", [one.as_dict() for one in after])
-        return Plans(tuple(Compared(item, before.get(item.name, Measured(item.name, why="it was not measured in 30_backup")), now)
-                           for item, now in zip(items, after)))
+        return Plans(
+            tuple(
+                Compared(
+                    item,
+                    before.get(
+                        item.name, Measured(item.name, why="it was not measured in 30_backup")
+                    ),
+                    now,
+                )
+                for item, now in zip(items, after)
+            )
+        )
 
     def statement_times(self) -> Any:
         """The named statements' times, before and after."""
-        worse = [one.item.name for one, c in zip(self.plans.items, self.plans.checks()) if c.status is Status.FAILED]
-        title = f"Regressed: {', '.join(worse)}" if worse else "No named statement has regressed" if self.plans.items else "No statement is named in `validate.statements`"
-        return charts.before_after(title, [one.item.name for one in self.plans.items], [one.before.median_ms for one in self.plans.items],
-                                   [one.after.median_ms for one in self.plans.items], unit="ms")
+        worse = [
+            one.item.name
+            for one, c in zip(self.plans.items, self.plans.checks())
+            if c.status is Status.FAILED
+        ]
+        title = (
+            f"Regressed: {', '.join(worse)}"
+            if worse
+            else "No named statement has regressed"
+            if self.plans.items
+            else "No statement is named in `validate.statements`"
+        )
+        return charts.before_after(
+            title,
+            [one.item.name for one in self.plans.items],
+            [one.before.median_ms for one in self.plans.items],
+            [one.after.median_ms for one in self.plans.items],
+            unit="ms",
+        )
 
     def sizes_chart(self) -> Any:
         """Sizes by table, before and after."""
         before, after = map(table_sizes, self.statistics)
-        names = sorted(set(before) | set(after), key=lambda name: -max(s.get(name, {}).get("bytes", 0) for s in (before, after)))[:10]
-        sizes = [[one.get(name, {}).get("bytes", 0) / 2**20 for name in names] for one in (before, after)]
+        names = sorted(
+            set(before) | set(after),
+            key=lambda name: -max(s.get(name, {}).get("bytes", 0) for s in (before, after)),
+        )[:10]
+        sizes = [
+            [one.get(name, {}).get("bytes", 0) / 2**20 for name in names] for one in (before, after)
+        ]
         grown = sum(sizes[1]) - sum(sizes[0])
-        return charts.before_after(f"The database {'grew' if grown >= 0 else 'shrank'} by {abs(grown):.1f} MiB", names, *sizes, unit="MiB")
+        return charts.before_after(
+            f"The database {'grew' if grown >= 0 else 'shrank'} by {abs(grown):.1f} MiB",
+            names,
+            *sizes,
+            unit="MiB",
+        )
 
     def performance(self) -> Checks:
         """The named statements must not have regressed; what only the counters say is for a person to judge."""
-        named = self.plans.checks() or [not_configured("performance.plans", "the named statements are as fast as before", "validate.statements")]
-        return self.look("performance", Checks("Performance", [self._counted(), self._missing(), self._queries(), *named]))
+        named = self.plans.checks() or [
+            not_configured(
+                "performance.plans",
+                "the named statements are as fast as before",
+                "validate.statements",
+            )
+        ]
+        return self.look(
+            "performance",
+            Checks("Performance", [self._counted(), self._missing(), self._queries(), *named]),
+        )
 
     def _wait(self, before_migration: statistics.Statistics) -> None:
         """Until the window after is as long as the one before, as far as the parameters let it be."""
-        before, after = self._window("backup.statistics", before_migration), self._window("migrated.statistics", statistics.read(self.db))
-        left = min(before.seconds, self.params.validate_.observe_s) - after.seconds if before and after else 0
+        before, after = (
+            self._window("backup.statistics", before_migration),
+            self._window("migrated.statistics", statistics.read(self.db)),
+        )
+        left = (
+            min(before.seconds, self.params.validate_.observe_s) - after.seconds
+            if before and after
+            else 0
+        )
         if left > 0:
             self.say(f"observing for {left:.0f} s more: `validate.observe_s`")
             time.sleep(left)
@@ -122,7 +240,10 @@ class Performance(Phase):
         return windows.window(statistics.Statistics.from_dict(stored), last) if stored else None
 
     def _lengths(self) -> str:
-        words = [f"{one.seconds:.0f} s {word}" if one else f"{word}: not seen" for one, word in zip(self.windows, ("before", "after"))]
+        words = [
+            f"{one.seconds:.0f} s {word}" if one else f"{word}: not seen"
+            for one, word in zip(self.windows, ("before", "after"))
+        ]
         return f"Windows: {words[0]}, {words[1]}"
 
     @cached_property
@@ -133,16 +254,46 @@ class Performance(Phase):
         """What is to be said of an index."""
         before, after = (one.indexes for one in self.statistics)
         unused = name in after and name not in before and not after[name]["scans"]
-        return "; ".join(filter(None, ("new, not used yet" if unused else "", f"covered by {self._covered[name]}" if name in self._covered else "")))
+        return "; ".join(
+            filter(
+                None,
+                (
+                    "new, not used yet" if unused else "",
+                    f"covered by {self._covered[name]}" if name in self._covered else "",
+                ),
+            )
+        )
 
     def _counted(self) -> Check:
         id, title = "performance.counters", "the counters can be compared"
-        why = [f"{word}: {one.anew if one else 'the reading that it begins with is missing'}" for one, word in zip(self.windows, ("before", "after")) if not one or one.anew]
+        why = [
+            f"{word}: {one.anew if one else 'the reading that it begins with is missing'}"
+            for one, word in zip(self.windows, ("before", "after"))
+            if not one or one.anew
+        ]
         if why:
-            return unknown(id, title, "; ".join(why), "counted through", "compare with your monitoring; then approve")
-        remarks = [f"{name}: {said}" for name in self.statistics[1].indexes if (said := self._about(name))]
-        ratios = " → ".join("–" if one is None or one.hit_ratio is None else f"{100 * one.hit_ratio:.1f} %" for one in self.windows)
-        return check(id, title, True, f"{self._lengths()}; cache hits {ratios}" + (f"; remark: {'; '.join(remarks[:5])}" if remarks else ""), "counted through")
+            return unknown(
+                id,
+                title,
+                "; ".join(why),
+                "counted through",
+                "compare with your monitoring; then approve",
+            )
+        remarks = [
+            f"{name}: {said}" for name in self.statistics[1].indexes if (said := self._about(name))
+        ]
+        ratios = " → ".join(
+            "–" if one is None or one.hit_ratio is None else f"{100 * one.hit_ratio:.1f} %"
+            for one in self.windows
+        )
+        return check(
+            id,
+            title,
+            True,
+            f"{self._lengths()}; cache hits {ratios}"
+            + (f"; remark: {'; '.join(remarks[:5])}" if remarks else ""),
+            "counted through",
+        )
 
     @cached_property
     def _new_missing(self) -> list[str]:
@@ -150,17 +301,35 @@ class Performance(Phase):
         return sorted(now - before)
 
     def _missing(self) -> Check:
-        id, title, (before, now) = "performance.missing", "no further table wants an index", self.statistics
+        id, title, (before, now) = (
+            "performance.missing",
+            "no further table wants an index",
+            self.statistics,
+        )
         remedy = "let the server count (`track_counts`) for a day of normal use, and look again; then approve"
         if anew := windows.window(before, now).anew:
             return unknown(id, title, anew, "counted", remedy)
         large = [one for one in now.tables.values() if one["table_bytes"] > LARGE]
         if large and not any(one["sequential_scans"] or one["index_scans"] for one in large):
-            return unknown(id, title, f"no scan of a large table was counted {now.since}", "counted", remedy)
+            return unknown(
+                id, title, f"no scan of a large table was counted {now.since}", "counted", remedy
+            )
         if self._new_missing:
-            return unknown(id, title, f"beyond its limit: {', '.join(self._new_missing)}", "none", "see the table above: which statement reads it from end to end?")
+            return unknown(
+                id,
+                title,
+                f"beyond its limit: {', '.join(self._new_missing)}",
+                "none",
+                "see the table above: which statement reads it from end to end?",
+            )
         old = ", ".join(row["name"] for row in now.missing_indexes)
-        return check(id, title, True, f"remark: as before, {old}" if old else f"none, {now.since}", "none that did not before")
+        return check(
+            id,
+            title,
+            True,
+            f"remark: as before, {old}" if old else f"none, {now.since}",
+            "none that did not before",
+        )
 
     @cached_property
     def _pairs(self) -> Sequence[Pair] | str:
@@ -177,15 +346,38 @@ class Performance(Phase):
         if not self.params.validate_.slow_queries:
             return Check(id, title, Status.NOT_CONFIGURED, "`validate.slow_queries` is false")
         if isinstance(self._pairs, str):
-            return unknown(id, title, self._pairs, "compared", "make it readable; where the server has none, set `validate.slow_queries: false`")
+            return unknown(
+                id,
+                title,
+                self._pairs,
+                "compared",
+                "make it readable; where the server has none, set `validate.slow_queries: false`",
+            )
         compared = [one for one in self._pairs if one.verdict in ("slower", "as before")]
-        slower = [f"{one.after.statement[:80]} ({one.before.mean_ms:.1f} → {one.after.mean_ms:.1f} ms)" for one in compared
-                  if one.verdict == "slower" and one.before and one.after]
+        slower = [
+            f"{one.after.statement[:80]} ({one.before.mean_ms:.1f} → {one.after.mean_ms:.1f} ms)"
+            for one in compared
+            if one.verdict == "slower" and one.before and one.after
+        ]
         if not compared:
-            return Check(id, title, Status.NOT_CONFIGURED, f"no statement was called {ENOUGH_CALLS} times in both windows; those of `validate.statements` are always compared")
+            return Check(
+                id,
+                title,
+                Status.NOT_CONFIGURED,
+                f"no statement was called {ENOUGH_CALLS} times in both windows; those of `validate.statements` are always compared",
+            )
         if slower:
-            return unknown(id, title, f"beyond its limit: {'; '.join(slower[:3])}", "none slower", "their values may differ: compare their plans, and approve or roll back")
-        lost, new = sum(one.evicted for one in self.windows if one), sum(one.verdict == "new" for one in self._pairs)
+            return unknown(
+                id,
+                title,
+                f"beyond its limit: {'; '.join(slower[:3])}",
+                "none slower",
+                "their values may differ: compare their plans, and approve or roll back",
+            )
+        lost, new = (
+            sum(one.evicted for one in self.windows if one),
+            sum(one.verdict == "new" for one in self._pairs),
+        )
         remark = f"; remark: pg_stat_statements forgot some, {lost} times" if lost else ""
         return check(id, title, True, f"{len(compared)} compared, {new} new{remark}", "none slower")
 

@@ -59,13 +59,22 @@ class Plan(Phase):
     @cached_property
     def review(self) -> review.Review:
         """What each pending file will do."""
-        return review.review(self.history.pending_files, catalog=self.objects, sizes=self.sizes, rule=self.project.transaction_rule,
-                             schema=self.target.schema, index_use=self.statistics.indexes, server_major=self.db.server_version // 10_000)
+        return review.review(
+            self.history.pending_files,
+            catalog=self.objects,
+            sizes=self.sizes,
+            rule=self.project.transaction_rule,
+            schema=self.target.schema,
+            index_use=self.statistics.indexes,
+            server_major=self.db.server_version // 10_000,
+        )
 
     @cached_property
     def live_data(self) -> LiveData:
         """What the pending files demand of the rows that are there, asked of them."""
-        demands = questions.questions(self.review.statements, self.objects, self.target.schema, self.db.server_version)
+        demands = questions.questions(
+            self.review.statements, self.objects, self.target.schema, self.db.server_version
+        )
         return livedata.ask(self, demands)
 
     @cached_property
@@ -76,16 +85,31 @@ class Plan(Phase):
 
     def pending(self) -> Checks:
         """Whether files, history and the Prisma CLI agree on what is pending; drift is looked for while the CLI answers."""
-        status, _ = self.together(lambda: cli.status(self.project, self.prisma_url), lambda: self.found_drift)
+        status, _ = self.together(
+            lambda: cli.status(self.project, self.prisma_url), lambda: self.found_drift
+        )
         agree = set(status.pending) == set(self.history.pending)
-        return self.must_hold("pending", Checks("Pending migrations", [
-            *self.history.checks(),
-            cli.same_target(status, self.target.host, self.target.port, self.target.database),
-            cli.same_files(status, len(history.files(self.project))),
-            check("plan.agreement", "`migrate status` and the history table name the same pending files", agree,
-                  ", ".join(status.pending) or "none", ", ".join(self.history.pending) or "none",
-                  "another deployment may be at work: look again in a minute"),
-        ]))
+        return self.must_hold(
+            "pending",
+            Checks(
+                "Pending migrations",
+                [
+                    *self.history.checks(),
+                    cli.same_target(
+                        status, self.target.host, self.target.port, self.target.database
+                    ),
+                    cli.same_files(status, len(history.files(self.project))),
+                    check(
+                        "plan.agreement",
+                        "`migrate status` and the history table name the same pending files",
+                        agree,
+                        ", ".join(status.pending) or "none",
+                        ", ".join(self.history.pending) or "none",
+                        "another deployment may be at work: look again in a minute",
+                    ),
+                ],
+            ),
+        )
 
     def drift(self) -> Drift:
         """Where the live catalogue is not what the applied files make."""
@@ -117,12 +141,18 @@ class Plan(Phase):
 
     def window(self) -> Checks:
         """The maintenance window."""
-        return self.look("window", Checks("Maintenance window", [window_check(self, opening=False)]))
+        return self.look(
+            "window", Checks("Maintenance window", [window_check(self, opening=False)])
+        )
 
     def stakeholders_message(self) -> Message:
         """What would be announced as planned."""
-        return message(self.run, "planned", f"migrations are applied to the database; the largest table that they affect: {self._largest()}",
-                       "nothing has been changed; the plan is rehearsed and approved first")
+        return message(
+            self.run,
+            "planned",
+            f"migrations are applied to the database; the largest table that they affect: {self._largest()}",
+            "nothing has been changed; the plan is rehearsed and approved first",
+        )
 
     def tell_stakeholders(self) -> Any:
         """Announce what is planned."""
@@ -130,33 +160,69 @@ class Plan(Phase):
 
     def seal(self) -> Table:
         """Make the plan one object with one hash; later gates compare with it."""
-        reviewed = {"findings": [finding.named() for finding in self.review.findings], "data": self.live_data.outcomes(),
-                    "client": self.breaks.as_dict(), "drift": self.found_drift.as_dict()}
+        reviewed = {
+            "findings": [finding.named() for finding in self.review.findings],
+            "data": self.live_data.outcomes(),
+            "client": self.breaks.as_dict(),
+            "drift": self.found_drift.as_dict(),
+        }
         content = contents(self) | reviewed
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-        self.run.write_evidence("plan", {"hash": digest, **content, "severe": self._severe(), "declared": self.review.declared().as_dict()})
+        digest = hashlib.sha256(
+            json.dumps(content, sort_keys=True, default=str).encode()
+        ).hexdigest()
+        self.run.write_evidence(
+            "plan",
+            {
+                "hash": digest,
+                **content,
+                "severe": self._severe(),
+                "declared": self.review.declared().as_dict(),
+            },
+        )
         self.run.journal("plan sealed", hash=digest)
         facts = [(key, str(content[key])) for key in ("server", "prisma", "engine", "transactions")]
-        rows = [("hash", digest), *content["files"].items(), ("last applied", (content["applied"] or ["none"])[-1]), *facts]
+        rows = [
+            ("hash", digest),
+            *content["files"].items(),
+            ("last applied", (content["applied"] or ["none"])[-1]),
+            *facts,
+        ]
         return Table("The plan that approvals are bound to", ("", "sha256, or what it is"), rows)
 
     def gate(self) -> Checks:
         """Pass the plan's gate: a file that does not parse or that must fail shuts it, what is not known for certain needs a person."""
-        checks = Checks("The plan", [*self.review.checks(), self.found_drift.check(), *self.live_data.checks()])
+        checks = Checks(
+            "The plan", [*self.review.checks(), self.found_drift.check(), *self.live_data.checks()]
+        )
         return self.pass_gate("plan", self.look("review.checks", checks))
 
     def accepted(self) -> Table:
         """The severe findings of the plan, and who accepted them by opening its gate."""
         approval = gate.standing(self.run, "plan")
-        who = (approval["person"], approval["at"], approval["reason"]) if approval else ("nobody was asked for", None, None)
+        who = (
+            (approval["person"], approval["at"], approval["reason"])
+            if approval
+            else ("nobody was asked for", None, None)
+        )
         rows = [(finding, *who) for finding in self._severe()]
         columns = ("finding", "accepted by", "at (UTC)", "reason")
-        return self.keep_table("accepted", Table(f"{len(rows)} severe findings go with this plan", columns, rows, ["bad"] * len(rows)))
+        return self.keep_table(
+            "accepted",
+            Table(
+                f"{len(rows)} severe findings go with this plan", columns, rows, ["bad"] * len(rows)
+            ),
+        )
 
     def _severe(self) -> list[str]:
         """What whoever approves has to know of."""
-        grave = [f"{item.rule} at {item.file}:{item.line}: {item.why}" for item in self.review.having(review.Severity.DANGER)]
-        broken = [f"the running client's {item.names} at {item.place}: {item.why}" for item in self.breaks.items]
+        grave = [
+            f"{item.rule} at {item.file}:{item.line}: {item.why}"
+            for item in self.review.having(review.Severity.DANGER)
+        ]
+        broken = [
+            f"the running client's {item.names} at {item.place}: {item.why}"
+            for item in self.breaks.items
+        ]
         return [*grave, *broken, *self.live_data.matters()]
 
     def keep_table(self, name: str, table: Table) -> Table:
@@ -179,9 +245,15 @@ def contents(phase: Phase) -> dict[str, Any]:
     on_disk = history.files(phase.project)
     found = history.compare(on_disk, applied(phase.db, phase.target))
     target = identify(phase.db)
-    return {"server": target.pop("server_version"), "target": target, "applied": list(found.applied),
-            "files": {file.name: file.sha256 for file in on_disk if file.name in found.pending},
-            "prisma": phase.project.version, "engine": phase.project.engine, "transactions": str(phase.project.transaction_rule)}
+    return {
+        "server": target.pop("server_version"),
+        "target": target,
+        "applied": list(found.applied),
+        "files": {file.name: file.sha256 for file in on_disk if file.name in found.pending},
+        "prisma": phase.project.version,
+        "engine": phase.project.engine,
+        "transactions": str(phase.project.transaction_rule),
+    }
 
 
 def changes(plan: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -191,14 +263,39 @@ def changes(plan: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         plan: as `Plan.seal` wrote it.
         now: `contents`, asked again.
     """
-    said = [_changed_file(name, sha, now) for name, sha in plan["files"].items() if now["files"].get(name) != sha]
-    said += [f"{name} is pending, and was not there when the plan was made" for name in now["files"] if name not in plan["files"]]
-    said += [f"migration {name} was applied by somebody" for name in now["applied"] if name not in plan["applied"] and name not in plan["files"]]
-    said += [f"migration {name} is not applied any more" for name in plan["applied"] if name not in now["applied"]]
+    said = [
+        _changed_file(name, sha, now)
+        for name, sha in plan["files"].items()
+        if now["files"].get(name) != sha
+    ]
+    said += [
+        f"{name} is pending, and was not there when the plan was made"
+        for name in now["files"]
+        if name not in plan["files"]
+    ]
+    said += [
+        f"migration {name} was applied by somebody"
+        for name in now["applied"]
+        if name not in plan["applied"] and name not in plan["files"]
+    ]
+    said += [
+        f"migration {name} is not applied any more"
+        for name in plan["applied"]
+        if name not in now["applied"]
+    ]
     if not same_database(plan["target"], now["target"]):
-        said.append(f"the database was replaced: {describe(plan['target'])} → {describe(now['target'])}")
-    names = {"server": "the server's version", "prisma": "Prisma's version", "engine": "Prisma's engine", "transactions": "how Prisma sends a file"}
-    return said + [f"{name}: {plan[key]} → {now[key]}" for key, name in names.items() if plan[key] != now[key]]
+        said.append(
+            f"the database was replaced: {describe(plan['target'])} → {describe(now['target'])}"
+        )
+    names = {
+        "server": "the server's version",
+        "prisma": "Prisma's version",
+        "engine": "Prisma's engine",
+        "transactions": "how Prisma sends a file",
+    }
+    return said + [
+        f"{name}: {plan[key]} → {now[key]}" for key, name in names.items() if plan[key] != now[key]
+    ]
 
 
 def _changed_file(name: str, sha256: str, now: Mapping[str, Any]) -> str:
@@ -217,9 +314,22 @@ def window_check(phase: Phase, *, opening: bool) -> Check:
     start, end = window.bounds()
     found = span(start, end)
     if not opening:
-        return check("window", "the maintenance window lies ahead or is open", now() < end, found, "not over", "set another window")
-    return check("window", "the maintenance window is open", start <= now() < end, f"{found}; now {now():%Y-%m-%d %H:%M} UTC",
-                 "now within it", "wait for the window, or set another one and plan again")
+        return check(
+            "window",
+            "the maintenance window lies ahead or is open",
+            now() < end,
+            found,
+            "not over",
+            "set another window",
+        )
+    return check(
+        "window",
+        "the maintenance window is open",
+        start <= now() < end,
+        f"{found}; now {now():%Y-%m-%d %H:%M} UTC",
+        "now within it",
+        "wait for the window, or set another one and plan again",
+    )
 
 
 PHASE = Plan

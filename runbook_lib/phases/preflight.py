@@ -20,8 +20,13 @@ from runbook_lib.service.http import Reach, Request, ask, client, unanswered
 from runbook_lib.service.measures import to_a_person, trends
 from runbook_lib.surroundings import Probe, Service
 
-NOT_ASKED = {126: "the command cannot be executed", 127: "the command was not found", 255: "ssh did not come through"}
+NOT_ASKED = {
+    126: "the command cannot be executed",
+    127: "the command was not found",
+    255: "ssh did not come through",
+}
 """Statuses by which a command says that it did not get as far as asking (255: see ssh's manual)."""
+
 
 class Preflight(Phase):
     """Looks at everything that the night depends on; changes nothing."""
@@ -31,12 +36,18 @@ class Preflight(Phase):
 
     def credentials(self) -> Checks:
         """Whether each login connects, directly, and has each right that it needs, tried one by one."""
-        found = health.connection(self.target, self.application_name) + rights.rights(self.db, server.affected_tables(self))
-        return self.look("credentials", Checks("Credentials and rights", [*found, *self._other_logins()]))
+        found = health.connection(self.target, self.application_name) + rights.rights(
+            self.db, server.affected_tables(self)
+        )
+        return self.look(
+            "credentials", Checks("Credentials and rights", [*found, *self._other_logins()])
+        )
 
     def disk(self) -> Checks:
         """Free space of the server now, and after what the plan needs; where it can be known."""
-        return self.look("disk", Checks("Disk", [server.disk_check(self.db, "environment.disk", self)]))
+        return self.look(
+            "disk", Checks("Disk", [server.disk_check(self.db, "environment.disk", self)])
+        )
 
     def disk_chart(self) -> Any:
         """Each disk now, and after what the plan needs."""
@@ -51,31 +62,84 @@ class Preflight(Phase):
         service = self.params.service
         title = "the application's host reaches the database"
         if service is None or service.reach_database is None:
-            return self.look("connectivity", Checks("Connectivity", [not_configured("environment.connectivity", title, "service.reach_database")]))
+            return self.look(
+                "connectivity",
+                Checks(
+                    "Connectivity",
+                    [not_configured("environment.connectivity", title, "service.reach_database")],
+                ),
+            )
         command = service.reach_database
-        return self.look("connectivity", Checks("Connectivity", [attempt("environment.connectivity", title, lambda: self._reach(command))]))
+        return self.look(
+            "connectivity",
+            Checks(
+                "Connectivity",
+                [attempt("environment.connectivity", title, lambda: self._reach(command))],
+            ),
+        )
 
     def monitoring(self) -> Checks:
         """Each configured probe, asked; and each measure of the monitoring list, read for the first time."""
         section = self.params.monitoring
-        probes = self.together(*(partial(self._probe, probe) for probe in section.probes)) if section.probes else [
-            not_configured("environment.monitoring", "monitoring and alerting are active", "monitoring.probes")]
-        first = trends([one for one in readings.take(self) if one.measure != "deadlocks"], readings.limits(self))
-        return self.look("monitoring", Checks("Monitoring", [*probes, *(to_a_person(item) for item in first.checks() if item.id != "monitoring.deadlocks")]))
+        probes = (
+            self.together(*(partial(self._probe, probe) for probe in section.probes))
+            if section.probes
+            else [
+                not_configured(
+                    "environment.monitoring",
+                    "monitoring and alerting are active",
+                    "monitoring.probes",
+                )
+            ]
+        )
+        first = trends(
+            [one for one in readings.take(self) if one.measure != "deadlocks"],
+            readings.limits(self),
+        )
+        return self.look(
+            "monitoring",
+            Checks(
+                "Monitoring",
+                [
+                    *probes,
+                    *(
+                        to_a_person(item)
+                        for item in first.checks()
+                        if item.id != "monitoring.deadlocks"
+                    ),
+                ],
+            ),
+        )
 
     def _probe(self, probe: Probe) -> Check:
         url = dereference(probe.url, "monitoring.probes.url") if probe.url else None
-        return monitoring.probe(probe.name, url=url, command=probe.command, expect=probe.expect, timeout_s=self.params.monitoring.timeout_s)
+        return monitoring.probe(
+            probe.name,
+            url=url,
+            command=probe.command,
+            expect=probe.expect,
+            timeout_s=self.params.monitoring.timeout_s,
+        )
 
     def server(self) -> Checks:
         """What on the server would get in the way: forgotten and prepared transactions, connections near the limit, standbys that are behind."""
         limit = self.params.monitoring.connections_percent
-        return self.look("server", Checks("Server", [
-            server.idle_check(self.db, "environment.idle", IDLE_S),
-            server.prepared_check(self.db, "environment.prepared"),
-            attempt("environment.connections", "connections are below the limit", lambda: self._connections(limit)),
-            server.replication_check(self.db, "environment.replication", self),
-        ]))
+        return self.look(
+            "server",
+            Checks(
+                "Server",
+                [
+                    server.idle_check(self.db, "environment.idle", IDLE_S),
+                    server.prepared_check(self.db, "environment.prepared"),
+                    attempt(
+                        "environment.connections",
+                        "connections are below the limit",
+                        lambda: self._connections(limit),
+                    ),
+                    server.replication_check(self.db, "environment.replication", self),
+                ],
+            ),
+        )
 
     def backup(self) -> Checks:
         """The backup of this run: proven, fresh, restorable in time, its files re-hashed."""
@@ -114,8 +178,14 @@ class Preflight(Phase):
         """Those beside the database's: the server for proofs, the application's token."""
         found, proof, service = [], self.params.backup.proof, self.params.service
         if proof.server and proof.level == "restore":
-            found.append(rights.creates_databases(Target.parse(self.params.proof_url()), self.application_name, "environment.proof",
-                                                  "the login on the server for proofs connects and creates databases"))
+            found.append(
+                rights.creates_databases(
+                    Target.parse(self.params.proof_url()),
+                    self.application_name,
+                    "environment.proof",
+                    "the login on the server for proofs connects and creates databases",
+                )
+            )
         if service and service.token:
             id, title = "environment.token", "the application accepts the token"
             found.append(attempt(id, title, lambda: self._token(id, title, service)))
@@ -125,34 +195,86 @@ class Preflight(Phase):
         """Asked twice, with and without: an endpoint that answers everybody proves nothing."""
         asked = next((one for one in service.endpoints if one.authenticated), None)
         if asked is None:
-            return unknown(id, title, "no endpoint of `service.endpoints` needs it", "accepted", "name one that does, or leave `service.token` out")
+            return unknown(
+                id,
+                title,
+                "no endpoint of `service.endpoints` needs it",
+                "accepted",
+                "name one that does, or leave `service.token` out",
+            )
         base, seconds = self.params.service_url(), self.params.monitoring.timeout_s
         with client(base) as session:
-            answer, without = (ask(session, Request(base + asked.path, token=token), seconds) for token in (Application(self).token, None))
+            answer, without = (
+                ask(session, Request(base + asked.path, token=token), seconds)
+                for token in (Application(self).token, None)
+            )
         expected = f"{asked.status} with it, 401 or 403 without"
         if answer.reach is not Reach.ANSWERED:
             return unanswered(id, title, answer, expected)
         said = f"{answer.status} with it, {without.status if without.reach is Reach.ANSWERED else without.why} without"
-        if answer.status not in (asked.status, 401, 403) or (answer.status == asked.status and without.status not in (401, 403)):
-            return unknown(id, title, said, expected, "this says nothing about the token: see whether that endpoint asks for one")
-        return check(id, title, answer.status == asked.status, said, expected, "renew the token that `service.token` leads to")
+        if answer.status not in (asked.status, 401, 403) or (
+            answer.status == asked.status and without.status not in (401, 403)
+        ):
+            return unknown(
+                id,
+                title,
+                said,
+                expected,
+                "this says nothing about the token: see whether that endpoint asks for one",
+            )
+        return check(
+            id,
+            title,
+            answer.status == asked.status,
+            said,
+            expected,
+            "renew the token that `service.token` leads to",
+        )
 
     def _reach(self, command: str) -> Check:
         id, title = "environment.connectivity", "the application's host reaches the database"
         service = self.params.service
         assert service is not None
-        done = run_command(command, cwd=service.folder, env=self.params.variables("service"), timeout_s=30, check=False)
+        done = run_command(
+            command,
+            cwd=service.folder,
+            env=self.params.variables("service"),
+            timeout_s=30,
+            check=False,
+        )
         said = f"status {done.status} in {done.seconds:.1f} s"
         if done.status in NOT_ASKED:
-            return unknown(id, title, f"{said}: {NOT_ASKED[done.status]}", "status 0", "correct `service.reach_database`, or the way to that host")
-        last = next((line.strip() for line in reversed(done.output.splitlines()) if line.strip()), "it printed nothing")
-        return check(id, title, done.status == 0, said if done.status == 0 else f"{said}: {last}", "status 0", "see what the command says on that host")
+            return unknown(
+                id,
+                title,
+                f"{said}: {NOT_ASKED[done.status]}",
+                "status 0",
+                "correct `service.reach_database`, or the way to that host",
+            )
+        last = next(
+            (line.strip() for line in reversed(done.output.splitlines()) if line.strip()),
+            "it printed nothing",
+        )
+        return check(
+            id,
+            title,
+            done.status == 0,
+            said if done.status == 0 else f"{said}: {last}",
+            "status 0",
+            "see what the command says on that host",
+        )
 
     def _connections(self, limit: float) -> Check:
         row: dict[str, Any] = self.db.row(query("monitoring_server")) or {}
         share = row["connections"] / row["most"] * 100
-        return check("environment.connections", "connections are below the limit", share <= limit,
-                     f"{row['connections']} of {row['most']}: {share:.0f} %", f"at most {limit:.0f} %", "close what is not needed")
+        return check(
+            "environment.connections",
+            "connections are below the limit",
+            share <= limit,
+            f"{row['connections']} of {row['most']}: {share:.0f} %",
+            f"at most {limit:.0f} %",
+            "close what is not needed",
+        )
 
 
 PHASE = Preflight

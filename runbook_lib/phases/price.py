@@ -65,23 +65,54 @@ class Losses(Shown):
     def words(self, way: str) -> str:
         """The same in words; empty where it is known that nothing would be lost."""
         spans = self.of(way)
-        return "; ".join([*(f"{name}: {what}" for span in spans for name, what in span.tables.items()),
-                          *(f"not known: {span.unknown}" for span in spans if span.unknown)])
+        return "; ".join(
+            [
+                *(f"{name}: {what}" for span in spans for name, what in span.tables.items()),
+                *(f"not known: {span.unknown}" for span in spans if span.unknown),
+            ]
+        )
 
     def table(self) -> Table:
         """Tables that were written, and when."""
         names = sorted({*self.before.tables, *self.since.tables})
-        rows = [(name, self.before.tables.get(name, "nothing"), self.since.tables.get(name, "nothing")) for name in names]
+        rows = [
+            (name, self.before.tables.get(name, "nothing"), self.since.tables.get(name, "nothing"))
+            for name in names
+        ]
         if self.before.unknown or self.since.unknown:
             rows.append(("not known", self.before.unknown or "–", self.since.unknown or "–"))
-        wal = f"; {size(self.since.wal_bytes)} of WAL since then, of the whole server" if self.since.wal_bytes is not None else ""
-        title = f"Tables that were written: {len(names)}" if names else "Nothing was written" if not rows else "What was written is not known"
-        return Table(title + wal, ("table", "from the backup to the moment before the migration", "since the migration ended"), rows)
+        wal = (
+            f"; {size(self.since.wal_bytes)} of WAL since then, of the whole server"
+            if self.since.wal_bytes is not None
+            else ""
+        )
+        title = (
+            f"Tables that were written: {len(names)}"
+            if names
+            else "Nothing was written"
+            if not rows
+            else "What was written is not known"
+        )
+        return Table(
+            title + wal,
+            (
+                "table",
+                "from the backup to the moment before the migration",
+                "since the migration ended",
+            ),
+            rows,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {name: {"tables": dict(span.tables), "unknown": span.unknown, "wal_bytes": span.wal_bytes}
-                for name, span in (("before", self.before), ("since", self.since))}
+        return {
+            name: {
+                "tables": dict(span.tables),
+                "unknown": span.unknown,
+                "wal_bytes": span.wal_bytes,
+            }
+            for name, span in (("before", self.before), ("since", self.since))
+        }
 
 
 @dataclass(frozen=True)
@@ -105,7 +136,13 @@ class Option:
         """For the table of prices."""
         if self.impossible:
             return self.way, f"no: {self.impossible}", "–", "–", "–"
-        return self.way, "yes", minutes(self.seconds) if self.seconds is not None else "not measured", self.basis, self.loses or "nothing"
+        return (
+            self.way,
+            "yes",
+            minutes(self.seconds) if self.seconds is not None else "not measured",
+            self.basis,
+            self.loses or "nothing",
+        )
 
 
 def losses(phase: Phase) -> Losses:
@@ -115,15 +152,35 @@ def losses(phase: Phase) -> Losses:
 
 def options(phase: Phase, found: Landed, lost: Losses) -> tuple[Option, ...]:
     """Every way, cheapest first."""
-    record, rehearsed = phase.run.read_evidence("backup") or {}, phase.run.read_evidence("rehearsal") or {}
-    measured = record["way_back_s"] + rehearsed.get("swap_s", 0.0) if record.get("proven_at") else None
+    record, rehearsed = (
+        phase.run.read_evidence("backup") or {},
+        phase.run.read_evidence("rehearsal") or {},
+    )
+    measured = (
+        record["way_back_s"] + rehearsed.get("swap_s", 0.0) if record.get("proven_at") else None
+    )
     busy = f"a migration is still at work: {', '.join(found.at_work)}" if found.at_work else ""
     basis = "restored and compared when the backup was proven, swapped when it was rehearsed"
     return (
-        Option("resolve", "" if found.nothing else "something landed, or it is not known that nothing did", None, "one command of Prisma a file", ""),
-        Option("forward", found.unsettled, None, found.replayed.command if found.replayed else "", ""),
-        Option("restore", busy or ("" if record else "there is no backup"), measured,
-               basis if record.get("proven_at") else "it was never restored; what comes up is compared before it is used", lost.words("restore")),
+        Option(
+            "resolve",
+            "" if found.nothing else "something landed, or it is not known that nothing did",
+            None,
+            "one command of Prisma a file",
+            "",
+        ),
+        Option(
+            "forward", found.unsettled, None, found.replayed.command if found.replayed else "", ""
+        ),
+        Option(
+            "restore",
+            busy or ("" if record else "there is no backup"),
+            measured,
+            basis
+            if record.get("proven_at")
+            else "it was never restored; what comes up is compared before it is used",
+            lost.words("restore"),
+        ),
         _point_in_time(phase, busy, lost.words("point-in-time")),
     )
 
@@ -133,8 +190,16 @@ def _point_in_time(phase: Phase, busy: str, loses: str) -> Option:
         found = recovery.price(phase)
     except RunbookError as error:
         return Option("point-in-time", busy or error.message, None, "", loses)
-    doubt = f"; whether it is possible could not be told: {found.why}" if found.possible is None else ""
-    return Option("point-in-time", busy or (found.why if found.possible is False else ""), found.seconds, found.basis + doubt, loses)
+    doubt = (
+        f"; whether it is possible could not be told: {found.why}" if found.possible is None else ""
+    )
+    return Option(
+        "point-in-time",
+        busy or (found.why if found.possible is False else ""),
+        found.seconds,
+        found.basis + doubt,
+        loses,
+    )
 
 
 def _before(phase: Phase) -> Interval:
@@ -155,17 +220,33 @@ def _in_words(item: Compared) -> str:
 
 def _since(phase: Phase) -> Interval:
     """Since the migration ended; where its end was not seen, since before it, its own writes among them."""
-    seen, before = (phase.run.read_evidence(name) for name in ("migrated.statistics", "before.statistics"))
+    seen, before = (
+        phase.run.read_evidence(name) for name in ("migrated.statistics", "before.statistics")
+    )
     begun = any(line["what"] == "migration begun" for line in phase.run.read_journal())
     if not begun:
         return Interval({})
     if not (seen or before):
-        return Interval({}, "the end of the migration was not seen, and there is no state from before")
+        return Interval(
+            {}, "the end of the migration was not seen, and there is no state from before"
+        )
     then, now = statistics.Statistics.from_dict(seen or before), statistics.read(phase.db)
-    wal = phase.db.value("SELECT pg_wal_lsn_diff(%s, %s)::bigint", [now.database["lsn"], then.database["lsn"]])
+    wal = phase.db.value(
+        "SELECT pg_wal_lsn_diff(%s, %s)::bigint", [now.database["lsn"], then.database["lsn"]]
+    )
     tables = statistics.written(then, now)
     if tables is None:
         return Interval({}, "the server's counters began anew since then", wal)
     tables = {name: counts for name, counts in tables.items() if not name.endswith(f".{TABLE}")}
     whose = "" if seen else ", the migration's own among them"
-    return Interval({name: ", ".join(f"{count:,} {action}".replace(",", " ") for action, count in counts.items()) + whose for name, counts in tables.items()}, "", wal)
+    return Interval(
+        {
+            name: ", ".join(
+                f"{count:,} {action}".replace(",", " ") for action, count in counts.items()
+            )
+            + whose
+            for name, counts in tables.items()
+        },
+        "",
+        wal,
+    )

@@ -43,7 +43,12 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._ended.set()
         self._thread.join(LEAVE_S)
 
@@ -59,15 +64,36 @@ class Progress:
     def _done(self) -> int | None:
         """How many of the files are applied; None where that cannot be seen at the moment."""
         try:
-            with Database(self.phase.target, f"{self.phase.application_name}-progress", statement_timeout="5s", lock_timeout="100ms") as db:
-                return sum(1 for row in applied(db, self.phase.target) if row["migration_name"] in self.files and row["finished_at"])
+            with Database(
+                self.phase.target,
+                f"{self.phase.application_name}-progress",
+                statement_timeout="5s",
+                lock_timeout="100ms",
+            ) as db:
+                return sum(
+                    1
+                    for row in applied(db, self.phase.target)
+                    if row["migration_name"] in self.files and row["finished_at"]
+                )
         except DatabaseError:
             return None
 
     def _tell(self, done: int, elapsed: float) -> None:
-        late = f"; that is longer than the forecast of {self.forecast_s:.0f} s" if elapsed > self.forecast_s else ""
-        said = talk.message(self.phase.run, "progress", f"the migration has been at work for {elapsed:.0f} s{late}",
-                            f"{done} of {len(self.files)} files are applied; {talk.standing(self.phase.run)}")
+        late = (
+            f"; that is longer than the forecast of {self.forecast_s:.0f} s"
+            if elapsed > self.forecast_s
+            else ""
+        )
+        said = talk.message(
+            self.phase.run,
+            "progress",
+            f"the migration has been at work for {elapsed:.0f} s{late}",
+            f"{done} of {len(self.files)} files are applied; {talk.standing(self.phase.run)}",
+        )
         self._said_at, self._said = time.monotonic(), done
         sent = talk.tell(self.phase.run, said)
-        self.phase.say(f"a message on how it goes: {len(sent.deliveries) - len(sent.failed)} of {len(sent.deliveries)} delivered" if isinstance(sent, Sent) else sent.title)
+        self.phase.say(
+            f"a message on how it goes: {len(sent.deliveries) - len(sent.failed)} of {len(sent.deliveries)} delivered"
+            if isinstance(sent, Sent)
+            else sent.title
+        )

@@ -47,11 +47,21 @@ _HOST = ("cpu_percent", "memory_percent", "disk_io_percent")
 
 def limits(phase: Phase) -> dict[str, float]:
     """The limit of each measure."""
-    section, before = phase.params.monitoring, (phase.run.read_evidence("log.position") or {}).get("errors_per_minute")
-    return {"cpu_percent": section.cpu_percent, "memory_percent": section.memory_percent, "disk_io_percent": section.disk_io_percent,
-            "connections_percent": section.connections_percent, "response_ms": section.response_ms,
-            "errors_per_minute": max(section.error_rate_per_minute, before or 0.0), "deadlocks": 0.0, "blocked_sessions": 0.0,
-            "disk_free_percent": phase.params.backup.disk_free_percent}
+    section, before = (
+        phase.params.monitoring,
+        (phase.run.read_evidence("log.position") or {}).get("errors_per_minute"),
+    )
+    return {
+        "cpu_percent": section.cpu_percent,
+        "memory_percent": section.memory_percent,
+        "disk_io_percent": section.disk_io_percent,
+        "connections_percent": section.connections_percent,
+        "response_ms": section.response_ms,
+        "errors_per_minute": max(section.error_rate_per_minute, before or 0.0),
+        "deadlocks": 0.0,
+        "blocked_sessions": 0.0,
+        "disk_free_percent": phase.params.backup.disk_free_percent,
+    }
 
 
 class Reader:
@@ -64,7 +74,9 @@ class Reader:
     def __init__(self, phase: Phase) -> None:
         self.phase = phase
         self.section = phase.params.monitoring
-        self.sources: dict[str, Source] = {source.measure: source for source in self.section.sources}
+        self.sources: dict[str, Source] = {
+            source.measure: source for source in self.section.sources
+        }
         self._elsewhere: str | None = None
         self._measured: host.Gauge | None = None
 
@@ -72,13 +84,27 @@ class Reader:
     def prometheus(self) -> Prometheus | None:
         """The server that the parameters name."""
         section = self.section.prometheus
-        return Prometheus(dereference(section.url, "monitoring.prometheus.url"), dereference(section.token, "monitoring.prometheus.token") if section.token else None,
-                          self.section.timeout_s) if section else None
+        return (
+            Prometheus(
+                dereference(section.url, "monitoring.prometheus.url"),
+                dereference(section.token, "monitoring.prometheus.token")
+                if section.token
+                else None,
+                self.section.timeout_s,
+            )
+            if section
+            else None
+        )
 
     def all(self, db: Database) -> list[Reading]:
         """Every measure, once; this machine's longer where it is above a limit."""
-        return [*self.server(db), *self.here(db, lambda gauge: gauge.settled(limits(self.phase))), *self.slow(db), *self.errors(),
-                *(self.sourced(db, name) for name, source in self.sources.items() if source.query)]
+        return [
+            *self.server(db),
+            *self.here(db, lambda gauge: gauge.settled(limits(self.phase))),
+            *self.slow(db),
+            *self.errors(),
+            *(self.sourced(db, name) for name, source in self.sources.items() if source.query),
+        ]
 
     def server(self, db: Database) -> list[Reading]:
         """What PostgreSQL counts: connections, deadlocks, blocked sessions."""
@@ -86,13 +112,24 @@ class Reader:
             row, waits = db.row(query("monitoring_server")) or {}, locks.blockers(db).waits
         except DatabaseError as error:
             return self.unread(error.message)
-        values = {"connections_percent": 100 * row["connections"] / row["most"], "deadlocks": float(row["deadlocks"]),
-                  "blocked_sessions": float(sum((wait.waiting_s or 0) >= BLOCKED_S for wait in waits))}
-        return [self._made(name, SERVER, values[name], epoch=row["epoch"] if name == "deadlocks" else "") for name in self._wanted(*values)]
+        values = {
+            "connections_percent": 100 * row["connections"] / row["most"],
+            "deadlocks": float(row["deadlocks"]),
+            "blocked_sessions": float(sum((wait.waiting_s or 0) >= BLOCKED_S for wait in waits)),
+        }
+        return [
+            self._made(
+                name, SERVER, values[name], epoch=row["epoch"] if name == "deadlocks" else ""
+            )
+            for name in self._wanted(*values)
+        ]
 
     def unread(self, why: str) -> list[Reading]:
         """What PostgreSQL counts, where it did not answer."""
-        return [self._made(name, SERVER, why=why) for name in self._wanted("connections_percent", "deadlocks", "blocked_sessions")]
+        return [
+            self._made(name, SERVER, why=why)
+            for name in self._wanted("connections_percent", "deadlocks", "blocked_sessions")
+        ]
 
     def here(self, db: Database, look: Callable[[host.Gauge], host.Load]) -> list[Reading]:
         """Processor, memory and disk of the server's machine, where it is this one; its free disk where that is known."""
@@ -100,24 +137,40 @@ class Reader:
         try:
             if not (why := self._away(db)):
                 load, free = look(self._gauge(db)), self._free(db)
-                return [self._look(name, HERE, partial(host.value, load, name)) for name in names] + free
+                return [
+                    self._look(name, HERE, partial(host.value, load, name)) for name in names
+                ] + free
         except (DatabaseError, OSError, psutil.Error) as error:
             why = error.message if isinstance(error, RunbookError) else type(error).__name__
         return [self._made(name, HERE, why=why) for name in names]
 
     def slow(self, db: Database) -> list[Reading]:
         """What may take a while: commands, SQL, the application's answer."""
-        found = [self.sourced(db, name) for name, source in self.sources.items() if not source.query]
-        return found + ([self._look("response_ms", APPLICATION, self._response)] if self.phase.params.service and self._wanted("response_ms") else [])
+        found = [
+            self.sourced(db, name) for name, source in self.sources.items() if not source.query
+        ]
+        return found + (
+            [self._look("response_ms", APPLICATION, self._response)]
+            if self.phase.params.service and self._wanted("response_ms")
+            else []
+        )
 
     def sourced(self, db: Database, name: str) -> Reading:
         """A measure from the source that the parameters name."""
         source, seconds = self.sources[name], self.section.timeout_s
         if source.command:
-            return self._look(name, "a command", lambda: _possible(name, monitoring.number(source.command or "", seconds)))
+            return self._look(
+                name,
+                "a command",
+                lambda: _possible(name, monitoring.number(source.command or "", seconds)),
+            )
         if source.sql:
             return self._look(name, "SQL", lambda: _possible(name, self._sql(db, source.sql or "")))
-        return self._look(name, "Prometheus", lambda: _possible(name, self._prometheus().value(source.query or "")))
+        return self._look(
+            name,
+            "Prometheus",
+            lambda: _possible(name, self._prometheus().value(source.query or "")),
+        )
 
     def over(self, start: datetime, end: datetime) -> list[Reading]:
         """What Prometheus says of a time; one reading without a value where it does not say."""
@@ -125,22 +178,40 @@ class Reader:
         for name, source in self.sources.items():
             if source.query:
                 try:
-                    found += [Reading(name, stamp(at), value, "Prometheus") for at, value in self._prometheus().series(source.query, start, end)]
+                    found += [
+                        Reading(name, stamp(at), value, "Prometheus")
+                        for at, value in self._prometheus().series(source.query, start, end)
+                    ]
                 except (ToolError, UsageError) as error:
-                    found.append(Reading(name, stamp(start), None, "Prometheus", why=f"over the run: {error.message}"))
+                    found.append(
+                        Reading(
+                            name,
+                            stamp(start),
+                            None,
+                            "Prometheus",
+                            why=f"over the run: {error.message}",
+                        )
+                    )
         return found
 
     def errors(self) -> list[Reading]:
         """Errors a minute in the application's log: since maintenance mode began, before that in its last part."""
         path = self.phase.params.service.log if self.phase.params.service else None
-        return [self._look("errors_per_minute", "the log", partial(self._errors, path))] if path and self._wanted("errors_per_minute") else []
+        return (
+            [self._look("errors_per_minute", "the log", partial(self._errors, path))]
+            if path and self._wanted("errors_per_minute")
+            else []
+        )
 
     def _errors(self, path: Path) -> float:
         position = self.phase.run.read_evidence("log.position")
         if not position:
             found = log.position(path).errors_per_minute
             if found is None:
-                raise ToolError("the log does not say when its lines were written, or cannot be read", "correct `service.log`")
+                raise ToolError(
+                    "the log does not say when its lines were written, or cannot be read",
+                    "correct `service.log`",
+                )
             return found
         window = log.since(path, position)
         if window.gaps:
@@ -158,16 +229,26 @@ class Reader:
 
     def _sql(self, db: Database, statement: str) -> float:
         """As the operator wrote it: names are looked up where the role looks them up, and nothing is written."""
-        with translated(), db.connection.transaction(force_rollback=True), db.connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            translated(),
+            db.connection.transaction(force_rollback=True),
+            db.connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             db.execute("SET TRANSACTION READ ONLY")
-            pin(db, {"statement_timeout": milliseconds(self.section.timeout_s), "lock_timeout": "1s"})
+            pin(
+                db,
+                {"statement_timeout": milliseconds(self.section.timeout_s), "lock_timeout": "1s"},
+            )
             cursor.execute(statement.encode())
             rows = cursor.fetchall() if cursor.description else []
         try:
             ((value,),) = rows
             return float(value)
         except (ValueError, TypeError):
-            raise ToolError("the query did not give one row with one number", "correct its `sql` in `monitoring.sources`") from None
+            raise ToolError(
+                "the query did not give one row with one number",
+                "correct its `sql` in `monitoring.sources`",
+            ) from None
 
     def _prometheus(self) -> Prometheus:
         assert self.prometheus is not None  # the parameters are refused where a query has no server
@@ -202,9 +283,17 @@ class Reader:
         try:
             return self._made(name, source, look())
         except (DatabaseError, ToolError, UsageError, OSError, ValueError, psutil.Error) as error:
-            return self._made(name, source, why=error.message.splitlines()[0] if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}")
+            return self._made(
+                name,
+                source,
+                why=error.message.splitlines()[0]
+                if isinstance(error, RunbookError)
+                else f"{type(error).__name__}: {error}",
+            )
 
-    def _made(self, name: str, source: str, value: float | None = None, why: str = "", epoch: str = "") -> Reading:
+    def _made(
+        self, name: str, source: str, value: float | None = None, why: str = "", epoch: str = ""
+    ) -> Reading:
         return Reading(name, stamp(), value, source, self.phase.name, why, epoch)
 
 
@@ -214,8 +303,13 @@ def _possible(name: str, value: float) -> float:
     Raises:
         ToolError: it cannot.
     """
-    if value < 0 or (name.endswith("_percent") and value > 105):  # rates of counters come out a little above 100 now and then
-        raise ToolError(f"{value:g} is not possible for `{name}`", "correct its source in `monitoring.sources`: percent are of 100")
+    if value < 0 or (
+        name.endswith("_percent") and value > 105
+    ):  # rates of counters come out a little above 100 now and then
+        raise ToolError(
+            f"{value:g} is not possible for `{name}`",
+            "correct its source in `monitoring.sources`: percent are of 100",
+        )
     return value
 
 
@@ -228,7 +322,11 @@ def take(phase: Phase) -> list[Reading]:
 
 def gathered(phase: Phase) -> Trends:
     """All readings of the run, with what Prometheus says of its time: from the first reading until now."""
-    kept = [Reading(**row) for path in sorted((phase.run.folder / "evidence").glob("*.readings*.json")) for row in json.loads(path.read_text(encoding="utf-8"))]
+    kept = [
+        Reading(**row)
+        for path in sorted((phase.run.folder / "evidence").glob("*.readings*.json"))
+        for row in json.loads(path.read_text(encoding="utf-8"))
+    ]
     first = min((moment(one.at) for one in kept), default=now())
     return trends([*kept, *Reader(phase).over(first, now())], limits(phase))
 
@@ -255,9 +353,19 @@ def told(found: Mapping[str, Reading]) -> disk.Disks:
         free = total * percent / 100
     why = "; ".join(one.why for one in found.values() if one.why)
     if not why and (free is None or not total):
-        why = f"{percent:.0f} % free; how much that is, is not known" if percent is not None else "one number does not tell it"
+        why = (
+            f"{percent:.0f} % free; how much that is, is not known"
+            if percent is not None
+            else "one number does not tell it"
+        )
         why += ": name sources for two of " + ", ".join(DISK)
-    return disk.Disks((disk.Disk(disk.DATA, place, why=why) if why else disk.Disk(disk.DATA, place, int(free or 0), int(total or 0)),))
+    return disk.Disks(
+        (
+            disk.Disk(disk.DATA, place, why=why)
+            if why
+            else disk.Disk(disk.DATA, place, int(free or 0), int(total or 0)),
+        )
+    )
 
 
 @contextmanager
@@ -292,14 +400,21 @@ class _Recorder(threading.Thread):
         try:
             while not self.ended.is_set():
                 try:
-                    with Database(phase.target, f"{phase.application_name}-readings", statement_timeout="5s", lock_timeout="1s") as self._session:
+                    with Database(
+                        phase.target,
+                        f"{phase.application_name}-readings",
+                        statement_timeout="5s",
+                        lock_timeout="1s",
+                    ) as self._session:
                         self._look(self._session)
                 except DatabaseError as error:
                     self.found += self.reader.unread(error.message)
                     self.ended.wait(EVERY_S)
         finally:
             if not self.ended.is_set():
-                phase.say("the readings for the monitoring list ended by a fault of their own; the migration goes on, and so does its guard")
+                phase.say(
+                    "the readings for the monitoring list ended by a fault of their own; the migration goes on, and so does its guard"
+                )
 
     def _look(self, db: Database) -> None:
         """Look until the end, or until the session is gone; less often the longer it lasts: some 500 times in an hour."""

@@ -87,12 +87,20 @@ def base_backup(phase: Phase) -> Table:
     """
     made = provider(phase) if phase.params.recovery else None
     if not isinstance(made, Local):
-        return Table(f"No base backup is made here: {_NONE if made is None else 'the provider keeps its own'}", ("", ""), [])
+        return Table(
+            f"No base backup is made here: {_NONE if made is None else 'the provider keeps its own'}",
+            ("", ""),
+            [],
+        )
     with phase.exclusive():
         source = made.young() or made.make_base(phase.target, phase.say)
         proof = _proof(source) or _try(phase, made, source)
     phase.run.write_evidence("base_backup", {**source.as_dict(), **proof})
-    return Table(f"Base backup {source.folder.name}", ("what", "value"), [*source.table().rows, *proof.items()])
+    return Table(
+        f"Base backup {source.folder.name}",
+        ("what", "value"),
+        [*source.table().rows, *proof.items()],
+    )
 
 
 def mark(phase: Phase) -> RestorePoint | None:
@@ -122,17 +130,31 @@ def price(phase: Phase) -> Price:
     """Whether the way back to the point is possible, and what it takes."""
     to = point(phase)
     if phase.params.recovery is None or to is None:
-        return Price(False, _NONE if phase.params.recovery is None else "no restore point was made before the migration")
+        return Price(
+            False,
+            _NONE
+            if phase.params.recovery is None
+            else "no restore point was made before the migration",
+        )
     made = provider(phase)
     if isinstance(made, Local):
         return _price_local(phase, made, to)
     if isinstance(made, Rds):
         found = made.possible(to)
-        return Price({"passed": True, "failed": False}.get(found.status.value), found.found, None,
-                     "not measured: Amazon restores in minutes to hours")
+        return Price(
+            {"passed": True, "failed": False}.get(found.status.value),
+            found.found,
+            None,
+            "not measured: Amazon restores in minutes to hours",
+        )
     looked = [one["status"] for one in phase.run.read_evidence("preflight.recovery") or []]
     good = bool(looked) and all(status == "passed" for status in looked)
-    return Price(True if good else None, "`recovery.check` passed in 40_preflight" if good else "`recovery.check` has not passed in 40_preflight")
+    return Price(
+        True if good else None,
+        "`recovery.check` passed in 40_preflight"
+        if good
+        else "`recovery.check` has not passed in 40_preflight",
+    )
 
 
 def recover(phase: Phase) -> Led:
@@ -147,10 +169,17 @@ def recover(phase: Phase) -> Led:
     """
     to = point(phase)
     if phase.params.recovery is None or to is None:
-        raise GateError(f"there is no way back to a point in time: {price(phase).why}", "restore the backup instead")
+        raise GateError(
+            f"there is no way back to a point in time: {price(phase).why}",
+            "restore the backup instead",
+        )
     phase.run.journal("recovery begun", point=to.label, provider=phase.params.recovery.provider)
     made = provider(phase)
-    led = Led(to, replaced=_replace(phase, made, to)) if isinstance(made, Rds) else Led(to, backup=_dumped(phase, made, to) or _dump(phase, made, to))
+    led = (
+        Led(to, replaced=_replace(phase, made, to))
+        if isinstance(made, Rds)
+        else Led(to, backup=_dumped(phase, made, to) or _dump(phase, made, to))
+    )
     phase.run.journal("recovery ended", point=to.label)
     return led
 
@@ -158,7 +187,11 @@ def recover(phase: Phase) -> Led:
 def discard(phase: Phase) -> None:
     """End and remove the recovered server of this run's point, where there is one; a recovered RDS instance is kept."""
     to = point(phase)
-    if to is not None and phase.params.recovery is not None and not isinstance(made := provider(phase), Rds):
+    if (
+        to is not None
+        and phase.params.recovery is not None
+        and not isinstance(made := provider(phase), Rds)
+    ):
         made.discard(to)
 
 
@@ -174,19 +207,46 @@ def provider(phase: Phase) -> Provider:
     if isinstance(section, RdsRecovery):
         return Rds(section.instance, section.region, phase.target.host, seconds)
     if system == "unknown":
-        raise UsageError("a recovered server could not be told from another: the role may not read the system identifier",
-                         "GRANT EXECUTE ON FUNCTION pg_control_system() TO the runbook's role, and start a new run")
+        raise UsageError(
+            "a recovered server could not be told from another: the role may not read the system identifier",
+            "GRANT EXECUTE ON FUNCTION pg_control_system() TO the runbook's role, and start a new run",
+        )
     if isinstance(section, CommandRecovery):
-        return Commands(section.check, section.recover, section.discard, partial(resolve, section.url, "recovery.url"), section.folder, system,
-                        phase.application_name, phase.params.variables("recovery"), seconds)
-    return Local(section.archive, section.base_backups, section.max_age_hours, system, phase.application_name, phase.params.database.tools, seconds)
+        return Commands(
+            section.check,
+            section.recover,
+            section.discard,
+            partial(resolve, section.url, "recovery.url"),
+            section.folder,
+            system,
+            phase.application_name,
+            phase.params.variables("recovery"),
+            seconds,
+        )
+    return Local(
+        section.archive,
+        section.base_backups,
+        section.max_age_hours,
+        system,
+        phase.application_name,
+        phase.params.database.tools,
+        seconds,
+    )
 
 
 def _nameable(phase: Phase) -> Check:
     facts: dict[str, Any] = phase.db.row(query("recovery_facts")) or {}
     named = facts["may_name"] and not facts["standby"]
-    return check("recovery.point", "a restore point can be made", True, "named" if named else "by LSN and time only: the role may not call "
-                 "pg_create_restore_point, or this is a standby", "by name, or by LSN and time")
+    return check(
+        "recovery.point",
+        "a restore point can be made",
+        True,
+        "named"
+        if named
+        else "by LSN and time only: the role may not call "
+        "pg_create_restore_point, or this is a standby",
+        "by name, or by LSN and time",
+    )
 
 
 def _proof(source: BaseBackup) -> dict[str, Any] | None:
@@ -220,15 +280,29 @@ def _price_local(phase: Phase, made: Local, to: RestorePoint) -> Price:
     except OSError as error:
         return Price(None, f"{error.filename}: {error.strerror}")
     if lacking == [to.segment]:
-        return Price(None, f"the WAL segment of the point, {to.segment}, is not archived yet; a recovery waits for it")
+        return Price(
+            None,
+            f"the WAL segment of the point, {to.segment}, is not archived yet; a recovery waits for it",
+        )
     if lacking:
-        return Price(False, f"the archive lacks {len(lacking)} WAL segments: {', '.join(lacking[:3])}")
+        return Price(
+            False, f"the archive lacks {len(lacking)} WAL segments: {', '.join(lacking[:3])}"
+        )
     proof, backup = _proof(source), phase.run.read_evidence("backup") or {}
     if proof is None or backup.get("restore_s") is None:
-        return Price(True, f"from {source.folder.name}", None, "not measured: there is no proof of the base backup, or of the run's own backup")
+        return Price(
+            True,
+            f"from {source.folder.name}",
+            None,
+            "not measured: there is no proof of the base backup, or of the run's own backup",
+        )
     dumped = sum(load(Path(backup["folder"])).seconds.values())
-    return Price(True, f"from {source.folder.name}", proof["recover_s"] + dumped + backup["restore_s"],
-                 f"measured: recovery {proof['recover_s']:.0f} s (and the WAL since), dump {dumped:.0f} s, restore {backup['restore_s']:.0f} s")
+    return Price(
+        True,
+        f"from {source.folder.name}",
+        proof["recover_s"] + dumped + backup["restore_s"],
+        f"measured: recovery {proof['recover_s']:.0f} s (and the WAL since), dump {dumped:.0f} s, restore {backup['restore_s']:.0f} s",
+    )
 
 
 def _dumped(phase: Phase, made: Local | Commands, to: RestorePoint) -> Backup | None:
@@ -244,11 +318,25 @@ def _dumped(phase: Phase, made: Local | Commands, to: RestorePoint) -> Backup | 
 def _dump(phase: Phase, made: Local | Commands, to: RestorePoint) -> Backup:
     """A backup of the recovered database; then the recovered server is thrown away. Where the dump fails, the server is kept to go on with."""
     found = phase.keep("recovered_server", made.recover(to, phase.target, phase.say))
-    options, folder = phase.params.backup, phase.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{phase.target.database}_recovered"
-    programs = tools(found.target, phase.params.database.tools, application_name=phase.application_name)
-    backup = dump.make(found.target, folder, phase.application_name, tools=programs, jobs=phase.jobs, compression=options.compression or "auto",
-                       on_line=phase.say)
-    phase.run.write_evidence("recovered", {"folder": str(folder), "sha256": backup.sha256, "point": to.as_dict()})
+    options, folder = (
+        phase.params.backup,
+        phase.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{phase.target.database}_recovered",
+    )
+    programs = tools(
+        found.target, phase.params.database.tools, application_name=phase.application_name
+    )
+    backup = dump.make(
+        found.target,
+        folder,
+        phase.application_name,
+        tools=programs,
+        jobs=phase.jobs,
+        compression=options.compression or "auto",
+        on_line=phase.say,
+    )
+    phase.run.write_evidence(
+        "recovered", {"folder": str(folder), "sha256": backup.sha256, "point": to.as_dict()}
+    )
     phase.run.journal("recovered database dumped", folder=str(folder), bytes=backup.bytes)
     made.discard(to)
     return backup
@@ -261,8 +349,10 @@ def _replace(phase: Phase, made: Rds, to: RestorePoint) -> Replaced:
     with Database(beside, phase.application_name) as db:
         found, pinned = identify(db), phase.run.state["target"]
     if any(found[key] != pinned[key] for key in ("system_identifier", "database_oid")):
-        raise UsageError(f"the recovered instance holds another database: {describe(found)}, not {describe(pinned)}",
-                         "look at it; nothing was renamed")
+        raise UsageError(
+            f"the recovered instance holds another database: {describe(found)}, not {describe(pinned)}",
+            "look at it; nothing was renamed",
+        )
     phase.db.close()
     done = made.replace(to, phase.say)
     await_promotion(phase.target, phase.application_name, made.deadline_s, phase.say)

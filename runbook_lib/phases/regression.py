@@ -17,15 +17,25 @@ from runbook_lib.show.style import Html
 from runbook_lib.surroundings import Statement
 from runbook_lib.table import Table, text
 
-RULE = ("a statement has regressed where its time and its buffers both exceed `max_ratio` times what they were (the buffers by 100 at least), "
-        "or where its time exceeds `max_ms`")
+RULE = (
+    "a statement has regressed where its time and its buffers both exceed `max_ratio` times what they were (the buffers by 100 at least), "
+    "or where its time exceeds `max_ms`"
+)
 BUFFERS = 100
 """A statement that touches hardly more buffers than before has not regressed, whatever the ratio."""
 SLOWER = 2.0
 """The ratio for the statements of pg_stat_statements, which have no `max_ratio` of their own."""
 ENOUGH_CALLS = 5
 """Calls in each window from which on a mean says something."""
-COLUMNS = ("", "statement", "calls", "mean ms", "95 % took at most ms (bound)", "buffers a call", "further, of the later window")
+COLUMNS = (
+    "",
+    "statement",
+    "calls",
+    "mean ms",
+    "95 % took at most ms (bound)",
+    "buffers a call",
+    "further, of the later window",
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,9 @@ class Pair:
             return "not called since" if self.after is None else "new"
         if min(self.before.calls, self.after.calls) < ENOUGH_CALLS:
             return "too few calls"
-        slower = regressed(self.before.mean_ms, self.after.mean_ms, self.before.blocks, self.after.blocks, SLOWER)
+        slower = regressed(
+            self.before.mean_ms, self.after.mean_ms, self.before.blocks, self.after.blocks, SLOWER
+        )
         return "slower" if slower else "as before"
 
     def row(self) -> tuple[Any, ...]:
@@ -50,16 +62,27 @@ class Pair:
         both = [self.before, self.after]
         last = self.after or self.before
         assert last is not None
-        figures = [[one and one.calls for one in both], [one and one.mean_ms for one in both], [one and one.p95_at_most_ms for one in both],
-                   [one and round(one.blocks) for one in both]]
-        return (self.verdict, last.statement[:120], *(f"{text(old)} → {text(new)}" for old, new in figures), _further(last))
+        figures = [
+            [one and one.calls for one in both],
+            [one and one.mean_ms for one in both],
+            [one and one.p95_at_most_ms for one in both],
+            [one and round(one.blocks) for one in both],
+        ]
+        return (
+            self.verdict,
+            last.statement[:120],
+            *(f"{text(old)} → {text(new)}" for old, new in figures),
+            _further(last),
+        )
 
 
 def _further(one: Calls) -> str:
     """What else is known of a statement's calls."""
     cached = "" if one.hit_ratio is None else f", {100 * one.hit_ratio:.1f} % of the buffers cached"
-    return (f"standard deviation {text(one.stddev_ms)} ms; ever {text(one.min_ms)} to {text(one.max_ms)} ms; {text(one.rows / one.calls)} rows a call, "
-            f"{text(one.temporary_blocks)} temporary blocks{cached}")
+    return (
+        f"standard deviation {text(one.stddev_ms)} ms; ever {text(one.min_ms)} to {text(one.max_ms)} ms; {text(one.rows / one.calls)} rows a call, "
+        f"{text(one.temporary_blocks)} temporary blocks{cached}"
+    )
 
 
 @dataclass(frozen=True)
@@ -73,39 +96,71 @@ class Compared:
     @property
     def replanned(self) -> bool:
         """Whether both came to their end, by different plans."""
-        return bool(self.before.nodes and self.after.nodes) and self.before.shape != self.after.shape
+        return (
+            bool(self.before.nodes and self.after.nodes) and self.before.shape != self.after.shape
+        )
 
     def check(self, id: str) -> Check:
         """Whether it has regressed, by `RULE`."""
         title, (status, why) = f"`{self.item.name}` is as fast as before", self._judged()
         limit = f", at most {self.item.max_ms:g} ms" if self.item.max_ms else ""
-        return Check(id, title, status, "; ".join(filter(None, (why, self.figures()))), f"at most {self.item.max_ratio:g} times the time and buffers of before{limit}",
-                     f"compare its two plans: which index or estimate has changed? 90_rollback prices the ways back ({RULE})")
+        return Check(
+            id,
+            title,
+            status,
+            "; ".join(filter(None, (why, self.figures()))),
+            f"at most {self.item.max_ratio:g} times the time and buffers of before{limit}",
+            f"compare its two plans: which index or estimate has changed? 90_rollback prices the ways back ({RULE})",
+        )
 
     def figures(self) -> str:
         """Both measurements in one line."""
-        ms = " → ".join(f"{text(one.median_ms)} ms" if one.ms else "–" for one in (self.before, self.after))
+        ms = " → ".join(
+            f"{text(one.median_ms)} ms" if one.ms else "–" for one in (self.before, self.after)
+        )
         buffers = " → ".join(text(one.buffers) for one in (self.before, self.after))
-        return f"{ms}, {buffers} buffers" + (", another plan" if self.replanned else "") if self.before.ms or self.after.ms else ""
+        return (
+            f"{ms}, {buffers} buffers" + (", another plan" if self.replanned else "")
+            if self.before.ms or self.after.ms
+            else ""
+        )
 
     def _judged(self) -> tuple[Status, str]:
         before, after, limit = self.before, self.after, self.item.max_ms
         if after.undefined:
-            return (Status.FAILED, f"it cannot be run any more: {after.why}") if before.ms else (Status.UNKNOWN, after.why)
+            return (
+                (Status.FAILED, f"it cannot be run any more: {after.why}")
+                if before.ms
+                else (Status.UNKNOWN, after.why)
+            )
         if after.median_ms is None:
             return Status.UNKNOWN, after.why
         if limit and after.median_ms > limit:
             return Status.FAILED, f"longer than {limit:g} ms"
         if before.median_ms is None:
-            return (Status.PASSED, "not there before") if limit and before.undefined else (Status.UNKNOWN, f"nothing to hold it against: {before.why}")
+            return (
+                (Status.PASSED, "not there before")
+                if limit and before.undefined
+                else (Status.UNKNOWN, f"nothing to hold it against: {before.why}")
+            )
         if not after.nodes:
             return (Status.FAILED if before.nodes else Status.UNKNOWN), after.why
-        worse = before.nodes and regressed(before.median_ms, after.median_ms, before.buffers or 0, after.buffers or 0, self.item.max_ratio)
+        worse = before.nodes and regressed(
+            before.median_ms,
+            after.median_ms,
+            before.buffers or 0,
+            after.buffers or 0,
+            self.item.max_ratio,
+        )
         return (Status.FAILED, "it has regressed") if worse else (Status.PASSED, "")
 
     def side_by_side(self) -> Html:
         """Both plans; constants are masked."""
-        return side_by_side(f"{self.item.name}: {self.figures()}", ("before the migration", self.before.tree()), ("now", self.after.tree()))
+        return side_by_side(
+            f"{self.item.name}: {self.figures()}",
+            ("before the migration", self.before.tree()),
+            ("now", self.after.tree()),
+        )
 
 
 @dataclass(frozen=True)
@@ -117,11 +172,39 @@ class Plans:
     def table(self) -> Table:
         """One row a statement."""
         checks = self.checks()
-        rows = [(f"{c.status.sign} {c.status.value}", one.item.name, one.before.median_ms, one.after.median_ms, one.before.buffers, one.after.buffers,
-                 "another" if one.replanned else "the same" if one.after.nodes and one.before.nodes else None, c.found) for one, c in zip(self.items, checks)]
+        rows = [
+            (
+                f"{c.status.sign} {c.status.value}",
+                one.item.name,
+                one.before.median_ms,
+                one.after.median_ms,
+                one.before.buffers,
+                one.after.buffers,
+                "another"
+                if one.replanned
+                else "the same"
+                if one.after.nodes and one.before.nodes
+                else None,
+                c.found,
+            )
+            for one, c in zip(self.items, checks)
+        ]
         worse = sum(c.status is Status.FAILED for c in checks)
-        return Table(f"{len(rows)} named statements, {worse} regressed", ("result", "statement", "ms before", "ms now", "buffers before", "buffers now", "plan", "found"),
-                     rows, [c.status.mark for c in checks])
+        return Table(
+            f"{len(rows)} named statements, {worse} regressed",
+            (
+                "result",
+                "statement",
+                "ms before",
+                "ms now",
+                "buffers before",
+                "buffers now",
+                "plan",
+                "found",
+            ),
+            rows,
+            [c.status.mark for c in checks],
+        )
 
     def checks(self) -> list[Check]:
         """One a statement."""
@@ -129,7 +212,14 @@ class Plans:
 
     def shown(self) -> list[Any]:
         """Table, then plans."""
-        return [self.table(), *(one.side_by_side() for one, c in zip(self.items, self.checks()) if one.replanned or c.status is not Status.PASSED)]
+        return [
+            self.table(),
+            *(
+                one.side_by_side()
+                for one, c in zip(self.items, self.checks())
+                if one.replanned or c.status is not Status.PASSED
+            ),
+        ]
 
     def _repr_html_(self) -> str:
         return "".join(part._repr_html_() for part in self.shown())
@@ -145,14 +235,26 @@ def pairs(before: Mapping[str, Calls], after: Mapping[str, Calls]) -> list[Pair]
 
     A query id depends on the oids of the tables (before PostgreSQL 18): a table that was made anew, or a restored database, gives others.
     """
-    alone = [{one.statement: one for one in side.values() if one.id not in other} for side, other in ((before, after), (after, before))]
-    by_text = {text: (alone[0][text], alone[1][text]) for text in alone[0].keys() & alone[1].keys()
-               if all(sum(one.statement == text for one in side.values()) == 1 for side in (before, after))}
+    alone = [
+        {one.statement: one for one in side.values() if one.id not in other}
+        for side, other in ((before, after), (after, before))
+    ]
+    by_text = {
+        text: (alone[0][text], alone[1][text])
+        for text in alone[0].keys() & alone[1].keys()
+        if all(sum(one.statement == text for one in side.values()) == 1 for side in (before, after))
+    }
     matched = {one.id for two in by_text.values() for one in two}
     found = [Pair(before.get(id), after.get(id)) for id in before | after if id not in matched]
     return [*found, *(Pair(*two) for two in by_text.values())]
 
 
-def regressed(ms_before: float, ms: float, buffers_before: float, buffers: float, ratio: float) -> bool:
+def regressed(
+    ms_before: float, ms: float, buffers_before: float, buffers: float, ratio: float
+) -> bool:
     """The part of `RULE` that holds before against after."""
-    return ms > ratio * ms_before and buffers > ratio * buffers_before and buffers >= buffers_before + BUFFERS
+    return (
+        ms > ratio * ms_before
+        and buffers > ratio * buffers_before
+        and buffers >= buffers_before + BUFFERS
+    )

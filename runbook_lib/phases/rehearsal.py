@@ -51,34 +51,69 @@ class Measured:
 
 def rehearsed(look: Callable[[Rehearse], Result]) -> Callable[[Rehearse], Result | Table]:
     """A cell that has nothing to say where a person waived the rehearsal: it says that."""
+
     @wraps(look)
     def made(phase: Rehearse) -> Result | Table:
         return Table(f"Not rehearsed: {phase.waived}", ("",), []) if phase.waived else look(phase)
+
     return made
 
 
 def budgets(found: Measured, params: Params) -> list[Check]:
     """The measured seconds against those that the parameters allow."""
     checks = [
-        _budget("migrate", "the migration fits its deadline", found.migrate_s, params.migrate.deadline_s, "migrate.deadline_s"),
-        _budget("restore", "the way back fits the allowed time", found.rollback_s, params.backup.restore_within_minutes * 60,
-                "backup.restore_within_minutes"),
+        _budget(
+            "migrate",
+            "the migration fits its deadline",
+            found.migrate_s,
+            params.migrate.deadline_s,
+            "migrate.deadline_s",
+        ),
+        _budget(
+            "restore",
+            "the way back fits the allowed time",
+            found.rollback_s,
+            params.backup.restore_within_minutes * 60,
+            "backup.restore_within_minutes",
+        ),
     ]
     if params.migrate.window:
         start, end = params.migrate.window.bounds()
-        checks.append(_budget("window", "migration and way back together fit the window", found.migrate_s + found.rollback_s,
-                              (end - start).total_seconds(), "migrate.window"))
+        checks.append(
+            _budget(
+                "window",
+                "migration and way back together fit the window",
+                found.migrate_s + found.rollback_s,
+                (end - start).total_seconds(),
+                "migrate.window",
+            )
+        )
     return checks
 
 
 def stall_checks(stalls: Stalls, limit_s: float) -> list[Check]:
     """The longest stall against its budget; tables that had no readers and writers could not be checked."""
     worst, title = stalls.worst, "nobody stalls longer than allowed"
-    checks = [check("forecast.stall", title, worst is None or worst.longest_s <= limit_s, stalls.finding, f"at most {limit_s:g} s",
-                    "no-go: take the safer way that 10_plan names, split the file, or raise `migrate.max_stall_s`")]
+    checks = [
+        check(
+            "forecast.stall",
+            title,
+            worst is None or worst.longest_s <= limit_s,
+            stalls.finding,
+            f"at most {limit_s:g} s",
+            "no-go: take the safer way that 10_plan names, split the file, or raise `migrate.max_stall_s`",
+        )
+    ]
     if stalls.left_out:
-        checks.append(unknown("forecast.load", "every affected table had readers and writers", f"too many tables: none on {', '.join(stalls.left_out)}",
-                              "all of them", "raise the server's max_connections, or accept it"))
+        checks.append(
+            unknown(
+                "forecast.load",
+                "every affected table had readers and writers",
+                f"too many tables: none on {', '.join(stalls.left_out)}",
+                "all of them",
+                "raise the server's max_connections, or accept it",
+            )
+        )
     return checks
 
 
@@ -87,19 +122,33 @@ def room_check(costs: Costs, disks: Disks) -> Check:
     title, need = "the server has room for the migration", costs.peak_bytes + costs.wal_bytes
     if costs.failed:
         return unknown("forecast.room", title, f"what it needs was not measured: {costs.failed}")
-    needs = f"{size(costs.peak_bytes)} for the database at its largest, {size(costs.wal_bytes)} of WAL"
+    needs = (
+        f"{size(costs.peak_bytes)} for the database at its largest, {size(costs.wal_bytes)} of WAL"
+    )
     if not disks.known:
-        return unknown("forecast.room", title, f"it needs {needs}; {disks.why_unknown}", needs, "look there, and confirm")
+        return unknown(
+            "forecast.room",
+            title,
+            f"it needs {needs}; {disks.why_unknown}",
+            needs,
+            "look there, and confirm",
+        )
     free = min(disk.free_bytes or 0 for disk in disks)
-    return check("forecast.room", title, free >= need, f"{size(free)} free", needs, "no-go: make room")
+    return check(
+        "forecast.room", title, free >= need, f"{size(free)} free", needs, "no-go: make room"
+    )
 
 
 def stall_chart(stalls: Stalls, limit_s: float) -> Any:
     """How long requests waited, over the migration."""
     worst = [one for one in stalls][:LINES]
     near = bool(worst) and worst[0].longest_s > limit_s / 4
-    return charts.stalls(stalls.finding, {f"{short(one.table)}, {one.kind}": one.samples for one in worst}, limit=limit_s if near else None,
-                         over="seconds since the load began")
+    return charts.stalls(
+        stalls.finding,
+        {f"{short(one.table)}, {one.kind}": one.samples for one in worst},
+        limit=limit_s if near else None,
+        over="seconds since the load began",
+    )
 
 
 def lock_chart(found: Timeline) -> Any:
@@ -107,26 +156,50 @@ def lock_chart(found: Timeline) -> Any:
     lines: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for span in found:
         waiting = span.what == WAITS
-        said = f"{span.who} waits for {', '.join(span.behind) or 'nobody seen'}" if waiting else f"{span.who} holds {span.mode.removesuffix('Lock')}"
+        said = (
+            f"{span.who} waits for {', '.join(span.behind) or 'nobody seen'}"
+            if waiting
+            else f"{span.who} holds {span.mode.removesuffix('Lock')}"
+        )
         label = f"{short(span.table)}: {said}"
         lines.setdefault((label, waiting), []).append((span.start_s, span.end_s))
-    return lanes.lanes(found.finding, found.table(), [lanes.Lane(label, tuple(bars), waiting) for (label, waiting), bars in lines.items()],
-                       "seconds since the first look")
+    return lanes.lanes(
+        found.finding,
+        found.table(),
+        [lanes.Lane(label, tuple(bars), waiting) for (label, waiting), bars in lines.items()],
+        "seconds since the first look",
+    )
 
 
 def size_chart(before: Snapshot, after: Snapshot) -> Any:
     """The tables whose size changed, before and after."""
-    pairs = {name: (_mebibytes(before, name), _mebibytes(after, name)) for name in {**before.tables, **after.tables}}
+    pairs = {
+        name: (_mebibytes(before, name), _mebibytes(after, name))
+        for name in {**before.tables, **after.tables}
+    }
     changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     total = after.database_bytes - before.database_bytes
     title = f"The copy is {size(abs(total))} {'larger' if total >= 0 else 'smaller'} after the migration; {len(changed)} tables changed in size"
-    return charts.before_after(title, list(map(short, changed)), [pair[0] for pair in changed.values()], [pair[1] for pair in changed.values()], "MiB")
+    return charts.before_after(
+        title,
+        list(map(short, changed)),
+        [pair[0] for pair in changed.values()],
+        [pair[1] for pair in changed.values()],
+        "MiB",
+    )
 
 
 def duration_chart(found: Measured) -> Any:
     """What each step took."""
-    steps = {**{f"apply {name}": seconds for name, seconds in found.files.items()}, "restore": found.restore_s, "way back": found.rollback_s}
-    return charts.durations(f"The migration took {found.migrate_s:.1f} s on the copy, the way back {found.rollback_s:.1f} s", steps)
+    steps = {
+        **{f"apply {name}": seconds for name, seconds in found.files.items()},
+        "restore": found.restore_s,
+        "way back": found.rollback_s,
+    }
+    return charts.durations(
+        f"The migration took {found.migrate_s:.1f} s on the copy, the way back {found.rollback_s:.1f} s",
+        steps,
+    )
 
 
 def _mebibytes(shot: Snapshot, table: str) -> float | None:
@@ -134,4 +207,11 @@ def _mebibytes(shot: Snapshot, table: str) -> float | None:
 
 
 def _budget(name: str, title: str, seconds: float, limit: float, key: str) -> Check:
-    return check(f"forecast.{name}", title, seconds <= limit, f"{seconds:.1f} s", f"at most {limit:.0f} s", f"no-go: raise `{key}` or split the migration")
+    return check(
+        f"forecast.{name}",
+        title,
+        seconds <= limit,
+        f"{seconds:.1f} s",
+        f"at most {limit:.0f} s",
+        f"no-go: raise `{key}` or split the migration",
+    )

@@ -18,7 +18,19 @@ from runbook_lib.phases.data import data_checks
 from runbook_lib.phases.identity import describe, identify
 from runbook_lib.phases.rehearsal import Measured, rehearsed
 from runbook_lib.phases.start import applied
-from runbook_lib.postgres import catalog, databases, disk, health, integrity, probes, restore, scratch, snapshot, swap, timeline
+from runbook_lib.postgres import (
+    catalog,
+    databases,
+    disk,
+    health,
+    integrity,
+    probes,
+    restore,
+    scratch,
+    snapshot,
+    swap,
+    timeline,
+)
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.costs import Costs
@@ -45,7 +57,9 @@ class Rehearse(Phase):
     @cached_property
     def tools(self) -> Tools:
         """pg_dump and its kin."""
-        return tools(self.target, self.params.database.tools, application_name=self.application_name)
+        return tools(
+            self.target, self.params.database.tools, application_name=self.application_name
+        )
 
     @cached_property
     def source(self) -> Backup:
@@ -55,18 +69,28 @@ class Rehearse(Phase):
             self.say(f"rehearsing on the proven backup {found.folder.name}")
             return found
         self.say("there is no proven backup of this state: making one for the rehearsal")
-        return make_backup(self, self.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}_rehearsal", self.tools)
+        return make_backup(
+            self,
+            self.params.backup.directory
+            / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}_rehearsal",
+            self.tools,
+        )
 
     def prepare(self) -> Checks:
         """Restore the copy. Where none can be made, a person decides whether to go on without a rehearsal."""
         checks = self._possible()
         if all(item.status is Status.PASSED for item in checks):
             checks.append(attempt("rehearse.copy", "a copy was restored", self._restore))
-        found, self._unclear = self.look("possible", Checks("A rehearsal can be made", checks)), dict[str, Check]()
+        found, self._unclear = (
+            self.look("possible", Checks("A rehearsal can be made", checks)),
+            dict[str, Check](),
+        )
         if found.unknown:
             self.pass_gate("rehearse", found)
             self.waived = "; ".join(item.found for item in found.unknown)
-            self.run.write_evidence("rehearse.waived", {"why": self.waived, "plan": plan_hash(self.run)})
+            self.run.write_evidence(
+                "rehearse.waived", {"why": self.waived, "plan": plan_hash(self.run)}
+            )
             self.run.journal("rehearsal waived", why=self.waived)
         return found
 
@@ -75,8 +99,13 @@ class Rehearse(Phase):
         """Run every statement by itself on a copy of the copy, in the transactions that Prisma makes, and tell what it cost."""
         self._review, self._proofs = self._reviewed(), dict[str, tuple[Target, ExitStack]]()
         self._statements = measured.by_file(self._review.statements)
-        self._costs, self._said = measured.measured(self, self._copy, self._statements, self._keep_for_proof,
-                                                    meanwhile=lambda: cli.status(self.project, self._url(self._copy)))
+        self._costs, self._said = measured.measured(
+            self,
+            self._copy,
+            self._statements,
+            self._keep_for_proof,
+            meanwhile=lambda: cli.status(self.project, self._url(self._copy)),
+        )
         table = measured.by_statement(self.keep("statements", self._costs))
         self.run.write_csv("rehearse.statements", table.columns, table.rows)
         return self._costs
@@ -84,37 +113,102 @@ class Rehearse(Phase):
     @rehearsed
     def apart(self) -> Checks:
         """The copy is not the target, by every mark that each has; and the CLI went to the copy when it was told to."""
-        with databases.maintenance(self.target, self.application_name) as admin, self._on_copy() as db:
+        with (
+            databases.maintenance(self.target, self.application_name) as admin,
+            self._on_copy() as db,
+        ):
             there, copy, pinned = databases.entries(admin), identify(db), self.run.state["target"]
         mark, live = there[self._copy.database].comment, there[self.target.database]
-        two = (copy["database_oid"] != pinned["database_oid"] == live.oid and self._copy.database.startswith(scratch.PREFIX)
-               and mark.startswith(databases.SCRATCH) and not live.comment.startswith(databases.SCRATCH))
-        self._apart = self.look("apart", Checks("The copy is not the target", [
-            check("rehearse.apart", "copy and target are two databases, by number, name and comment", two,
-                  f"{describe(copy)}; target {describe(pinned)}", "two", "find out who works on this server, and repeat"),
-            cli.same_target(self._said, self._copy.host, self._copy.port, self._copy.database),
-        ])).require()
+        two = (
+            copy["database_oid"] != pinned["database_oid"] == live.oid
+            and self._copy.database.startswith(scratch.PREFIX)
+            and mark.startswith(databases.SCRATCH)
+            and not live.comment.startswith(databases.SCRATCH)
+        )
+        self._apart = self.look(
+            "apart",
+            Checks(
+                "The copy is not the target",
+                [
+                    check(
+                        "rehearse.apart",
+                        "copy and target are two databases, by number, name and comment",
+                        two,
+                        f"{describe(copy)}; target {describe(pinned)}",
+                        "two",
+                        "find out who works on this server, and repeat",
+                    ),
+                    cli.same_target(
+                        self._said, self._copy.host, self._copy.port, self._copy.database
+                    ),
+                ],
+            ),
+        ).require()
         return self._apart
 
     @rehearsed
     def migrate(self) -> Table:
         """Apply the pending files to the copy with the real Prisma CLI, while readers and writers are at work on its tables."""
         self._require_apart()
-        touched = {held.table for cost in self._costs for held in cost.locks} | {table for one in self._review.statements for table in one.effect.tables}
+        touched = {held.table for cost in self._costs for held in cost.locks} | {
+            table for one in self._review.statements for table in one.effect.tables
+        }
         live = applied(self.db, self.target)
         with self._on_copy() as db:
             before = catalog.read(db)
             self._objects = before.objects
-            self._before = snapshot.take(self._copy, self.application_name, columns=declared.kept_columns(before.objects, self._declared))
-            with (timeline.Sampler(self._copy, f"{self.application_name}/sampler", self.prisma_name) as sampler,
-                  probes.Load(self._copy, self.application_name, sorted(touched), limit_s=self.params.migrate.deadline_s, live=self.db) as load):
-                done = cli.deploy(self.project, self._url(self._copy), timeout_s=self.params.migrate.deadline_s, on_line=self.say)
+            self._before = snapshot.take(
+                self._copy,
+                self.application_name,
+                columns=declared.kept_columns(before.objects, self._declared),
+            )
+            with (
+                timeline.Sampler(
+                    self._copy, f"{self.application_name}/sampler", self.prisma_name
+                ) as sampler,
+                probes.Load(
+                    self._copy,
+                    self.application_name,
+                    sorted(touched),
+                    limit_s=self.params.migrate.deadline_s,
+                    live=self.db,
+                ) as load,
+            ):
+                done = cli.deploy(
+                    self.project,
+                    self._url(self._copy),
+                    timeout_s=self.params.migrate.deadline_s,
+                    on_line=self.say,
+                )
             self._difference = self.keep("difference", catalog.difference(before, catalog.read(db)))
-            self._files, self._migrate_s = durations(applied(db, self._copy), done.applied), done.seconds
-        self._stalls, self._locks = self.keep("stalls", load.stalls()), self.keep("locks", sampler.timeline())
-        self.look("untouched", Checks("The target was left alone", [
-            check("rehearse.untouched", "the target's history is as it was", applied(self.db, self.target) == live, "compared", "unchanged")])).require()
-        return Table(f"{len(done.applied)} files applied to the copy in {done.seconds:.1f} s, under load", ("file", "seconds"), list(self._files.items()))
+            self._files, self._migrate_s = (
+                durations(applied(db, self._copy), done.applied),
+                done.seconds,
+            )
+        self._stalls, self._locks = (
+            self.keep("stalls", load.stalls()),
+            self.keep("locks", sampler.timeline()),
+        )
+        self.look(
+            "untouched",
+            Checks(
+                "The target was left alone",
+                [
+                    check(
+                        "rehearse.untouched",
+                        "the target's history is as it was",
+                        applied(self.db, self.target) == live,
+                        "compared",
+                        "unchanged",
+                    )
+                ],
+            ),
+        ).require()
+        return Table(
+            f"{len(done.applied)} files applied to the copy in {done.seconds:.1f} s, under load",
+            ("file", "seconds"),
+            list(self._files.items()),
+        )
 
     @rehearsed
     def stalls(self) -> probes.Stalls:
@@ -139,21 +233,39 @@ class Rehearse(Phase):
     @rehearsed
     def validate(self) -> Checks:
         """The same checks that will run on the night, on the copy; what was seen there becomes the promise."""
-        self._pulled = self.keep("pull", list(cli.db_pull(self.project, self._url(self._copy)).difference))
+        self._pulled = self.keep(
+            "pull", list(cli.db_pull(self.project, self._url(self._copy)).difference)
+        )
         self._after = declared.taken_again(self._before, self._copy, self.application_name)
         content = declared.compare(self._before, self._after, self._declared)
         with self._on_copy() as db:
-            checks = [*integrity.foreign_keys(db, jobs=self.jobs).checks(), *structure_checks(db), *content.checks(), self._drift(),
-                      *data_checks(db, content, self._objects, self._declared, self.project.schema)]
+            checks = [
+                *integrity.foreign_keys(db, jobs=self.jobs).checks(),
+                *structure_checks(db),
+                *content.checks(),
+                self._drift(),
+                *data_checks(db, content, self._objects, self._declared, self.project.schema),
+            ]
         found = self._must_not_fail("validation", Checks("The migrated copy", checks))
-        self.run.write_evidence("promise", {"plan": plan_hash(self.run), "difference": self._difference.as_dict(), "pulled": self._pulled})
+        self.run.write_evidence(
+            "promise",
+            {
+                "plan": plan_hash(self.run),
+                "difference": self._difference.as_dict(),
+                "pulled": self._pulled,
+            },
+        )
         return found
 
     @rehearsed
     def drift(self) -> Table:
         """Where the schema file says something else than the database, though every file is applied."""
         lines = self._pulled
-        title = f"Remark: with every file applied, schema file and database differ in {len(lines)} lines" if lines else "Schema file and database say the same"
+        title = (
+            f"Remark: with every file applied, schema file and database differ in {len(lines)} lines"
+            if lines
+            else "Schema file and database say the same"
+        )
         return Table(title, ("difference",), [(line,) for line in lines], ["unknown"] * len(lines))
 
     @rehearsed
@@ -166,33 +278,91 @@ class Rehearse(Phase):
         """Make each file fail after its last statement, on a copy of its own, and see whether it leaves what the plan says."""
         self._require_apart()
         tries = [partial(self._try, predicted) for predicted in self._review.files_atomicity]
-        return self._must_not_fail("atomicity", Checks("What each file leaves when it fails", self.together(*tries) if tries else []))
+        return self._must_not_fail(
+            "atomicity",
+            Checks("What each file leaves when it fails", self.together(*tries) if tries else []),
+        )
 
     @rehearsed
     def roll_back(self) -> Table:
         """Rehearse the way back on the copy: restore beside, swap by name, compare with the backup."""
-        with scratch.reserved(self.target, "rollback", self.application_name) as beside, scratch.reserved(self.target, "failed", self.application_name) as aside:
-            restored = restore.restore(self.source, beside.target, self.application_name, tools=self.tools, jobs=self.jobs, mark=beside.mark, on_line=self.say)
-            swapped = swap.swap(self.target, self._copy.database, beside.target.database, aside.target.database, self.application_name)
-            verified = restore.compare_with(self.source, self._copy, self.application_name, jobs=self.jobs)
+        with (
+            scratch.reserved(self.target, "rollback", self.application_name) as beside,
+            scratch.reserved(self.target, "failed", self.application_name) as aside,
+        ):
+            restored = restore.restore(
+                self.source,
+                beside.target,
+                self.application_name,
+                tools=self.tools,
+                jobs=self.jobs,
+                mark=beside.mark,
+                on_line=self.say,
+            )
+            swapped = swap.swap(
+                self.target,
+                self._copy.database,
+                beside.target.database,
+                aside.target.database,
+                self.application_name,
+            )
+            verified = restore.compare_with(
+                self.source, self._copy, self.application_name, jobs=self.jobs
+            )
             self.look("rollback", verified.checks()).require()
             with databases.maintenance(self.target, self.application_name) as admin:
-                databases.comment_on(admin, aside.target.database, aside.mark)  # a scratch database again, and dropped as one
+                databases.comment_on(
+                    admin, aside.target.database, aside.mark
+                )  # a scratch database again, and dropped as one
         costs = self._costs.as_dict()
-        self.measured = Measured(self._restored.total_seconds, self._migrate_s, self._files, restored.total_seconds + swapped.closed_s, swapped.closed_s,
-                                 self._stalls.as_dict(), **{key: costs[key] for key in ("statements", "wal_bytes", "size_growth_bytes", "peak_bytes")})
+        self.measured = Measured(
+            self._restored.total_seconds,
+            self._migrate_s,
+            self._files,
+            restored.total_seconds + swapped.closed_s,
+            swapped.closed_s,
+            self._stalls.as_dict(),
+            **{
+                key: costs[key]
+                for key in ("statements", "wal_bytes", "size_growth_bytes", "peak_bytes")
+            },
+        )
         self.run.write_evidence("rehearsal", asdict(self.measured))
-        return Table("The way back was rehearsed: the copy is identical to the backup again", ("step", "seconds"),
-                     [("restore beside", restored.total_seconds), ("swap by name", swapped.closed_s)])
+        return Table(
+            "The way back was rehearsed: the copy is identical to the backup again",
+            ("step", "seconds"),
+            [("restore beside", restored.total_seconds), ("swap by name", swapped.closed_s)],
+        )
 
     @rehearsed
     def forecast(self) -> Checks:
         """Go or no-go against the budgets of the parameters; whatever this rehearsal could not check needs a person."""
-        whole = unknown("forecast.statements", "every statement was measured", self._costs.failed) if self._costs.failed else check(
-            "forecast.statements", "every statement was measured", True, f"{len(self._costs.items)} statements")
-        return self.pass_gate("rehearse", self.look("forecast", Checks("Go or no-go", [
-            *rehearsal.budgets(self.measured, self.params), *rehearsal.stall_checks(self._stalls, self.params.migrate.max_stall_s),
-            rehearsal.room_check(self._costs, disk.disk(self.db)), whole, *self._unclear.values()])))
+        whole = (
+            unknown("forecast.statements", "every statement was measured", self._costs.failed)
+            if self._costs.failed
+            else check(
+                "forecast.statements",
+                "every statement was measured",
+                True,
+                f"{len(self._costs.items)} statements",
+            )
+        )
+        return self.pass_gate(
+            "rehearse",
+            self.look(
+                "forecast",
+                Checks(
+                    "Go or no-go",
+                    [
+                        *rehearsal.budgets(self.measured, self.params),
+                        *rehearsal.stall_checks(self._stalls, self.params.migrate.max_stall_s),
+                        rehearsal.room_check(self._costs, disk.disk(self.db)),
+                        whole,
+                        *self._unclear.values(),
+                    ],
+                ),
+            ),
+        )
 
     @rehearsed
     def chart(self) -> Any:
@@ -201,40 +371,88 @@ class Rehearse(Phase):
 
     def _require_apart(self) -> None:
         if self._apart is None:
-            raise GateError("it is not proven that the Prisma CLI goes to the copy", "run the cell that proves it first")
+            raise GateError(
+                "it is not proven that the Prisma CLI goes to the copy",
+                "run the cell that proves it first",
+            )
 
     def _possible(self) -> list[Check]:
         """What copies need, as far as it can be known beforehand: the right to make them, and room for those that are there at a time."""
-        right = bool(self.db.value("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"))
-        title, remedy = "the role may create databases", "ALTER ROLE … CREATEDB; or a person decides to go on without a rehearsal"
-        checks = [check("rehearse.right", title, True, "yes") if right else unknown("rehearse.right", title, "it may not create databases", "CREATEDB", remedy)]
+        right = bool(
+            self.db.value(
+                "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+            )
+        )
+        title, remedy = (
+            "the role may create databases",
+            "ALTER ROLE … CREATEDB; or a person decides to go on without a rehearsal",
+        )
+        checks = [
+            check("rehearse.right", title, True, "yes")
+            if right
+            else unknown("rehearse.right", title, "it may not create databases", "CREATEDB", remedy)
+        ]
         disks, one = disk.disk(self.db), health.server_facts(self.db).database_bytes
         need = 2 * one + min(PROOF_BYTES, one * len(self.run.state["migrations"]))
         free = min(place.free_bytes or 0 for place in disks) if disks.known else None
         if free is not None:
             title, found = "the server has room for the copies", f"{size(free)} free"
-            checks.append(check("rehearse.room", title, True, found, size(need)) if free >= need else unknown("rehearse.room", title, found, size(need), "make room"))
+            checks.append(
+                check("rehearse.room", title, True, found, size(need))
+                if free >= need
+                else unknown("rehearse.room", title, found, size(need), "make room")
+            )
         return checks
 
     def _restore(self) -> Check:
         source = self.source
-        place = self.resources.enter_context(scratch.reserved(self.target, "rehearsal", self.application_name, self.say))
+        place = self.resources.enter_context(
+            scratch.reserved(self.target, "rehearsal", self.application_name, self.say)
+        )
         self._copy = place.target
-        self._restored = restore.restore(source, place.target, self.application_name, tools=self.tools, jobs=self.jobs, mark=place.mark, on_line=self.say)
-        return check("rehearse.copy", "a copy was restored", True, f"{source.folder.name} in {self._restored.total_seconds:.1f} s")
+        self._restored = restore.restore(
+            source,
+            place.target,
+            self.application_name,
+            tools=self.tools,
+            jobs=self.jobs,
+            mark=place.mark,
+            on_line=self.say,
+        )
+        return check(
+            "rehearse.copy",
+            "a copy was restored",
+            True,
+            f"{source.folder.name} in {self._restored.total_seconds:.1f} s",
+        )
 
     def _reviewed(self) -> review.Review:
         """What each statement does, as 10_plan has it, with the statements."""
         with self._on_copy() as db:
-            pending = history.compare(history.files(self.project), applied(db, self._copy)).pending_files
-            return review.review(pending, catalog=catalog.read(db).objects, rule=self.project.transaction_rule, schema=self.target.schema)
+            pending = history.compare(
+                history.files(self.project), applied(db, self._copy)
+            ).pending_files
+            return review.review(
+                pending,
+                catalog=catalog.read(db).objects,
+                rule=self.project.transaction_rule,
+                schema=self.target.schema,
+            )
 
     def _keep_for_proof(self, file: str, place: Target) -> None:
         """Keep a copy of the database as it is before a file, for the proof of what the file leaves; unless it is too large."""
         predicted = next(one for one in self._review.files_atomicity if one.file == file)
-        if not atomicity.why_not(predicted) and self.source.snapshot.database_bytes * (len(self._proofs) + 1) <= PROOF_BYTES:
+        if (
+            not atomicity.why_not(predicted)
+            and self.source.snapshot.database_bytes * (len(self._proofs) + 1) <= PROOF_BYTES
+        ):
             stack = self.resources.enter_context(ExitStack())
-            self._proofs[file] = stack.enter_context(scratch.scratch(self.target, "atomicity", self.application_name, place.database)), stack
+            self._proofs[file] = (
+                stack.enter_context(
+                    scratch.scratch(self.target, "atomicity", self.application_name, place.database)
+                ),
+                stack,
+            )
 
     def _try(self, predicted: Atomicity) -> Check:
         if atomicity.why_not(predicted):
@@ -245,7 +463,9 @@ class Rehearse(Phase):
         copy, stack = self._proofs[predicted.file]
         file = next(one for one in history.files(self.project) if one.name == predicted.file)
         with stack:
-            return atomicity.tried(self, copy, self._url(copy), file, self._statements[file.name], predicted)
+            return atomicity.tried(
+                self, copy, self._url(copy), file, self._statements[file.name], predicted
+            )
 
     def _must_not_fail(self, name: str, checks: Checks) -> Checks:
         """Keep checks, and go on where none failed; what could not be checked is asked of a person once, at the end."""
@@ -256,8 +476,15 @@ class Rehearse(Phase):
     def _drift(self) -> Check:
         """Not this migration's failure; the night has to see the same."""
         count = len(self._pulled)
-        return check("rehearse.pull", "what `db pull` and `format` see is known before the night", True,
-                     f"remark: schema file and database differ in {count} lines, shown below" if count else "no difference", "no difference")
+        return check(
+            "rehearse.pull",
+            "what `db pull` and `format` see is known before the night",
+            True,
+            f"remark: schema file and database differ in {count} lines, shown below"
+            if count
+            else "no difference",
+            "no difference",
+        )
 
     @property
     def _declared(self) -> dict[str, Any]:
@@ -265,7 +492,11 @@ class Rehearse(Phase):
 
     def _url(self, copy: Target) -> str:
         limits = self.params.migrate
-        return copy.url(self.prisma_name, lock_timeout=milliseconds(limits.lock_timeout_s), statement_timeout=milliseconds(limits.statement_timeout_s))
+        return copy.url(
+            self.prisma_name,
+            lock_timeout=milliseconds(limits.lock_timeout_s),
+            statement_timeout=milliseconds(limits.statement_timeout_s),
+        )
 
     def _on_copy(self) -> Database:
         return Database(self._copy, self.application_name, statement_timeout="10min")
@@ -276,14 +507,19 @@ class Rehearse(Phase):
     def _same_history(self, made: Backup) -> bool:
         """Whether the live database has the history that the backup has: the same rows in Prisma's table."""
         name = f"{self.target.schema}._prisma_migrations"
-        live = snapshot.take(self.target, self.application_name, tables=[name], method=Method(made.snapshot.method))
+        live = snapshot.take(
+            self.target, self.application_name, tables=[name], method=Method(made.snapshot.method)
+        )
         return live.tables[name].fingerprints[0] == made.snapshot.tables[name].fingerprints[0]
 
 
 def durations(rows: list[dict[str, Any]], names: Any) -> dict[str, float]:
     """Seconds by file, from Prisma's history table."""
-    return {row["migration_name"]: (row["finished_at"] - row["started_at"]).total_seconds()
-            for row in rows if row["migration_name"] in names and row["finished_at"]}
+    return {
+        row["migration_name"]: (row["finished_at"] - row["started_at"]).total_seconds()
+        for row in rows
+        if row["migration_name"] in names and row["finished_at"]
+    }
 
 
 PHASE = Rehearse

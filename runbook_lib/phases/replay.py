@@ -82,8 +82,12 @@ class Replayed(Shown):
         """What landed, in words."""
         if self.landed is None:
             return f"cannot be told, because {self.why}"
-        words = {0: "none", self.statements: "all"}.get(self.landed, f"the first {self.landed} of {self.statements}")
-        return words + (f"; the next left invalid: {', '.join(self.invalid)}" if self.invalid else "")
+        words = {0: "none", self.statements: "all"}.get(
+            self.landed, f"the first {self.landed} of {self.statements}"
+        )
+        return words + (
+            f"; the next left invalid: {', '.join(self.invalid)}" if self.invalid else ""
+        )
 
     @property
     def command(self) -> str:
@@ -93,21 +97,49 @@ class Replayed(Shown):
         if self.untouched:
             return f"prisma migrate resolve --rolled-back {self.file}, then deploy again"
         resolve = f"prisma migrate resolve --applied {self.file}"
-        return f"run the {len(self.repair)} statements of the repair, then {resolve}" if self.landed < self.statements else resolve
+        return (
+            f"run the {len(self.repair)} statements of the repair, then {resolve}"
+            if self.landed < self.statements
+            else resolve
+        )
 
     def table(self) -> Table:
         """The answer, and what follows from it."""
-        steps = () if self.untouched else tuple((f"repair {number}", step.shown) for number, step in enumerate(self.repair, 1))
+        steps = (
+            ()
+            if self.untouched
+            else tuple(
+                (f"repair {number}", step.shown) for number, step in enumerate(self.repair, 1)
+            )
+        )
         rows = [("statements that landed", self.answer), ("the next step", self.command), *steps]
-        return Table(f"How far {self.file} came", ("", ""), rows, ["unknown" if self.landed is None else ""] * len(rows))
+        return Table(
+            f"How far {self.file} came",
+            ("", ""),
+            rows,
+            ["unknown" if self.landed is None else ""] * len(rows),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"file": self.file, "statements": self.statements, "landed": self.landed, "invalid": list(self.invalid), "answer": self.answer,
-                "next": self.command, "repair": [step.shown for step in self.repair]}
+        return {
+            "file": self.file,
+            "statements": self.statements,
+            "landed": self.landed,
+            "invalid": list(self.invalid),
+            "answer": self.answer,
+            "next": self.command,
+            "repair": [step.shown for step in self.repair],
+        }
 
 
-def replay(phase: Phase, file: MigrationFile, earlier: Sequence[MigrationFile], made: Backup, content: Mapping[str, Compared]) -> Replayed:
+def replay(
+    phase: Phase,
+    file: MigrationFile,
+    earlier: Sequence[MigrationFile],
+    made: Backup,
+    content: Mapping[str, Compared],
+) -> Replayed:
     """How far `file` came.
 
     Args:
@@ -123,9 +155,19 @@ def replay(phase: Phase, file: MigrationFile, earlier: Sequence[MigrationFile], 
     live = catalog.read(phase.db)
     try:
         with scratch.reserved(phase.target, "replay", phase.application_name) as place:
-            programs = tools(phase.target, phase.params.database.tools, application_name=phase.application_name)
-            restore_schema(made, place.target, phase.application_name, tools=programs, mark=place.mark)
-            with Database(place.target, phase.application_name, statement_timeout="60s", lock_timeout="10s", search_path=quote(phase.target.schema)) as copy:
+            programs = tools(
+                phase.target, phase.params.database.tools, application_name=phase.application_name
+            )
+            restore_schema(
+                made, place.target, phase.application_name, tools=programs, mark=place.mark
+            )
+            with Database(
+                place.target,
+                phase.application_name,
+                statement_timeout="60s",
+                lock_timeout="10s",
+                search_path=quote(phase.target.schema),
+            ) as copy:
                 for statement in before:
                     _run(copy, statement)
                 states = _states(copy, found)
@@ -134,28 +176,56 @@ def replay(phase: Phase, file: MigrationFile, earlier: Sequence[MigrationFile], 
     ends = groups([statement.effect for statement in found], phase.project.transaction_rule)
     committed = [k for k in range(len(found) + 1) if k in (0, len(found)) or ends[k - 1] != ends[k]]
     writers = Counter(row.table for statement in (*before, *found) for row in statement.effect.rows)
-    return told(file.name, found, [states[k] if k in committed else None for k in range(len(found) + 1)], live, content, writers)
+    return told(
+        file.name,
+        found,
+        [states[k] if k in committed else None for k in range(len(found) + 1)],
+        live,
+        content,
+        writers,
+    )
 
 
-def told(file: str, found: Sequence[Statement], states: Sequence[Catalog | None], live: Catalog, content: Mapping[str, Compared],
-         writers: Mapping[str, int]) -> Replayed:
+def told(
+    file: str,
+    found: Sequence[Statement],
+    states: Sequence[Catalog | None],
+    live: Catalog,
+    content: Mapping[str, Compared],
+    writers: Mapping[str, int],
+) -> Replayed:
     """Where the live database stands.
 
     Args:
         states: the catalogue before the first statement and after each; `None` where no transaction ends.
         writers: table → how many statements of the migration write its rows.
     """
-    differences = {k: catalog.difference(state, live, restored=True) for k, state in enumerate(states) if state is not None}
-    invalid = {k: tuple(change.name for change in one.changes) for k, one in differences.items() if all(map(_half_built, one.changes))}
+    differences = {
+        k: catalog.difference(state, live, restored=True)
+        for k, state in enumerate(states)
+        if state is not None
+    }
+    invalid = {
+        k: tuple(change.name for change in one.changes)
+        for k, one in differences.items()
+        if all(map(_half_built, one.changes))
+    }
     complete = len(found) in differences and differences[len(found)].empty
     if not invalid:
-        return Replayed(file, len(found), None, "the live catalogue is that of no point between its statements")
+        return Replayed(
+            file, len(found), None, "the live catalogue is that of no point between its statements"
+        )
     first, *later = [k for k in invalid if len(invalid[k]) == min(map(len, invalid.values()))]
     landed, why = _by_content(found, first, later[-1] if later else first, content, writers)
     if why:
         return Replayed(file, len(found), None, why, complete=complete)
-    drops = tuple(Step(sql := f"DROP INDEX CONCURRENTLY IF EXISTS {name}", sql) for name in invalid[first])
-    rest = tuple(Step(f"{statement.place} {statement.effect.kind}", statement.parsed.sql) for statement in found[landed:])
+    drops = tuple(
+        Step(sql := f"DROP INDEX CONCURRENTLY IF EXISTS {name}", sql) for name in invalid[first]
+    )
+    rest = tuple(
+        Step(f"{statement.place} {statement.effect.kind}", statement.parsed.sql)
+        for statement in found[landed:]
+    )
     return Replayed(file, len(found), landed, "", drops + rest, invalid[first], complete)
 
 
@@ -163,7 +233,13 @@ def _half_built(change: catalog.Change) -> bool:
     return change.kind == "index" and change.action == "added" and not change.after["valid"]
 
 
-def _by_content(found: Sequence[Statement], first: int, last: int, content: Mapping[str, Compared], writers: Mapping[str, int]) -> tuple[int, str]:
+def _by_content(
+    found: Sequence[Statement],
+    first: int,
+    last: int,
+    content: Mapping[str, Compared],
+    writers: Mapping[str, int],
+) -> tuple[int, str]:
     """How many landed of the statements between two points that the catalogue does not tell apart; or why that cannot be told."""
     landed = first
     for number, statement in enumerate(found[first:last], first + 1):
@@ -172,9 +248,19 @@ def _by_content(found: Sequence[Statement], first: int, last: int, content: Mapp
         for row in statement.effect.rows:
             wrote = _wrote(row, content.get(row.table))
             if wrote is None or wrote and writers[row.table] > 1:
-                return 0, f"statement {number} writes rows of {row.table}, and its content does not tell whether it did"
-            if wrote and landed < number - 1 and any(one.effect.rows for one in found[landed:number - 1]):
-                return 0, f"statement {number} has written rows of {row.table}, and one before it has written none"
+                return (
+                    0,
+                    f"statement {number} writes rows of {row.table}, and its content does not tell whether it did",
+                )
+            if (
+                wrote
+                and landed < number - 1
+                and any(one.effect.rows for one in found[landed : number - 1])
+            ):
+                return (
+                    0,
+                    f"statement {number} has written rows of {row.table}, and one before it has written none",
+                )
             landed = number if wrote else landed
     return landed, ""
 
@@ -204,12 +290,22 @@ def _states(copy: Database, found: Sequence[Statement]) -> list[Catalog | None]:
             if error.sqlstate.startswith(_NO_REFUSAL):
                 raise
             break
-        states.append(catalog.read(copy) if statement.effect.changes or statement.effect.unclear else states[-1])
+        states.append(
+            catalog.read(copy)
+            if statement.effect.changes or statement.effect.unclear
+            else states[-1]
+        )
     return states + [None] * (len(found) + 1 - len(states))
 
 
 def _run(copy: Database, statement: Statement) -> None:
     """Run a statement on the copy, which has no rows: one that only reads or writes rows is passed over."""
     effect = statement.effect
-    if effect.changes or effect.transaction or effect.unclear or not effect.rows and effect.kind != "SELECT":
+    if (
+        effect.changes
+        or effect.transaction
+        or effect.unclear
+        or not effect.rows
+        and effect.kind != "SELECT"
+    ):
         copy.execute(statement.parsed.sql)

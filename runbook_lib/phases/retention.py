@@ -51,8 +51,13 @@ def examine(params: Params, keep_days: float, admin: Database) -> tuple[Kept, ..
     Args:
         admin: a session on the maintenance database of the server.
     """
-    return (*_backups(params, keep_days), *_saved(params, keep_days), *_failed_databases(params, keep_days, admin),
-            *_restored(params, admin), *_scratch(admin))
+    return (
+        *_backups(params, keep_days),
+        *_saved(params, keep_days),
+        *_failed_databases(params, keep_days, admin),
+        *_restored(params, admin),
+        *_scratch(admin),
+    )
 
 
 def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
@@ -62,14 +67,27 @@ def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
         dry_run: only say what would be removed.
     """
     target = Target.parse(params.database_url())
-    with databases.maintenance(target, NAME, lock_timeout="10s", statement_timeout="10min") as admin:
+    with databases.maintenance(
+        target, NAME, lock_timeout="10s", statement_timeout="10min"
+    ) as admin:
         found, rows = examine(params, keep_days, admin), []
         for one in found:
             if not one.why and not dry_run:
                 one.remove()
             age = None if one.since is None else (now() - one.since).total_seconds() / 86400
-            rows.append((one.kind, one.name, age, f"kept: {one.why}" if one.why else "would be removed" if dry_run else "removed"))
-    return Table(f"What runs have left in {params.backup.directory} and on {target.host}", ("kind", "name", "age (days)", "what becomes of it"), rows)
+            rows.append(
+                (
+                    one.kind,
+                    one.name,
+                    age,
+                    f"kept: {one.why}" if one.why else "would be removed" if dry_run else "removed",
+                )
+            )
+    return Table(
+        f"What runs have left in {params.backup.directory} and on {target.host}",
+        ("kind", "name", "age (days)", "what becomes of it"),
+        rows,
+    )
 
 
 def drill(params: Params) -> restore.Proof:
@@ -81,29 +99,54 @@ def drill(params: Params) -> restore.Proof:
     """
     found, damaged = backup.backups(params)
     if damaged:
-        raise UsageError("; ".join(damaged.values()), "find out what happened to it, then remove the folder")
+        raise UsageError(
+            "; ".join(damaged.values()), "find out what happened to it, then remove the folder"
+        )
     if not found:
-        raise UsageError(f"there is no backup in {params.backup.directory}", "`runbook run PARAMS --to backup` makes one")
-    proof = backup.prove(params, found[-1], "runbook/drill", jobs=params.backup.jobs or 2, run="drill")
+        raise UsageError(
+            f"there is no backup in {params.backup.directory}",
+            "`runbook run PARAMS --to backup` makes one",
+        )
+    proof = backup.prove(
+        params, found[-1], "runbook/drill", jobs=params.backup.jobs or 2, run="drill"
+    )
     proof.verified.checks().require()
     return proof
 
 
 def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
     found, damaged = backup.backups(params)
-    proven = {(one.snapshot.system_identifier, one.snapshot.database_oid): one.folder for one in found if backup.proof_of(one)["proven_at"]}
-    needed = {Path((run.read_evidence("backup") or {}).get("folder", "")).name: run.id for run in runs(params.environment.archive) if run.outcome not in FINAL}
+    proven = {
+        (one.snapshot.system_identifier, one.snapshot.database_oid): one.folder
+        for one in found
+        if backup.proof_of(one)["proven_at"]
+    }
+    needed = {
+        Path((run.read_evidence("backup") or {}).get("folder", "")).name: run.id
+        for run in runs(params.environment.archive)
+        if run.outcome not in FINAL
+    }
     for one in found:
         why = _young(moment(one.finished_at), keep_days)
         if not why and one.folder in proven.values():
             why = "the newest proven backup of its database"
-        if not why and one.folder.name in needed:  # which may be mounted elsewhere on the machine that made it
+        if (
+            not why and one.folder.name in needed
+        ):  # which may be mounted elsewhere on the machine that made it
             why = f"the run {needed[one.folder.name]} has not ended well"
-        yield Kept("backup", one.folder.name, moment(one.finished_at), why, lambda one=one: _remove(one))  # type: ignore[misc]
+        yield Kept(
+            "backup", one.folder.name, moment(one.finished_at), why, lambda one=one: _remove(one)
+        )  # type: ignore[misc]
     for folder, why in damaged.items():
         yield Kept("damaged backup", folder.name, None, f"look at it yourself: {why}", _nothing)
     for folder in unfinished(params.backup.directory):
-        yield Kept("unfinished backup", folder.name, None, "it has no manifest: a dump that was killed, or is at work; remove it by hand", _nothing)
+        yield Kept(
+            "unfinished backup",
+            folder.name,
+            None,
+            "it has no manifest: a dump that was killed, or is at work; remove it by hand",
+            _nothing,
+        )
 
 
 def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
@@ -114,10 +157,24 @@ def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
         try:
             since = moment(salvage.load(folder).taken_at)
         except UsageError as error:
-            yield Kept("damaged saved columns", folder.name, None, f"look at it yourself: {error.message}", _nothing)
+            yield Kept(
+                "damaged saved columns",
+                folder.name,
+                None,
+                f"look at it yourself: {error.message}",
+                _nothing,
+            )
             continue
-        why = _young(since, keep_days) or ("" if folder.name.split("-")[0] in ended else "its run has not ended well")
-        yield Kept("saved columns and tables", folder.name, since, why, lambda folder=folder: _erase(folder))  # type: ignore[misc]
+        why = _young(since, keep_days) or (
+            "" if folder.name.split("-")[0] in ended else "its run has not ended well"
+        )
+        yield Kept(
+            "saved columns and tables",
+            folder.name,
+            since,
+            why,
+            lambda folder=folder: _erase(folder),
+        )  # type: ignore[misc]
 
 
 def _remove(one: Backup) -> None:
@@ -136,7 +193,13 @@ def _failed_databases(params: Params, keep_days: float, admin: Database) -> Iter
     for one in swap.put_aside(admin):
         if one.live == live:
             why = _young(one.since, keep_days) or one.obstacle
-            yield Kept("failed database", one.name, one.since, why, lambda one=one: databases.drop(admin, one.name))  # type: ignore[misc]
+            yield Kept(
+                "failed database",
+                one.name,
+                one.since,
+                why,
+                lambda one=one: databases.drop(admin, one.name),
+            )  # type: ignore[misc]
 
 
 def _restored(params: Params, admin: Database) -> Iterator[Kept]:
@@ -144,14 +207,30 @@ def _restored(params: Params, admin: Database) -> Iterator[Kept]:
     ended = {run.id for run in runs(params.environment.archive) if run.outcome in FINAL}
     for one in databases.entries(admin).values():
         if one.comment.startswith(RESTORED):
-            why = "" if one.comment.removeprefix(RESTORED) in ended else "its run has not ended well, or is of another archive"
-            yield Kept("restored database", one.name, None, why, lambda one=one: databases.drop(admin, one.name))  # type: ignore[misc]
+            why = (
+                ""
+                if one.comment.removeprefix(RESTORED) in ended
+                else "its run has not ended well, or is of another archive"
+            )
+            yield Kept(
+                "restored database",
+                one.name,
+                None,
+                why,
+                lambda one=one: databases.drop(admin, one.name),
+            )  # type: ignore[misc]
 
 
 def _scratch(admin: Database) -> Iterator[Kept]:
     for one in scratch.leftovers(admin):
         made = re.search(r"at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", one.mark)
-        yield Kept("scratch database", one.name, moment(f"{made[1]}Z") if made else None, "", lambda one=one: scratch.drop(admin, one.name))  # type: ignore[misc]
+        yield Kept(
+            "scratch database",
+            one.name,
+            moment(f"{made[1]}Z") if made else None,
+            "",
+            lambda one=one: scratch.drop(admin, one.name),
+        )  # type: ignore[misc]
 
 
 def _young(since: datetime, keep_days: float) -> str:

@@ -62,15 +62,41 @@ class Rollback(Phase):
         """The five triggers, measured: failed migration, corrupted data, failing application, slow queries, failed validation."""
         phases = {name: (self.run.phase(name) or {}) for name in ("migrate", "validate")}
         status = {name: entry.get("status", "not run") for name, entry in phases.items()}
-        self._fired = self.look("triggers", Checks("When to roll back", [
-            check("trigger.migration", "the migration did not fail", status["migrate"] not in ("failed", "aborted"), status["migrate"], "succeeded",
-                  "roll back"),
-            attempt("trigger.data", "data is as it was but for the declared change", self._data),
-            attempt("trigger.application", "the application answers without errors", self._application),
-            attempt("trigger.performance", "queries are as fast as before", self._performance),
-            check("trigger.validation", "the validation did not fail", status["validate"] not in ("failed",), status["validate"], "succeeded",
-                  "roll back"),
-        ]))
+        self._fired = self.look(
+            "triggers",
+            Checks(
+                "When to roll back",
+                [
+                    check(
+                        "trigger.migration",
+                        "the migration did not fail",
+                        status["migrate"] not in ("failed", "aborted"),
+                        status["migrate"],
+                        "succeeded",
+                        "roll back",
+                    ),
+                    attempt(
+                        "trigger.data", "data is as it was but for the declared change", self._data
+                    ),
+                    attempt(
+                        "trigger.application",
+                        "the application answers without errors",
+                        self._application,
+                    ),
+                    attempt(
+                        "trigger.performance", "queries are as fast as before", self._performance
+                    ),
+                    check(
+                        "trigger.validation",
+                        "the validation did not fail",
+                        status["validate"] not in ("failed",),
+                        status["validate"],
+                        "succeeded",
+                        "roll back",
+                    ),
+                ],
+            ),
+        )
         return self._fired
 
     @cached_property
@@ -94,9 +120,20 @@ class Rollback(Phase):
 
     def price(self) -> Table:
         """Each way back: possible or not, how long it takes, and what it would lose."""
-        columns, rows = ("way", "possible", "takes", "by", "would lose"), [option.row() for option in self.options]
+        columns, rows = (
+            ("way", "possible", "takes", "by", "would lose"),
+            [option.row() for option in self.options],
+        )
         self.run.write_csv("rollback.price", columns, rows)
-        return Table("What each way back costs", columns, rows, ["" if option.impossible else "unknown" if option.loses else "good" for option in self.options])
+        return Table(
+            "What each way back costs",
+            columns,
+            rows,
+            [
+                "" if option.impossible else "unknown" if option.loses else "good"
+                for option in self.options
+            ],
+        )
 
     @cached_property
     def way(self) -> str:
@@ -109,7 +146,9 @@ class Rollback(Phase):
         fired = {item.id for item in self._fired.failed} - {"trigger.performance"}
         if not fired and not decision:
             return "none"
-        back = [option for option in self.options if not option.impossible and option.way != "forward"]
+        back = [
+            option for option in self.options if not option.impossible and option.way != "forward"
+        ]
         return min(back, key=lambda option: bool(option.loses)).way if back else "restore"
 
     def decide(self) -> Table:
@@ -119,7 +158,9 @@ class Rollback(Phase):
             self.__dict__.pop(stale, None)
         if self.way == "none":
             return Table("No trigger fired: nothing is rolled back", ("", ""), [])
-        automatic = self.params.rollback.automatic and "rollback" not in self.params.approvals.required
+        automatic = (
+            self.params.rollback.automatic and "rollback" not in self.params.approvals.required
+        )
         checks = Checks("The way back", [] if self._resumed else self._price_checks())
         self._ask("rollback", self.look("decision", checks), () if automatic else ("rollback",))
         self._passed.add("rollback")
@@ -132,10 +173,24 @@ class Rollback(Phase):
         """That the way can be taken, and that nothing is lost on it."""
         chosen = next(option for option in self.options if option.way == self.way)
         lossless = "no write would be lost"
-        checks = [check("rollback.possible", f"the way `{self.way}` can be taken", not chosen.impossible, chosen.impossible or "yes", "yes",
-                        "take another way: `runbook rollback RUN --way …`; 95_troubleshoot shows the state"),
-                  unknown(f"rollback.loss.{self.way}: {', '.join(self.losses.names(self.way))}", lossless, f"would be lost: {chosen.loses}", remedy="bring these writes elsewhere first, or accept the loss")
-                  if chosen.loses else check("rollback.loss", lossless, True, "none", "none")]
+        checks = [
+            check(
+                "rollback.possible",
+                f"the way `{self.way}` can be taken",
+                not chosen.impossible,
+                chosen.impossible or "yes",
+                "yes",
+                "take another way: `runbook rollback RUN --way …`; 95_troubleshoot shows the state",
+            ),
+            unknown(
+                f"rollback.loss.{self.way}: {', '.join(self.losses.names(self.way))}",
+                lossless,
+                f"would be lost: {chosen.loses}",
+                remedy="bring these writes elsewhere first, or accept the loss",
+            )
+            if chosen.loses
+            else check("rollback.loss", lossless, True, "none", "none"),
+        ]
         if self.way == "restore":
             checks += [item for item in backup_checks(self) if item.id == "backup.intact"]
         if self.way == "point-in-time":
@@ -148,20 +203,34 @@ class Rollback(Phase):
             return Table("Nothing to do", ("", ""), [])
         self.require_gate("rollback")
         with self.exclusive():
-            return {"resolve": self._resolve, "forward": self._forward}.get(self.way, self._restore)()
+            return {"resolve": self._resolve, "forward": self._forward}.get(
+                self.way, self._restore
+            )()
 
     def afterwards(self) -> Checks:
         """Integrity and content after the way back; then the application back in service, and its health."""
         if self.way == "none":
             return Checks("Nothing was rolled back", [])
         found = history.compare(history.files(self.project), applied(self.db, self.target))
-        checks = [check("after.history", "Prisma's history holds no failed migration", not found.failed, ", ".join(found.failed) or "none failed", "none failed"),
-                  *project_check(self, "after.data"), *integrity.foreign_keys(self.db).checks(), *self._content_checks()]
+        checks = [
+            check(
+                "after.history",
+                "Prisma's history holds no failed migration",
+                not found.failed,
+                ", ".join(found.failed) or "none failed",
+                "none failed",
+            ),
+            *project_check(self, "after.data"),
+            *integrity.foreign_keys(self.db).checks(),
+            *self._content_checks(),
+        ]
         self.look("afterwards", Checks("After the way back", checks)).require()
         if self.way == "forward":
             return Checks("The history is right again", checks)
         Application(self).run("start")
-        return Checks("After the way back", [*checks, *self.look("reopened", reopen(self)).require()])
+        return Checks(
+            "After the way back", [*checks, *self.look("reopened", reopen(self)).require()]
+        )
 
     def record(self) -> Any:
         """The outcome with its reasons, and the people told."""
@@ -174,19 +243,55 @@ class Rollback(Phase):
     def message(self) -> Message:
         """What would be told of the way that was taken."""
         if self.way == "forward":
-            return message(self.run, "progress", "the file that failed was settled, its record is right again; the run goes on", standing(self.run))
+            return message(
+                self.run,
+                "progress",
+                "the file that failed was settled, its record is right again; the run goes on",
+                standing(self.run),
+            )
         led_to = "when it was backed up" if self.way == "restore" else "right before the migration"
-        return message(self.run, "rolled_back", "the migration was rolled back; it will be planned again", f"the database is as it was {led_to}; {standing(self.run)}")
+        return message(
+            self.run,
+            "rolled_back",
+            "the migration was rolled back; it will be planned again",
+            f"the database is as it was {led_to}; {standing(self.run)}",
+        )
 
     def retry_plan(self) -> Table:
         """What to do before the next attempt, by what failed in this one."""
         if self.way == "forward":
-            return Table("What comes next", ("step",), [(f"runbook resume {self.run.id}: the files that are left are applied, and everything is verified and validated",)])
+            return Table(
+                "What comes next",
+                ("step",),
+                [
+                    (
+                        f"runbook resume {self.run.id}: the files that are left are applied, and everything is verified and validated",
+                    )
+                ],
+            )
         failed = [line for line in self.run.read_journal() if line["what"] == "migration failed"]
-        why = [f"settle what stopped it: {failed[-1]['file'] or 'the migration'} ({failed[-1]['code'] or failed[-1]['sqlstate'] or 'no code'})"] if failed else []
-        held = [f"find out why this was open, and keep it closed: {blocker}" for blocker in failed[-1]["blockers"]] if failed else []
-        steps = [*why, *held, "correct the migration file (a new file where it was ever applied elsewhere)", "rehearse it on today's data: runbook run PARAMS --to rehearse",
-                 f"say what was learned: runbook history keeps it (lesson of {self.run.id})"]
+        why = (
+            [
+                f"settle what stopped it: {failed[-1]['file'] or 'the migration'} ({failed[-1]['code'] or failed[-1]['sqlstate'] or 'no code'})"
+            ]
+            if failed
+            else []
+        )
+        held = (
+            [
+                f"find out why this was open, and keep it closed: {blocker}"
+                for blocker in failed[-1]["blockers"]
+            ]
+            if failed
+            else []
+        )
+        steps = [
+            *why,
+            *held,
+            "correct the migration file (a new file where it was ever applied elsewhere)",
+            "rehearse it on today's data: runbook run PARAMS --to rehearse",
+            f"say what was learned: runbook history keeps it (lesson of {self.run.id})",
+        ]
         return Table("Before the next attempt", ("step",), [(step,) for step in steps])
 
     def lessons(self, text: str) -> None:
@@ -196,35 +301,78 @@ class Rollback(Phase):
     def finish(self, status: str = "succeeded") -> None:
         """End the phase; the run is rolled back where something was rolled back."""
         super().finish(status)
-        self.run.end({"none": self._outcome_before, "forward": "aborted"}.get(self.way, "rolled_back"))
+        self.run.end(
+            {"none": self._outcome_before, "forward": "aborted"}.get(self.way, "rolled_back")
+        )
 
     def _data(self) -> Check:
         title = "data is as it was but for the declared change"
         if self._comparison is None:
-            return check("trigger.data", title, True, "the state before was not fixed yet: no migration has begun", "identical")
+            return check(
+                "trigger.data",
+                title,
+                True,
+                "the state before was not fixed yet: no migration has begun",
+                "identical",
+            )
         plan = self.run.read_evidence("plan") or {}
-        wrong = [item.found for item in declared.compare(*self._comparison, plan.get("declared", {})).checks().failed]
-        return check("trigger.data", title, not wrong, "; ".join(wrong) or "identical", "identical", "roll back")
+        wrong = [
+            item.found
+            for item in declared.compare(*self._comparison, plan.get("declared", {}))
+            .checks()
+            .failed
+        ]
+        return check(
+            "trigger.data",
+            title,
+            not wrong,
+            "; ".join(wrong) or "identical",
+            "identical",
+            "roll back",
+        )
 
     def _performance(self) -> Check:
         """Means of the statements that were called often enough since before, by pg_stat_statements."""
         title, stored = "queries are as fast as before", self.run.read_evidence("before.statistics")
         before, now = (stored or {}).get("statements"), statistics.read(self.db).statements
         if before is None or now is None:
-            return unknown("trigger.performance", title, "pg_stat_statements is not available, or there is no state from before")
+            return unknown(
+                "trigger.performance",
+                title,
+                "pg_stat_statements is not available, or there is no state from before",
+            )
         old = {one["id"]: one for one in before}
-        slower = [ratio for one in now if one["id"] in old and (ratio := _slowdown(old[one["id"]], one))]
+        slower = [
+            ratio for one in now if one["id"] in old and (ratio := _slowdown(old[one["id"]], one))
+        ]
         if not slower:
-            return unknown("trigger.performance", title, f"no statement was called {ENOUGH_CALLS} times since")
-        return check("trigger.performance", title, max(slower) <= SLOWER, f"the slowest takes {max(slower):.1f} times as long", f"at most {SLOWER:g} times", "roll back")
+            return unknown(
+                "trigger.performance", title, f"no statement was called {ENOUGH_CALLS} times since"
+            )
+        return check(
+            "trigger.performance",
+            title,
+            max(slower) <= SLOWER,
+            f"the slowest takes {max(slower):.1f} times as long",
+            f"at most {SLOWER:g} times",
+            "roll back",
+        )
 
     def _application(self) -> Check:
         application = Application(self)
         if not application.configured:
-            return not_configured("trigger.application", "the application answers without errors", "service")
+            return not_configured(
+                "trigger.application", "the application answers without errors", "service"
+            )
         failed = application.endpoints().failed
-        return check("trigger.application", "the application answers without errors", not failed, "; ".join(f"{c.title}: {c.found}" for c in failed) or "all answer",
-                     "all answer", "roll back")
+        return check(
+            "trigger.application",
+            "the application answers without errors",
+            not failed,
+            "; ".join(f"{c.title}: {c.found}" for c in failed) or "all answer",
+            "all answer",
+            "roll back",
+        )
 
     @cached_property
     def _comparison(self) -> tuple[snapshot.Snapshot, snapshot.Snapshot] | None:
@@ -239,9 +387,21 @@ class Rollback(Phase):
         if self.way == "forward":
             return []
         if self.way == "restore" or self.way == "point-in-time" and self._source:
-            return list(restore.compare_with(self._source, self.target, self.application_name, jobs=self.jobs).checks())
+            return list(
+                restore.compare_with(
+                    self._source, self.target, self.application_name, jobs=self.jobs
+                ).checks()
+            )
         now = self._landed_now()
-        return [check("after.content", "catalogue and content are those of before", now.nothing, "identical" if now.nothing else str(now), "identical")]
+        return [
+            check(
+                "after.content",
+                "catalogue and content are those of before",
+                now.nothing,
+                "identical" if now.nothing else str(now),
+                "identical",
+            )
+        ]
 
     def _landed_now(self) -> Landed:
         """What landed, looked at again."""
@@ -270,21 +430,33 @@ class Rollback(Phase):
             GateError: the catalogue is not that of the whole file afterwards.
         """
         limits = self.params.migrate
-        with Database(self.target, f"{self.application_name}/repair", lock_timeout=milliseconds(limits.lock_timeout_s),
-                      statement_timeout=milliseconds(limits.statement_timeout_s), search_path=quote(self.target.schema)) as db:
+        with Database(
+            self.target,
+            f"{self.application_name}/repair",
+            lock_timeout=milliseconds(limits.lock_timeout_s),
+            statement_timeout=milliseconds(limits.statement_timeout_s),
+            search_path=quote(self.target.schema),
+        ) as db:
             for number, step in enumerate(found.repair, 1):
                 self.say(f"repair {number} of {len(found.repair)}: {step.shown}")
                 db.execute(step.sql)
                 self.run.journal("repaired", step=step.shown)
         after = self._landed_now().replayed
         if not after or not after.complete:
-            raise GateError(f"after the repair {found.file} is not whole: {after.answer if after else 'not known'}", "run this notebook again: it tells where it stands")
+            raise GateError(
+                f"after the repair {found.file} is not whole: {after.answer if after else 'not known'}",
+                "run this notebook again: it tells where it stands",
+            )
 
     def _mark(self, word: str) -> Table:
         for name in self.landed.failed:
             cli.resolve(self.project, self.prisma_url, **{word: name})
         self.run.journal("resolved", files=list(self.landed.failed), marked=word)
-        return Table("Prisma's history was put right", ("file", "marked as"), [(name, word.replace("_", " ")) for name in self.landed.failed])
+        return Table(
+            "Prisma's history was put right",
+            ("file", "marked as"),
+            [(name, word.replace("_", " ")) for name in self.landed.failed],
+        )
 
     @cached_property
     def _source(self) -> Backup | None:
@@ -298,30 +470,60 @@ class Rollback(Phase):
         Application(self).run("stop")
         began = time.monotonic()
         source = self._source
-        steps = [("an interrupted way back was taken up again" if self._resumed else f"led back to {source.snapshot.taken_at if source else 'the point in time'}",
-                  time.monotonic() - began)]
+        steps = [
+            (
+                "an interrupted way back was taken up again"
+                if self._resumed
+                else f"led back to {source.snapshot.taken_at if source else 'the point in time'}",
+                time.monotonic() - began,
+            )
+        ]
         if source is None:
             self._pin()
         elif not self._resumed:
             names = self._names(source)
-            steps += [("restored beside and compared with the manifest", self._restore_beside(source, names)), ("swapped by name", self._swap(names))]
+            steps += [
+                (
+                    "restored beside and compared with the manifest",
+                    self._restore_beside(source, names),
+                ),
+                ("swapped by name", self._swap(names)),
+            ]
         if any(line["what"] == "client generated" for line in self.run.read_journal()):
             Application(self).run("previous")
-        return Table("The backup is live again; the failed database is kept", ("step", "seconds"), steps)
+        return Table(
+            "The backup is live again; the failed database is kept", ("step", "seconds"), steps
+        )
 
     def _names(self, source: Backup) -> dict[str, str]:
         """The databases of the swap, by what they are; the journal keeps them, for whoever takes an interrupted swap up."""
-        key, live, word = self.run.key.lower(), self.target.database, "restored" if self.way == "restore" else "recovered"
-        short = live.encode()[:63 - len(f"_recovered_{key}")].decode(errors="ignore")  # a name has 63 bytes
-        return {"way": self.way, "backup": str(source.folder), "live": live, "restored": f"{short}_{word}_{key}", "failed": f"{short}_failed_{key}"}
+        key, live, word = (
+            self.run.key.lower(),
+            self.target.database,
+            "restored" if self.way == "restore" else "recovered",
+        )
+        short = live.encode()[: 63 - len(f"_recovered_{key}")].decode(
+            errors="ignore"
+        )  # a name has 63 bytes
+        return {
+            "way": self.way,
+            "backup": str(source.folder),
+            "live": live,
+            "restored": f"{short}_{word}_{key}",
+            "failed": f"{short}_failed_{key}",
+        }
 
     def _swap(self, names: dict[str, str]) -> float:
         """Swap by name, however far an earlier attempt came; seconds for which the live name was closed."""
         if self._session:
             self._session.close()
-        done = swap.swap(self.target, names["live"], names["restored"], names["failed"], self.application_name)
+        done = swap.swap(
+            self.target, names["live"], names["restored"], names["failed"], self.application_name
+        )
         with databases.maintenance(self.target, self.application_name) as admin:
-            databases.comment_on(admin, names["live"], load(Path(names["backup"])).database()["comment"] or None)
+            databases.comment_on(
+                admin, names["live"], load(Path(names["backup"])).database()["comment"] or None
+            )
         self.run.journal("swap ended", **names, seconds=round(done.closed_s, 3))
         self._pin()
         return done.closed_s
@@ -335,20 +537,37 @@ class Rollback(Phase):
     def _restore_beside(self, made: Backup, names: dict[str, str]) -> float:
         """Restore next to the live database, prove it there, and write down that the swap begins."""
         place = self.target.named(names["restored"])
-        programs = tools(self.target, self.params.database.tools, application_name=self.application_name)
+        programs = tools(
+            self.target, self.params.database.tools, application_name=self.application_name
+        )
         with databases.maintenance(self.target, self.application_name) as admin:
             already = databases.entry(admin, names["restored"])
         mark = f"{RESTORED}{self.run.id}"
         began = time.monotonic()
         if not (already and already.comment == mark):
-            restore.restore(made, place, self.application_name, tools=programs, jobs=self.jobs, mark=mark, on_line=self.say)
-        self.look("restored", restore.compare_with(made, place, self.application_name, jobs=self.jobs).checks()).require()
+            restore.restore(
+                made,
+                place,
+                self.application_name,
+                tools=programs,
+                jobs=self.jobs,
+                mark=mark,
+                on_line=self.say,
+            )
+        self.look(
+            "restored",
+            restore.compare_with(made, place, self.application_name, jobs=self.jobs).checks(),
+        ).require()
         self.run.journal("swap begun", **names)
         return time.monotonic() - began
 
     def _interrupted(self) -> dict[str, str] | None:
         """The names of a swap that was begun, of a way back that was not seen to its end."""
-        steps = [line for line in self.run.read_journal() if line["what"] in ("swap begun", "rolled back")]
+        steps = [
+            line
+            for line in self.run.read_journal()
+            if line["what"] in ("swap begun", "rolled back")
+        ]
         if not steps or steps[-1]["what"] == "rolled back":
             return None
         return {key: steps[-1][key] for key in ("way", "backup", "live", "restored", "failed")}

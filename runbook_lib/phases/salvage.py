@@ -27,7 +27,9 @@ NOT_SAVED = ("domain", "type", "extension", "sequence")
 SAVED = "saved"
 """The folder in the backup directory that holds what runs have saved, a folder a run."""
 _SAVED = "saved what will be dropped"
-_BY_HAND = "look at the definitions in schema.sql of the backup, save by hand what is needed; then approve"
+_BY_HAND = (
+    "look at the definitions in schema.sql of the backup, save by hand what is needed; then approve"
+)
 _TITLE = "everything that will be dropped is saved"
 
 
@@ -72,11 +74,17 @@ def to_be_dropped(run: Run) -> Dropped:
     for change in declared:
         if change["action"] == "removed" and change["renamed"]:
             renamed.append((change["name"], change["renamed"]))
-        elif change["action"] == "removed" and change["kind"] != "sequence":  # most go with their column: the rehearsal knows which do not
+        elif (
+            change["action"] == "removed" and change["kind"] != "sequence"
+        ):  # most go with their column: the rehearsal knows which do not
             names.setdefault(change["kind"], set()).add(_today(change["name"], renamed))
     for change in seen:
         owned = change["kind"] == "sequence" and change["before"].get("owned_by")
-        if change["action"] == "removed" and not owned and not any(_within(change["name"], old) for old, _ in renamed):
+        if (
+            change["action"] == "removed"
+            and not owned
+            and not any(_within(change["name"], old) for old, _ in renamed)
+        ):
             names.setdefault(change["kind"], set()).add(change["name"])
     made = frozenset(change["name"] for change in declared if change["action"] == "added")
     return Dropped({kind: frozenset(found) for kind, found in names.items()}, made)
@@ -95,21 +103,50 @@ def save(phase: Phase, pending: bool, landed: bool) -> Saved | Checks:
     """
     dropped, record = to_be_dropped(phase.run), phase.run.read_evidence("saved")
     found = salvage.find(phase.db, dropped.columns, dropped.tables, dropped.views)
-    missing = [name for name in found.absent if not any(_within(name, made) for made in dropped.made)]
-    if record and record["plan"] == plan_hash(phase.run) and (landed or set(found.absent) & {*record["columns"], *record["tables"]}):
+    missing = [
+        name for name in found.absent if not any(_within(name, made) for made in dropped.made)
+    ]
+    if (
+        record
+        and record["plan"] == plan_hash(phase.run)
+        and (landed or set(found.absent) & {*record["columns"], *record["tables"]})
+    ):
         return _kept(phase, record)
     rest = _not_saved(dropped, found, missing)
     if rest:
         phase.must_hold("not_saved", Checks("What cannot be saved", rest))
     if not pending or not (found.columns or found.tables):
-        what = "no column and no table that is there is dropped" if pending else "nothing is pending: what this run dropped is dropped"
-        return phase.must_hold("saved", Checks("Nothing to save", [check("salvage.saved", _TITLE, True, what)]))
+        what = (
+            "no column and no table that is there is dropped"
+            if pending
+            else "nothing is pending: what this run dropped is dropped"
+        )
+        return phase.must_hold(
+            "saved", Checks("Nothing to save", [check("salvage.saved", _TITLE, True, what)])
+        )
     saved = _save(phase, dropped)
-    facts = {"folder": str(saved.folder), "sha256": saved.sha256, "rows": saved.rows, "plan": plan_hash(phase.run)}
+    facts = {
+        "folder": str(saved.folder),
+        "sha256": saved.sha256,
+        "rows": saved.rows,
+        "plan": plan_hash(phase.run),
+    }
     phase.run.write_evidence("saved", {**facts, **saved.as_dict()})
     phase.run.journal(_SAVED, **facts, columns=list(saved.columns), tables=list(saved.tables))
-    phase.must_hold("saved", Checks("What will be dropped", [
-        check("salvage.saved", _TITLE, True, f"{len(saved.columns)} columns and {len(saved.tables)} tables, {saved.rows} rows, as of {saved.taken_at}")]))
+    phase.must_hold(
+        "saved",
+        Checks(
+            "What will be dropped",
+            [
+                check(
+                    "salvage.saved",
+                    _TITLE,
+                    True,
+                    f"{len(saved.columns)} columns and {len(saved.tables)} tables, {saved.rows} rows, as of {saved.taken_at}",
+                )
+            ],
+        ),
+    )
     return saved
 
 
@@ -127,13 +164,20 @@ class Reinstate(Phase):
         """
         record = self.run.read_evidence("saved")
         if not record:
-            raise UsageError(f"{self.run.id} saved nothing: it dropped no column and no table, or did not come so far", "`runbook status` says how far it came")
+            raise UsageError(
+                f"{self.run.id} saved nothing: it dropped no column and no table, or did not come so far",
+                "`runbook status` says how far it came",
+            )
         return salvage.load(mounted(record["folder"], self.params.backup.directory / SAVED))
 
     @property
     def earlier(self) -> tuple[Path, ...]:
         """Folders that earlier attempts of the run saved: they hold what the last one did not find any more."""
-        folders = [mounted(line["folder"], self.params.backup.directory / SAVED) for line in self.run.read_journal() if line["what"] == _SAVED]
+        folders = [
+            mounted(line["folder"], self.params.backup.directory / SAVED)
+            for line in self.run.read_journal()
+            if line["what"] == _SAVED
+        ]
         return tuple(folder for folder in folders[:-1] if folder.exists())
 
     def checks(self) -> Checks:
@@ -142,8 +186,20 @@ class Reinstate(Phase):
 
     def _ours(self) -> Checks:
         saved, sha256 = self.saved, self.run.read_evidence("saved")["sha256"]
-        return Checks("Before it is brought back", [self.identity(), check(
-            "salvage.same", "the folder is the one that this run recorded", saved.sha256 == sha256, saved.sha256[:16], sha256[:16], "find out who wrote there")])
+        return Checks(
+            "Before it is brought back",
+            [
+                self.identity(),
+                check(
+                    "salvage.same",
+                    "the folder is the one that this run recorded",
+                    saved.sha256 == sha256,
+                    saved.sha256[:16],
+                    sha256[:16],
+                    "find out who wrote there",
+                ),
+            ],
+        )
 
     def reinstate(self) -> reinstate.Reinstated:
         """Run reinstate.sql, and record who did it and what came back.
@@ -156,9 +212,23 @@ class Reinstate(Phase):
             self._ours().require()
             saved = self.saved
             with self.exclusive():
-                done = reinstate.reinstate(saved, self.target, self.application_name,
-                                           tools=tools(self.target, self.params.database.tools, application_name=self.application_name))
-            self.run.journal("reinstated", folder=str(saved.folder), sha256=saved.sha256, seconds=round(done.seconds, 1), open=list(done.open))
+                done = reinstate.reinstate(
+                    saved,
+                    self.target,
+                    self.application_name,
+                    tools=tools(
+                        self.target,
+                        self.params.database.tools,
+                        application_name=self.application_name,
+                    ),
+                )
+            self.run.journal(
+                "reinstated",
+                folder=str(saved.folder),
+                sha256=saved.sha256,
+                seconds=round(done.seconds, 1),
+                open=list(done.open),
+            )
             self.run.write_evidence("reinstated", done)
             return done
         finally:
@@ -168,35 +238,74 @@ class Reinstate(Phase):
 def _save(phase: Phase, dropped: Dropped) -> Saved:
     parent = phase.params.backup.directory / SAVED
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = next(path for n in range(1, 1000) if not (path := parent / (phase.run.key if n == 1 else f"{phase.run.key}-{n}")).exists())
-    programs = tools(phase.target, phase.params.database.tools, application_name=phase.application_name)
+    folder = next(
+        path
+        for n in range(1, 1000)
+        if not (path := parent / (phase.run.key if n == 1 else f"{phase.run.key}-{n}")).exists()
+    )
+    programs = tools(
+        phase.target, phase.params.database.tools, application_name=phase.application_name
+    )
     with phase.exclusive(), snapshot.exported(phase.target, phase.application_name) as at:
-        return salvage.save(at, phase.target, folder, phase.application_name, columns=dropped.columns, tables=dropped.tables, views=dropped.views,
-                            tools=programs, on_line=phase.say)
+        return salvage.save(
+            at,
+            phase.target,
+            folder,
+            phase.application_name,
+            columns=dropped.columns,
+            tables=dropped.tables,
+            views=dropped.views,
+            tools=programs,
+            on_line=phase.say,
+        )
 
 
 def _kept(phase: Phase, record: Mapping[str, Any]) -> Saved:
     """What was saved before this run dropped some of it: it cannot be saved again."""
     saved = salvage.load(mounted(record["folder"], phase.params.backup.directory / SAVED))
-    same = check("salvage.saved", _TITLE, saved.sha256 == record["sha256"], f"saved at {saved.taken_at}, before this run dropped some of it", record["sha256"][:16],
-                 "find out who wrote into the folder")
+    same = check(
+        "salvage.saved",
+        _TITLE,
+        saved.sha256 == record["sha256"],
+        f"saved at {saved.taken_at}, before this run dropped some of it",
+        record["sha256"][:16],
+        "find out who wrote into the folder",
+    )
     phase.must_hold("saved", Checks("What was saved before", [same, *verify_hashes(saved)]))
     return saved
 
 
 def _not_saved(dropped: Dropped, found: Found, missing: Iterable[str]) -> list[Check]:
     """What goes and cannot be saved this way."""
-    lines = [f"{name}: {why}" for name, why in found.unsaved] + [f"{name}: not found in the database" for name in missing]
-    lines += [f"{kind} {name}: only in the backup" for kind in NOT_SAVED for name in dropped.of(kind)
-              if found.columns or found.tables or kind in ("extension", "sequence")]
-    return [unknown("salvage.rest", "nothing else is dropped that rows need", "; ".join(lines), "nothing", _BY_HAND)] if lines else []
+    lines = [f"{name}: {why}" for name, why in found.unsaved] + [
+        f"{name}: not found in the database" for name in missing
+    ]
+    lines += [
+        f"{kind} {name}: only in the backup"
+        for kind in NOT_SAVED
+        for name in dropped.of(kind)
+        if found.columns or found.tables or kind in ("extension", "sequence")
+    ]
+    return (
+        [
+            unknown(
+                "salvage.rest",
+                "nothing else is dropped that rows need",
+                "; ".join(lines),
+                "nothing",
+                _BY_HAND,
+            )
+        ]
+        if lines
+        else []
+    )
 
 
 def _today(name: str, renamed: Iterable[tuple[str, str]]) -> str:
     """The name that something has before the files are applied."""
     for old, new in reversed(list(renamed)):
         if _within(name, new):
-            name = old + name[len(new):]
+            name = old + name[len(new) :]
     return name
 
 

@@ -15,14 +15,29 @@ from runbook_lib.table import Link, Table, text
 from runbook_lib.whereabouts import at_work
 
 ABOUT: Mapping[str, str] = {
-    "start": "what this run is about", "plan": "what is pending, and what it will do", "rehearse": "the same on copies, measured, and the way back",
-    "backup": "a backup that is proven", "preflight": "all that the night depends on; go or no-go", "announce": "people told, writes stopped",
-    "migrate": "the migration, watched", "validate": "nothing but the declared change", "close": "back in service, the history's entry",
-    "rollback": "the way back", "troubleshoot": "what is in the way, with this database's numbers", "history": "all runs"}
+    "start": "what this run is about",
+    "plan": "what is pending, and what it will do",
+    "rehearse": "the same on copies, measured, and the way back",
+    "backup": "a backup that is proven",
+    "preflight": "all that the night depends on; go or no-go",
+    "announce": "people told, writes stopped",
+    "migrate": "the migration, watched",
+    "validate": "nothing but the declared change",
+    "close": "back in service, the history's entry",
+    "rollback": "the way back",
+    "troubleshoot": "what is in the way, with this database's numbers",
+    "history": "all runs",
+}
 """What each phase is for."""
 STATES: Mapping[str, tuple[str, str]] = {
-    "succeeded": ("✔ succeeded", "good"), "failed": ("✘ failed", "bad"), "waiting": ("? waits for a person", "unknown"), "running": ("▶ at work", "unknown"),
-    "aborted": ("■ stopped", "bad"), "unknown": ("? not known how it ended", "unknown"), "killed": ("✘ killed", "bad")}
+    "succeeded": ("✔ succeeded", "good"),
+    "failed": ("✘ failed", "bad"),
+    "waiting": ("? waits for a person", "unknown"),
+    "running": ("▶ at work", "unknown"),
+    "aborted": ("■ stopped", "bad"),
+    "unknown": ("? not known how it ended", "unknown"),
+    "killed": ("✘ killed", "bad"),
+}
 """How a phase stands: its words, and the mark of the row."""
 LINES = 12
 """Lines of the journal that are shown."""
@@ -38,12 +53,23 @@ def phases(run: Run) -> Table:
     rows, marks = [], []
     for name in PHASES + ASIDE:
         entry = run.phase(name)
-        words, mark = STATES[_status(run, entry)] if entry else ("· to come" if name in PHASES else "· when it is needed", "")
-        rows.append((link(name), ABOUT[name], words, _checklist(run, name), _who(entry), _why(entry)))
+        words, mark = (
+            STATES[_status(run, entry)]
+            if entry
+            else ("· to come" if name in PHASES else "· when it is needed", "")
+        )
+        rows.append(
+            (link(name), ABOUT[name], words, _checklist(run, name), _who(entry), _why(entry))
+        )
         marks.append(mark)
     done = sum((run.phase(name) or {}).get("status") == "succeeded" for name in PHASES)
     columns = ("notebook", "what it does", "state", "checklist", "who, when (UTC), how long", "why")
-    return Table(f"{done} of {len(PHASES)} phases have succeeded, at {_time(now().isoformat())} UTC", columns, rows, marks)
+    return Table(
+        f"{done} of {len(PHASES)} phases have succeeded, at {_time(now().isoformat())} UTC",
+        columns,
+        rows,
+        marks,
+    )
 
 
 def decisions(run: Run) -> Table:
@@ -51,23 +77,55 @@ def decisions(run: Run) -> Table:
     rows: list[tuple[Any, ...]] = []
     marks = []
     for record in run.read_approvals():
-        approved, stands = record["decision"] == "approved", gate.standing(run, record["gate"]) == record
-        rows.append((link_of_gate(record["gate"]), ("✔ approved" if approved else "✘ refused") + ("" if stands else ", no longer in force"),
-                     record["person"], _time(record["at"]), record["reason"] or "no reason given"))
+        approved, stands = (
+            record["decision"] == "approved",
+            gate.standing(run, record["gate"]) == record,
+        )
+        rows.append(
+            (
+                link_of_gate(record["gate"]),
+                ("✔ approved" if approved else "✘ refused")
+                + ("" if stands else ", no longer in force"),
+                record["person"],
+                _time(record["at"]),
+                record["reason"] or "no reason given",
+            )
+        )
         marks.append("" if not stands else "good" if approved else "bad")
     for entry in _waiting(run):
-        rows.append((link(entry["phase"], entry["phase"]), "? waits", None, _time(entry["ended_at"]), _why(entry)))
+        rows.append(
+            (
+                link(entry["phase"], entry["phase"]),
+                "? waits",
+                None,
+                _time(entry["ended_at"]),
+                _why(entry),
+            )
+        )
         marks.append("unknown")
     waiting = len(_waiting(run))
-    title = f"{waiting} gates wait for a person" if waiting > 1 else "A gate waits for a person" if waiting else "No gate waits"
+    title = (
+        f"{waiting} gates wait for a person"
+        if waiting > 1
+        else "A gate waits for a person"
+        if waiting
+        else "No gate waits"
+    )
     return Table(title, ("gate", "decision", "who", "at (UTC)", "why"), rows, marks)
 
 
 def journal(run: Run) -> Table:
     """The last lines of the journal, newest first."""
     lines = run.read_journal()
-    rows = [(_time(line["at"], seconds=True), line["who"], line["host"], line["what"], _facts(line)) for line in reversed(lines[-LINES:])]
-    return Table(f"The last {len(rows)} of {len(lines)} lines of the journal", ("at (UTC)", "who", "where", "what", ""), rows)
+    rows = [
+        (_time(line["at"], seconds=True), line["who"], line["host"], line["what"], _facts(line))
+        for line in reversed(lines[-LINES:])
+    ]
+    return Table(
+        f"The last {len(rows)} of {len(lines)} lines of the journal",
+        ("at (UTC)", "who", "where", "what", ""),
+        rows,
+    )
 
 
 def next_step(run: Run) -> Table:
@@ -85,28 +143,73 @@ def _next(run: Run) -> tuple[str, list[tuple[Link, str]], str]:
     busy = [entry for entry in run.at_work if entry["phase"] not in (*LOOKING, "start")]
     lost = [entry for entry in run.lost if entry["phase"] not in LOOKING]
     if busy:
-        return f"Do not start it again: {at_work(busy[-1])}", [
-            (link(busy[-1]["phase"]), "the notebook that is at work; opened in the same JupyterLab it goes on where it is"),
-            (link("troubleshoot"), "where it stands on the server, who blocks it, how to end what is in its way")], "unknown"
+        return (
+            f"Do not start it again: {at_work(busy[-1])}",
+            [
+                (
+                    link(busy[-1]["phase"]),
+                    "the notebook that is at work; opened in the same JupyterLab it goes on where it is",
+                ),
+                (
+                    link("troubleshoot"),
+                    "where it stands on the server, who blocks it, how to end what is in its way",
+                ),
+            ],
+            "unknown",
+        )
     if lost:
-        return f"{lost[-1]['phase']} was killed, and what it began may have landed in part", [
-            (link(lost[-1]["phase"]), "run it again from its first cell: what is true now is looked at, and what is done already is not repeated"),
-            (link("troubleshoot"), "whether its work still goes on on the server"), *_way_back(run)], "bad"
+        return (
+            f"{lost[-1]['phase']} was killed, and what it began may have landed in part",
+            [
+                (
+                    link(lost[-1]["phase"]),
+                    "run it again from its first cell: what is true now is looked at, and what is done already is not repeated",
+                ),
+                (link("troubleshoot"), "whether its work still goes on on the server"),
+                *_way_back(run),
+            ],
+            "bad",
+        )
     return _next_at_rest(run)
 
 
 def _next_at_rest(run: Run) -> tuple[str, list[tuple[Link, str]], str]:
     """What comes next where nobody is at work."""
     if run.outcome in FINAL:
-        return f"The run has ended: {run.outcome.replace('_', ' ')}", [(link("history"), "its entry, and all other runs")], "good"
+        return (
+            f"The run has ended: {run.outcome.replace('_', ' ')}",
+            [(link("history"), "its entry, and all other runs")],
+            "good",
+        )
     if waiting := _waiting(run):
-        return "A gate waits for a person", [(link(entry["phase"]), "read the evidence, approve or refuse with a reason, and run the cell again") for entry in waiting], "unknown"
-    name = next((name for name in PHASES[1:] if (run.phase(name) or {}).get("status") != "succeeded"), PHASES[-1])
-    stopped = [entry for entry in run.state["phases"] if entry["phase"] not in (*LOOKING, "start")][-1:]
+        return (
+            "A gate waits for a person",
+            [
+                (
+                    link(entry["phase"]),
+                    "read the evidence, approve or refuse with a reason, and run the cell again",
+                )
+                for entry in waiting
+            ],
+            "unknown",
+        )
+    name = next(
+        (name for name in PHASES[1:] if (run.phase(name) or {}).get("status") != "succeeded"),
+        PHASES[-1],
+    )
+    stopped = [entry for entry in run.state["phases"] if entry["phase"] not in (*LOOKING, "start")][
+        -1:
+    ]
     if stopped and stopped[0]["status"] in ("failed", "aborted", "unknown"):
-        return f"{stopped[0]['phase']} has not succeeded: {_why(stopped[0]) or stopped[0]['status']}", [
-            (link("troubleshoot"), "the cause, with this database's numbers"), (link(name), "once the cause is gone: run it again"),
-            *_way_back(run)], "bad"
+        return (
+            f"{stopped[0]['phase']} has not succeeded: {_why(stopped[0]) or stopped[0]['status']}",
+            [
+                (link("troubleshoot"), "the cause, with this database's numbers"),
+                (link(name), "once the cause is gone: run it again"),
+                *_way_back(run),
+            ],
+            "bad",
+        )
     return f"Next: {name}", [(link(name), ABOUT[name])], "good"
 
 
@@ -117,7 +220,11 @@ def _way_back(run: Run) -> list[tuple[Link, str]]:
 
 def _waiting(run: Run) -> list[dict[str, Any]]:
     """Entries of phases that wait at a gate on which nobody has decided since."""
-    newest = [entry for name in PHASES + ASIDE if (entry := run.phase(name)) and entry["status"] == "waiting"]
+    newest = [
+        entry
+        for name in PHASES + ASIDE
+        if (entry := run.phase(name)) and entry["status"] == "waiting"
+    ]
     decided = {record["gate"]: record["at"] for record in run.read_approvals()}
     return [entry for entry in newest if decided.get(entry["phase"], "") < entry["ended_at"]]
 
@@ -133,23 +240,42 @@ def _why(entry: Mapping[str, Any] | None) -> str:
 def _who(entry: Mapping[str, Any] | None) -> str:
     if not entry:
         return ""
-    took = minutes((moment(entry["ended_at"]) - moment(entry["started_at"])).total_seconds()) if entry["ended_at"] else "not ended"
+    took = (
+        minutes((moment(entry["ended_at"]) - moment(entry["started_at"])).total_seconds())
+        if entry["ended_at"]
+        else "not ended"
+    )
     return f"{entry.get('who') or 'somebody'}, {_time(entry['started_at'])}, {took}"
 
 
 def _checklist(run: Run, phase: str) -> str:
     """How much of a phase's checklist is done, once the phase has begun."""
-    found = [item for item in checklists.items(run, phase) if item.state != Item.NOT_NEEDED] if run.phase(phase) else []
+    found = (
+        [item for item in checklists.items(run, phase) if item.state != Item.NOT_NEEDED]
+        if run.phase(phase)
+        else []
+    )
     waiting = sum(item.open for item in found)
-    return f"{sum(item.state in (Item.PASSED, Item.DONE) for item in found)} of {len(found)}" + (f", {waiting} open" if waiting else "") if found else ""
+    return (
+        f"{sum(item.state in (Item.PASSED, Item.DONE) for item in found)} of {len(found)}"
+        + (f", {waiting} open" if waiting else "")
+        if found
+        else ""
+    )
 
 
 def _time(at: str, *, seconds: bool = False) -> str:
-    return at[:19 if seconds else 16].replace("T", " ")
+    return at[: 19 if seconds else 16].replace("T", " ")
 
 
 def _facts(line: Mapping[str, Any]) -> str:
     """What a line says beyond who and when, in words."""
-    said = {key: text(value) for key, value in line.items() if key not in ("at", "who", "host", "what") and value not in (None, "", [])
-            and not isinstance(value, dict) and not (isinstance(value, list) and isinstance(value[0], dict))}
+    said = {
+        key: text(value)
+        for key, value in line.items()
+        if key not in ("at", "who", "host", "what")
+        and value not in (None, "", [])
+        and not isinstance(value, dict)
+        and not (isinstance(value, list) and isinstance(value[0], dict))
+    }
     return "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in said.items())[:200]

@@ -21,7 +21,12 @@ LOOK_S = 5.0
 
 def minute_checks(phase: Phase) -> list[Check]:
     """The server in the minute before the migration, by one session in which no look takes long."""
-    with Database(phase.target, phase.application_name, statement_timeout=milliseconds(LOOK_S), lock_timeout="1s") as db:
+    with Database(
+        phase.target,
+        phase.application_name,
+        statement_timeout=milliseconds(LOOK_S),
+        lock_timeout="1s",
+    ) as db:
         return [
             _alone(db, "migrate.run", "no other run works on this database", phase.target.database),
             _alone(db, "migrate.alone", "no other migration is in flight", ADVISORY_LOCK),
@@ -36,7 +41,12 @@ def affected_tables(phase: Phase) -> list[str] | None:
     """The tables that exist and that the plan locks; `None` where it cannot tell which: then it may be any."""
     review = phase.run.read_evidence("plan.review")
     statements = review["statements"] if review else []
-    tables = {lock["relation"] for one in statements for lock in one["locks"] if not lock["new"] and lock["kind"] in ("table", "materialized view")}
+    tables = {
+        lock["relation"]
+        for one in statements
+        for lock in one["locks"]
+        if not lock["new"] and lock["kind"] in ("table", "materialized view")
+    }
     return None if "*" in tables or not review else sorted(tables)
 
 
@@ -45,10 +55,15 @@ def need(db: Database, phase: Phase) -> disk.Need | None:
     rehearsal did not measure it.
     """
     measured = phase.run.read_evidence("rehearsal") or {}
-    log, growth = measured.get("wal_bytes"), measured.get("peak_bytes", measured.get("size_growth_bytes"))
+    log, growth = (
+        measured.get("wal_bytes"),
+        measured.get("peak_bytes", measured.get("size_growth_bytes")),
+    )
     if log is None or growth is None:
         return None
-    return disk.Need(max(0, log), max(0, growth), db.value("SELECT pg_database_size(current_database())"))
+    return disk.Need(
+        max(0, log), max(0, growth), db.value("SELECT pg_database_size(current_database())")
+    )
 
 
 def idle_check(db: Database, id: str, older_than_s: float) -> Check:
@@ -57,9 +72,19 @@ def idle_check(db: Database, id: str, older_than_s: float) -> Check:
 
     def look() -> Check:
         found = activity.idle_in_transaction(db, older_than_s)
-        names = ", ".join(f"pid {s.pid} ({s.application or 'unnamed'}, {s.transaction_s or 0:.0f} s)" for s in found)
-        return check(id, title, not found, names or "none", f"none older than {older_than_s:g} s",
-                     "end it where it was opened; 95_troubleshoot shows what it holds")
+        names = ", ".join(
+            f"pid {s.pid} ({s.application or 'unnamed'}, {s.transaction_s or 0:.0f} s)"
+            for s in found
+        )
+        return check(
+            id,
+            title,
+            not found,
+            names or "none",
+            f"none older than {older_than_s:g} s",
+            "end it where it was opened; 95_troubleshoot shows what it holds",
+        )
+
     return attempt(id, title, look)
 
 
@@ -69,8 +94,15 @@ def prepared_check(db: Database, id: str) -> Check:
 
     def look() -> Check:
         found = activity.prepared_transactions(db)
-        return check(id, title, not found, ", ".join(f"{p.name} of {p.owner}, {p.age_s:.0f} s old" for p in found) or "none", "none",
-                     "COMMIT PREPARED or ROLLBACK PREPARED each of them")
+        return check(
+            id,
+            title,
+            not found,
+            ", ".join(f"{p.name} of {p.owner}, {p.age_s:.0f} s old" for p in found) or "none",
+            "none",
+            "COMMIT PREPARED or ROLLBACK PREPARED each of them",
+        )
+
     return attempt(id, title, look)
 
 
@@ -81,33 +113,71 @@ def disk_check(db: Database, id: str, phase: Phase, *, measured: bool = True) ->
         measured: whether the check is unknown where the rehearsal did not measure what the plan needs; else what is free now counts,
             for a person was asked about that before.
     """
-    title, limit = "the server's disk has room, after what the plan needs", phase.params.backup.disk_free_percent
+    title, limit = (
+        "the server's disk has room, after what the plan needs",
+        phase.params.backup.disk_free_percent,
+    )
     expected = f"at least {limit:.0f} % free afterwards"
 
     def look() -> Check:
         needed, found = need(db, phase), disks(phase, db)
         after = found.after(needed or disk.Need()).tightest
         if after is None or after.free_percent is None:
-            return unknown(id, title, f"{found.why_unknown}; needed are {_needs(needed)}", expected, "look at it where it can be seen; then approve the gate that asks for it")
+            return unknown(
+                id,
+                title,
+                f"{found.why_unknown}; needed are {_needs(needed)}",
+                expected,
+                "look at it where it can be seen; then approve the gate that asks for it",
+            )
         now = next(one for one in found if one.place == after.place and one.path == after.path)
         said = f"{after.place}: {size(now.free_bytes)} of {size(now.total_bytes)} free, {now.free_percent:.0f} %; needed are {_needs(needed)}"
         if needed is None and measured and after.free_percent >= limit:
-            return unknown(id, title, said, expected, "estimate it, by the size of the tables that the plan rewrites; then approve the gate")
-        return check(id, title, after.free_percent >= limit, said + (f"; afterwards {after.free_percent:.0f} %" if needed else ""), expected,
-                     "make room (95_troubleshoot tells what would free most), or lower `backup.disk_free_percent`")
+            return unknown(
+                id,
+                title,
+                said,
+                expected,
+                "estimate it, by the size of the tables that the plan rewrites; then approve the gate",
+            )
+        return check(
+            id,
+            title,
+            after.free_percent >= limit,
+            said + (f"; afterwards {after.free_percent:.0f} %" if needed else ""),
+            expected,
+            "make room (95_troubleshoot tells what would free most), or lower `backup.disk_free_percent`",
+        )
+
     return attempt(id, title, look)
 
 
 def disk_chart(phase: Phase) -> Any:
     """What is free of each disk, now and after what the plan needs."""
-    found, limit, needed = disks(phase, phase.db), phase.params.backup.disk_free_percent, need(phase.db, phase)
+    found, limit, needed = (
+        disks(phase, phase.db),
+        phase.params.backup.disk_free_percent,
+        need(phase.db, phase),
+    )
     after = found.after(needed or disk.Need())
-    known = [(f"{now.place}, {size(now.total_bytes)}", now.free_percent, later.free_percent) for now, later in zip(found, after, strict=True)
-             if now.free_percent is not None and later.free_percent is not None]
+    known = [
+        (f"{now.place}, {size(now.total_bytes)}", now.free_percent, later.free_percent)
+        for now, later in zip(found, after, strict=True)
+        if now.free_percent is not None and later.free_percent is not None
+    ]
     least = min((later for *_, later in known), default=0.0)
-    title = f"Could not check: {found.why_unknown}" if not found.known else \
-        f"{least:.0f} % of the disk are free now; what the plan needs is not known" if needed is None else f"{least:.0f} % of the disk are free after what the plan needs"
-    return charts.room(title, [(name, round(100 - now, 2), round(now - later, 2)) for name, now, later in known], limit)
+    title = (
+        f"Could not check: {found.why_unknown}"
+        if not found.known
+        else f"{least:.0f} % of the disk are free now; what the plan needs is not known"
+        if needed is None
+        else f"{least:.0f} % of the disk are free after what the plan needs"
+    )
+    return charts.room(
+        title,
+        [(name, round(100 - now, 2), round(now - later, 2)) for name, now, later in known],
+        limit,
+    )
 
 
 def _needs(needed: disk.Need | None) -> str:
@@ -124,12 +194,27 @@ def replication_check(db: Database, id: str, phase: Phase) -> Check:
 
     def look() -> Check:
         found = list(activity.replication(db))
-        late = [one for one in found if (one.behind_bytes or 0) > most or (one.behind_s or 0) > seconds]
+        late = [
+            one for one in found if (one.behind_bytes or 0) > most or (one.behind_s or 0) > seconds
+        ]
         blind = [one for one in found if one.behind_bytes is None]
         if blind and not late:
-            return unknown(id, title, f"how far behind: {_said(blind)}", expected, "give the role pg_monitor, or look at the primary")
-        return check(id, title, not late, _said(late or found) or "there are none", expected,
-                     "wait until they have caught up; drop a slot that nobody reads (it fills the disk with write-ahead log)")
+            return unknown(
+                id,
+                title,
+                f"how far behind: {_said(blind)}",
+                expected,
+                "give the role pg_monitor, or look at the primary",
+            )
+        return check(
+            id,
+            title,
+            not late,
+            _said(late or found) or "there are none",
+            expected,
+            "wait until they have caught up; drop a slot that nobody reads (it fills the disk with write-ahead log)",
+        )
+
     return attempt(id, title, look)
 
 
@@ -137,13 +222,20 @@ def _said(followers: Iterable[Follower]) -> str:
     def behind(one: Follower) -> str:
         parts = [size(one.behind_bytes)] if one.behind_bytes is not None else ["not known"]
         return " and ".join(parts + ([f"{one.behind_s:.0f} s"] if one.behind_s is not None else []))
-    return "; ".join(f"{one.kind} {one.name} ({one.state}): {behind(one)} behind" for one in followers)
+
+    return "; ".join(
+        f"{one.kind} {one.name} ({one.state}): {behind(one)} behind" for one in followers
+    )
 
 
 def _forgotten(db: Database, tables: Collection[str] | None, older_than_s: float) -> Check:
     """Transactions for which the migration would wait, and everybody else behind it."""
     id, title = "migrate.transactions", "no long transaction holds an affected table"
-    where = "any table" if tables is None else ", ".join(tables) or "the tables that the plan locks: it locks none that exists"
+    where = (
+        "any table"
+        if tables is None
+        else ", ".join(tables) or "the tables that the plan locks: it locks none that exists"
+    )
     expected = f"none older than {older_than_s:g} s on {where}"
 
     def look() -> Check:
@@ -151,8 +243,22 @@ def _forgotten(db: Database, tables: Collection[str] | None, older_than_s: float
         old = [one for one in found if (one.session.transaction_s or 0) > older_than_s]
         blind = [one for one in found if one.session.transaction_s is None]
         if blind and not old:
-            return unknown(id, title, "; ".join(map(str, blind)), expected, "give the role pg_monitor, or ask whose it is")
-        return check(id, title, not old, "; ".join(map(str, old)) or "none", expected, "end it where it was opened, or raise `migrate.max_transaction_s`")
+            return unknown(
+                id,
+                title,
+                "; ".join(map(str, blind)),
+                expected,
+                "give the role pg_monitor, or ask whose it is",
+            )
+        return check(
+            id,
+            title,
+            not old,
+            "; ".join(map(str, old)) or "none",
+            expected,
+            "end it where it was opened, or raise `migrate.max_transaction_s`",
+        )
+
     return attempt(id, title, look)
 
 
@@ -160,4 +266,5 @@ def _alone(db: Database, id: str, title: str, lock: str | int) -> Check:
     def look() -> Check:
         holder = locks.holder(db, lock)
         return check(id, title, not holder, holder or "nobody", "nobody", "wait until it has ended")
+
     return attempt(id, title, look)

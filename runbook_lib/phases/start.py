@@ -54,11 +54,15 @@ def examine(params: Params) -> Examined:
     except DatabaseError as error:
         raise UsageError(error.message, error.remedy) from None
     if found.edited:
-        raise UsageError(f"migrations were edited after they were applied: {', '.join(found.edited)}",
-                         "restore the files as they were applied, and write a new migration for the change")
+        raise UsageError(
+            f"migrations were edited after they were applied: {', '.join(found.edited)}",
+            "restore the files as they were applied, and write a new migration for the change",
+        )
     if found.failed and not found.pending:
-        raise UsageError(f"nothing is pending, but migrations were begun and not finished: {', '.join(found.failed)}",
-                         "find out whether they failed or still run, and settle them: `prisma migrate status`, `prisma migrate resolve`")
+        raise UsageError(
+            f"nothing is pending, but migrations were begun and not finished: {', '.join(found.failed)}",
+            "find out whether they failed or still run, and settle them: `prisma migrate status`, `prisma migrate resolve`",
+        )
     return Examined({**identity, "tools_version": programs.version}, found.pending)
 
 
@@ -82,10 +86,16 @@ def running_client(params: Params, schema: str) -> client.Client | None:
     if path is None:
         return None
     if not path.exists():
-        raise UsageError(f"there is no Prisma schema at {path}", "correct `prisma: deployed_schema:`, or leave it out")
+        raise UsageError(
+            f"there is no Prisma schema at {path}",
+            "correct `prisma: deployed_schema:`, or leave it out",
+        )
     found = client.of_schema(schemafile.text(path), schema)
     if not found.models:
-        raise UsageError(f"{path} names no model", "set `prisma: deployed_schema:` to the schema of the release that runs now")
+        raise UsageError(
+            f"{path} names no model",
+            "set `prisma: deployed_schema:` to the schema of the release that runs now",
+        )
     return found
 
 
@@ -124,9 +134,16 @@ class Start(Phase):
         """Which database, which project, which migrations."""
         target, project = self.run.state["target"], self.project
         rows = [
-            ("environment", self.params.environment.name + (" — PRODUCTION" if self.params.environment.production else "")),
+            (
+                "environment",
+                self.params.environment.name
+                + (" — PRODUCTION" if self.params.environment.production else ""),
+            ),
             ("database", f"{target['database']} on {target['host']}:{target['port']}"),
-            ("server", f"PostgreSQL {target['server_version']}, system identifier {target['system_identifier']}"),
+            (
+                "server",
+                f"PostgreSQL {target['server_version']}, system identifier {target['system_identifier']}",
+            ),
             ("Prisma", f"{project.version}, engine {project.engine}: {project.transaction_rule}"),
             ("project", project.folder.name),
             ("pending", ", ".join(self.run.state["migrations"]) or "nothing"),
@@ -161,8 +178,10 @@ def _session(target: Target) -> Database:
 
 def _old_server(db: Database) -> None:
     if db.server_version // 10_000 < health.OLDEST:
-        raise UsageError(f"the server is PostgreSQL {db.server_version // 10_000}; {health.OLDEST} or later is needed",
-                         "upgrade the server first, as a change of its own")
+        raise UsageError(
+            f"the server is PostgreSQL {db.server_version // 10_000}; {health.OLDEST} or later is needed",
+            "upgrade the server first, as a change of its own",
+        )
 
 
 def _room(params: Params, needed: int) -> None:
@@ -170,8 +189,10 @@ def _room(params: Params, needed: int) -> None:
     folder = params.backup.directory
     free = disk.room(folder).free_bytes
     if free is not None and free < needed:
-        raise UsageError(f"the disk of `backup.directory` ({folder}) has {size(free)} free; the backup needs about {size(needed)}",
-                         "make room, or name another directory")
+        raise UsageError(
+            f"the disk of `backup.directory` ({folder}) has {size(free)} free; the backup needs about {size(needed)}",
+            "make room, or name another directory",
+        )
 
 
 PHASE = Start

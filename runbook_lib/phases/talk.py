@@ -22,14 +22,27 @@ from runbook_lib.table import Shown, Table
 if TYPE_CHECKING:
     from runbook_lib.phases.base import Phase
 
-GRAVE = {"announce": Failure.PARTIAL_OUTAGE, "migrate": Failure.MIGRATION, "validate": Failure.VALIDATION,
-         "close": Failure.PARTIAL_OUTAGE, "rollback": Failure.OUTAGE}
+GRAVE = {
+    "announce": Failure.PARTIAL_OUTAGE,
+    "migrate": Failure.MIGRATION,
+    "validate": Failure.VALIDATION,
+    "close": Failure.PARTIAL_OUTAGE,
+    "rollback": Failure.OUTAGE,
+}
 """Phases whose failure is escalated, and what it is called in the matrix. Before them, nothing has happened to anybody."""
-BY_CHECK = {"content.": Failure.DATA_LOSS, "application.": Failure.ERRORS, "endpoint": Failure.PARTIAL_OUTAGE,
-            "performance.": Failure.SLOW, "service.up": Failure.OUTAGE}
+BY_CHECK = {
+    "content.": Failure.DATA_LOSS,
+    "application.": Failure.ERRORS,
+    "endpoint": Failure.PARTIAL_OUTAGE,
+    "performance.": Failure.SLOW,
+    "service.up": Failure.OUTAGE,
+}
 """What a failed check means, by how its id begins; any other means what its phase's failure means."""
-_APPLICATION = {"maintenance on": "the application is in maintenance mode: it reads, and does not write", "maintenance off": "the application is in service",
-                "maintenance not switched": "whether the application is in maintenance mode is not known: switching it on failed"}
+_APPLICATION = {
+    "maintenance on": "the application is in maintenance mode: it reads, and does not write",
+    "maintenance off": "the application is in service",
+    "maintenance not switched": "whether the application is in maintenance mode is not known: switching it on failed",
+}
 """What is true of the application after a line of the journal."""
 TRIES = 5
 """How often a step of an escalation is sent that nobody took."""
@@ -51,11 +64,24 @@ class Message(Shown):
 
     def table(self) -> Table:
         """To whom, and every line."""
-        to = "; ".join(f"{name} ({', '.join(self.to[name])})" if self.to.get(name) else f"{name} (no address: nobody is told)" for name in self.audiences)
-        rows = [("to", to or "nobody"), ("title", self.text.title), *map(_line, filter(None, self.text.body.splitlines()))]
+        to = "; ".join(
+            f"{name} ({', '.join(self.to[name])})"
+            if self.to.get(name)
+            else f"{name} (no address: nobody is told)"
+            for name in self.audiences
+        )
+        rows = [
+            ("to", to or "nobody"),
+            ("title", self.text.title),
+            *map(_line, filter(None, self.text.body.splitlines())),
+        ]
         rows += [("remark", self.text.problem)] if self.text.problem else []
-        return Table(f"The message “{self.occasion.replace('_', ' ')}”, not sent yet", ("", "text"), rows,
-                     ["" if self.to else "unknown", *[""] * (len(rows) - 1)])
+        return Table(
+            f"The message “{self.occasion.replace('_', ' ')}”, not sent yet",
+            ("", "text"),
+            rows,
+            ["" if self.to else "unknown", *[""] * (len(rows) - 1)],
+        )
 
 
 def _line(line: str) -> tuple[str, str]:
@@ -64,7 +90,15 @@ def _line(line: str) -> tuple[str, str]:
     return (label, rest) if colon and len(label) <= 25 else ("", line)
 
 
-def message(run: Run, occasion: Occasion, happens: str, true_now: str, *, audiences: Sequence[str] | None = None, **more: str) -> Message:
+def message(
+    run: Run,
+    occasion: Occasion,
+    happens: str,
+    true_now: str,
+    *,
+    audiences: Sequence[str] | None = None,
+    **more: str,
+) -> Message:
     """What would be sent now.
 
     Args:
@@ -74,8 +108,17 @@ def message(run: Run, occasion: Occasion, happens: str, true_now: str, *, audien
     """
     params = run.params
     names = tuple(params.notify.hears(occasion) if audiences is None else audiences)
-    facts = dict.fromkeys(messages.VARIABLES, "") | _facts(run, params) | {"happens": happens, "true_now": true_now} | more
-    to = {name: tuple(_shown(url) for url in params.notify.audiences[name]) for name in names if params.notify.audiences.get(name)}
+    facts = (
+        dict.fromkeys(messages.VARIABLES, "")
+        | _facts(run, params)
+        | {"happens": happens, "true_now": true_now}
+        | more
+    )
+    to = {
+        name: tuple(_shown(url) for url in params.notify.audiences[name])
+        for name in names
+        if params.notify.audiences.get(name)
+    }
     return Message(occasion, names, to, messages.render(occasion, params.notify, facts))
 
 
@@ -94,32 +137,82 @@ def tell(run: Run, said: Message, *, also: Mapping[str, Sequence[str]] | None = 
         run.journal("template not used", occasion=occasion, why=said.text.problem)
     for name in said.audiences:
         if name not in said.to:
-            run.journal("not notified", audience=name, occasion=occasion, title=title, why=f"`notify.audiences.{name}` is not set")
+            run.journal(
+                "not notified",
+                audience=name,
+                occasion=occasion,
+                title=title,
+                why=f"`notify.audiences.{name}` is not set",
+            )
     if not everybody:
-        return Table(f"Nobody was told: `notify.audiences` does not name {' or '.join(said.audiences) or 'anybody'}", ("audience", "result"), [])
-    sent = notify.send(everybody, list(everybody), title, said.text.body, resolve=lambda url: dereference(url, "notify.audiences"))
+        return Table(
+            f"Nobody was told: `notify.audiences` does not name {' or '.join(said.audiences) or 'anybody'}",
+            ("audience", "result"),
+            [],
+        )
+    sent = notify.send(
+        everybody,
+        list(everybody),
+        title,
+        said.text.body,
+        resolve=lambda url: dereference(url, "notify.audiences"),
+    )
     for name in everybody:
-        run.journal("notified", audience=name, occasion=occasion, title=title, deliveries=[one for one in sent.as_dict() if one["audience"] == name])
+        run.journal(
+            "notified",
+            audience=name,
+            occasion=occasion,
+            title=title,
+            deliveries=[one for one in sent.as_dict() if one["audience"] == name],
+        )
     return sent
 
 
 def told(run: Run, phase: str) -> Check:
     """Whether every address of the audiences in `notify.required` took the message `start`, since the phase was begun."""
-    required, journal, title = run.params.notify.required, run.read_journal(), "who has to be told of the start was told"
+    required, journal, title = (
+        run.params.notify.required,
+        run.read_journal(),
+        "who has to be told of the start was told",
+    )
     if not required:
         return not_configured("notify.required", title, "notify.required")
-    begun = max((line["at"] for line in journal if line["what"] == "phase begun" and line["phase"] == phase), default="")
-    newest = {line["audience"]: line["deliveries"] for line in journal
-              if line["what"] == "notified" and line["occasion"] == "start" and line["at"] >= begun}
+    begun = max(
+        (
+            line["at"]
+            for line in journal
+            if line["what"] == "phase begun" and line["phase"] == phase
+        ),
+        default="",
+    )
+    newest = {
+        line["audience"]: line["deliveries"]
+        for line in journal
+        if line["what"] == "notified" and line["occasion"] == "start" and line["at"] >= begun
+    }
     missed = [f"{name}: the message was not sent" for name in required if name not in newest]
-    missed += [f"{name}: {one['to']} ({one['why']})" for name in required for one in newest.get(name, []) if not one["delivered"]]
-    return check("notify.required", title, not missed, "; ".join(missed) or ", ".join(required), ", ".join(required),
-                 "send it again; or tell them otherwise, and correct `notify` for a new run")
+    missed += [
+        f"{name}: {one['to']} ({one['why']})"
+        for name in required
+        for one in newest.get(name, [])
+        if not one["delivered"]
+    ]
+    return check(
+        "notify.required",
+        title,
+        not missed,
+        "; ".join(missed) or ", ".join(required),
+        ", ".join(required),
+        "send it again; or tell them otherwise, and correct `notify` for a new run",
+    )
 
 
 def is_grave(phase: Phase) -> bool:
     """Whether a failure of a phase is escalated: before maintenance mode was switched on, nothing has happened to anybody."""
-    return phase.name in GRAVE and (phase.name != "announce" or any(line["what"] == "maintenance on" for line in phase.run.read_journal()))
+    return phase.name in GRAVE and (
+        phase.name != "announce"
+        or any(line["what"] == "maintenance on" for line in phase.run.read_journal())
+    )
 
 
 def escalate(phase: Phase, failed_checks: Sequence[str]) -> people.Escalation:
@@ -131,18 +224,33 @@ def escalate(phase: Phase, failed_checks: Sequence[str]) -> people.Escalation:
     Returns:
         the escalation; that of the same attempt, where it has failed before and was no less grave.
     """
-    failures = sorted({next((failure for start, failure in BY_CHECK.items() if item.startswith(start)), GRAVE[phase.name]) for item in failed_checks}
-                      or {GRAVE[phase.name]})
+    failures = sorted(
+        {
+            next(
+                (failure for start, failure in BY_CHECK.items() if item.startswith(start)),
+                GRAVE[phase.name],
+            )
+            for item in failed_checks
+        }
+        or {GRAVE[phase.name]}
+    )
     severity = people.severity(phase.params.people, failures)
     if not _escalated(phase, severity):
-        phase.run.journal("escalated", phase=phase.name, severity=severity, failures=[failure.value for failure in failures])
+        phase.run.journal(
+            "escalated",
+            phase=phase.name,
+            severity=severity,
+            failures=[failure.value for failure in failures],
+        )
     send_due(phase.run)
     return escalations(phase.run)[-1]
 
 
 def _escalated(phase: Phase, severity: str) -> bool:
     """Whether this attempt at a phase was escalated already, and as no less grave: a person runs a cell again and again."""
-    lines = [line for line in phase.run.read_journal() if line["what"] in ("phase begun", "escalated")]
+    lines = [
+        line for line in phase.run.read_journal() if line["what"] in ("phase begun", "escalated")
+    ]
     if not lines or lines[-1]["what"] != "escalated" or lines[-1]["phase"] != phase.name:
         return False
     return str(lines[-1]["severity"]) <= severity
@@ -164,15 +272,36 @@ def _over(run: Run) -> str:
     return f"over: {later.id} was begun since" if later and later.id != run.id else ""
 
 
-def _escalation(params: Params, line: Mapping[str, Any], journal: list[dict[str, Any]], over: str) -> people.Escalation:
+def _escalation(
+    params: Params, line: Mapping[str, Any], journal: list[dict[str, Any]], over: str
+) -> people.Escalation:
     severity, began = str(line["severity"]), moment(line["at"])
-    seen = [one for one in journal if one["what"] == "acknowledged" and line["at"] in one["escalations"]]
-    sent = [one for one in journal if one["what"] == "escalation step" and one["escalated_at"] == line["at"]]
+    seen = [
+        one for one in journal if one["what"] == "acknowledged" and line["at"] in one["escalations"]
+    ]
+    sent = [
+        one
+        for one in journal
+        if one["what"] == "escalation step" and one["escalated_at"] == line["at"]
+    ]
     if seen:
-        over = f"acknowledged by {seen[0]['who']} at {seen[0]['at']}" + (f": {seen[0]['note']}" if seen[0]["note"] else "")
-    steps = tuple(replace(step, said=_said([one for one in sent if one["after"] == step.after])) for step in people.steps(params.people, severity, began))
-    return people.Escalation(line["phase"], tuple(line.get("failures", ())), severity, params.people.levels()[severity], began, steps, over,
-                             _does(params, line["phase"]))
+        over = f"acknowledged by {seen[0]['who']} at {seen[0]['at']}" + (
+            f": {seen[0]['note']}" if seen[0]["note"] else ""
+        )
+    steps = tuple(
+        replace(step, said=_said([one for one in sent if one["after"] == step.after]))
+        for step in people.steps(params.people, severity, began)
+    )
+    return people.Escalation(
+        line["phase"],
+        tuple(line.get("failures", ())),
+        severity,
+        params.people.levels()[severity],
+        began,
+        steps,
+        over,
+        _does(params, line["phase"]),
+    )
 
 
 def send_due(run: Run) -> list[people.Step]:
@@ -195,15 +324,35 @@ def send_due(run: Run) -> list[people.Step]:
 
 
 def _send(run: Run, escalation: people.Escalation, step: people.Step) -> None:
-    audiences = [*run.params.notify.hears("failed"), *run.params.people.severity_audiences.get(escalation.severity, [])]  # type: ignore[call-overload]
-    said = message(run, "failed", f"the phase {escalation.phase} failed: {', '.join(escalation.failures)}", standing(run), audiences=list(dict.fromkeys(audiences)),
-                   severity=f"{escalation.severity} ({escalation.level.name})", actions="; ".join(escalation.level.actions), runbook=escalation.runbook,
-                   waited=f"{step.after:g} minutes" if step.after else "", call=step.who)
+    audiences = [
+        *run.params.notify.hears("failed"),
+        *run.params.people.severity_audiences.get(escalation.severity, []),
+    ]  # type: ignore[call-overload]
+    said = message(
+        run,
+        "failed",
+        f"the phase {escalation.phase} failed: {', '.join(escalation.failures)}",
+        standing(run),
+        audiences=list(dict.fromkeys(audiences)),
+        severity=f"{escalation.severity} ({escalation.level.name})",
+        actions="; ".join(escalation.level.actions),
+        runbook=escalation.runbook,
+        waited=f"{step.after:g} minutes" if step.after else "",
+        call=step.who,
+    )
     also = {f"{one.role} {one.name}": one.addresses for one in step.contacts if one.addresses}
     sent = tell(run, said, also=also)
     deliveries = sent.as_dict() if isinstance(sent, notify.Sent) else []
-    run.journal("escalation step", phase=escalation.phase, severity=escalation.severity, escalated_at=stamp(escalation.began), after=step.after,
-                told=[contact.role for contact in step.contacts], tried=len(deliveries), delivered=sum(one["delivered"] for one in deliveries))
+    run.journal(
+        "escalation step",
+        phase=escalation.phase,
+        severity=escalation.severity,
+        escalated_at=stamp(escalation.began),
+        after=step.after,
+        told=[contact.role for contact in step.contacts],
+        tried=len(deliveries),
+        delivered=sum(one["delivered"] for one in deliveries),
+    )
 
 
 def _said(sent: Sequence[Mapping[str, Any]]) -> str:
@@ -213,7 +362,11 @@ def _said(sent: Sequence[Mapping[str, Any]]) -> str:
         return f"sent at {arrived[0]['at']}, {arrived[0]['delivered']} of {arrived[0]['tried']} delivered"
     if sent and not sent[-1]["tried"]:
         return "nobody could be told: there is no address"
-    return f"no address took it, tried {len(sent)} times since {sent[0]['at']}" if len(sent) >= TRIES else ""
+    return (
+        f"no address took it, tried {len(sent)} times since {sent[0]['at']}"
+        if len(sent) >= TRIES
+        else ""
+    )
 
 
 def acknowledge(run: Run, note: str = "") -> Table:
@@ -225,8 +378,12 @@ def acknowledge(run: Run, note: str = "") -> Table:
     open_ones = [escalation for escalation in escalations(run) if not escalation.over]
     if open_ones:
         run.journal("acknowledged", note=note, escalations=[stamp(one.began) for one in open_ones])
-    done = escalations(run)[-len(open_ones):] if open_ones else []
-    return Table(f"{len(done)} failures acknowledged" if done else "There is no failure to acknowledge", ("failure",), [(one.title,) for one in done])
+    done = escalations(run)[-len(open_ones) :] if open_ones else []
+    return Table(
+        f"{len(done)} failures acknowledged" if done else "There is no failure to acknowledge",
+        ("failure",),
+        [(one.title,) for one in done],
+    )
 
 
 def standing(run: Run) -> str:
@@ -234,8 +391,14 @@ def standing(run: Run) -> str:
     application = "maintenance mode was not switched on"
     for line in run.read_journal():
         if line["what"] == "maintenance off" and not line["verified"]:
-            application = "whether the application is in service again is not known: look at its health"
-        application = _APPLICATION.get(line["what"], application) if line.get("verified", True) else application
+            application = (
+                "whether the application is in service again is not known: look at its health"
+            )
+        application = (
+            _APPLICATION.get(line["what"], application)
+            if line.get("verified", True)
+            else application
+        )
     ended = [entry["phase"] for entry in run.state["phases"] if entry["status"] == "succeeded"]
     return f"{application}; phases done: {', '.join(dict.fromkeys(ended)) or 'none yet'}"
 
@@ -249,10 +412,17 @@ def _does(params: Params, phase: str) -> str:
 
 def _facts(run: Run, params: Params) -> dict[str, str]:
     state, window = run.state, params.migrate.window
-    return {"environment": params.environment.name, "database": str(state["target"]["database"]), "run": run.id, "engineer": params.engineer,
-            "migrations": ", ".join(state["migrations"]), "downtime": _downtime(run), "contact": _contact(params),
-            "window": messages.span(*window.bounds()) if window else "none is set",
-            "at": messages.both(now(), ZoneInfo(window.time_zone) if window else None)}
+    return {
+        "environment": params.environment.name,
+        "database": str(state["target"]["database"]),
+        "run": run.id,
+        "engineer": params.engineer,
+        "migrations": ", ".join(state["migrations"]),
+        "downtime": _downtime(run),
+        "contact": _contact(params),
+        "window": messages.span(*window.bounds()) if window else "none is set",
+        "at": messages.both(now(), ZoneInfo(window.time_zone) if window else None),
+    }
 
 
 def _downtime(run: Run) -> str:
@@ -273,7 +443,9 @@ def _length(seconds: float) -> str:
 
 def _contact(params: Params) -> str:
     """Who is told first of a failure; the engineer where no contact is named."""
-    at_once = [one for one in params.people.contacts if one.escalation in ("24/7", "Primary")] or params.people.contacts[:1]
+    at_once = [
+        one for one in params.people.contacts if one.escalation in ("24/7", "Primary")
+    ] or params.people.contacts[:1]
     return "; ".join(f"{one.role} {one.name} ({one.contact})" for one in at_once) or params.engineer
 
 
@@ -284,4 +456,9 @@ def _shown(url: str) -> str:
 
 def current(run: Run) -> people.Escalation | Table:
     """How the newest escalation stands."""
-    return next(iter(reversed(escalations(run))), Table("Nothing was escalated: no phase failed that changes anything", ("due (UTC)", "who"), []))
+    return next(
+        iter(reversed(escalations(run))),
+        Table(
+            "Nothing was escalated: no phase failed that changes anything", ("due (UTC)", "who"), []
+        ),
+    )

@@ -19,30 +19,78 @@ from runbook_lib.table import Table
 class Troubleshoot(Phase):
     """Reads the live state; changes nothing, but where a person names a session that is to be ended."""
 
-    name, heading, needs_database = "troubleshoot", "Troubleshoot", False  # opened when something is wrong, and be it that
+    name, heading, needs_database = (
+        "troubleshoot",
+        "Troubleshoot",
+        False,
+    )  # opened when something is wrong, and be it that
 
     def stands(self) -> Table:
         """Whether a migration failed or still runs: its sessions and the holder of Prisma's lock, beside Prisma's record."""
-        working, found = at_work(self), history.compare(history.files(self.project), applied(self.db, self.target))
-        said = "is still at work" if working else f"{len(found.failed)} failed, and nobody is at work on it" if found.failed else "is in no half-way state"
-        rows = [("at work now", working or "nobody"), ("begun and not finished", found.failed), ("applied", len(found.applied)), ("pending", found.pending)]
-        return Table(f"The migration: {said}", ("", ""), rows, ["bad" if working else "", "bad" if found.failed else "", "", ""])
+        working, found = (
+            at_work(self),
+            history.compare(history.files(self.project), applied(self.db, self.target)),
+        )
+        said = (
+            "is still at work"
+            if working
+            else f"{len(found.failed)} failed, and nobody is at work on it"
+            if found.failed
+            else "is in no half-way state"
+        )
+        rows = [
+            ("at work now", working or "nobody"),
+            ("begun and not finished", found.failed),
+            ("applied", len(found.applied)),
+            ("pending", found.pending),
+        ]
+        return Table(
+            f"The migration: {said}",
+            ("", ""),
+            rows,
+            ["bad" if working else "", "bad" if found.failed else "", "", ""],
+        )
 
     def failures(self) -> Table:
         """The failures of this run, each with its cause."""
         failed = [line for line in self.run.read_journal() if line["what"] == "migration failed"]
-        rows = [(line["at"], line["file"], line.get("cause"), line["sqlstate"] or line["code"], line["now"], next((one.link for one in Cause if one.value == line.get("cause")), ""))
-                for line in failed]
-        return Table(f"{len(rows)} failures of this run", ("at (UTC)", "file", "cause", "code", "what was true then", "explained in"), rows, ["bad"] * len(rows))
+        rows = [
+            (
+                line["at"],
+                line["file"],
+                line.get("cause"),
+                line["sqlstate"] or line["code"],
+                line["now"],
+                next((one.link for one in Cause if one.value == line.get("cause")), ""),
+            )
+            for line in failed
+        ]
+        return Table(
+            f"{len(rows)} failures of this run",
+            ("at (UTC)", "file", "cause", "code", "what was true then", "explained in"),
+            rows,
+            ["bad"] * len(rows),
+        )
 
     def timeouts(self) -> Table:
         """The timeouts in force and where each comes from, from the server's configuration down to the migration's own."""
-        rows = [(row["name"], row["value"], row["level"]) for row in self.db.rows(query("timeouts"))]
+        rows = [
+            (row["name"], row["value"], row["level"]) for row in self.db.rows(query("timeouts"))
+        ]
         limits = self.params.migrate
-        ours = [(f"{name} of the migration", f"{value:g} s", f"migrate.{key}") for name, key, value in (
-            ("statement_timeout", "statement_timeout_s", limits.statement_timeout_s), ("lock_timeout", "lock_timeout_s", limits.lock_timeout_s),
-            ("deadline", "deadline_s", limits.deadline_s))]
-        return Table("Timeouts, and where each comes from; 0 is none", ("setting", "value", "from"), [*ours, *rows])
+        ours = [
+            (f"{name} of the migration", f"{value:g} s", f"migrate.{key}")
+            for name, key, value in (
+                ("statement_timeout", "statement_timeout_s", limits.statement_timeout_s),
+                ("lock_timeout", "lock_timeout_s", limits.lock_timeout_s),
+                ("deadline", "deadline_s", limits.deadline_s),
+            )
+        ]
+        return Table(
+            "Timeouts, and where each comes from; 0 is none",
+            ("setting", "value", "from"),
+            [*ours, *rows],
+        )
 
     def blockers(self) -> locks.Blockers:
         """Who blocks whom, as a tree from pg_blocking_pids()."""
@@ -53,20 +101,35 @@ class Troubleshoot(Phase):
         found = activity.sessions(self.db).table()
         if not self.params.monitoring.show_statements:
             return found
-        texts = {row["pid"]: row["query"] for row in self.db.rows("SELECT pid, left(query, 200) AS query FROM pg_stat_activity")}
+        texts = {
+            row["pid"]: row["query"]
+            for row in self.db.rows("SELECT pid, left(query, 200) AS query FROM pg_stat_activity")
+        }
         pid = list(found.columns).index("pid")
-        return Table(found.title, (*found.columns, "statement"), [(*row, texts.get(row[pid])) for row in found.rows])
+        return Table(
+            found.title,
+            (*found.columns, "statement"),
+            [(*row, texts.get(row[pid])) for row in found.rows],
+        )
 
     def prepared(self) -> Table:
         """Prepared transactions: they hold their locks without a session."""
         rows = [(one.name, one.owner, one.age_s) for one in activity.prepared_transactions(self.db)]
-        return Table(f"{len(rows)} prepared transactions", ("name", "owner", "age s"), rows, ["bad"] * len(rows))
+        return Table(
+            f"{len(rows)} prepared transactions",
+            ("name", "owner", "age s"),
+            rows,
+            ["bad"] * len(rows),
+        )
 
     def server(self) -> Table:
         """Since when the server runs, and how sessions of this database ended."""
         row = self.db.row(query("troubleshoot_server")) or {}
-        return Table(f"The server runs since {row['started']:%Y-%m-%d %H:%M:%S} UTC", ("what", "value"),
-                     [(key.replace("_", " "), value) for key, value in row.items() if key != "started"])
+        return Table(
+            f"The server runs since {row['started']:%Y-%m-%d %H:%M:%S} UTC",
+            ("what", "value"),
+            [(key.replace("_", " "), value) for key, value in row.items() if key != "started"],
+        )
 
     def room(self) -> disk.Disks:
         """What is free where the server keeps its files, where that can be known from here."""
@@ -83,9 +146,23 @@ class Troubleshoot(Phase):
     def violations(self) -> livedata.LiveData:
         """What the files that failed or are still pending demand of the rows that are there, counted now."""
         found = history.compare(history.files(self.project), applied(self.db, self.target))
-        files = [entry.file for entry in found.entries if entry.name in (*found.failed, *found.pending) and entry.file]
-        objects, schema, version = catalog.read(self.db).objects, self.target.schema, self.db.server_version
-        seen = review.review(files, catalog=objects, rule=self.project.transaction_rule, schema=schema, server_major=version // 10_000)
+        files = [
+            entry.file
+            for entry in found.entries
+            if entry.name in (*found.failed, *found.pending) and entry.file
+        ]
+        objects, schema, version = (
+            catalog.read(self.db).objects,
+            self.target.schema,
+            self.db.server_version,
+        )
+        seen = review.review(
+            files,
+            catalog=objects,
+            rule=self.project.transaction_rule,
+            schema=schema,
+            server_major=version // 10_000,
+        )
         return livedata.ask(self, questions.questions(seen.statements, objects, schema, version))
 
     def unvalidated(self) -> Table:
@@ -98,11 +175,25 @@ class Troubleshoot(Phase):
 
     def index_builds(self) -> Table:
         """Index builds under way, and invalid indexes that an interrupted one left, with the safe way to have them again."""
-        running = [("building", str(step), "wait, or cancel it where it was started") for step in activity.progress(self.db)]
-        invalid = [("being built", row[0], f"by {row[4]}") if row[4] else
-                   ("invalid", f"{row[0]} on {row[1]}, {row[2]}", f"REINDEX INDEX CONCURRENTLY {row[0]}; or DROP INDEX CONCURRENTLY {row[0]}, and {row[3]}")
-                   for row in integrity.invalid_indexes(self.db).rows]
-        return Table("Index builds under way, and invalid indexes", ("state", "index", "what to do"), running + invalid)
+        running = [
+            ("building", str(step), "wait, or cancel it where it was started")
+            for step in activity.progress(self.db)
+        ]
+        invalid = [
+            ("being built", row[0], f"by {row[4]}")
+            if row[4]
+            else (
+                "invalid",
+                f"{row[0]} on {row[1]}, {row[2]}",
+                f"REINDEX INDEX CONCURRENTLY {row[0]}; or DROP INDEX CONCURRENTLY {row[0]}, and {row[3]}",
+            )
+            for row in integrity.invalid_indexes(self.db).rows
+        ]
+        return Table(
+            "Index builds under way, and invalid indexes",
+            ("state", "index", "what to do"),
+            running + invalid,
+        )
 
     def end_blocker(self, pid: int, reason: str) -> Table:
         """End what one session does that is in the way of this run's migration: its statement, or, where that does not help, the session.
@@ -116,7 +207,9 @@ class Troubleshoot(Phase):
             DatabaseError: this role may not.
         """
         if not reason.strip():
-            raise UsageError("ending somebody's session needs a reason", 'phase.end_blocker(PID, reason="…")')
+            raise UsageError(
+                "ending somebody's session needs a reason", 'phase.end_blocker(PID, reason="…")'
+            )
         session = self._blocker(pid)
         self.run.journal("blocker is ended", pid=pid, session=str(session), reason=reason)
         try:
@@ -125,19 +218,38 @@ class Troubleshoot(Phase):
             self.run.journal("blocker was not ended", pid=pid, why=error.message)
             raise
         self.run.journal("blocker ended", pid=pid, how=done)
-        return Table(f"Session {pid} was {done}", ("session", "reason", "by"), [(str(session), reason, person())])
+        return Table(
+            f"Session {pid} was {done}",
+            ("session", "reason", "by"),
+            [(str(session), reason, person())],
+        )
 
     def _blocker(self, pid: int) -> activity.Session:
         """The session of that number, in the way of the migration and neither ours nor one that keeps the server or its copies alive."""
         found = locks.blockers(self.db)
-        migration = [one for one, session in found.sessions.items() if activity.named(session.application, f"runbook/{self.run.key}/migrate/prisma")]
+        migration = [
+            one
+            for one, session in found.sessions.items()
+            if activity.named(session.application, f"runbook/{self.run.key}/migrate/prisma")
+        ]
         session = found.sessions.get(pid)
         if session is None or pid not in found.in_the_way_of(migration):
-            raise GateError(f"session {pid} is not in the way of this run's migration", "`phase.blockers()` shows who is")
-        superuser = self.db.value("SELECT rolsuper FROM pg_roles WHERE rolname = %s", [session.user])
-        why = ("it is one of the runbook's" if activity.named(session.application, "runbook") else
-               f"it is a {session.backend_type}, no client" if session.backend_type != "client backend" else
-               "it is a superuser's" if superuser is not False else "")
+            raise GateError(
+                f"session {pid} is not in the way of this run's migration",
+                "`phase.blockers()` shows who is",
+            )
+        superuser = self.db.value(
+            "SELECT rolsuper FROM pg_roles WHERE rolname = %s", [session.user]
+        )
+        why = (
+            "it is one of the runbook's"
+            if activity.named(session.application, "runbook")
+            else f"it is a {session.backend_type}, no client"
+            if session.backend_type != "client backend"
+            else "it is a superuser's"
+            if superuser is not False
+            else ""
+        )
         if why:
             raise GateError(f"{session} is not ended here: {why}", "end it where it was opened")
         return session

@@ -56,10 +56,16 @@ class Counted:
             mixed: whether where it lies also tells of rows that were written before.
         """
         one = (self.tables or {}).get(item.found.name, {})
-        inserted, updated, deleted = (one.get(action, 0) for action in ("inserted", "updated", "deleted"))
+        inserted, updated, deleted = (
+            one.get(action, 0) for action in ("inserted", "updated", "deleted")
+        )
         where, more = item.where, (item.found.after or 0) - (item.found.before or 0)
         if where and where.exact and not mixed and (where.missing or where.added or where.changed):
-            return where.missing <= deleted + updated and where.added <= inserted + updated and where.changed <= updated + inserted
+            return (
+                where.missing <= deleted + updated
+                and where.added <= inserted + updated
+                and where.changed <= updated + inserted
+            )
         return inserted >= more and deleted >= -more and bool(one)
 
     def words(self, table: str) -> str:
@@ -67,7 +73,11 @@ class Counted:
         if self.tables is None:
             return "the server's counters began anew since the backup, or there are none of it"
         since = f"by the server's counters since the backup: {_counts(self.tables, table)}"
-        return since + (f"; of these while the migration was at work: {_counts(self.meanwhile, table)}" if table in (self.meanwhile or {}) else "")
+        return since + (
+            f"; of these while the migration was at work: {_counts(self.meanwhile, table)}"
+            if table in (self.meanwhile or {})
+            else ""
+        )
 
 
 def looked_into(phase: Phase, content: Content, before: Snapshot) -> Content:
@@ -77,7 +87,11 @@ def looked_into(phase: Phase, content: Content, before: Snapshot) -> Content:
     """
     made = load_backup(phase) if phase.run.read_evidence("backup") else None
     earlier = declared.differing(made.snapshot, before) if made else ()
-    wrong = [item for item in content.having(Verdict.UNDECLARED) if item.found.kind == "table" and item.found.outcome in ROWS]
+    wrong = [
+        item
+        for item in content.having(Verdict.UNDECLARED)
+        if item.found.kind == "table" and item.found.outcome in ROWS
+    ]
     if not wrong and not earlier:
         return content
     written = {item.name for item in earlier}
@@ -85,8 +99,14 @@ def looked_into(phase: Phase, content: Content, before: Snapshot) -> Content:
     wrong = [replace(item, where=where[item.found.name]) for item in wrong]
     doubt = unproven(phase)
     counted = _counted(phase, wrong if doubt else [], written)
-    judged = {item.found.name: _told_apart(item, doubt, counted, item.found.name in written) for item in wrong}
-    items = tuple(judged.get(item.found.name, item) if item.found.kind == "table" else item for item in content.items)
+    judged = {
+        item.found.name: _told_apart(item, doubt, counted, item.found.name in written)
+        for item in wrong
+    }
+    items = tuple(
+        judged.get(item.found.name, item) if item.found.kind == "table" else item
+        for item in content.items
+    )
     return Content(items, tuple(_earlier(item, doubt, counted) for item in earlier))
 
 
@@ -94,10 +114,16 @@ def unproven(phase: Phase) -> str:
     """Why it is not proven that nobody but the migration could write since the state before; empty where it is."""
     proof = phase.run.read_evidence("announce.proof") or []
     passed = {item["id"] for item in proof if item["status"] == Status.PASSED.value}
-    if PROOF - passed or any(item["status"] in (Status.FAILED.value, Status.UNKNOWN.value) for item in proof):
+    if PROOF - passed or any(
+        item["status"] in (Status.FAILED.value, Status.UNKNOWN.value) for item in proof
+    ):
         return "maintenance mode was not proven"
     says = _maintenance(phase)
-    return "" if says.status is not Status.FAILED else f"maintenance mode was proven, and is off by now: {says.found}"
+    return (
+        ""
+        if says.status is not Status.FAILED
+        else f"maintenance mode was proven, and is off by now: {says.found}"
+    )
 
 
 def _maintenance(phase: Phase) -> Check:
@@ -105,7 +131,18 @@ def _maintenance(phase: Phase) -> Check:
     application = Application(phase)
     section = application.service.maintenance
     assert section is not None
-    return next(iter(maintenance.seen(phase.params.service_url(), application.service.health, True, key=section.health_key, token=application.token, within_s=1)))
+    return next(
+        iter(
+            maintenance.seen(
+                phase.params.service_url(),
+                application.service.health,
+                True,
+                key=section.health_key,
+                token=application.token,
+                within_s=1,
+            )
+        )
+    )
 
 
 def _told_apart(item: Judged, doubt: str, counted: Counted, mixed: bool) -> Judged:
@@ -114,27 +151,42 @@ def _told_apart(item: Judged, doubt: str, counted: Counted, mixed: bool) -> Judg
     why = f"{doubt}; {counted.words(item.found.name)}"
     if counted.tables is None:
         return replace(item, verdict=Verdict.BLIND, allowed=why)
-    return replace(item, verdict=Verdict.WROTE, allowed=why) if counted.explains(item, mixed) else item
+    return (
+        replace(item, verdict=Verdict.WROTE, allowed=why) if counted.explains(item, mixed) else item
+    )
 
 
 def _earlier(found: Compared, doubt: str, counted: Counted) -> Judged:
     """What differs between backup and state before: the application's rows; anything else somebody has to explain."""
     if found.outcome not in ROWS or found.kind == "sequence":
-        return Judged(found, "between backup and maintenance mode, and not by writing rows", Verdict.BLIND)
+        return Judged(
+            found, "between backup and maintenance mode, and not by writing rows", Verdict.BLIND
+        )
     when = f"between backup and maintenance mode; by the server's counters then: {_counts(counted.earlier, found.name)}"
-    return Judged(found, f"{when}; {doubt}", Verdict.WROTE) if doubt else Judged(found, when, Verdict.EARLIER)
+    return (
+        Judged(found, f"{when}; {doubt}", Verdict.WROTE)
+        if doubt
+        else Judged(found, when, Verdict.EARLIER)
+    )
 
 
 def _counted(phase: Phase, wrong: Sequence[Judged], written: set[str]) -> Counted:
     """The counters since the backup, read again until they explain what differs, or every session must have reported."""
     backup, before, after = (_statistics(phase, name) for name in ("backup", "before", "migrated"))
     then = backup or before
-    earlier, meanwhile = (statistics.written(one, other) if one and other else None for one, other in ((backup, before), (before, after)))
+    earlier, meanwhile = (
+        statistics.written(one, other) if one and other else None
+        for one, other in ((backup, before), (before, after))
+    )
     until = time.monotonic() + LAG_S
     while True:
         now = statistics.written(then, statistics.read(phase.db)) if then else None
         found = Counted(now, earlier, meanwhile)
-        if now is None or time.monotonic() > until or all(found.explains(item, item.found.name in written) for item in wrong):
+        if (
+            now is None
+            or time.monotonic() > until
+            or all(found.explains(item, item.found.name in written) for item in wrong)
+        ):
             return found
         time.sleep(1)
 
@@ -147,4 +199,7 @@ def _statistics(phase: Phase, name: str) -> statistics.Statistics | None:
 def _counts(written: Written, table: str) -> str:
     if written is None:
         return "not known"
-    return ", ".join(f"{text(count)} {action}" for action, count in written.get(table, {}).items()) or "nothing"
+    return (
+        ", ".join(f"{text(count)} {action}" for action, count in written.get(table, {}).items())
+        or "nothing"
+    )

@@ -34,8 +34,13 @@ class Validate(Performance):
 
     def integrity(self) -> Checks:
         """Prisma's status, the schema, the project's own check."""
-        status, data = self.together(lambda: up_to_date(self, "validate.status"), lambda: project_check(self, "validate.data"))
-        return self.look("integrity", Checks("Integrity", [status, *data, *structure_checks(self.db)]))
+        status, data = self.together(
+            lambda: up_to_date(self, "validate.status"),
+            lambda: project_check(self, "validate.data"),
+        )
+        return self.look(
+            "integrity", Checks("Integrity", [status, *data, *structure_checks(self.db)])
+        )
 
     @cached_property
     def keys(self) -> integrity.ForeignKeys:
@@ -52,9 +57,21 @@ class Validate(Performance):
         """Nothing of the schema has changed but what the migration changed: owners, rights, defaults, triggers, policies, functions, comments, …"""
         before = catalog.Catalog.from_dict(self.run.read_evidence("before.catalog"))
         now = catalog.difference(before, catalog.read(self.db))
-        return self.look("catalogue", Checks("Schema", [
-            same_changes("validate.catalogue", "the catalogue has changed as the migration changed it, and not since", self.run.read_evidence("migrate.difference"), now,
-                         "find out who changed it; 90_rollback prices the ways back")]))
+        return self.look(
+            "catalogue",
+            Checks(
+                "Schema",
+                [
+                    same_changes(
+                        "validate.catalogue",
+                        "the catalogue has changed as the migration changed it, and not since",
+                        self.run.read_evidence("migrate.difference"),
+                        now,
+                        "find out who changed it; 90_rollback prices the ways back",
+                    )
+                ],
+            ),
+        )
 
     @cached_property
     def content(self) -> declared.Content:
@@ -73,56 +90,138 @@ class Validate(Performance):
     def rows_chart(self) -> Any:
         """Rows before and after of the tables that differ, told apart by verdict, and of the largest others."""
         drawn = self.content.drawn()
-        return charts.judged(self.content.finding(), [(item.found.name, item.found.before, item.found.after, item.verdict.value, item.verdict.mark) for item in drawn],
-                             of=sum(item.found.kind == "table" for item in self.content.items), unit="rows")
+        return charts.judged(
+            self.content.finding(),
+            [
+                (
+                    item.found.name,
+                    item.found.before,
+                    item.found.after,
+                    item.verdict.value,
+                    item.verdict.mark,
+                )
+                for item in drawn
+            ],
+            of=sum(item.found.kind == "table" for item in self.content.items),
+            unit="rows",
+        )
 
     def analyze(self) -> Checks:
         """Renew the planner's statistics where rows have changed since (after a backfill they describe the table that was); see that every table has some."""
-        return self.look("analyze", Checks("Statistics for the planner", planner.statistics_checks(self.target, self.application_name, self.jobs)))
+        return self.look(
+            "analyze",
+            Checks(
+                "Statistics for the planner",
+                planner.statistics_checks(self.target, self.application_name, self.jobs),
+            ),
+        )
 
     def data(self) -> Checks:
         """Materialized views, enum values, constraints that were never checked, collations."""
         before, plan = self.run.read_evidence("before.catalog"), self.run.read_evidence("plan")
-        return self.look("data", Checks("Data", data_checks(self.db, self.content, before["objects"], plan["declared"], self.project.schema)))
+        return self.look(
+            "data",
+            Checks(
+                "Data",
+                data_checks(
+                    self.db, self.content, before["objects"], plan["declared"], self.project.schema
+                ),
+            ),
+        )
 
     def application(self) -> Checks:
         """Health and critical endpoints; errors in the log since before the migration."""
         application = Application(self)
         if not application.configured:
-            return self.look("application", Checks("Application", [not_configured("application", "the application works", "service")]))
+            return self.look(
+                "application",
+                Checks(
+                    "Application",
+                    [not_configured("application", "the application works", "service")],
+                ),
+            )
         endpoints = self.keep("responses", application.endpoints())
         self.latencies = endpoints.latencies
         self.news, of_log = application.log_since()
-        return self.look("application", Checks("Application", [*endpoints, *of_log, application.sessions_check()]))
+        return self.look(
+            "application",
+            Checks("Application", [*endpoints, *of_log, application.sessions_check()]),
+        )
 
     def response_times(self) -> Any:
         """How fast the endpoints answer, before the migration and now."""
         before = (self.run.read_evidence("application.before") or {}).get("latencies", {})
         names = [name for name, ms in self.latencies.items() if ms]
-        medians = [[median(times[name]) if times.get(name) else None for name in names] for times in (before, self.latencies)]
+        medians = [
+            [median(times[name]) if times.get(name) else None for name in names]
+            for times in (before, self.latencies)
+        ]
         slowest = max(names, key=lambda name: median(self.latencies[name]), default="")
-        title = f"The slowest endpoint, {slowest}, answers in {median(self.latencies[slowest]):.0f} ms" if slowest else "No endpoint answered"
+        title = (
+            f"The slowest endpoint, {slowest}, answers in {median(self.latencies[slowest]):.0f} ms"
+            if slowest
+            else "No endpoint answered"
+        )
         return charts.before_after(title, names, *medians, unit="ms, median")
 
     def errors(self) -> Table:
         """The errors in the log that were not there before, masked."""
-        return Table(f"Errors of the log: could not check, {self.news}", ("message, masked",), []) if isinstance(self.news, str) else self.news.new_messages()
+        return (
+            Table(f"Errors of the log: could not check, {self.news}", ("message, masked",), [])
+            if isinstance(self.news, str)
+            else self.news.new_messages()
+        )
 
     def sessions(self) -> Table:
         """Who is connected, by application, before the migration and now."""
-        before = {one["application"]: one for one in (self.run.read_evidence("application.before") or {}).get("sessions", [])}
+        before = {
+            one["application"]: one
+            for one in (self.run.read_evidence("application.before") or {}).get("sessions", [])
+        }
         now = {one.application: one for one in activity.connected(self.db)}
-        rows = [(name, sum(before[name][key] for key in ("active", "idle", "in_transaction")) if name in before else None,
-                 *((one.sessions, one.active, one.idle, one.in_transaction, one.longest_transaction_s) if (one := now.get(name)) else (None,) * 5))
-                for name in sorted({*before, *now})]
-        return Table(f"{sum(one.sessions for one in now.values())} sessions now",
-                     ("application", "sessions before", "sessions now", "active", "idle", "idle in a transaction", "longest transaction (s)"), rows)
+        rows = [
+            (
+                name,
+                sum(before[name][key] for key in ("active", "idle", "in_transaction"))
+                if name in before
+                else None,
+                *(
+                    (
+                        one.sessions,
+                        one.active,
+                        one.idle,
+                        one.in_transaction,
+                        one.longest_transaction_s,
+                    )
+                    if (one := now.get(name))
+                    else (None,) * 5
+                ),
+            )
+            for name in sorted({*before, *now})
+        ]
+        return Table(
+            f"{sum(one.sessions for one in now.values())} sessions now",
+            (
+                "application",
+                "sessions before",
+                "sessions now",
+                "active",
+                "idle",
+                "idle in a transaction",
+                "longest transaction (s)",
+            ),
+            rows,
+        )
 
     def invariants(self) -> Checks:
         """The queries of the parameters that must return no row."""
-        checks = [attempt(f"invariant.{n}", item.name, lambda item=item, n=n: self._invariant(item, n))
-                  for n, item in enumerate(self.params.validate_.invariants, 1)]
-        none = [not_configured("invariants", "the project's own invariants hold", "validate.invariants")]
+        checks = [
+            attempt(f"invariant.{n}", item.name, lambda item=item, n=n: self._invariant(item, n))
+            for n, item in enumerate(self.params.validate_.invariants, 1)
+        ]
+        none = [
+            not_configured("invariants", "the project's own invariants hold", "validate.invariants")
+        ]
         return self.look("invariants", Checks("Invariants", checks or none))
 
     def monitoring(self) -> Checks:
@@ -138,10 +237,30 @@ class Validate(Performance):
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
         everything: list[Check] = []
-        for name in ("integrity", "orphans", "catalogue", "content", "analyze", "data", "performance", "application", "invariants", "monitoring"):
+        for name in (
+            "integrity",
+            "orphans",
+            "catalogue",
+            "content",
+            "analyze",
+            "data",
+            "performance",
+            "application",
+            "invariants",
+            "monitoring",
+        ):
             kept = self.run.read_evidence(f"validate.{name}")
             if not kept:
-                everything.append(check(f"validate.{name}", f"the check `{name}` was made", False, "not made", "made", "run its cell"))
+                everything.append(
+                    check(
+                        f"validate.{name}",
+                        f"the check `{name}` was made",
+                        False,
+                        "not made",
+                        "made",
+                        "run its cell",
+                    )
+                )
             found = [Check(**{**item, "status": Status(item["status"])}) for item in kept or []]
             everything += [to_a_person(item) if name == "monitoring" else item for item in found]
         return self.pass_gate("validate", Checks("Validation", everything))
@@ -149,8 +268,19 @@ class Validate(Performance):
     def _invariant(self, item: Any, number: int) -> Check:
         from psycopg import sql
 
-        count = self.db.value(sql.SQL("SELECT count(*) FROM ({}) AS violation").format(sql.SQL(item.sql.rstrip().rstrip(";"))))
-        return check(f"invariant.{number}", item.name, count == 0, f"{count} violations", "none", "run the invariant's query to see them")
+        count = self.db.value(
+            sql.SQL("SELECT count(*) FROM ({}) AS violation").format(
+                sql.SQL(item.sql.rstrip().rstrip(";"))
+            )
+        )
+        return check(
+            f"invariant.{number}",
+            item.name,
+            count == 0,
+            f"{count} violations",
+            "none",
+            "run the invariant's query to see them",
+        )
 
 
 PHASE = Validate

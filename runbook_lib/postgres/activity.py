@@ -44,7 +44,11 @@ class Session:
         return self.state == "active" or self.transaction_s is not None
 
     def __str__(self) -> str:
-        age = f", transaction open for {self.transaction_s:.0f} s" if self.transaction_s is not None else ""
+        age = (
+            f", transaction open for {self.transaction_s:.0f} s"
+            if self.transaction_s is not None
+            else ""
+        )
         return f"session {self.pid} of {self.user} (application “{self.application}” from {self.client}), {self.state}{age}"
 
 
@@ -63,9 +67,35 @@ class Sessions(Shown):
 
     def table(self) -> Table:
         """One row a session."""
-        rows = [(s.pid, s.user, s.application, s.client, s.state, s.command, s.transaction_s, s.state_s, s.waits_for) for s in self]
-        return Table(f"{self.title}: {len(self)}", ("pid", "user", "application", "client", "state", "command", "transaction s", "in state s",
-                                                   "waits for"), rows)
+        rows = [
+            (
+                s.pid,
+                s.user,
+                s.application,
+                s.client,
+                s.state,
+                s.command,
+                s.transaction_s,
+                s.state_s,
+                s.waits_for,
+            )
+            for s in self
+        ]
+        return Table(
+            f"{self.title}: {len(self)}",
+            (
+                "pid",
+                "user",
+                "application",
+                "client",
+                "state",
+                "command",
+                "transaction s",
+                "in state s",
+                "waits for",
+            ),
+            rows,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -106,7 +136,13 @@ def connected(db: Database) -> tuple[Connected, ...]:
 def _connected(name: str, of_it: list[Session]) -> Connected:
     states = [one.state for one in of_it]
     active, idle = states.count("active"), states.count("idle")
-    return Connected(name, active, idle, len(states) - active - idle, max((one.transaction_s or 0.0 for one in of_it), default=0.0))
+    return Connected(
+        name,
+        active,
+        idle,
+        len(states) - active - idle,
+        max((one.transaction_s or 0.0 for one in of_it), default=0.0),
+    )
 
 
 def of_application(db: Database, application_name_prefix: str) -> Sessions:
@@ -121,14 +157,23 @@ def busy(db: Database, application_names: Collection[str] = ()) -> Sessions:
     Args:
         application_names: only those of these applications; default all clients.
     """
-    found = tuple(one for one in _sessions(db) if one.working and one.backend_type == "client backend"
-                  and (not application_names or one.application in application_names))
+    found = tuple(
+        one
+        for one in _sessions(db)
+        if one.working
+        and one.backend_type == "client backend"
+        and (not application_names or one.application in application_names)
+    )
     return Sessions("Sessions at work", found)
 
 
 def idle_in_transaction(db: Database, older_than_s: float = 0) -> Sessions:
     """The sessions in this database that hold a transaction open and do nothing, for longer than `older_than_s` seconds."""
-    found = tuple(one for one in _sessions(db) if one.state.startswith("idle in transaction") and (one.state_s or 0) >= older_than_s)
+    found = tuple(
+        one
+        for one in _sessions(db)
+        if one.state.startswith("idle in transaction") and (one.state_s or 0) >= older_than_s
+    )
     return Sessions("Sessions idle in a transaction", found)
 
 
@@ -140,7 +185,11 @@ class Holder:
     tables: tuple[str, ...]
 
     def __str__(self) -> str:
-        age = f"{self.session.transaction_s:.0f} s" if self.session.transaction_s is not None else "an age that this role may not see"
+        age = (
+            f"{self.session.transaction_s:.0f} s"
+            if self.session.transaction_s is not None
+            else "an age that this role may not see"
+        )
         who = f"pid {self.session.pid} ({self.session.application or 'unnamed'} from {self.session.client}, {self.session.state}, {age})"
         return f"{who} on {', '.join(self.tables)}"
 
@@ -151,7 +200,10 @@ def holders(db: Database, tables: Collection[str] | None = None) -> tuple[Holder
     Args:
         tables: only those, by qualified quoted name; default all.
     """
-    found = {row["pid"]: tuple(name for name in row["tables"] if tables is None or name in tables) for row in db.rows(query("activity_holders"))}
+    found = {
+        row["pid"]: tuple(name for name in row["tables"] if tables is None or name in tables)
+        for row in db.rows(query("activity_holders"))
+    }
     return tuple(Holder(one, found[one.pid]) for one in everyone(db) if found.get(one.pid))
 
 
@@ -163,7 +215,9 @@ def everyone(db: Database) -> tuple[Session, ...]:
 def named(application: str, prefix: str) -> bool:
     """Whether an application name is `prefix`, or goes on with "/" after it; the server keeps 63 bytes of a name."""
     kept = prefix.encode()[:63].decode(errors="ignore")
-    return bool(kept.strip("/")) and (application == kept or application.startswith(kept.rstrip("/") + "/"))
+    return bool(kept.strip("/")) and (
+        application == kept or application.startswith(kept.rstrip("/") + "/")
+    )
 
 
 def _sessions(db: Database) -> tuple[Session, ...]:
@@ -197,15 +251,21 @@ class Step:
         return f"{self.what} on {self.relation}: {self.phase}{part} ({self.seconds:.0f} s)"
 
 
-def progress(db: Database, *, pids: Collection[int] = (), application_name_prefix: str = "") -> tuple[Step, ...]:
+def progress(
+    db: Database, *, pids: Collection[int] = (), application_name_prefix: str = ""
+) -> tuple[Step, ...]:
     """How far long commands in this database are: index builds, rewrites, copies, vacuums, ANALYZE.
 
     Args:
         pids, application_name_prefix: only those; default all.
     """
     rows = (Step(**row) for row in db.rows(query("activity_progress")))
-    return tuple(one for one in rows if (not pids or one.pid in pids)
-                 and (not application_name_prefix or named(one.application, application_name_prefix)))
+    return tuple(
+        one
+        for one in rows
+        if (not pids or one.pid in pids)
+        and (not application_name_prefix or named(one.application, application_name_prefix))
+    )
 
 
 @dataclass(frozen=True)
@@ -226,7 +286,10 @@ class Writes:
 
     def since(self, earlier: Writes) -> dict[str, int]:
         """Rows written by table since an earlier look, as far as sessions have reported them."""
-        counts = {name: sum(now) - sum(earlier.tables.get(name, (0, 0, 0))) for name, now in self.tables.items()}
+        counts = {
+            name: sum(now) - sum(earlier.tables.get(name, (0, 0, 0)))
+            for name, now in self.tables.items()
+        }
         return {name: count for name, count in counts.items() if count > 0}
 
     def quiet_since(self, earlier: Writes) -> bool:
@@ -247,8 +310,13 @@ def writes(db: Database) -> Writes:
     """The counters that show whether something is written; read twice and compare."""
     db.execute("SELECT pg_stat_clear_snapshot()")
     now = db.row(query("activity_instant")) or {}
-    tables = {row["name"]: (row["inserted"], row["updated"], row["deleted"]) for row in db.rows(query("activity_writes"))}
-    return Writes(tables, now["snapshot"], now["lsn"], now["time"], tuple(now["writing_pids"] or ()))
+    tables = {
+        row["name"]: (row["inserted"], row["updated"], row["deleted"])
+        for row in db.rows(query("activity_writes"))
+    }
+    return Writes(
+        tables, now["snapshot"], now["lsn"], now["time"], tuple(now["writing_pids"] or ())
+    )
 
 
 @dataclass(frozen=True)
@@ -288,8 +356,14 @@ class Replication(Shown):
 
     def table(self) -> Table:
         """One row each."""
-        rows = [(f.kind, f.name, f.state, f.synchronous, size(f.behind_bytes), f.behind_s) for f in self]
-        return Table(f"Replication: {len(rows)} standbys and slots", ("kind", "name", "state", "synchronous", "behind", "behind s"), rows)
+        rows = [
+            (f.kind, f.name, f.state, f.synchronous, size(f.behind_bytes), f.behind_s) for f in self
+        ]
+        return Table(
+            f"Replication: {len(rows)} standbys and slots",
+            ("kind", "name", "state", "synchronous", "behind", "behind s"),
+            rows,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""

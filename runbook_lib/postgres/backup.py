@@ -45,16 +45,20 @@ class Sealed(Protocol):
     """A folder whose files a manifest describes."""
 
     @property
-    def folder(self) -> Path: """Where it is."""
+    def folder(self) -> Path:
+        """Where it is."""
 
     @property
-    def files(self) -> Mapping[str, File]: """Path in the folder → size and hash."""
+    def files(self) -> Mapping[str, File]:
+        """Path in the folder → size and hash."""
 
     @property
-    def bytes(self) -> int: """What all its files take."""
+    def bytes(self) -> int:
+        """What all its files take."""
 
     @property
-    def sha256(self) -> str: """Of the manifest without this entry."""
+    def sha256(self) -> str:
+        """Of the manifest without this entry."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +113,35 @@ class Backup(Shown):
     def table(self) -> Table:
         """What a person wants to know about it."""
         shot = self.snapshot
-        rows = [("folder", str(self.folder)), ("database", self.source), ("shows the instant", f"{shot.taken_at} (LSN {shot.lsn})"),
-                ("size", f"{size(self.bytes)} in {len(self.files)} files, of a database of {size(shot.database_bytes)}"),
-                ("holds", f"{text(len(shot.tables))} tables, {text(shot.rows)} rows; content by {shot.method}"),
-                ("made with", f"pg_dump {self.tools}, {self.compression}, {self.jobs} jobs, server {shot.server_version}"),
-                ("seconds", ", ".join(f"{step} {took:.1f}" for step, took in self.seconds.items())),
-                ("globals", self.globals_missing or "globals.sql"), ("sha256 of the manifest", self.sha256)]
+        rows = [
+            ("folder", str(self.folder)),
+            ("database", self.source),
+            ("shows the instant", f"{shot.taken_at} (LSN {shot.lsn})"),
+            (
+                "size",
+                f"{size(self.bytes)} in {len(self.files)} files, of a database of {size(shot.database_bytes)}",
+            ),
+            (
+                "holds",
+                f"{text(len(shot.tables))} tables, {text(shot.rows)} rows; content by {shot.method}",
+            ),
+            (
+                "made with",
+                f"pg_dump {self.tools}, {self.compression}, {self.jobs} jobs, server {shot.server_version}",
+            ),
+            ("seconds", ", ".join(f"{step} {took:.1f}" for step, took in self.seconds.items())),
+            ("globals", self.globals_missing or "globals.sql"),
+            ("sha256 of the manifest", self.sha256),
+        ]
         return Table(f"Backup of {shot.database}", ("what", "value"), rows)
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest and for evidence; no settings, no rows."""
-        rest = {key: value for key, value in self.__dict__.items() if key not in ("folder", "snapshot", "files")}
+        rest = {
+            key: value
+            for key, value in self.__dict__.items()
+            if key not in ("folder", "snapshot", "files")
+        }
         files = {name: asdict(file) for name, file in self.files.items()}
         return {"format": FORMAT, **rest, "files": files, "snapshot": self.snapshot.as_dict()}
 
@@ -128,7 +150,14 @@ class Backup(Shown):
         """What `as_dict` gave, of the backup in `folder`."""
         files = {name: File(**file) for name, file in data["files"].items()}
         rest = {key: value for key, value in data.items() if key != "format"}
-        return cls(**{**rest, "folder": folder, "files": files, "snapshot": Snapshot.from_dict(data["snapshot"])})
+        return cls(
+            **{
+                **rest,
+                "folder": folder,
+                "files": files,
+                "snapshot": Snapshot.from_dict(data["snapshot"]),
+            }
+        )
 
 
 def load(folder: Path | str) -> Backup:
@@ -148,13 +177,21 @@ def _what_it_is(folder: Path) -> str:
         return "there is no such folder"
     if not (folder / "catalog.json").exists():
         return f"it has no {MANIFEST}, and none of a backup's other files"
-    return (f"it has no {MANIFEST}, which is written last: the dump is still at work, or it was killed; nothing in it is usable, "
-            "and a killed one can be removed")
+    return (
+        f"it has no {MANIFEST}, which is written last: the dump is still at work, or it was killed; nothing in it is usable, "
+        "and a killed one can be removed"
+    )
 
 
 def unfinished(directory: Path) -> tuple[Path, ...]:
     """The folders in `directory` that dumps have begun and not finished, by the files that they write first and last."""
-    return tuple(sorted(path.parent for path in directory.glob("*/catalog.json") if not (path.parent / MANIFEST).exists()))
+    return tuple(
+        sorted(
+            path.parent
+            for path in directory.glob("*/catalog.json")
+            if not (path.parent / MANIFEST).exists()
+        )
+    )
 
 
 def seal(backup: Backup) -> Backup:
@@ -163,7 +200,9 @@ def seal(backup: Backup) -> Backup:
     return load(backup.folder)
 
 
-def read_manifest(folder: Path, form: int, what: str, made: Callable[[Mapping[str, Any], Path], T]) -> T:
+def read_manifest(
+    folder: Path, form: int, what: str, made: Callable[[Mapping[str, Any], Path], T]
+) -> T:
     """What a sealed folder's manifest tells.
 
     Args:
@@ -175,14 +214,21 @@ def read_manifest(folder: Path, form: int, what: str, made: Callable[[Mapping[st
         UsageError: there is no manifest, or it cannot be read.
     """
     if not (folder / MANIFEST).is_file():
-        raise UsageError(f"{folder} is no {what}: it has no {MANIFEST}, which is written last", "use another one")
+        raise UsageError(
+            f"{folder} is no {what}: it has no {MANIFEST}, which is written last", "use another one"
+        )
     try:
         data = _json(folder / MANIFEST)
         if data["format"] != form:
-            raise UsageError(f"{folder / MANIFEST} has format {data['format']}, this version reads {form}", "use the version that wrote it")
+            raise UsageError(
+                f"{folder / MANIFEST} has format {data['format']}, this version reads {form}",
+                "use the version that wrote it",
+            )
         return made(data, folder)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{folder / MANIFEST} is damaged: {type(error).__name__}", _REMEDY) from None
+        raise UsageError(
+            f"{folder / MANIFEST} is damaged: {type(error).__name__}", _REMEDY
+        ) from None
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
@@ -222,15 +268,34 @@ def verify_hashes(backup: Sealed, jobs: int = 2) -> Checks:
         jobs: files read at the same time.
     """
     with ThreadPoolExecutor(jobs) as pool:
-        damages = pool.map(lambda name: _damage(backup.folder, name, backup.files[name]), sorted(backup.files))
+        damages = pool.map(
+            lambda name: _damage(backup.folder, name, backup.files[name]), sorted(backup.files)
+        )
     wrong = list(filter(None, damages))
     extra = sorted(set(_files(backup.folder)) - backup.files.keys())
     found = f"{len(backup.files)} files, {size(backup.bytes)}"
-    return Checks(f"Files of {backup.folder.name}", (
-        _manifest_check(backup),
-        check("backup.files", "every file is as it was written", not wrong, _some(wrong) or found, "the manifest's sizes and sha256", _REMEDY),
-        check("backup.extra", "no file was added", not extra, _some(extra) or "none", "none", "find out who wrote into the backup's folder"),
-    ))
+    return Checks(
+        f"Files of {backup.folder.name}",
+        (
+            _manifest_check(backup),
+            check(
+                "backup.files",
+                "every file is as it was written",
+                not wrong,
+                _some(wrong) or found,
+                "the manifest's sizes and sha256",
+                _REMEDY,
+            ),
+            check(
+                "backup.extra",
+                "no file was added",
+                not extra,
+                _some(extra) or "none",
+                "none",
+                "find out who wrote into the backup's folder",
+            ),
+        ),
+    )
 
 
 def _manifest_check(backup: Sealed) -> Check:
@@ -239,9 +304,23 @@ def _manifest_check(backup: Sealed) -> Check:
         spelling = (backup.folder / MANIFEST).read_text(encoding="utf-8")
         data = json.loads(spelling)
         good = data.get("sha256") == _own_hash(data) == backup.sha256 and spelling == _spelled(data)
-        return check("backup.manifest", title, good, "intact" if good else "altered", "its own sha256", _REMEDY)
+        return check(
+            "backup.manifest",
+            title,
+            good,
+            "intact" if good else "altered",
+            "its own sha256",
+            _REMEDY,
+        )
     except (OSError, ValueError, AttributeError) as error:
-        return check("backup.manifest", title, False, f"cannot be read: {type(error).__name__}", "its own sha256", _REMEDY)
+        return check(
+            "backup.manifest",
+            title,
+            False,
+            f"cannot be read: {type(error).__name__}",
+            "its own sha256",
+            _REMEDY,
+        )
 
 
 def _spelled(data: Mapping[str, Any]) -> str:
@@ -249,7 +328,9 @@ def _spelled(data: Mapping[str, Any]) -> str:
 
 
 def _own_hash(data: Mapping[str, Any]) -> str:
-    canonical = json.dumps({key: value for key, value in data.items() if key != "sha256"}, sort_keys=True)
+    canonical = json.dumps(
+        {key: value for key, value in data.items() if key != "sha256"}, sort_keys=True
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

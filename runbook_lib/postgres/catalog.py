@@ -19,9 +19,32 @@ from runbook_lib.table import Shown, Table
 
 __all__ = ["KINDS", "Catalog", "Change", "Difference", "difference", "read"]
 
-KINDS = ("schema", "extension", "enum", "domain", "type", "table", "column", "constraint", "index", "sequence", "view",
-         "materialized view", "function", "trigger", "rule", "policy", "statistics", "event trigger", "publication",
-         "subscription", "default privilege", "foreign server", "other", "comment")
+KINDS = (
+    "schema",
+    "extension",
+    "enum",
+    "domain",
+    "type",
+    "table",
+    "column",
+    "constraint",
+    "index",
+    "sequence",
+    "view",
+    "materialized view",
+    "function",
+    "trigger",
+    "rule",
+    "policy",
+    "statistics",
+    "event trigger",
+    "publication",
+    "subscription",
+    "default privilege",
+    "foreign server",
+    "other",
+    "comment",
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +66,22 @@ class Catalog(Shown):
     def columns_of(self, table: str) -> dict[str, Mapping[str, Any]]:
         """The columns of one table by their quoted name, in no promised order (the table's `columns` has it)."""
         start = f"{table}."
-        return {name.removeprefix(start): value for name, value in self.objects["column"].items() if name.startswith(start)}
+        return {
+            name.removeprefix(start): value
+            for name, value in self.objects["column"].items()
+            if name.startswith(start)
+        }
 
     def portable(self) -> Catalog:
         """What servers of all major versions write alike: without versions of extensions, the privilege MAINTAIN (new in 17),
         and the qualifiers in definitions of views and rules."""
-        return Catalog(self.database, {kind: {name: _portable(kind, properties) for name, properties in objects.items()}
-                                       for kind, objects in self.objects.items()})
+        return Catalog(
+            self.database,
+            {
+                kind: {name: _portable(kind, properties) for name, properties in objects.items()}
+                for kind, objects in self.objects.items()
+            },
+        )
 
     def table(self) -> Table:
         """How many objects of each kind there are."""
@@ -66,7 +98,13 @@ class Catalog(Shown):
         return cls(data["database"], data["objects"])
 
 
-def read(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60, lock_timeout_s: float = 5) -> Catalog:
+def read(
+    db: Database,
+    *,
+    snapshot_id: str = "",
+    statement_timeout_s: float = 60,
+    lock_timeout_s: float = 5,
+) -> Catalog:
     """The schema as it is at one instant.
 
     Args:
@@ -78,17 +116,27 @@ def read(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60
     Raises:
         DatabaseError: a question was refused or took too long.
     """
-    with reading(db, snapshot_id=snapshot_id, statement_timeout_s=statement_timeout_s, lock_timeout_s=lock_timeout_s):
+    with reading(
+        db,
+        snapshot_id=snapshot_id,
+        statement_timeout_s=statement_timeout_s,
+        lock_timeout_s=lock_timeout_s,
+    ):
         return Catalog(db.target.database, {kind: _objects(db, kind) for kind in KINDS})
 
 
 def _objects(db: Database, kind: str) -> dict[str, dict[str, Any]]:
     rows = db.rows(query(f"catalog_{kind.replace(' ', '_')}"))
-    return {row.pop("name"): {key: value for key, value in row.items() if value is not None} for row in rows}
+    return {
+        row.pop("name"): {key: value for key, value in row.items() if value is not None}
+        for row in rows
+    }
 
 
 def _portable(kind: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in properties.items() if (kind, key) != ("extension", "version")}
+    kept = {
+        key: value for key, value in properties.items() if (kind, key) != ("extension", "version")
+    }
     if "acl" in kept:
         kept["acl"] = sorted(_MAINTAIN.sub("", item) for item in kept["acl"])
     if kind in ("view", "materialized view", "rule"):

@@ -24,7 +24,12 @@ from runbook_lib.errors import DatabaseError, UsageError
 from runbook_lib.redact import redact, remember
 
 # Parameters of Prisma's PostgreSQL URLs (its documentation, "PostgreSQL connector: Arguments") and what libpq calls them.
-_TO_LIBPQ = {"sslmode": "sslmode", "sslrootcert": "sslrootcert", "sslcert": "sslrootcert", "connect_timeout": "connect_timeout"}
+_TO_LIBPQ = {
+    "sslmode": "sslmode",
+    "sslrootcert": "sslrootcert",
+    "sslcert": "sslrootcert",
+    "connect_timeout": "connect_timeout",
+}
 _SESSION = {"client_connection_check_interval": "1s", "client_min_messages": "warning"}
 LOST = "find out in the server's log who ended the session or stopped the server, and repeat"
 """What to do where a session, or the one that holds the instant, is gone."""
@@ -62,18 +67,30 @@ class Target:
             parts = urlsplit(url.strip())
             port = parts.port or 5432
         except ValueError:
-            raise UsageError("the database URL cannot be read: its port is no number",
-                             "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, the password URL-encoded") from None
+            raise UsageError(
+                "the database URL cannot be read: its port is no number",
+                "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, the password URL-encoded",
+            ) from None
         name = unquote(parts.path.lstrip("/"))
         if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not name:
-            raise UsageError("the database URL is not of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
-                             "correct what the reference in `database: url:` leads to")
+            raise UsageError(
+                "the database URL is not of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+                "correct what the reference in `database: url:` leads to",
+            )
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         password = unquote(parts.password or "")
         remember(password)
         options = {_TO_LIBPQ[key]: value for key, value in query.items() if key in _TO_LIBPQ}
         host = query.get("host", parts.hostname)
-        return cls(host, port, unquote(parts.username or "postgres"), name, password, query.get("schema", "public"), options)
+        return cls(
+            host,
+            port,
+            unquote(parts.username or "postgres"),
+            name,
+            password,
+            query.get("schema", "public"),
+            options,
+        )
 
     def __str__(self) -> str:
         return f"{self.database} on {self.host}:{self.port}"
@@ -91,8 +108,16 @@ class Target:
             settings: server settings for their sessions, e.g. `lock_timeout="5s"`.
         """
         options = " ".join(f"-c {name}={value}" for name, value in {**_SESSION, **settings}.items())
-        variables = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGDATABASE": self.database,
-                     "PGPASSWORD": self.password, "PGAPPNAME": application_name, "PGOPTIONS": options, "LC_ALL": "C"}
+        variables = {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGDATABASE": self.database,
+            "PGPASSWORD": self.password,
+            "PGAPPNAME": application_name,
+            "PGOPTIONS": options,
+            "LC_ALL": "C",
+        }
         return variables | {f"PG{name.upper()}": value for name, value in self.options.items()}
 
     def url(self, application_name: str = "", **settings: str) -> str:
@@ -103,9 +128,13 @@ class Target:
             settings: server settings for its sessions, e.g. `lock_timeout="5s"`.
         """
         named = {"application_name": application_name} if application_name else {}
-        flags = " ".join(f"-c {name}={value}" for name, value in {**_SESSION, **named, **settings}.items())
+        flags = " ".join(
+            f"-c {name}={value}" for name, value in {**_SESSION, **named, **settings}.items()
+        )
         query = {"schema": self.schema, **self.options, "options": flags}
-        login = quote(self.user, safe="") + (f":{quote(self.password, safe='')}" if self.password else "")
+        login = quote(self.user, safe="") + (
+            f":{quote(self.password, safe='')}" if self.password else ""
+        )
         arguments = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
         return f"postgresql://{login}@{self.host}:{self.port}/{quote(self.database, safe='')}?{arguments}"
 
@@ -128,8 +157,15 @@ class Database:
         options = " ".join(f"-c {name}={value}" for name, value in {**_SESSION, **settings}.items())
         try:
             self._connection = psycopg.connect(
-                host=target.host, port=target.port, user=target.user, password=target.password, dbname=target.database,
-                application_name=application_name, options=options, autocommit=True, row_factory=dict_row,
+                host=target.host,
+                port=target.port,
+                user=target.user,
+                password=target.password,
+                dbname=target.database,
+                application_name=application_name,
+                options=options,
+                autocommit=True,
+                row_factory=dict_row,
                 **{"connect_timeout": "10", "keepalives_idle": "30", **target.options},
             )
         except psycopg.Error as error:
@@ -167,22 +203,38 @@ class Database:
         """The psycopg connection, for what this class does not offer (COPY, notices); wrap its use in `translated`."""
         return self._connection
 
-    def rows(self, statement: str | sql.Composable, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> list[dict[str, Any]]:
+    def rows(
+        self,
+        statement: str | sql.Composable,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+    ) -> list[dict[str, Any]]:
         """All rows of a query, each as a dict; an empty list for a statement that returns none."""
         with translated():
             cursor = self._connection.execute(statement, parameters)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 
-    def row(self, statement: str | sql.Composable, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> dict[str, Any] | None:
+    def row(
+        self,
+        statement: str | sql.Composable,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+    ) -> dict[str, Any] | None:
         """The first row, or None where there is none."""
         return next(iter(self.rows(statement, parameters)), None)
 
-    def value(self, statement: str | sql.Composable, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> Any:
+    def value(
+        self,
+        statement: str | sql.Composable,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+    ) -> Any:
         """The first column of the first row, or None where there is none."""
         row = self.row(statement, parameters)
         return next(iter(row.values())) if row else None
 
-    def execute(self, statement: str | sql.Composable, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> int:
+    def execute(
+        self,
+        statement: str | sql.Composable,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+    ) -> int:
         """Run a statement; how many rows it touched (-1 where that has no meaning)."""
         with translated():
             return self._connection.execute(statement, parameters).rowcount  # type: ignore[arg-type]
@@ -194,7 +246,9 @@ class Database:
             yield self
 
 
-def reach(target: Target, application_name: str, within_s: float = 10.0, **settings: str) -> Database:
+def reach(
+    target: Target, application_name: str, within_s: float = 10.0, **settings: str
+) -> Database:
     """A session with a server that may be recovering from a crash: tried for again until it is there.
 
     Args:
@@ -225,7 +279,11 @@ def translated() -> Iterator[None]:
 @cache
 def query(name: str) -> str:
     """The text of `queries/<name>.sql`."""
-    return resources.files("runbook_lib.postgres.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    return (
+        resources.files("runbook_lib.postgres.queries")
+        .joinpath(f"{name}.sql")
+        .read_text(encoding="utf-8")
+    )
 
 
 def identifier(*names: str) -> sql.Identifier:
@@ -234,11 +292,17 @@ def identifier(*names: str) -> sql.Identifier:
 
 
 def _refused(error: psycopg.Error) -> DatabaseError:
-    primary = error.diag.message_primary or str(error).splitlines()[0] if str(error) else type(error).__name__
+    primary = (
+        error.diag.message_primary or str(error).splitlines()[0]
+        if str(error)
+        else type(error).__name__
+    )
     state = error.sqlstate or ""
     lost = isinstance(error, psycopg.OperationalError) and (not state or state.startswith("57P"))
     remedy = LOST if lost else _REMEDIES.get(state, "")
-    return DatabaseError(redact(f"PostgreSQL: {primary}" + (f" ({state})" if state else "")), remedy, sqlstate=state)
+    return DatabaseError(
+        redact(f"PostgreSQL: {primary}" + (f" ({state})" if state else "")), remedy, sqlstate=state
+    )
 
 
 _REMEDIES = {
@@ -248,8 +312,15 @@ _REMEDIES = {
 
 
 def _unreachable(target: Target, error: psycopg.Error) -> DatabaseError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]  # the last is often a hint, several hosts give several
-    said = redact(next((line for line in reversed(lines) if "failed: " in line or "FATAL" in line), lines[-1] if lines else "no answer"))
+    lines = [
+        line.strip() for line in str(error).splitlines() if line.strip()
+    ]  # the last is often a hint, several hosts give several
+    said = redact(
+        next(
+            (line for line in reversed(lines) if "failed: " in line or "FATAL" in line),
+            lines[-1] if lines else "no answer",
+        )
+    )
     remedies = {
         "password authentication failed": "check the password that the reference in `database: url:` leads to",
         "does not exist": "check the name in the URL; it is never created here",
@@ -257,5 +328,12 @@ def _unreachable(target: Target, error: psycopg.Error) -> DatabaseError:
         "could not translate host name": "check the host's name",
         "timeout expired": "check host, port and firewall",
     }
-    remedy = next((text for part, text in remedies.items() if part in said), "check the URL and the server's log")
-    return DatabaseError(f"cannot connect to {target} as {target.user}: {said}", remedy, sqlstate=error.sqlstate or "")
+    remedy = next(
+        (text for part, text in remedies.items() if part in said),
+        "check the URL and the server's log",
+    )
+    return DatabaseError(
+        f"cannot connect to {target} as {target.user}: {said}",
+        remedy,
+        sqlstate=error.sqlstate or "",
+    )

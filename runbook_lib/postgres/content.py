@@ -52,11 +52,19 @@ class Piece:
 
     def statement(self, number: int, method: Method) -> str:
         """The SQL that counts and sums this piece."""
-        sums = ", ".join(f"coalesce(sum({row_hash(columns, method)}), 0)::text" for columns in self.relation.columns)
-        ends = [f"ctid >= '({self.first},0)'" if self.first is not None else "", f"ctid < '({self.last},0)'" if self.last is not None else ""]
+        sums = ", ".join(
+            f"coalesce(sum({row_hash(columns, method)}), 0)::text"
+            for columns in self.relation.columns
+        )
+        ends = [
+            f"ctid >= '({self.first},0)'" if self.first is not None else "",
+            f"ctid < '({self.last},0)'" if self.last is not None else "",
+        ]
         where = " AND ".join(end for end in ends if end)
-        return (f"SELECT {number} AS number, count(*) AS rows, ARRAY[{sums}] AS sums FROM ONLY {self.relation.name}"
-                + (f" WHERE {where}" if where else ""))
+        return (
+            f"SELECT {number} AS number, count(*) AS rows, ARRAY[{sums}] AS sums FROM ONLY {self.relation.name}"
+            + (f" WHERE {where}" if where else "")
+        )
 
 
 @dataclass
@@ -72,9 +80,18 @@ class Content:
         self.sums = [old + int(new) for old, new in zip(self.sums or [0] * len(sums), sums)]
 
 
-def read(target: Target, application_name: str, relations: Sequence[Relation], snapshot_id: str, *, jobs: int, method: Method,
-         block_size: int, limits: Mapping[str, float], on_progress: Callable[[str], None] | None = None,
-         ) -> dict[str, tuple[int, tuple[Fingerprint, ...]]]:
+def read(
+    target: Target,
+    application_name: str,
+    relations: Sequence[Relation],
+    snapshot_id: str,
+    *,
+    jobs: int,
+    method: Method,
+    block_size: int,
+    limits: Mapping[str, float],
+    on_progress: Callable[[str], None] | None = None,
+) -> dict[str, tuple[int, tuple[Fingerprint, ...]]]:
     """Rows and fingerprints of `relations` as the exported snapshot sees them.
 
     Args:
@@ -104,15 +121,26 @@ def read(target: Target, application_name: str, relations: Sequence[Relation], s
     return {relation.name: _result(relation, contents[relation.name]) for relation in relations}
 
 
-def _read_batch(db: Database, batch: tuple[Piece, ...], snapshot_id: str, method: Method, limits: Mapping[str, float]) -> list[dict[str, Any]]:
-    statement = " UNION ALL ".join(piece.statement(number, method) for number, piece in enumerate(batch))
+def _read_batch(
+    db: Database,
+    batch: tuple[Piece, ...],
+    snapshot_id: str,
+    method: Method,
+    limits: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    statement = " UNION ALL ".join(
+        piece.statement(number, method) for number, piece in enumerate(batch)
+    )
     try:
         with reading(db, snapshot_id=snapshot_id, **limits):
             return db.rows(statement)
     except DatabaseError as error:
         names = ", ".join(dict.fromkeys(piece.relation.name for piece in batch))
-        raise DatabaseError(f"{error.message}, while reading the content of {names}", error.remedy or _REMEDIES.get(error.sqlstate, ""),
-                            sqlstate=error.sqlstate) from None
+        raise DatabaseError(
+            f"{error.message}, while reading the content of {names}",
+            error.remedy or _REMEDIES.get(error.sqlstate, ""),
+            sqlstate=error.sqlstate,
+        ) from None
 
 
 _REMEDIES = {
@@ -127,12 +155,19 @@ _REMEDIES = {
 
 def _result(relation: Relation, content: Content) -> tuple[int, tuple[Fingerprint, ...]]:
     prints = tuple(
-        Fingerprint(tuple(column.name for column in columns), tuple(column.form for column in columns), str(value))
-        for columns, value in zip(relation.columns, content.sums))
+        Fingerprint(
+            tuple(column.name for column in columns),
+            tuple(column.form for column in columns),
+            str(value),
+        )
+        for columns, value in zip(relation.columns, content.sums)
+    )
     return content.rows, prints
 
 
-def lists(all_columns: Sequence[Column], wanted: Iterable[Sequence[str]]) -> tuple[tuple[Column, ...], ...]:
+def lists(
+    all_columns: Sequence[Column], wanted: Iterable[Sequence[str]]
+) -> tuple[tuple[Column, ...], ...]:
     """All columns, and each wanted list whose columns are all there; each sorted, none twice."""
     known = {column.name: column for column in all_columns}
     found = [ordered(all_columns)]
@@ -145,10 +180,16 @@ def lists(all_columns: Sequence[Column], wanted: Iterable[Sequence[str]]) -> tup
 
 def _batches(relations: Sequence[Relation], block_size: int) -> Iterator[tuple[Piece, ...]]:
     """The largest pieces first, then small tables together."""
-    pieces = sorted((piece for relation in relations for piece in _pieces(relation, block_size)), key=lambda piece: -piece.bytes)
+    pieces = sorted(
+        (piece for relation in relations for piece in _pieces(relation, block_size)),
+        key=lambda piece: -piece.bytes,
+    )
     batch: list[Piece] = []
     for piece in pieces:
-        if batch and (len(batch) == TABLES_AT_ONCE or sum(p.bytes for p in batch) + piece.bytes > PIECE_BYTES / 4):
+        if batch and (
+            len(batch) == TABLES_AT_ONCE
+            or sum(p.bytes for p in batch) + piece.bytes > PIECE_BYTES / 4
+        ):
             yield tuple(batch)
             batch = []
         batch.append(piece)
@@ -157,7 +198,10 @@ def _batches(relations: Sequence[Relation], block_size: int) -> Iterator[tuple[P
 
 
 def _pieces(relation: Relation, block_size: int) -> Iterator[Piece]:
-    everything, blocks = relation.heap_bytes + relation.toast_bytes, relation.heap_bytes // block_size
+    everything, blocks = (
+        relation.heap_bytes + relation.toast_bytes,
+        relation.heap_bytes // block_size,
+    )
     count = min(-(-everything // PIECE_BYTES), blocks) if relation.by_blocks else 1
     if count <= 1:
         yield Piece(relation, everything)

@@ -19,8 +19,16 @@ from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.table import Shown, Table, size
 
-STRENGTH = ("AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock",
-            "ExclusiveLock", "AccessExclusiveLock")
+STRENGTH = (
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+)
 """Lock modes of tables, the weakest first."""
 
 Files = dict[int, tuple[str, int | None]]
@@ -125,22 +133,60 @@ class Costs(Shown):
     @property
     def peak_bytes(self) -> int:
         """By how much it was larger at most: old files of a rewrite stay until the commit."""
-        return max((item.bytes_after for item in self.items), default=0) - self.items[0].bytes_before if self.items else 0
+        return (
+            max((item.bytes_after for item in self.items), default=0) - self.items[0].bytes_before
+            if self.items
+            else 0
+        )
 
     def table(self) -> Table:
         """One row a statement."""
-        columns = ("statement", "kind", "seconds", "strongest new locks, until the commit", "rewritten", "WAL", "temporary files", "database before", "after")
-        rows = [(f"{c.file}:{c.line}", c.kind, c.seconds, tuple(map(str, c.strongest)), c.rewritten, size(c.wal_bytes), size(c.temporary_bytes),
-                 size(c.bytes_before), size(c.bytes_after)) for c in self]
-        marks = ["bad" if any(held.mode == "AccessExclusiveLock" and held.seconds >= 1 for held in c.locks) or c.rewritten else "" for c in self]
+        columns = (
+            "statement",
+            "kind",
+            "seconds",
+            "strongest new locks, until the commit",
+            "rewritten",
+            "WAL",
+            "temporary files",
+            "database before",
+            "after",
+        )
+        rows = [
+            (
+                f"{c.file}:{c.line}",
+                c.kind,
+                c.seconds,
+                tuple(map(str, c.strongest)),
+                c.rewritten,
+                size(c.wal_bytes),
+                size(c.temporary_bytes),
+                size(c.bytes_before),
+                size(c.bytes_after),
+            )
+            for c in self
+        ]
+        marks = [
+            "bad"
+            if any(held.mode == "AccessExclusiveLock" and held.seconds >= 1 for held in c.locks)
+            or c.rewritten
+            else ""
+            for c in self
+        ]
         refused = f"; not all: {self.failed}" if self.failed else ""
         title = f"{len(rows)} statements in {self.seconds:.2f} s, {size(self.wal_bytes)} of WAL (all of the server's), database {size(self.growth_bytes)} larger{refused}"
         return Table(title, columns, rows, marks)
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"failed": self.failed, "seconds": self.seconds, "wal_bytes": self.wal_bytes, "size_growth_bytes": self.growth_bytes,
-                "peak_bytes": self.peak_bytes, "statements": [asdict(item) for item in self.items]}
+        return {
+            "failed": self.failed,
+            "seconds": self.seconds,
+            "wal_bytes": self.wal_bytes,
+            "size_growth_bytes": self.growth_bytes,
+            "peak_bytes": self.peak_bytes,
+            "statements": [asdict(item) for item in self.items],
+        }
 
 
 def measure(db: Database, work: Sequence[Work], there: Mapping[int, str]) -> Costs:
@@ -155,7 +201,10 @@ def measure(db: Database, work: Sequence[Work], there: Mapping[int, str]) -> Cos
         try:
             done += _transaction(db, list(group), there)
         except _Refused as refused:
-            return Costs((*done, *refused.done), f"{refused.work.file}:{refused.work.line} was refused ({refused.sqlstate or 'no SQLSTATE'})")
+            return Costs(
+                (*done, *refused.done),
+                f"{refused.work.file}:{refused.work.line} was refused ({refused.sqlstate or 'no SQLSTATE'})",
+            )
     return Costs(tuple(done))
 
 
@@ -185,27 +234,48 @@ def _transaction(db: Database, work: list[Work], there: Mapping[int, str]) -> li
     except DatabaseError as error:
         raise _Refused(at, error.sqlstate, done) from None
     ended, after = time.monotonic(), _temporary(db)
-    whole = [replace(cost, locks=tuple(replace(held, seconds=ended - start) for held in cost.locks)) for cost, start in zip(done, begun)]
+    whole = [
+        replace(cost, locks=tuple(replace(held, seconds=ended - start) for held in cost.locks))
+        for cost, start in zip(done, begun)
+    ]
     written = None if temporary is None or after is None else after - temporary
     return [*whole[:-1], replace(whole[-1], temporary_bytes=written)] if whole else []
 
 
-def _one(db: Database, work: Work, there: Mapping[int, str], seen: set[tuple[str, str]], files: Files) -> Cost:
+def _one(
+    db: Database, work: Work, there: Mapping[int, str], seen: set[tuple[str, str]], files: Files
+) -> Cost:
     """One statement between two looks; brings the locks that were `seen` and the `files` up to date."""
     before = db.row(query("costs_instant")) or {}
     started = time.monotonic()
     db.execute(work.sql)
     seconds = time.monotonic() - started
     after = db.row(query("costs_instant")) or {}
-    held = {(there[row["oid"]], row["mode"]) for row in db.rows(query("costs_locks")) if row["oid"] in there}
+    held = {
+        (there[row["oid"]], row["mode"])
+        for row in db.rows(query("costs_locks"))
+        if row["oid"] in there
+    }
     new = sorted(held - seen)
     seen |= held
     now = _files(db)
-    rewritten = sorted(name for oid, (name, file) in now.items() if oid in files and files[oid][1] != file)
+    rewritten = sorted(
+        name for oid, (name, file) in now.items() if oid in files and files[oid][1] != file
+    )
     files |= now
     wal = db.value("SELECT (%s::pg_lsn - %s::pg_lsn)::bigint", [after["lsn"], before["lsn"]])
-    return Cost(work.file, work.line, work.kind, seconds, tuple(Held(table, mode, 0.0) for table, mode in new), tuple(rewritten), wal, 0,
-                before["bytes"], after["bytes"])
+    return Cost(
+        work.file,
+        work.line,
+        work.kind,
+        seconds,
+        tuple(Held(table, mode, 0.0) for table, mode in new),
+        tuple(rewritten),
+        wal,
+        0,
+        before["bytes"],
+        after["bytes"],
+    )
 
 
 def _files(db: Database) -> Files:

@@ -51,7 +51,9 @@ class Entry:
     bytes: int | None
 
 
-def maintenance(target: Target, application_name: str, avoid: Collection[str] = (), **settings: str) -> Database:
+def maintenance(
+    target: Target, application_name: str, avoid: Collection[str] = (), **settings: str
+) -> Database:
     """A session on another database of the same server: `postgres`, or else `template1`.
 
     Args:
@@ -64,7 +66,10 @@ def maintenance(target: Target, application_name: str, avoid: Collection[str] = 
     try:
         return Database(target.named(names[0]), application_name, **settings)
     except DatabaseError as error:
-        if len(names) == 1 or not any(said in error.message for said in ("does not exist", "permission denied", "not currently accepting")):
+        if len(names) == 1 or not any(
+            said in error.message
+            for said in ("does not exist", "permission denied", "not currently accepting")
+        ):
             raise
     return Database(target.named(names[1]), application_name, **settings)
 
@@ -91,7 +96,9 @@ def signature(db: Database) -> str:
 
 def comment_on(db: Database, name: str, comment: str | None) -> None:
     """Set a database's comment; `None` removes it."""
-    db.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier(name), sql.Literal(comment)))
+    db.execute(
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier(name), sql.Literal(comment))
+    )
 
 
 def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> None:
@@ -102,34 +109,58 @@ def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> N
         DatabaseError: it was refused, e.g. because the owner does not exist here.
     """
     if entry(db, name):
-        raise UsageError(f"the database {name} exists already; nothing is restored over it", "choose another name")
-    text = {"ENCODING": facts["encoding"], "LC_COLLATE": facts["lc_collate"], "LC_CTYPE": facts["lc_ctype"]}
+        raise UsageError(
+            f"the database {name} exists already; nothing is restored over it",
+            "choose another name",
+        )
+    text = {
+        "ENCODING": facts["encoding"],
+        "LC_COLLATE": facts["lc_collate"],
+        "LC_CTYPE": facts["lc_ctype"],
+    }
     if facts["locale_provider"] != "libc" and db.server_version >= 150000:
-        text |= {"LOCALE_PROVIDER": facts["locale_provider"], f"{facts['locale_provider'].upper()}_LOCALE": facts["locale"]}
+        text |= {
+            "LOCALE_PROVIDER": facts["locale_provider"],
+            f"{facts['locale_provider'].upper()}_LOCALE": facts["locale"],
+        }
         text |= {"ICU_RULES": facts["icu_rules"]} if facts["icu_rules"] else {}
     parts = [sql.SQL(f"{key} {{}}").format(sql.Literal(value)) for key, value in text.items()]
     parts += [sql.SQL("OWNER {}").format(identifier(facts["owner"]))]
-    if db.row("SELECT 1 AS it FROM pg_tablespace WHERE spcname = %s", [facts["tablespace"]]) is not None:
+    if (
+        db.row("SELECT 1 AS it FROM pg_tablespace WHERE spcname = %s", [facts["tablespace"]])
+        is not None
+    ):
         parts += [sql.SQL("TABLESPACE {}").format(identifier(facts["tablespace"]))]
     make(db, name, "template0", comment, sql.SQL(" ").join(parts))
 
 
-def make(db: Database, name: str, template: str, comment: str, options: sql.Composable = sql.SQL("")) -> None:  # noqa: B008 - immutable
+def make(
+    db: Database, name: str, template: str, comment: str, options: sql.Composable = sql.SQL("")
+) -> None:  # noqa: B008 - immutable
     """A new database with a comment that tells whose it is; an interrupt in between leaves none without a comment.
 
     Raises:
         DatabaseError: it was refused, e.g. because the name is taken.
     """
     try:
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} CONNECTION LIMIT {} ").format(
-            identifier(name), identifier(template), sql.Literal(BORN_LIMIT)) + options)
+        db.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} CONNECTION LIMIT {} ").format(
+                identifier(name), identifier(template), sql.Literal(BORN_LIMIT)
+            )
+            + options
+        )
         comment_on(db, name, comment)
     except DatabaseError as error:
-        raise DatabaseError(f"the database {name} could not be made: {error.message}", _REMEDIES.get(error.sqlstate, error.remedy),
-                            sqlstate=error.sqlstate) from None
+        raise DatabaseError(
+            f"the database {name} could not be made: {error.message}",
+            _REMEDIES.get(error.sqlstate, error.remedy),
+            sqlstate=error.sqlstate,
+        ) from None
     except BaseException:
         there = entry(db, name)
-        if there and not there.comment and there.connection_limit == BORN_LIMIT:  # else it is somebody else's, and the name was taken
+        if (
+            there and not there.comment and there.connection_limit == BORN_LIMIT
+        ):  # else it is somebody else's, and the name was taken
             drop(db, name)
         raise
 
@@ -149,22 +180,44 @@ def apply(db: Database, name: str, facts: Mapping[str, Any]) -> None:
     target = identifier(name)
     if facts["has_acl"]:
         db.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(target))
-        db.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(target, identifier(facts["owner"])))
+        db.execute(
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(target, identifier(facts["owner"]))
+        )
     for grant in facts["grants"] if facts["has_acl"] else ():
-        db.execute(sql.SQL(f"GRANT {grant['privilege']} ON DATABASE {{}} TO {grant['role']}{' WITH GRANT OPTION' if grant['grantable'] else ''}")
-                   .format(target))
+        db.execute(
+            sql.SQL(
+                f"GRANT {grant['privilege']} ON DATABASE {{}} TO {grant['role']}{' WITH GRANT OPTION' if grant['grantable'] else ''}"
+            ).format(target)
+        )
     for setting in facts["settings"]:
-        who = sql.SQL(f"ALTER ROLE {setting['role']} IN DATABASE {{}}" if setting["role"] else "ALTER DATABASE {}").format(target)
+        who = sql.SQL(
+            f"ALTER ROLE {setting['role']} IN DATABASE {{}}"
+            if setting["role"]
+            else "ALTER DATABASE {}"
+        ).format(target)
         value = sql.SQL(", ").join(map(sql.Literal, _values(setting["name"], setting["value"])))
-        db.execute(who + sql.SQL(" SET {} TO ").format(sql.SQL(".").join(map(identifier, setting["name"].split(".")))) + value)
-    db.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(target, sql.Literal(facts["connection_limit"])))
+        db.execute(
+            who
+            + sql.SQL(" SET {} TO ").format(
+                sql.SQL(".").join(map(identifier, setting["name"].split(".")))
+            )
+            + value
+        )
+    db.execute(
+        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
+            target, sql.Literal(facts["connection_limit"])
+        )
+    )
 
 
 def _values(name: str, value: str) -> Sequence[str]:
     """The items of a setting's stored value."""
     if name not in _LISTS:
         return [value]
-    return [quoted.replace('""', '"') if quoted else plain for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|([^",\s]+)', value)] or [""]
+    return [
+        quoted.replace('""', '"') if quoted else plain
+        for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|([^",\s]+)', value)
+    ] or [""]
 
 
 def terminate(db: Database, names: Sequence[str], wait_s: float = 10) -> tuple[int, ...]:
@@ -178,13 +231,17 @@ def terminate(db: Database, names: Sequence[str], wait_s: float = 10) -> tuple[i
     """
     ended: dict[int, None] = {}
     deadline = time.monotonic() + wait_s
-    while inside := [row for row in db.rows(query("databases_sessions")) if row["database"] in names]:
+    while inside := [
+        row for row in db.rows(query("databases_sessions")) if row["database"] in names
+    ]:
         for row in inside:
             _end(db, row)
             ended[row["pid"]] = None
         if time.monotonic() > deadline:
-            raise DatabaseError(f"sessions {', '.join(str(row['pid']) for row in inside)} are still in {', '.join(names)} after {wait_s:g} s",
-                                "look at them with `activity.sessions`")
+            raise DatabaseError(
+                f"sessions {', '.join(str(row['pid']) for row in inside)} are still in {', '.join(names)} after {wait_s:g} s",
+                "look at them with `activity.sessions`",
+            )
         time.sleep(0.01)
     return tuple(ended)
 
@@ -195,8 +252,11 @@ def _end(db: Database, row: Mapping[str, Any]) -> None:
     except DatabaseError as error:
         if error.sqlstate != "42501":
             raise
-        raise DatabaseError(f"this role may not end session {row['pid']} of {row['user']} (application “{row['application']}”)",
-                            "grant the runbook's role pg_signal_backend; a superuser's sessions only a superuser ends", sqlstate="42501") from None
+        raise DatabaseError(
+            f"this role may not end session {row['pid']} of {row['user']} (application “{row['application']}”)",
+            "grant the runbook's role pg_signal_backend; a superuser's sessions only a superuser ends",
+            sqlstate="42501",
+        ) from None
 
 
 def drop(db: Database, name: str) -> None:

@@ -13,7 +13,19 @@ if TYPE_CHECKING:
     from runbook_lib.postgres.catalog import Catalog
 
 Properties = Mapping[str, Any]
-_SILENT = ("owner", "acl", "persistence", "parallel", "arguments", "valid", "ready", "validated", "enabled", "permissive", "columns")
+_SILENT = (
+    "owner",
+    "acl",
+    "persistence",
+    "parallel",
+    "arguments",
+    "valid",
+    "ready",
+    "validated",
+    "enabled",
+    "permissive",
+    "columns",
+)
 """Properties that every object of a kind has, and that go without saying where it is added or removed."""
 
 
@@ -70,18 +82,35 @@ class Difference:
 
     def table(self) -> Table:
         """The changes as rows."""
-        rows = [(c.kind, c.name, c.action, str(c).partition(c.name)[2].lstrip(": ").removeprefix(c.action).strip()) for c in self]
-        count = f"{len(self)} change{'s' if len(self) != 1 else ''}" if self.changes else "no change"
+        rows = [
+            (
+                c.kind,
+                c.name,
+                c.action,
+                str(c).partition(c.name)[2].lstrip(": ").removeprefix(c.action).strip(),
+            )
+            for c in self
+        ]
+        count = (
+            f"{len(self)} change{'s' if len(self) != 1 else ''}" if self.changes else "no change"
+        )
         return Table(f"Schema: {count}", ("kind", "name", "action", "what"), rows)
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"changes": [change.as_dict() | {"in_words": str(change)} for change in self.changes]}
+        return {
+            "changes": [change.as_dict() | {"in_words": str(change)} for change in self.changes]
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Difference:
         """What `as_dict` gave."""
-        return cls(tuple(Change(**{k: v for k, v in change.items() if k != "in_words"}) for change in data["changes"]))
+        return cls(
+            tuple(
+                Change(**{k: v for k, v in change.items() if k != "in_words"})
+                for change in data["changes"]
+            )
+        )
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
@@ -100,13 +129,25 @@ def difference(before: Catalog, after: Catalog, *, restored: bool = False) -> Di
             writes the casts of some of them in other places: those that differ in nothing else count as the same.
     """
     same = same_after_restore if restored else _same
-    changes = [change for kind in (*before.objects, *(kind for kind in after.objects if kind not in before.objects))
-               for change in _of_kind(kind, before.objects.get(kind, {}), after.objects.get(kind, {}), same)]
+    changes = [
+        change
+        for kind in (
+            *before.objects,
+            *(kind for kind in after.objects if kind not in before.objects),
+        )
+        for change in _of_kind(
+            kind, before.objects.get(kind, {}), after.objects.get(kind, {}), same
+        )
+    ]
     return Difference(tuple(changes))
 
 
-def _of_kind(kind: str, before: Mapping[str, Properties], after: Mapping[str, Properties],
-             same: Callable[[Any, Any], bool]) -> Iterator[Change]:
+def _of_kind(
+    kind: str,
+    before: Mapping[str, Properties],
+    after: Mapping[str, Properties],
+    same: Callable[[Any, Any], bool],
+) -> Iterator[Change]:
     for name in sorted(before.keys() | after.keys()):
         if name not in before:
             yield Change(kind, name, "added", after=dict(after[name]))
@@ -125,7 +166,9 @@ def _of_kind(kind: str, before: Mapping[str, Properties], after: Mapping[str, Pr
 def _ordered(old: list[str] | None, new: list[str] | None) -> tuple[list[str], list[str]]:
     """The columns that both sides have, in the order of each: one that came or went is told by itself."""
     both = set(old or ()) & set(new or ())
-    return [name for name in old or () if name in both], [name for name in new or () if name in both]
+    return [name for name in old or () if name in both], [
+        name for name in new or () if name in both
+    ]
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -139,13 +182,17 @@ def same_after_restore(old: Any, new: Any) -> bool:
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(map(same_after_restore, old, new))
     if isinstance(old, dict) and isinstance(new, dict):
-        return old.keys() == new.keys() and all(same_after_restore(old[key], new[key]) for key in old)
+        return old.keys() == new.keys() and all(
+            same_after_restore(old[key], new[key]) for key in old
+        )
     return _same(old, new)
 
 
 def _bare(expression: str) -> str:
     """The expression without casts to text types, brackets and white space."""
-    return re.sub(r"::(?:text|character varying|bpchar)(?:\(\d+\))?(?:\[\])?|[()\s]", "", expression)
+    return re.sub(
+        r"::(?:text|character varying|bpchar)(?:\(\d+\))?(?:\[\])?|[()\s]", "", expression
+    )
 
 
 def _changed(key: str, before: Any, after: Any) -> str:
@@ -153,7 +200,9 @@ def _changed(key: str, before: Any, after: Any) -> str:
     if isinstance(before, list) and isinstance(after, list):
         gained = [str(item) for item in after if item not in before]
         lost = [str(item) for item in before if item not in after]
-        parts = ([f"gained {', '.join(gained)}"] if gained else []) + ([f"lost {', '.join(lost)}"] if lost else [])
+        parts = ([f"gained {', '.join(gained)}"] if gained else []) + (
+            [f"lost {', '.join(lost)}"] if lost else []
+        )
         return f"{key} {'; '.join(parts) or 'in another order: ' + ', '.join(map(str, after))}"
     if key == "body md5":
         return "body changed"
@@ -164,11 +213,24 @@ def _described(kind: str, properties: Properties) -> str:
     if kind == "column":
         return ", ".join(_column(properties))
     if kind == "index":
-        states = [word for word, bad in (("INVALID", not properties.get("valid", True)), ("not ready", not properties.get("ready", True))) if bad]
+        states = [
+            word
+            for word, bad in (
+                ("INVALID", not properties.get("valid", True)),
+                ("not ready", not properties.get("ready", True)),
+            )
+            if bad
+        ]
         return ", ".join([f"{properties['definition']}", *states])
     if kind == "constraint":
-        return str(properties["definition"]) + ("" if properties.get("validated", True) else ", not validated")
-    shown = [f"{key.replace('_', ' ')} {_value(value)}" for key, value in properties.items() if key not in _SILENT and value != []]
+        return str(properties["definition"]) + (
+            "" if properties.get("validated", True) else ", not validated"
+        )
+    shown = [
+        f"{key.replace('_', ' ')} {_value(value)}"
+        for key, value in properties.items()
+        if key not in _SILENT and value != []
+    ]
     return ", ".join(shown)
 
 

@@ -39,7 +39,11 @@ class Disk:
     @property
     def free_percent(self) -> float | None:
         """Part of the file system that is free."""
-        return 100 * self.free_bytes / self.total_bytes if self.free_bytes is not None and self.total_bytes else None
+        return (
+            100 * self.free_bytes / self.total_bytes
+            if self.free_bytes is not None and self.total_bytes
+            else None
+        )
 
 
 LOG = "write-ahead log"
@@ -71,7 +75,13 @@ class Need:
         Args:
             apart: whether the write-ahead log has a disk of its own.
         """
-        return self.log if place == LOG else self.growth + self.beside if apart or place != DATA else self.bytes
+        return (
+            self.log
+            if place == LOG
+            else self.growth + self.beside
+            if apart or place != DATA
+            else self.bytes
+        )
 
 
 @dataclass(frozen=True)
@@ -101,17 +111,33 @@ class Disks(Shown):
     def after(self, need: Need) -> Disks:
         """The same once what is needed was written."""
         apart = any(disk.place == LOG for disk in self.items)
-        return Disks(tuple(disk if disk.free_bytes is None else replace(disk, free_bytes=disk.free_bytes - need.at(disk.place, apart)) for disk in self.items))
+        return Disks(
+            tuple(
+                disk
+                if disk.free_bytes is None
+                else replace(disk, free_bytes=disk.free_bytes - need.at(disk.place, apart))
+                for disk in self.items
+            )
+        )
 
     def table(self) -> Table:
         """One row a place."""
-        rows = [(d.place, d.path, size(d.free_bytes), size(d.total_bytes), d.free_percent, d.why) for d in self]
-        return Table("Room on the server's disks", ("place", "path", "free", "of", "free %", "not known because"), rows,
-                     ["unknown" if d.why else "" for d in self])
+        rows = [
+            (d.place, d.path, size(d.free_bytes), size(d.total_bytes), d.free_percent, d.why)
+            for d in self
+        ]
+        return Table(
+            "Room on the server's disks",
+            ("place", "path", "free", "of", "free %", "not known because"),
+            rows,
+            ["unknown" if d.why else "" for d in self],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"disks": [asdict(disk) | {"free_percent": disk.free_percent} for disk in self.items]}
+        return {
+            "disks": [asdict(disk) | {"free_percent": disk.free_percent} for disk in self.items]
+        }
 
 
 def disk(db: Database) -> Disks:
@@ -142,8 +168,15 @@ def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Itera
     if question == "disk_places" and proven and (Path(data) / "pg_wal").is_symlink():
         places.append({"place": LOG, "path": str(Path(data) / "pg_wal")})
     for row in places:
-        yield _measured(row["place"], row["path"]) if proven else Disk(
-            row["place"], row["path"], why="that folder is not here, or cannot be proven to be this server's")
+        yield (
+            _measured(row["place"], row["path"])
+            if proven
+            else Disk(
+                row["place"],
+                row["path"],
+                why="that folder is not here, or cannot be proven to be this server's",
+            )
+        )
 
 
 def room(folder: Path | str) -> Disk:
@@ -189,7 +222,11 @@ def elsewhere(db: Database) -> str:
         same = "postgres" in process.name() and abs(process.create_time() - row["started"]) < 2
     except psutil.Error:
         same = False
-    return "" if same else f"{db.target.host} leads to a server whose processes are not seen on this machine"
+    return (
+        ""
+        if same
+        else f"{db.target.host} leads to a server whose processes are not seen on this machine"
+    )
 
 
 def system_identifier(data: Path) -> int:

@@ -46,9 +46,21 @@ class Prediction:
         return f"{size(self.bytes)} ({self.basis})"
 
 
-def make(target: Target, folder: Path | str, application_name: str, *, tools: Tools, jobs: int = 2, compression: str = "auto",
-         columns: Mapping[str, Sequence[Sequence[str]]] | None = None, method: Method = Method.HASH, lock_timeout_s: float = 30,
-         timeout_s: float | None = None, expected_bytes: int | None = None, on_line: OnLine = None) -> Backup:
+def make(
+    target: Target,
+    folder: Path | str,
+    application_name: str,
+    *,
+    tools: Tools,
+    jobs: int = 2,
+    compression: str = "auto",
+    columns: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    method: Method = Method.HASH,
+    lock_timeout_s: float = 30,
+    timeout_s: float | None = None,
+    expected_bytes: int | None = None,
+    on_line: OnLine = None,
+) -> Backup:
     """Dump a database, and describe what the dump has to hold.
 
     Args:
@@ -68,27 +80,75 @@ def make(target: Target, folder: Path | str, application_name: str, *, tools: To
     ticker = Ticker(on_line)
     seconds: dict[str, float] = {}
     with ExitStack() as instant:
-        at = instant.enter_context(snapshot.exported(target, application_name, lock_timeout_s=lock_timeout_s))
+        at = instant.enter_context(
+            snapshot.exported(target, application_name, lock_timeout_s=lock_timeout_s)
+        )
         _require_fit(at.db, tools)
         _require_locks(at.db, ticker)
         create_folder(folder)
         with _removed_where_it_fails(folder):
             before = _describe(at.db, folder, lock_timeout_s)
             with _timed(seconds, "dump"):
-                progress = Progress(ticker, "dumped", len(before), lambda: _written(folder), expected_bytes)
-                _pg_dump(target, folder, application_name, tools, jobs, compression, at.id, lock_timeout_s, timeout_s, progress)
+                progress = Progress(
+                    ticker, "dumped", len(before), lambda: _written(folder), expected_bytes
+                )
+                _pg_dump(
+                    target,
+                    folder,
+                    application_name,
+                    tools,
+                    jobs,
+                    compression,
+                    at.id,
+                    lock_timeout_s,
+                    timeout_s,
+                    progress,
+                )
             with _timed(seconds, "content"):
-                shot = snapshot.take(target, application_name, jobs=jobs, columns=columns, at=at, method=method,
-                                     lock_timeout_s=lock_timeout_s, on_progress=on_line)
+                shot = snapshot.take(
+                    target,
+                    application_name,
+                    jobs=jobs,
+                    columns=columns,
+                    at=at,
+                    method=method,
+                    lock_timeout_s=lock_timeout_s,
+                    on_progress=on_line,
+                )
             instant.close()
             require_unchanged(target, application_name, before)
             missing, files = _beside(target, folder, application_name, tools, jobs, seconds)
             ticker(f"backup in {folder} finished", last=True)
-            now, took = datetime.now(UTC).isoformat(timespec="seconds"), {step: round(took, 3) for step, took in seconds.items()}
-            return seal(Backup(folder, str(target), application_name, now, tools.version, compression, jobs, shot, missing, files, took, ""))
+            now, took = (
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                {step: round(took, 3) for step, took in seconds.items()},
+            )
+            return seal(
+                Backup(
+                    folder,
+                    str(target),
+                    application_name,
+                    now,
+                    tools.version,
+                    compression,
+                    jobs,
+                    shot,
+                    missing,
+                    files,
+                    took,
+                    "",
+                )
+            )
 
 
-def _beside(target: Target, folder: Path, application_name: str, tools: Tools, jobs: int, seconds: dict[str, float]) -> tuple[str, dict[str, File]]:
+def _beside(
+    target: Target,
+    folder: Path,
+    application_name: str,
+    tools: Tools,
+    jobs: int,
+    seconds: dict[str, float],
+) -> tuple[str, dict[str, File]]:
     """Write schema and globals beside the dump; why the globals are missing, if they are, and the hash of every file."""
     with _timed(seconds, "schema and globals"):
         _schema(folder, tools)
@@ -112,8 +172,13 @@ def predicted_size(db: Database, past: Backup | None = None) -> Prediction:
         tables = [row for row in db.rows(query("snapshot_relations")) if row["kind"] == "table"]
         stored = sum(map(_stored, tables))
         if past:
-            was = sum(state.total_bytes - state.index_bytes for state in past.snapshot.tables.values())
-            return Prediction(round(past.bytes * max(stored, 1) / max(was, 1)), f"by the backup of {past.finished_at}")
+            was = sum(
+                state.total_bytes - state.index_bytes for state in past.snapshot.tables.values()
+            )
+            return Prediction(
+                round(past.bytes * max(stored, 1) / max(was, 1)),
+                f"by the backup of {past.finished_at}",
+            )
         largest = [row for row in sorted(tables, key=_stored)[-8:] if row["heap_bytes"]]
         samples = [_sample(db, row) for row in largest]
     known, read = sum(map(_stored, largest)), sum(sample[0] for sample in samples)
@@ -133,11 +198,17 @@ def _sample(db: Database, row: Mapping[str, Any]) -> tuple[int, float]:
     statement = f"COPY (SELECT * FROM ONLY {row['name']} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1) LIMIT 50000) TO STDOUT"
     with translated(), db.connection.cursor() as cursor, cursor.copy(statement) as copy:
         for data in copy:
-            packed, rows, read = packed + len(packer.compress(data)), rows + bytes(data).count(b"\n"), read + len(data)
+            packed, rows, read = (
+                packed + len(packer.compress(data)),
+                rows + bytes(data).count(b"\n"),
+                read + len(data),
+            )
     packed += len(packer.flush())
     if not rows:
         return read, float(_stored(row))
-    return read, packed / rows * row["estimated_rows"] if row["estimated_rows"] > 0 else packed * 100 / percent
+    return read, packed / rows * row["estimated_rows"] if row[
+        "estimated_rows"
+    ] > 0 else packed * 100 / percent
 
 
 def _require_locks(db: Database, ticker: Ticker) -> None:
@@ -156,8 +227,10 @@ def _require_locks(db: Database, ticker: Ticker) -> None:
 def _require_fit(db: Database, tools: Tools) -> None:
     server = db.server_version // 10000
     if tools.major < server:
-        raise UsageError(f"pg_dump {tools.version} in {tools.folder} cannot dump a server of version {server}",
-                         f"name tools of version {server} in `database: tools:`")
+        raise UsageError(
+            f"pg_dump {tools.version} in {tools.folder} cannot dump a server of version {server}",
+            f"name tools of version {server} in `database: tools:`",
+        )
 
 
 def create_folder(folder: Path) -> None:
@@ -170,9 +243,13 @@ def create_folder(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        raise UsageError(f"{folder} exists already; what was saved is never overwritten", "choose another folder") from None
+        raise UsageError(
+            f"{folder} exists already; what was saved is never overwritten", "choose another folder"
+        ) from None
     except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}", "choose a folder that can be written") from None
+        raise UsageError(
+            f"{folder} cannot be made: {error.strerror}", "choose a folder that can be written"
+        ) from None
 
 
 @contextmanager
@@ -183,8 +260,10 @@ def _removed_where_it_fails(folder: Path) -> Iterator[None]:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         said = error.strerror or type(error).__name__
-        raise RunbookError(f"the backup failed, {folder} is no backup: {said}, while writing {Path(error.filename or folder).name}",
-                           remedy_of(said) or "correct it and repeat") from None
+        raise RunbookError(
+            f"the backup failed, {folder} is no backup: {said}, while writing {Path(error.filename or folder).name}",
+            remedy_of(said) or "correct it and repeat",
+        ) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -212,25 +291,66 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=1), encoding="utf-8")
 
 
-def _pg_dump(target: Target, folder: Path, application_name: str, tools: Tools, jobs: int, compression: str, snapshot_id: str,
-             lock_timeout_s: float, timeout_s: float | None, progress: Progress) -> None:
-    command = [tools.path("pg_dump"), "-Fd", "-j", str(jobs), "-Z", spelled(compression, tools.major), "--verbose", "--no-password",
-               f"--snapshot={snapshot_id}", f"--lock-wait-timeout={round(lock_timeout_s * 1000)}", "-f", str(folder / "dump")]
-    carry_out(command, target.environment(application_name), f"{folder} is no backup", timeout_s=timeout_s, progress=progress,
-              remedy="correct it and repeat")
+def _pg_dump(
+    target: Target,
+    folder: Path,
+    application_name: str,
+    tools: Tools,
+    jobs: int,
+    compression: str,
+    snapshot_id: str,
+    lock_timeout_s: float,
+    timeout_s: float | None,
+    progress: Progress,
+) -> None:
+    command = [
+        tools.path("pg_dump"),
+        "-Fd",
+        "-j",
+        str(jobs),
+        "-Z",
+        spelled(compression, tools.major),
+        "--verbose",
+        "--no-password",
+        f"--snapshot={snapshot_id}",
+        f"--lock-wait-timeout={round(lock_timeout_s * 1000)}",
+        "-f",
+        str(folder / "dump"),
+    ]
+    carry_out(
+        command,
+        target.environment(application_name),
+        f"{folder} is no backup",
+        timeout_s=timeout_s,
+        progress=progress,
+        remedy="correct it and repeat",
+    )
     if not (folder / "dump" / "toc.dat").is_file():
-        raise ToolError(f"pg_dump ended well and wrote no table of contents, {folder} is no backup", f"is {tools.path('pg_dump')} PostgreSQL's own?")
+        raise ToolError(
+            f"pg_dump ended well and wrote no table of contents, {folder} is no backup",
+            f"is {tools.path('pg_dump')} PostgreSQL's own?",
+        )
     flush(folder)
 
 
 def _require_whole(folder: Path, tools: Tools, files: Mapping[str, File]) -> None:
     """Every table of the dump's own table of contents has its file: an empty one would restore as an empty table."""
-    done = run([tools.path("pg_restore"), "--list", str(folder / "dump")], timeout_s=600, keep_lines=1_000_000)
+    done = run(
+        [tools.path("pg_restore"), "--list", str(folder / "dump")],
+        timeout_s=600,
+        keep_lines=1_000_000,
+    )
     there = {name.removeprefix("dump/").split(".")[0] for name, file in files.items() if file.bytes}
-    lacking = [line for line in done.output.splitlines() if " TABLE DATA " in line and line.split(";")[0] not in there]
+    lacking = [
+        line
+        for line in done.output.splitlines()
+        if " TABLE DATA " in line and line.split(";")[0] not in there
+    ]
     if lacking:
-        raise ToolError(f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}",
-                        "look at the disk, and repeat")
+        raise ToolError(
+            f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}",
+            "look at the disk, and repeat",
+        )
 
 
 def require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
@@ -243,8 +363,11 @@ def require_unchanged(target: Target, application_name: str, before: Mapping[str
         after = row_files(db)
     changed = sorted(name for name, file in before.items() if after.get(name) != file)
     if changed:
-        raise DatabaseError(f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
-                            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup", NO_DDL)
+        raise DatabaseError(
+            f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
+            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup",
+            NO_DDL,
+        )
 
 
 def _schema(folder: Path, tools: Tools) -> None:
@@ -252,17 +375,38 @@ def _schema(folder: Path, tools: Tools) -> None:
     fixed = ["--restrict-key=runbook"] if tools.accepts("pg_restore", "--restrict-key") else []
     (folder / "schema.sql").touch(0o600)
     with failures_named("pg_restore", f"{folder} is no backup"):
-        run([tools.path("pg_restore"), "--schema-only", *fixed, "-f", str(folder / "schema.sql"), str(folder / "dump")])
+        run(
+            [
+                tools.path("pg_restore"),
+                "--schema-only",
+                *fixed,
+                "-f",
+                str(folder / "schema.sql"),
+                str(folder / "dump"),
+            ]
+        )
 
 
 def _globals(target: Target, folder: Path, application_name: str, tools: Tools) -> str:
     """Write roles and tablespaces; why not, where the role may not read them: a managed server often forbids it."""
     path = folder / "globals.sql"
     path.touch(0o600)
-    command = [tools.path("pg_dumpall"), "--globals-only", "--no-role-passwords", "--no-password", f"--database={target.database}", "-f", str(path)]
+    command = [
+        tools.path("pg_dumpall"),
+        "--globals-only",
+        "--no-role-passwords",
+        "--no-password",
+        f"--database={target.database}",
+        "-f",
+        str(path),
+    ]
     try:
         with failures_named("pg_dumpall", f"{folder} is no backup"):
-            run(command, env=target.environment(application_name, statement_timeout="60s"), timeout_s=120)
+            run(
+                command,
+                env=target.environment(application_name, statement_timeout="60s"),
+                timeout_s=120,
+            )
     except ToolError as error:
         if error.remedy or error.status is None:  # its cause is known, and is no missing right
             raise

@@ -43,7 +43,10 @@ def enums(db: Database) -> dict[str, Enum]:
     """
     with reading(db):
         rows = db.rows(query("health_enum_columns"))
-    return {name: _used(db, name, list(columns)) for name, columns in groupby(rows, lambda row: row["enum"])}
+    return {
+        name: _used(db, name, list(columns))
+        for name, columns in groupby(rows, lambda row: row["enum"])
+    }
 
 
 def _used(db: Database, name: str, columns: Sequence[Mapping[str, Any]]) -> Enum:
@@ -62,10 +65,18 @@ def _found(db: Database, enum: Enum, column: Mapping[str, Any]) -> set[str]:
     """Which of the unseen labels a column has: in one pass, or by an index where there is one."""
     own = enum.name + "[]" * column["array"]  # of a domain, what it is made of
     held, table = f"t.{column['column']}::{own}", f"ONLY {column['table']} AS t"
-    value, source, compared = ("e.label", f"{table}, unnest({held}) AS e (label)", "&&") if column["array"] else (held, table, "= ANY")
-    statement = sql.SQL(f"SELECT DISTINCT {value}::text AS label FROM {source} WHERE {held} {compared} (") + sql.Literal(sorted(enum.unseen))
+    value, source, compared = (
+        ("e.label", f"{table}, unnest({held}) AS e (label)", "&&")
+        if column["array"]
+        else (held, table, "= ANY")
+    )
+    statement = sql.SQL(
+        f"SELECT DISTINCT {value}::text AS label FROM {source} WHERE {held} {compared} ("
+    ) + sql.Literal(sorted(enum.unseen))
     with reading(db, statement_timeout_s=SCAN_TIMEOUT_S):
-        return {row["label"] for row in db.rows(statement + sql.SQL(f"::text[]::{enum.name}[])"))} & enum.unseen
+        return {
+            row["label"] for row in db.rows(statement + sql.SQL(f"::text[]::{enum.name}[])"))
+        } & enum.unseen
 
 
 def outside(db: Database, table: str, column: str, labels: Iterable[str]) -> int:
@@ -78,4 +89,10 @@ def outside(db: Database, table: str, column: str, labels: Iterable[str]) -> int
         DatabaseError: it took longer than `SCAN_TIMEOUT_S`, or the table may not be read.
     """
     with reading(db, statement_timeout_s=SCAN_TIMEOUT_S):
-        return int(db.value(sql.SQL(f"SELECT count(*) FROM {table} WHERE {column}::text <> ALL (") + sql.Literal(list(labels)) + sql.SQL("::text[])")))
+        return int(
+            db.value(
+                sql.SQL(f"SELECT count(*) FROM {table} WHERE {column}::text <> ALL (")
+                + sql.Literal(list(labels))
+                + sql.SQL("::text[])")
+            )
+        )

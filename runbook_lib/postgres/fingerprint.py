@@ -67,11 +67,29 @@ _HASHES = {
 }
 """The hash of a value by its form, with the seed of its column (`short`: 31 bits of it). Any other type goes as text, too."""
 
-_CANARY = {"int8": "-42", "timestamp": "'2001-02-03 04:05:06.789'", "timestamptz": "'2001-02-03 04:05:06.789+00'", "numeric": "'1.50'",
-           "interval": "'1 month 2 days 03:04:05'", "float4": "'-1.5'", "float8": "'2.5'", "bpchar": "'ab '", "time": "'04:05:06'",
-           "timetz": "'04:05:06+02'", "bool": "'true'", "int2": "'7'", "int4": "'-7'", "date": "'2001-02-03'",
-           "uuid": "'00112233-4455-6677-8899-aabbccddeeff'", "bytea": r"'\x00ff10'", "inet": "'10.1.2.3/8'", "text": "'Grüße'",
-           "varchar": "''", "jsonb": """'{"a": [1, null]}'""", "int4[]": "'{1,NULL,3}'"}
+_CANARY = {
+    "int8": "-42",
+    "timestamp": "'2001-02-03 04:05:06.789'",
+    "timestamptz": "'2001-02-03 04:05:06.789+00'",
+    "numeric": "'1.50'",
+    "interval": "'1 month 2 days 03:04:05'",
+    "float4": "'-1.5'",
+    "float8": "'2.5'",
+    "bpchar": "'ab '",
+    "time": "'04:05:06'",
+    "timetz": "'04:05:06+02'",
+    "bool": "'true'",
+    "int2": "'7'",
+    "int4": "'-7'",
+    "date": "'2001-02-03'",
+    "uuid": "'00112233-4455-6677-8899-aabbccddeeff'",
+    "bytea": r"'\x00ff10'",
+    "inet": "'10.1.2.3/8'",
+    "text": "'Grüße'",
+    "varchar": "''",
+    "jsonb": """'{"a": [1, null]}'""",
+    "int4[]": "'{1,NULL,3}'",
+}
 
 
 class Method(str, Enum):
@@ -83,8 +101,10 @@ class Method(str, Enum):
     @classmethod
     def _missing_(cls, value: object) -> Method:
         """Refuse what another version of the runbook wrote down."""
-        raise UsageError(f"content was fingerprinted by “{value}”, which this version of the runbook does not compute",
-                         "use the version that took it, or take it again")
+        raise UsageError(
+            f"content was fingerprinted by “{value}”, which this version of the runbook does not compute",
+            "use the version that took it, or take it again",
+        )
 
 
 @dataclass(frozen=True)
@@ -111,9 +131,14 @@ class Column:
     def hash(self, number: int) -> str:
         """The SQL of a value's hash, a bigint, where the column is the one of that number; 0 for NULL."""
         seed = _seed(number)
-        one = _HASHES.get(self.form, _AS_TEXT).format(value=self.name, seed=seed, short=seed % 2**31)
+        one = _HASHES.get(self.form, _AS_TEXT).format(
+            value=self.name, seed=seed, short=seed % 2**31
+        )
         if 0 < len(self.labels) <= LABELS_AT_MOST:
-            cases = " ".join(f"WHEN {label} THEN {_AS_TEXT.format(value=label, seed=seed)}" for label in map(_quoted, self.labels))
+            cases = " ".join(
+                f"WHEN {label} THEN {_AS_TEXT.format(value=label, seed=seed)}"
+                for label in map(_quoted, self.labels)
+            )
             one = f"CASE {self.name} {cases} ELSE {one} END"
         return f"coalesce({one}, 0)"
 
@@ -165,7 +190,9 @@ def row_hash(columns: Sequence[Column], method: Method) -> str:
 @cache
 def _seed(number: int) -> int:
     """A number that has nothing to do with those of other columns: some hashes of 0 are the seed itself."""
-    return int.from_bytes(hashlib.sha256(f"column {number}".encode()).digest()[:8], "big", signed=True)
+    return int.from_bytes(
+        hashlib.sha256(f"column {number}".encode()).digest()[:8], "big", signed=True
+    )
 
 
 def _quoted(label: str) -> str:
@@ -175,8 +202,12 @@ def _quoted(label: str) -> str:
 def canary(db: Database, method: Method) -> str:
     """The hash of a known row on this server."""
     columns = [Column(f"c{number}", name) for number, name in enumerate(_CANARY)]
-    values = ", ".join(f"{value}::{name} AS c{number}" for number, (name, value) in enumerate(_CANARY.items()))
-    return str(db.value(f"SELECT {row_hash(columns, method)} AS canary FROM (SELECT {values}) AS known"))
+    values = ", ".join(
+        f"{value}::{name} AS c{number}" for number, (name, value) in enumerate(_CANARY.items())
+    )
+    return str(
+        db.value(f"SELECT {row_hash(columns, method)} AS canary FROM (SELECT {values}) AS known")
+    )
 
 
 def method_for(source: Database, proof: Database) -> Method:
@@ -195,5 +226,7 @@ def method_for(source: Database, proof: Database) -> Method:
         return Method.HASH
     if canary(source, Method.MD5) == canary(proof, Method.MD5):
         return Method.MD5
-    raise UsageError(f"the servers of version {majors[0]} and {majors[1]} write the same values differently: content cannot be compared between them",
-                     "prove the backup on a server of the source's own version")
+    raise UsageError(
+        f"the servers of version {majors[0]} and {majors[1]} write the same values differently: content cannot be compared between them",
+        "prove the backup on a server of the source's own version",
+    )

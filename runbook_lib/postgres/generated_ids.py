@@ -26,4 +26,12 @@ def generated(key: str) -> bool:
 
 
 def _kind(letter: str) -> str:
-    return "digit" if letter.isdigit() else "capital" if letter.isupper() else "small" if letter.islower() else "sign"
+    return (
+        "digit"
+        if letter.isdigit()
+        else "capital"
+        if letter.isupper()
+        else "small"
+        if letter.islower()
+        else "sign"
+    )

@@ -45,7 +45,11 @@ class Harm:
         return sum((wait.waiting_s or 0.0) > seconds for wait in self.victims)
 
     def __str__(self) -> str:
-        return f"{len(self.victims)} sessions of others wait for it, the longest {self.longest_s:.1f} s" if self.victims else "nobody waits for it"
+        return (
+            f"{len(self.victims)} sessions of others wait for it, the longest {self.longest_s:.1f} s"
+            if self.victims
+            else "nobody waits for it"
+        )
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,23 @@ class Decision:
     seconds: float
 
     def __str__(self) -> str:
-        return (f"cancelled by guard: {self.harm.longer_than(self.limits.wait_s)} sessions of others had waited longer than {self.limits.wait_s:g} s "
-                f"for the migration, the longest {self.harm.longest_s:.1f} s; {self.limits}")
+        return (
+            f"cancelled by guard: {self.harm.longer_than(self.limits.wait_s)} sessions of others had waited longer than {self.limits.wait_s:g} s "
+            f"for the migration, the longest {self.harm.longest_s:.1f} s; {self.limits}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files and the journal."""
-        return {"victims": self.harm.longer_than(self.limits.wait_s), "waiting": len(self.harm.victims),
-                "longest_wait_s": round(self.harm.longest_s, 3), "allowed": {"victims": self.limits.victims, "wait_s": self.limits.wait_s}, "who": [str(wait) for wait in self.harm.victims],
-                "cancelled": list(self.cancelled), "ended": list(self.ended), "seconds": round(self.seconds, 3)}
+        return {
+            "victims": self.harm.longer_than(self.limits.wait_s),
+            "waiting": len(self.harm.victims),
+            "longest_wait_s": round(self.harm.longest_s, 3),
+            "allowed": {"victims": self.limits.victims, "wait_s": self.limits.wait_s},
+            "who": [str(wait) for wait in self.harm.victims],
+            "cancelled": list(self.cancelled),
+            "ended": list(self.ended),
+            "seconds": round(self.seconds, 3),
+        }
 
 
 class Guard:
@@ -99,13 +112,25 @@ class Guard:
             found: `locks.blockers`, read just now.
         """
         seen = time.monotonic()
-        ours = [pid for pid, one in found.sessions.items() if named(one.application, self.application)]
-        victims = (wait for wait in found.freed_by(ours) if wait.session.backend_type == "client backend"
-                   and not named(wait.session.application, self.family))
+        ours = [
+            pid for pid, one in found.sessions.items() if named(one.application, self.application)
+        ]
+        victims = (
+            wait
+            for wait in found.freed_by(ours)
+            if wait.session.backend_type == "client backend"
+            and not named(wait.session.application, self.family)
+        )
         harm = Harm(tuple(victims))
-        self.worst = max(self.worst, harm, key=lambda one: (one.longer_than(self.limits.wait_s), len(one.victims), one.longest_s))
+        self.worst = max(
+            self.worst,
+            harm,
+            key=lambda one: (one.longer_than(self.limits.wait_s), len(one.victims), one.longest_s),
+        )
         if harm.longer_than(self.limits.wait_s) > self.limits.victims:
             done = cancel(db, self.application, END_S)
             if done.cancelled or done.ended:  # else it ended by itself in this moment
-                self.decisions.append(Decision(harm, self.limits, done.cancelled, done.ended, time.monotonic() - seen))
+                self.decisions.append(
+                    Decision(harm, self.limits, done.cancelled, done.ended, time.monotonic() - seen)
+                )
         return harm

@@ -43,8 +43,13 @@ class ServerFacts(Shown):
 
     def table(self) -> Table:
         """One row a fact."""
-        rows = [(key.replace("_", " "), size(value) if key == "database_bytes" else str(value)) for key, value in asdict(self).items()]
-        return Table(f"{self.database} on PostgreSQL {self.server_version}", ("fact", "value"), rows)
+        rows = [
+            (key.replace("_", " "), size(value) if key == "database_bytes" else str(value))
+            for key, value in asdict(self).items()
+        ]
+        return Table(
+            f"{self.database} on PostgreSQL {self.server_version}", ("fact", "value"), rows
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -55,8 +60,18 @@ def server_facts(db: Database) -> ServerFacts:
     """Which server and database this session is on."""
     row = db.row(query("health_server")) or {}
     readable = row.pop("identifier_readable")
-    number = db.value("SELECT system_identifier::text FROM pg_control_system()") if readable else "unknown"
-    return ServerFacts(**row | {"system_identifier": number, "started_at": row["started_at"].isoformat(timespec="seconds")})
+    number = (
+        db.value("SELECT system_identifier::text FROM pg_control_system()")
+        if readable
+        else "unknown"
+    )
+    return ServerFacts(
+        **row
+        | {
+            "system_identifier": number,
+            "started_at": row["started_at"].isoformat(timespec="seconds"),
+        }
+    )
 
 
 def connection(target: Target, application_name: str) -> Checks:
@@ -66,10 +81,19 @@ def connection(target: Target, application_name: str) -> Checks:
         started = time.monotonic()
         with Database(target, application_name, statement_timeout="10s") as db:
             took = 1000 * (time.monotonic() - started)
-            connected = check("environment.connect", title, True, f"{target} as {target.user} in {took:.0f} ms", "a session")
+            connected = check(
+                "environment.connect",
+                title,
+                True,
+                f"{target} as {target.user} in {took:.0f} ms",
+                "a session",
+            )
             return Checks("Connection", (connected, *_session_checks(db)))
     except DatabaseError as error:
-        return Checks("Connection", (check("environment.connect", title, False, error.message, "a session", error.remedy),))
+        return Checks(
+            "Connection",
+            (check("environment.connect", title, False, error.message, "a session", error.remedy),),
+        )
 
 
 def _session_checks(db: Database) -> tuple[Check, ...]:
@@ -78,15 +102,49 @@ def _session_checks(db: Database) -> tuple[Check, ...]:
     ended, major = time.time(), db.server_version // 10000
     skew = row["clock"] - (started + ended) / 2
     return (
-        check("environment.version", "the server's version is supported", OLDEST <= major <= NEWEST, str(major), f"{OLDEST} to {NEWEST}",
-              "use a version of the runbook that knows this server"),
-        check("environment.direct", "sessions reach the server itself, with their settings", row["check_interval"] == "1s",
-              f"client_connection_check_interval is {row['check_interval']}", "1s, as it was asked for",
-              "a pooler stands between: use the direct URL, locks and timeouts are lost otherwise"),
-        check("environment.writable", "the server may be written to", not row["standby"] and not row["read_only"],
-              "a standby" if row["standby"] else "read only by default" if row["read_only"] else "primary", "a primary", "use the primary's URL"),
-        check("environment.clock", "the server's clock agrees with this machine's", abs(skew) < 5, f"{skew:+.2f} s", "within 5 s",
-              "correct the clock: journal and WAL times are compared"),
-        check("environment.round_trip", "a question is answered quickly", ended - started < 0.5, f"{1000 * (ended - started):.1f} ms, "
-              + (f"encrypted with {row['tls']}" if row["encrypted"] else "not encrypted"), "under 500 ms", "run the runbook nearer to the server"),
+        check(
+            "environment.version",
+            "the server's version is supported",
+            OLDEST <= major <= NEWEST,
+            str(major),
+            f"{OLDEST} to {NEWEST}",
+            "use a version of the runbook that knows this server",
+        ),
+        check(
+            "environment.direct",
+            "sessions reach the server itself, with their settings",
+            row["check_interval"] == "1s",
+            f"client_connection_check_interval is {row['check_interval']}",
+            "1s, as it was asked for",
+            "a pooler stands between: use the direct URL, locks and timeouts are lost otherwise",
+        ),
+        check(
+            "environment.writable",
+            "the server may be written to",
+            not row["standby"] and not row["read_only"],
+            "a standby"
+            if row["standby"]
+            else "read only by default"
+            if row["read_only"]
+            else "primary",
+            "a primary",
+            "use the primary's URL",
+        ),
+        check(
+            "environment.clock",
+            "the server's clock agrees with this machine's",
+            abs(skew) < 5,
+            f"{skew:+.2f} s",
+            "within 5 s",
+            "correct the clock: journal and WAL times are compared",
+        ),
+        check(
+            "environment.round_trip",
+            "a question is answered quickly",
+            ended - started < 0.5,
+            f"{1000 * (ended - started):.1f} ms, "
+            + (f"encrypted with {row['tls']}" if row["encrypted"] else "not encrypted"),
+            "under 500 ms",
+            "run the runbook nearer to the server",
+        ),
     )

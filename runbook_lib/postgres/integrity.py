@@ -69,17 +69,48 @@ class ForeignKeys(Shown):
 
     def table(self) -> Table:
         """One row a foreign key."""
-        rows = [(k.table, k.columns, k.referenced, k.validated, k.orphan_keys, k.orphan_rows, k.listing if k.orphan_rows else k.why) for k in self]
-        marks = ["unknown" if k.orphan_rows is None else "bad" if k.orphan_rows else "good" for k in self]
-        return Table(f"{len(self)} foreign keys, {len(self.broken)} with orphan rows",
-                     ("table", "columns", "refers to", "validated", "orphan keys", "orphan rows", "listed by, or not counted because"), rows, marks)
+        rows = [
+            (
+                k.table,
+                k.columns,
+                k.referenced,
+                k.validated,
+                k.orphan_keys,
+                k.orphan_rows,
+                k.listing if k.orphan_rows else k.why,
+            )
+            for k in self
+        ]
+        marks = [
+            "unknown" if k.orphan_rows is None else "bad" if k.orphan_rows else "good" for k in self
+        ]
+        return Table(
+            f"{len(self)} foreign keys, {len(self.broken)} with orphan rows",
+            (
+                "table",
+                "columns",
+                "refers to",
+                "validated",
+                "orphan keys",
+                "orphan rows",
+                "listed by, or not counted because",
+            ),
+            rows,
+            marks,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"foreign_keys": [asdict(key) for key in self.items]}
 
 
-def foreign_keys(db: Database, *, jobs: int = 2, tables: Sequence[str] | None = None, statement_timeout_s: float = 600) -> ForeignKeys:
+def foreign_keys(
+    db: Database,
+    *,
+    jobs: int = 2,
+    tables: Sequence[str] | None = None,
+    statement_timeout_s: float = 600,
+) -> ForeignKeys:
     """Count, for every foreign key, the rows whose parent does not exist; also for those that were never validated.
 
     Args:
@@ -91,13 +122,30 @@ def foreign_keys(db: Database, *, jobs: int = 2, tables: Sequence[str] | None = 
         DatabaseError: the catalogue cannot be read, or no session can be opened.
     """
     with reading(db):
-        found = [row for row in db.rows(query("health_foreign_keys")) if tables is None or {row["table"], row["referenced"]} & set(tables)]
-    counted = each(db.target, db.application_name, jobs, found, lambda session, row: _counted(session, row, statement_timeout_s))
+        found = [
+            row
+            for row in db.rows(query("health_foreign_keys"))
+            if tables is None or {row["table"], row["referenced"]} & set(tables)
+        ]
+    counted = each(
+        db.target,
+        db.application_name,
+        jobs,
+        found,
+        lambda session, row: _counted(session, row, statement_timeout_s),
+    )
     return ForeignKeys(tuple(sorted(counted, key=lambda key: (key.table, key.constraint))))
 
 
 def _counted(db: Database, row: Mapping[str, Any], statement_timeout_s: float) -> ForeignKey:
-    facts = (row["table"], row["constraint"], tuple(row["columns"]), row["referenced"], tuple(row["referenced_columns"]), row["validated"])
+    facts = (
+        row["table"],
+        row["constraint"],
+        tuple(row["columns"]),
+        row["referenced"],
+        tuple(row["referenced_columns"]),
+        row["validated"],
+    )
     listing = _listing(row)
     if row["temporal"]:
         return ForeignKey(*facts, None, None, listing, "foreign keys over periods are not counted")
@@ -116,8 +164,13 @@ def _parts(row: Mapping[str, Any], child: str) -> tuple[str, str, str, str]:
     parent = row["referenced"] if row["referenced_partitioned"] else f"ONLY {row['referenced']}"
     columns = [f"{child}.{name}" for name in row["columns"]]
     # MATCH SIMPLE lets a row with any NULL pass; MATCH FULL only one with all NULL
-    bound = (" OR " if row["match_full"] else " AND ").join(f"{name} IS NOT NULL" for name in columns)
-    match = " AND ".join(f"p.{there} {operator} {here}" for there, operator, here in zip(row["referenced_columns"], row["operators"], columns))
+    bound = (" OR " if row["match_full"] else " AND ").join(
+        f"{name} IS NOT NULL" for name in columns
+    )
+    match = " AND ".join(
+        f"p.{there} {operator} {here}"
+        for there, operator, here in zip(row["referenced_columns"], row["operators"], columns)
+    )
     return source, parent, bound, match
 
 
@@ -126,14 +179,18 @@ def _counting(row: Mapping[str, Any]) -> str:
     source, parent, bound, match = _parts(row, "k")
     if (row["rows_per_key"] or 0) < ROWS_PER_KEY:
         columns = ", ".join(f"k.{name}" for name in row["columns"])
-        return (f"SELECT count(DISTINCT ({columns})) AS keys, count(*) AS rows FROM {source} AS k "
-                f"WHERE ({bound}) AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match})")
-    column, = row["columns"]
+        return (
+            f"SELECT count(DISTINCT ({columns})) AS keys, count(*) AS rows FROM {source} AS k "
+            f"WHERE ({bound}) AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match})"
+        )
+    (column,) = row["columns"]
     first = f"SELECT t.{column} FROM {source} AS t WHERE t.{column}"
-    return (f"WITH RECURSIVE k AS (({first} IS NOT NULL ORDER BY 1 LIMIT 1) UNION ALL "
-            f"SELECT ({first} > k.{column} ORDER BY 1 LIMIT 1) FROM k WHERE {bound}) "
-            f"SELECT count(*) AS keys, coalesce(sum((SELECT count(*) FROM {source} AS t WHERE t.{column} = k.{column})), 0)::bigint AS rows "
-            f"FROM k WHERE {bound} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match})")
+    return (
+        f"WITH RECURSIVE k AS (({first} IS NOT NULL ORDER BY 1 LIMIT 1) UNION ALL "
+        f"SELECT ({first} > k.{column} ORDER BY 1 LIMIT 1) FROM k WHERE {bound}) "
+        f"SELECT count(*) AS keys, coalesce(sum((SELECT count(*) FROM {source} AS t WHERE t.{column} = k.{column})), 0)::bigint AS rows "
+        f"FROM k WHERE {bound} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match})"
+    )
 
 
 def _listing(row: Mapping[str, Any]) -> str:
@@ -145,38 +202,73 @@ def _foreign_key_check(key: ForeignKey) -> Check:
     name = f"integrity.foreign_key.{key.table}.{key.constraint}"
     title = f"every {key.table} ({', '.join(key.columns)}) has its {key.referenced}"
     if key.orphan_rows is None:
-        return unknown(name, title, key.why, "counted", "raise the time limit, or run the query by hand: " + key.listing)
-    found = f"{key.orphan_rows} rows with {key.orphan_keys} keys have no parent" if key.orphan_rows else "no orphans"
-    return check(name, title, not key.orphan_rows, found, "no orphans", "list them with: " + key.listing)
+        return unknown(
+            name,
+            title,
+            key.why,
+            "counted",
+            "raise the time limit, or run the query by hand: " + key.listing,
+        )
+    found = (
+        f"{key.orphan_rows} rows with {key.orphan_keys} keys have no parent"
+        if key.orphan_rows
+        else "no orphans"
+    )
+    return check(
+        name, title, not key.orphan_rows, found, "no orphans", "list them with: " + key.listing
+    )
 
 
 def invalid_indexes(db: Database) -> Table:
     """The indexes that the planner cannot use: left by an interrupted build, or being built right now."""
     rows = db.rows(query("health_invalid_indexes"))
-    shown = [(row["name"], row["table"], size(row["bytes"]), row["definition"], row["built_by"]) for row in rows]
-    return Table(f"{len(rows)} invalid indexes", ("index", "table", "size", "definition", "being built by"), shown, ["bad"] * len(rows))
+    shown = [
+        (row["name"], row["table"], size(row["bytes"]), row["definition"], row["built_by"])
+        for row in rows
+    ]
+    return Table(
+        f"{len(rows)} invalid indexes",
+        ("index", "table", "size", "definition", "being built by"),
+        shown,
+        ["bad"] * len(rows),
+    )
 
 
 def unvalidated_constraints(db: Database) -> Table:
     """The constraints that were never checked against the rows that were there before."""
     rows = db.rows(query("health_unvalidated_constraints"))
     shown = [(row["table"], row["name"], row["definition"]) for row in rows]
-    return Table(f"{len(rows)} constraints not validated", ("table", "constraint", "definition"), shown)
+    return Table(
+        f"{len(rows)} constraints not validated", ("table", "constraint", "definition"), shown
+    )
 
 
 def sequences_behind(db: Database) -> Table:
     """The sequences whose next value their column already has or has passed: the next insert would fail."""
     with reading(db):
         owned = db.rows(query("health_sequences"))
-    batches = (owned[start:start + SEQUENCES_AT_ONCE] for start in range(0, len(owned), SEQUENCES_AT_ONCE))
+    batches = (
+        owned[start : start + SEQUENCES_AT_ONCE]
+        for start in range(0, len(owned), SEQUENCES_AT_ONCE)
+    )
     found = [behind for batch in batches for behind in _behind(db, batch)]
-    return Table(f"{len(found)} sequences behind their column", ("sequence", "table", "column", "behind by"), found, ["bad"] * len(found))
+    return Table(
+        f"{len(found)} sequences behind their column",
+        ("sequence", "table", "column", "behind by"),
+        found,
+        ["bad"] * len(found),
+    )
 
 
-def _behind(db: Database, batch: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, int]]:
+def _behind(
+    db: Database, batch: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str, str, int]]:
     """Those of a batch that are behind, and by how much; a transaction of its own, for each needs two locks while it runs."""
-    statements = [f"SELECT {number} AS number, (SELECT {'max' if row['increment'] > 0 else 'min'}({row['column']})::numeric FROM {row['table']}) AS used, "
-                  f"last_value, is_called FROM {row['sequence']}" for number, row in enumerate(batch)]
+    statements = [
+        f"SELECT {number} AS number, (SELECT {'max' if row['increment'] > 0 else 'min'}({row['column']})::numeric FROM {row['table']}) AS used, "
+        f"last_value, is_called FROM {row['sequence']}"
+        for number, row in enumerate(batch)
+    ]
     with reading(db, statement_timeout_s=600):
         values = db.rows(" UNION ALL ".join(statements))
     for value in values:

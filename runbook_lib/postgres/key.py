@@ -53,7 +53,11 @@ class Part:
 
     def may_show(self, values: Iterable[str]) -> bool:
         """Whether these values say nothing about a person: numbers, uuids, and text that is all generated."""
-        return self.kind in ("int2", "int4", "int8", "uuid") or self.collated and all(map(generated, values))
+        return (
+            self.kind in ("int2", "int4", "int8", "uuid")
+            or self.collated
+            and all(map(generated, values))
+        )
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,14 @@ class Key:
 
     def between(self, first: Value | None, last: Value | None) -> Piece:
         """Whether a row's key is in a range, from `first` up to but not including `last`; `None` leaves that end open."""
-        ends = [self.compared(operator, value) for operator, value in ((">=", first), ("<", last)) if value is not None]
-        return " AND ".join(["true", *(text for text, _ in ends)]), [item for _, values in ends for item in values]
+        ends = [
+            self.compared(operator, value)
+            for operator, value in ((">=", first), ("<", last))
+            if value is not None
+        ]
+        return " AND ".join(["true", *(text for text, _ in ends)]), [
+            item for _, values in ends for item in values
+        ]
 
     def number(self, bounds: Sequence[Value], first: int = 0) -> Piece:
         """Which of the ranges that `bounds` make a row's key is in, the lowest being `first`: halved again and again."""
@@ -105,17 +115,23 @@ class Key:
         middle = len(bounds) // 2
         test, values = self.compared("<", bounds[middle])
         low, lows = self.number(bounds[:middle], first)
-        high, highs = self.number(bounds[middle + 1:], first + middle + 1)
+        high, highs = self.number(bounds[middle + 1 :], first + middle + 1)
         return f"CASE WHEN {test} THEN {low} ELSE {high} END", [*values, *lows, *highs]
 
     def ordered(self, db: Database, one: Value, other: Value) -> tuple[Value, Value]:
         """Two values, in their order."""
         places = ", ".join(part.place for part in self.parts)
-        return (one, other) if db.value(f"SELECT ROW({places}) <= ROW({places})", [*one, *other]) else (other, one)
+        return (
+            (one, other)
+            if db.value(f"SELECT ROW({places}) <= ROW({places})", [*one, *other])
+            else (other, one)
+        )
 
     def shown(self, values: Iterable[Value]) -> bool:
         """Whether all these values may be shown."""
-        return self.of_rows and all(part.may_show(column) for part, column in zip(self.parts, zip(*values)))
+        return self.of_rows and all(
+            part.may_show(column) for part, column in zip(self.parts, zip(*values))
+        )
 
 
 def doubled(sql: str) -> str:

@@ -59,7 +59,9 @@ class Blockers:
     def roots(self) -> tuple[Session, ...]:
         """Those in the way who wait for nobody themselves: where it all comes from."""
         waiting = {wait.session.pid for wait in self.waits}
-        pids = dict.fromkeys(pid for wait in self.waits for pid in wait.blocked_by if pid not in waiting)
+        pids = dict.fromkeys(
+            pid for wait in self.waits for pid in wait.blocked_by if pid not in waiting
+        )
         return tuple(self.sessions[pid] for pid in pids if pid in self.sessions)
 
     def freed_by(self, pids: Collection[int]) -> tuple[Wait, ...]:
@@ -68,8 +70,18 @@ class Blockers:
         Who waits for somebody else as well is not among them, and nor is who wants an advisory lock: that one was asked for.
         """
         gone, free = set(pids), dict[int, Wait]()
-        todo = [wait for wait in self.waits if wait.on != "advisory" and not wait.by_prepared_transaction and wait.session.pid not in gone]
-        while new := [wait for wait in todo if wait.session.pid not in free and wait.blocked_by and gone.issuperset(wait.blocked_by)]:
+        todo = [
+            wait
+            for wait in self.waits
+            if wait.on != "advisory"
+            and not wait.by_prepared_transaction
+            and wait.session.pid not in gone
+        ]
+        while new := [
+            wait
+            for wait in todo
+            if wait.session.pid not in free and wait.blocked_by and gone.issuperset(wait.blocked_by)
+        ]:
             free |= {wait.session.pid: wait for wait in new}
             gone |= free.keys()
         return tuple(free.values())
@@ -78,14 +90,27 @@ class Blockers:
         """The sessions for which `pids` wait, directly or through others."""
         found, todo = set[int](), set(pids)
         while todo:
-            todo = {pid for wait in self.waits if wait.session.pid in todo for pid in wait.blocked_by} - found
+            todo = {
+                pid for wait in self.waits if wait.session.pid in todo for pid in wait.blocked_by
+            } - found
             found |= todo
         return found
 
     def tree(self) -> tuple[str, ...]:
         """The same as indented lines, from those in the way down to those who wait."""
-        lines = [line for root in self.roots for line in (str(root), *self._below(root.pid, 1, {root.pid}))]
-        return tuple(lines + [f"a prepared transaction\n    {wait}" for wait in self.waits if wait.by_prepared_transaction])
+        lines = [
+            line
+            for root in self.roots
+            for line in (str(root), *self._below(root.pid, 1, {root.pid}))
+        ]
+        return tuple(
+            lines
+            + [
+                f"a prepared transaction\n    {wait}"
+                for wait in self.waits
+                if wait.by_prepared_transaction
+            ]
+        )
 
     def _below(self, pid: int, depth: int, seen: set[int]) -> Iterator[str]:
         for wait in self.waits:
@@ -95,17 +120,50 @@ class Blockers:
 
     def table(self) -> Table:
         """One row for each who waits."""
-        rows = [(w.session.pid, w.session.application, w.session.command, w.mode, w.on, w.waiting_s, w.blocked_by,
-                 tuple(str(self.sessions[pid]) for pid in w.blocked_by if pid in self.sessions)) for w in self.waits]
-        title = f"{len(self.waits)} sessions wait for a lock" if self.waits else "No session waits for a lock"
-        return Table(title, ("pid", "application", "command", "waits for", "on", "waiting s", "blocked by", "who that is"), rows)
+        rows = [
+            (
+                w.session.pid,
+                w.session.application,
+                w.session.command,
+                w.mode,
+                w.on,
+                w.waiting_s,
+                w.blocked_by,
+                tuple(str(self.sessions[pid]) for pid in w.blocked_by if pid in self.sessions),
+            )
+            for w in self.waits
+        ]
+        title = (
+            f"{len(self.waits)} sessions wait for a lock"
+            if self.waits
+            else "No session waits for a lock"
+        )
+        return Table(
+            title,
+            (
+                "pid",
+                "application",
+                "command",
+                "waits for",
+                "on",
+                "waiting s",
+                "blocked by",
+                "who that is",
+            ),
+            rows,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"waits": [asdict(wait) for wait in self.waits], "roots": [asdict(root) for root in self.roots]}
+        return {
+            "waits": [asdict(wait) for wait in self.waits],
+            "roots": [asdict(root) for root in self.roots],
+        }
 
     def _repr_html_(self) -> str:
-        return (f"<pre>{escape(str(self))}</pre>" if self.waits else "") + self.table()._repr_html_()
+        return (
+            f"<pre>{escape(str(self))}</pre>" if self.waits else ""
+        ) + self.table()._repr_html_()
 
     def __str__(self) -> str:
         return "\n".join(self.tree()) or "no session waits for a lock"
@@ -119,8 +177,18 @@ def blockers(db: Database) -> Blockers:
     if not rows:
         return Blockers((), {})
     there = {one.pid: one for one in everyone(db)}
-    waits = tuple(Wait(there[row["pid"]], tuple(row["blocked_by"]), row["mode"], row["relation"] or row["lock_type"], row["waiting_s"],
-                       row["by_prepared_transaction"]) for row in rows if row["pid"] in there and there[row["pid"]].database == db.target.database)
+    waits = tuple(
+        Wait(
+            there[row["pid"]],
+            tuple(row["blocked_by"]),
+            row["mode"],
+            row["relation"] or row["lock_type"],
+            row["waiting_s"],
+            row["by_prepared_transaction"],
+        )
+        for row in rows
+        if row["pid"] in there and there[row["pid"]].database == db.target.database
+    )
     pids = {pid for wait in waits for pid in (wait.session.pid, *wait.blocked_by)}
     return Blockers(waits, {pid: one for pid, one in there.items() if pid in pids})
 
@@ -167,26 +235,39 @@ def end(db: Database, session: Session, grace_s: float = 1.0) -> str:
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline:
             left = [one for one in everyone(db) if one.pid == session.pid and one.working]
-            if all(one.state == "idle in transaction (aborted)" for one in left):  # it holds no lock any more
+            if all(
+                one.state == "idle in transaction (aborted)" for one in left
+            ):  # it holds no lock any more
                 return done
             time.sleep(0.02)
-    raise DatabaseError(f"{session} was told to end, and has not", "it may be in the middle of a rollback: look again; else stop its client")
+    raise DatabaseError(
+        f"{session} was told to end, and has not",
+        "it may be in the middle of a rollback: look again; else stop its client",
+    )
 
 
 def _ours(db: Database, prefix: str) -> list[Session]:
-    return [one for one in everyone(db) if one.database == db.target.database and one.working and named(one.application, prefix)]
+    return [
+        one
+        for one in everyone(db)
+        if one.database == db.target.database and one.working and named(one.application, prefix)
+    ]
 
 
-def _signal(db: Database, function: str, found: list[Session], begun: datetime | None = None) -> None:
+def _signal(
+    db: Database, function: str, found: list[Session], begun: datetime | None = None
+) -> None:
     """Signal sessions that are still those that were seen: a number is used again, by one that has been connected for less long.
 
     Args:
         begun: only where the statement was begun before that.
     """
     for one in found:
-        db.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s"
-                   " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s AND (%s::timestamptz IS NULL OR query_start <= %s)",
-                   [one.pid, one.application, one.connected_s or 0.0, begun, begun])
+        db.execute(
+            f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s"
+            " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s AND (%s::timestamptz IS NULL OR query_start <= %s)",
+            [one.pid, one.application, one.connected_s or 0.0, begun, begun],
+        )
 
 
 @contextmanager
@@ -199,7 +280,10 @@ def advisory_lock(db: Database, key: str = "runbook") -> Iterator[None]:
     number = db.value("SELECT hashtext(%s)", [key])
     if not db.value("SELECT pg_try_advisory_lock(%s, %s)", [RUNBOOK, number]):
         who = holder(db, key) or "it has just ended"
-        raise GateError(f"another run works on {db.target.database}: {who}", "wait until it has ended, or end it, then repeat")
+        raise GateError(
+            f"another run works on {db.target.database}: {who}",
+            "wait until it has ended, or end it, then repeat",
+        )
     try:
         yield
     finally:
@@ -213,9 +297,19 @@ def holder(db: Database, key: str | int = "runbook") -> str:
     Args:
         key: the name of one of ours, in whichever database it is held; or the number of somebody else's, in this database.
     """
-    wanted = (RUNBOOK, db.value("SELECT hashtext(%s)", [key]) % 2**32, 2) if isinstance(key, str) else (key >> 32, key % 2**32, 1)
+    wanted = (
+        (RUNBOOK, db.value("SELECT hashtext(%s)", [key]) % 2**32, 2)
+        if isinstance(key, str)
+        else (key >> 32, key % 2**32, 1)
+    )
     for row in db.rows(query("activity_lock_holder")):
-        if (row["class"], row["key"], row["numbers"]) == wanted and (isinstance(key, str) or row["database"] == db.target.database):
-            since = f", connected since {row['since'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if row["since"] else ""
+        if (row["class"], row["key"], row["numbers"]) == wanted and (
+            isinstance(key, str) or row["database"] == db.target.database
+        ):
+            since = (
+                f", connected since {row['since'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+                if row["since"]
+                else ""
+            )
             return f"session {row['pid']}, application “{row['application'] or 'unnamed'}” from {row['client']}{since}"
     return ""

@@ -76,10 +76,20 @@ class Narrowed:
     why: str = ""
 
     def __str__(self) -> str:
-        counts = [f"{text(count)} {word}" for count, word in ((self.missing, "missing"), (self.added, "added"), (self.changed, "changed")) if count]
+        counts = [
+            f"{text(count)} {word}"
+            for count, word in (
+                (self.missing, "missing"),
+                (self.added, "added"),
+                (self.changed, "changed"),
+            )
+            if count
+        ]
         counted = ", ".join(counts) + (f" (in {', '.join(self.columns)})" if self.columns else "")
         least = "" if self.exact or not counted else "at least "
-        return ": ".join(filter(None, [self.range, least + counted])) + (f"; {self.why}" if self.why and (self.range or counted) else self.why)
+        return ": ".join(filter(None, [self.range, least + counted])) + (
+            f"; {self.why}" if self.why and (self.range or counted) else self.why
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -109,7 +119,14 @@ class _Stopped(Exception):
     """A limit was reached."""
 
 
-def narrow(was: Database, now: Database, table: str, columns: Sequence[str], method: Method, limits: Limits = Limits()) -> Narrowed:  # noqa: B008 - frozen
+def narrow(
+    was: Database,
+    now: Database,
+    table: str,
+    columns: Sequence[str],
+    method: Method,
+    limits: Limits = Limits(),
+) -> Narrowed:  # noqa: B008 - frozen
     """Where a table differs between two databases.
 
     Args:
@@ -131,19 +148,48 @@ def _common(was: Database, now: Database, table: str, wanted: Sequence[str]) -> 
     """The columns that both sides have in the same form. An enum's labels are left out: the two sides may have others, and the hash is the same."""
     sides = []
     for db in (was, now):
-        row = next((row for row in db.rows(query("snapshot_relations")) if row["name"] == table), None)
+        row = next(
+            (row for row in db.rows(query("snapshot_relations")) if row["name"] == table), None
+        )
         if row is None:
-            raise UsageError(f"{table} is not there", "name it with its schema and quoted, as `snapshot.take` does")
+            raise UsageError(
+                f"{table} is not there",
+                "name it with its schema and quoted, as `snapshot.take` does",
+            )
         sides.append({name: Column(name, kind) for name, kind in zip(row["columns"], row["types"])})
-    return ordered([column for name, column in sides[0].items()
-                    if name in sides[1] and sides[1][name].form == column.form and (not wanted or name in wanted)])
+    return ordered(
+        [
+            column
+            for name, column in sides[0].items()
+            if name in sides[1]
+            and sides[1][name].form == column.form
+            and (not wanted or name in wanted)
+        ]
+    )
 
 
 class _Search:
     """The search in one table."""
 
-    def __init__(self, was: Database, now: Database, table: str, key: Key, columns: tuple[Column, ...], method: Method, limits: Limits) -> None:
-        self.was, self.now, self.table, self.key, self.columns, self.method, self.limits = was, now, table, key, columns, method, limits
+    def __init__(
+        self,
+        was: Database,
+        now: Database,
+        table: str,
+        key: Key,
+        columns: tuple[Column, ...],
+        method: Method,
+        limits: Limits,
+    ) -> None:
+        self.was, self.now, self.table, self.key, self.columns, self.method, self.limits = (
+            was,
+            now,
+            table,
+            key,
+            columns,
+            method,
+            limits,
+        )
         self.rows = f"FROM ONLY {doubled(table)}"
         self.hash = doubled(row_hash(columns, method))
         self.until = time.monotonic() + limits.seconds
@@ -159,12 +205,32 @@ class _Search:
             self.differing = self._columns_that_differ()
         except _Stopped as stopped:
             self.why = f"stopped: {stopped}"
-            self.place = self.place if self.place[0] or not self.key.of_rows else self._outer_in_words()
+            self.place = (
+                self.place if self.place[0] or not self.key.of_rows else self._outer_in_words()
+            )
         changed = self.found.changed
-        missing, added = (sum(key not in changed for key, _ in side) for side in (self.found.lost, self.found.gained))
-        why = [self.why, "" if self.key.of_rows else "no key, so no range: a changed row counts as one missing and one added",
-               "" if self.found.keys or not self.found.exact else "it is as it was in the backup"]
-        return Narrowed(self.table, self.key.names, *self.place, missing, added, len(changed), self.differing, self.found.exact, "; ".join(filter(None, why)))
+        missing, added = (
+            sum(key not in changed for key, _ in side)
+            for side in (self.found.lost, self.found.gained)
+        )
+        why = [
+            self.why,
+            ""
+            if self.key.of_rows
+            else "no key, so no range: a changed row counts as one missing and one added",
+            "" if self.found.keys or not self.found.exact else "it is as it was in the backup",
+        ]
+        return Narrowed(
+            self.table,
+            self.key.names,
+            *self.place,
+            missing,
+            added,
+            len(changed),
+            self.differing,
+            self.found.exact,
+            "; ".join(filter(None, why)),
+        )
 
     def _look(self, low: Value | None, high: Value | None, rows: tuple[int, int]) -> _Found:
         """What differs in a range, of which is known how many rows it has, as it was and as it is."""
@@ -172,13 +238,19 @@ class _Search:
             return self._read(low, high, [], [0])
         bounds = self._cut(low, high, rows)
         parts = self._sums(low, high, bounds)
-        differing = sorted(number for number in parts[0].keys() | parts[1].keys() if parts[0].get(number) != parts[1].get(number))
+        differing = sorted(
+            number
+            for number in parts[0].keys() | parts[1].keys()
+            if parts[0].get(number) != parts[1].get(number)
+        )
         if not differing:
             return _Found([], [])
         ends = [low, *bounds, high]
         if (low, high) == (None, None):
             self.outer = ends[differing[0]], ends[differing[-1] + 1]
-        sizes = [(parts[0].get(number, _NONE)[0], parts[1].get(number, _NONE)[0]) for number in differing]
+        sizes = [
+            (parts[0].get(number, _NONE)[0], parts[1].get(number, _NONE)[0]) for number in differing
+        ]
         if sum(map(max, sizes)) <= self.limits.rows:
             return self._read(low, high, bounds, differing)
         first = self._look(ends[differing[0]], ends[differing[0] + 1], sizes[0])
@@ -190,15 +262,26 @@ class _Search:
 
     def _counts(self) -> tuple[int, int]:
         """Rows of the table, as it was and as it is."""
-        was, now = (self._ask(db, f"SELECT count(*) AS rows {self.rows}", [])[0]["rows"] for db in (self.was, self.now))
+        was, now = (
+            self._ask(db, f"SELECT count(*) AS rows {self.rows}", [])[0]["rows"]
+            for db in (self.was, self.now)
+        )
         return was, now
 
-    def _sums(self, low: Value | None, high: Value | None, bounds: Sequence[Value]) -> tuple[Sums, Sums]:
+    def _sums(
+        self, low: Value | None, high: Value | None, bounds: Sequence[Value]
+    ) -> tuple[Sums, Sums]:
         """Rows and sum of the hashes of each part, as it was and as it is."""
         number, numbers = self.key.number(bounds)
         where, values = self.key.between(low, high)
         statement = f"SELECT {number} AS part, count(*) AS rows, sum({self.hash})::text AS sum {self.rows} WHERE {where} GROUP BY 1"
-        was, now = ({row["part"]: (row["rows"], row["sum"]) for row in self._ask(db, statement, [*numbers, *values])} for db in (self.was, self.now))
+        was, now = (
+            {
+                row["part"]: (row["rows"], row["sum"])
+                for row in self._ask(db, statement, [*numbers, *values])
+            }
+            for db in (self.was, self.now)
+        )
         return was, now
 
     def _cut(self, low: Value | None, high: Value | None, rows: tuple[int, int]) -> list[Value]:
@@ -210,40 +293,68 @@ class _Search:
         seen = [key for key in dict.fromkeys(tuple(row["key"]) for row in sample) if key != low]
         if not seen:
             raise _Stopped("more rows of the same content than are read one by one")
-        return seen[::-(-len(seen) // (self.limits.parts - 1))]
+        return seen[:: -(-len(seen) // (self.limits.parts - 1))]
 
-    def _read(self, low: Value | None, high: Value | None, bounds: Sequence[Value], parts: Sequence[int]) -> _Found:
+    def _read(
+        self, low: Value | None, high: Value | None, bounds: Sequence[Value], parts: Sequence[int]
+    ) -> _Found:
         """The rows of some parts that are only on one side."""
         number, numbers = self.key.number(bounds)
         where, values = self.key.between(low, high)
         statement = f"SELECT {self.key.texts} AS key, {self.hash} AS hash {self.rows} WHERE {where} AND {number} = ANY (%s) ORDER BY {self.key.order}"
-        was, now = ([(tuple(row["key"]), row["hash"]) for row in self._ask(db, statement, [*values, *numbers, list(parts)])] for db in (self.was, self.now))
+        was, now = (
+            [
+                (tuple(row["key"]), row["hash"])
+                for row in self._ask(db, statement, [*values, *numbers, list(parts)])
+            ]
+            for db in (self.was, self.now)
+        )
         lost, gained = Counter(was) - Counter(now), Counter(now) - Counter(was)
         return _Found(_taken(was, lost), _taken(now, gained))
 
     def _columns_that_differ(self) -> tuple[str, ...]:
         """The columns in which changed rows differ."""
-        keys = sorted(self.found.changed)[:self.limits.changed]
+        keys = sorted(self.found.changed)[: self.limits.changed]
         if not keys:
             return ()
         hashes = doubled(", ".join(row_hash([column], self.method) for column in self.columns))
         wanted = ", ".join("%s::text[]" for _ in self.key.parts)
         names = [f"k{number}" for number in range(len(self.key.parts))]
-        same = " AND ".join(f'{part.text} = wanted.{name} COLLATE "C"' for part, name in zip(self.key.parts, names))
-        statement = (f"SELECT {self.key.texts} AS key, ARRAY[{hashes}] AS hashes {self.rows} JOIN unnest({wanted}) AS wanted ({', '.join(names)}) ON {same}")
-        was, now = ({tuple(row["key"]): row["hashes"] for row in self._ask(db, statement, list(map(list, zip(*keys))))} for db in (self.was, self.now))
-        return tuple(column.name for number, column in enumerate(self.columns) if any(was[key][number] != now[key][number] for key in was.keys() & now.keys()))
+        same = " AND ".join(
+            f'{part.text} = wanted.{name} COLLATE "C"' for part, name in zip(self.key.parts, names)
+        )
+        statement = f"SELECT {self.key.texts} AS key, ARRAY[{hashes}] AS hashes {self.rows} JOIN unnest({wanted}) AS wanted ({', '.join(names)}) ON {same}"
+        was, now = (
+            {
+                tuple(row["key"]): row["hashes"]
+                for row in self._ask(db, statement, list(map(list, zip(*keys))))
+            }
+            for db in (self.was, self.now)
+        )
+        return tuple(
+            column.name
+            for number, column in enumerate(self.columns)
+            if any(was[key][number] != now[key][number] for key in was.keys() & now.keys())
+        )
 
     def _place(self) -> tuple[str, str]:
         """The range in words, and the query that lists it where its ends must not be named."""
-        ends = [[side[place][0] for side in (self.found.lost, self.found.gained) if side] for place in (0, -1)]
+        ends = [
+            [side[place][0] for side in (self.found.lost, self.found.gained) if side]
+            for place in (0, -1)
+        ]
         if not self.key.of_rows or not ends[0]:
             return "", ""
         first, last = ends[0][0], ends[1][-1]
         if len(ends[0]) == 2:
-            first, last = self.key.ordered(self.now, *ends[0])[0], self.key.ordered(self.now, *ends[1])[1]
+            first, last = (
+                self.key.ordered(self.now, *ends[0])[0],
+                self.key.ordered(self.now, *ends[1])[1],
+            )
         if self._may_name(self.found.keys):
-            return f"{self._names()} {_named(first)}" + (f" to {_named(last)}" if first != last else ""), ""
+            return f"{self._names()} {_named(first)}" + (
+                f" to {_named(last)}" if first != last else ""
+            ), ""
         return self._by_place(self.key.compared("<", first), self.key.compared("<=", last))
 
     def _outer_in_words(self) -> tuple[str, str]:
@@ -258,7 +369,9 @@ class _Search:
 
     def _may_name(self, keys: Sequence[Value]) -> bool:
         """Text is named only where every differing key was seen, and is a generated one."""
-        return self.key.shown(keys) and (self.found.exact or not any(part.collated for part in self.key.parts))
+        return self.key.shown(keys) and (
+            self.found.exact or not any(part.collated for part in self.key.parts)
+        )
 
     def _by_place(self, before: Piece, until: Piece) -> tuple[str, str]:
         """The range by the places of its ends among the rows that are there now."""
@@ -267,9 +380,15 @@ class _Search:
         first, last = row["before"] + 1, max(row["until"], row["before"])
         listing = f"SELECT {', '.join(self.key.names)} FROM ONLY {self.table} ORDER BY {self.key.order.replace('%%', '%')}"
         if last < first:
-            return f"between the rows {text(last)} and {text(first)} in the order of {self._names()}", f"{listing} OFFSET {max(last - 1, 0)} LIMIT 2"
+            return (
+                f"between the rows {text(last)} and {text(first)} in the order of {self._names()}",
+                f"{listing} OFFSET {max(last - 1, 0)} LIMIT 2",
+            )
         words = f"row {text(first)}" if first == last else f"rows {text(first)} to {text(last)}"
-        return f"{words} in the order of {self._names()}", f"{listing} OFFSET {first - 1} LIMIT {last - first + 1}"
+        return (
+            f"{words} in the order of {self._names()}",
+            f"{listing} OFFSET {first - 1} LIMIT {last - first + 1}",
+        )
 
     def _names(self) -> str:
         names = self.key.names

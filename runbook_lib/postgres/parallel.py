@@ -18,8 +18,14 @@ EVERY_S = 1.0
 """Seconds between two lines that tell how far something is; in long work they become rarer."""
 
 
-def each(target: Target, application_name: str, jobs: int, units: Iterable[Unit], work: Callable[[Database, Unit], Result],
-         **settings: str) -> list[Result]:
+def each(
+    target: Target,
+    application_name: str,
+    jobs: int,
+    units: Iterable[Unit],
+    work: Callable[[Database, Unit], Result],
+    **settings: str,
+) -> list[Result]:
     """Do `work` for every unit, on `jobs` sessions at a time.
 
     Args:
@@ -47,7 +53,10 @@ def each(target: Target, application_name: str, jobs: int, units: Iterable[Unit]
             results[number] = work(db, unit)
 
     with ExitStack() as stack:
-        sessions = [stack.enter_context(Database(target, application_name, **settings)) for _ in range(min(jobs, len(listed)))]
+        sessions = [
+            stack.enter_context(Database(target, application_name, **settings))
+            for _ in range(min(jobs, len(listed)))
+        ]
         pool = stack.enter_context(ThreadPoolExecutor(max(1, len(sessions))))
         futures = [pool.submit(drain, session) for session in sessions]
         try:

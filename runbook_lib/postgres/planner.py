@@ -50,24 +50,61 @@ def statistics_checks(target: Target, application_name: str, jobs: int) -> list[
 
     def look() -> Check:
         rows = _tables(target, application_name)
-        said = renewed(target, application_name, jobs, names := [row["name"] for row in rows if row["lacking"] or row["changed"]])
+        said = renewed(
+            target,
+            application_name,
+            jobs,
+            names := [row["name"] for row in rows if row["lacking"] or row["changed"]],
+        )
         if said:
-            return unknown(id, title, f"ANALYZE passed over {len(said)}: {'; '.join(said[:5])}", "none passed over", RIGHT)
-        return check(id, title, True, f"renewed those of {len(names)} tables; the rows of the other {len(rows) - len(names)} have not changed since theirs")
+            return unknown(
+                id,
+                title,
+                f"ANALYZE passed over {len(said)}: {'; '.join(said[:5])}",
+                "none passed over",
+                RIGHT,
+            )
+        return check(
+            id,
+            title,
+            True,
+            f"renewed those of {len(names)} tables; the rows of the other {len(rows) - len(names)} have not changed since theirs",
+        )
+
     return [attempt(id, title, look), statistics_check(target, application_name)]
 
 
 def statistics_check(target: Target, application_name: str) -> Check:
     """Whether the planner has statistics of every table that has rows."""
-    id, title, expected = "statistics.present", "the planner has statistics of every table that has rows", "every table"
+    id, title, expected = (
+        "statistics.present",
+        "the planner has statistics of every table that has rows",
+        "every table",
+    )
 
     def look() -> Check:
         rows = [row for row in _tables(target, application_name) if row["none"]]
-        lacking, hidden = ([row["name"] for row in rows if row["readable"] is readable] for readable in (True, False))
+        lacking, hidden = (
+            [row["name"] for row in rows if row["readable"] is readable]
+            for readable in (True, False)
+        )
         if hidden and not lacking:
-            return unknown(id, title, f"hidden from this role: {', '.join(hidden[:5])}", expected, "grant the role SELECT on them")
-        return check(id, title, not lacking, f"none of {len(lacking)}: {', '.join(lacking[:5])}" if lacking else "all have some", expected,
-                     "; ".join(f"ANALYZE {name}" for name in lacking[:5]))
+            return unknown(
+                id,
+                title,
+                f"hidden from this role: {', '.join(hidden[:5])}",
+                expected,
+                "grant the role SELECT on them",
+            )
+        return check(
+            id,
+            title,
+            not lacking,
+            f"none of {len(lacking)}: {', '.join(lacking[:5])}" if lacking else "all have some",
+            expected,
+            "; ".join(f"ANALYZE {name}" for name in lacking[:5]),
+        )
+
     return attempt(id, title, look)
 
 

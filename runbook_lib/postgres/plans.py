@@ -21,7 +21,19 @@ REPEATS = 3
 """Measured runs, after one that fills the cache; a query that takes longer than `ONCE_S` is run once."""
 ONCE_S = 3.0
 _OPTIONS = "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON"
-_CONDITIONS = ("Index Cond", "Recheck Cond", "TID Cond", "Merge Cond", "Hash Cond", "Join Filter", "Filter", "One-Time Filter", "Sort Key", "Presorted Key", "Group Key")
+_CONDITIONS = (
+    "Index Cond",
+    "Recheck Cond",
+    "TID Cond",
+    "Merge Cond",
+    "Hash Cond",
+    "Join Filter",
+    "Filter",
+    "One-Time Filter",
+    "Sort Key",
+    "Presorted Key",
+    "Group Key",
+)
 _UNDEFINED = frozenset({"42P01", "42703", "42704", "42883", "3F000"})
 _GIVEN_UP = "57014"
 
@@ -96,7 +108,9 @@ class Measured:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measured:
         """What `as_dict` gave."""
-        nodes = tuple(Node(**{**node, "conditions": tuple(node["conditions"])}) for node in data["nodes"])
+        nodes = tuple(
+            Node(**{**node, "conditions": tuple(node["conditions"])}) for node in data["nodes"]
+        )
         return cls(**{**data, "ms": tuple(data["ms"]), "nodes": nodes})
 
 
@@ -144,11 +158,32 @@ def _measured_or_why(db: Database, name: str, query: str) -> Measured:
 
 def table(measured: Sequence[Measured]) -> Table:
     """One row a query; conditions are left to `tree`."""
-    rows = [(one.name, one.median_ms, one.hit + one.read if one.nodes else None, one.read if one.nodes else None, one.temporary if one.nodes else None,
-             " ← ".join(dict.fromkeys(node.shape for node in one.nodes)) or one.why) for one in measured]
-    return Table(f"{len(rows)} named statements, each run {REPEATS} times" if rows else "No statement is named: `validate.statements` is not set",
-                 ("statement", "median ms", "buffers (8 KiB)", "of them read", "temporary blocks", "plan, from its root"), rows,
-                 ["" if one.nodes else "unknown" for one in measured])
+    rows = [
+        (
+            one.name,
+            one.median_ms,
+            one.hit + one.read if one.nodes else None,
+            one.read if one.nodes else None,
+            one.temporary if one.nodes else None,
+            " ← ".join(dict.fromkeys(node.shape for node in one.nodes)) or one.why,
+        )
+        for one in measured
+    ]
+    return Table(
+        f"{len(rows)} named statements, each run {REPEATS} times"
+        if rows
+        else "No statement is named: `validate.statements` is not set",
+        (
+            "statement",
+            "median ms",
+            "buffers (8 KiB)",
+            "of them read",
+            "temporary blocks",
+            "plan, from its root",
+        ),
+        rows,
+        ["" if one.nodes else "unknown" for one in measured],
+    )
 
 
 def _explained(db: Database, query: str, longest_s: float) -> dict[str, Any]:
@@ -162,14 +197,27 @@ def _explained(db: Database, query: str, longest_s: float) -> dict[str, Any]:
 
 def _measured(name: str, runs: list[dict[str, Any]]) -> Measured:
     root = runs[-1]["Plan"]
-    return Measured(name, tuple(run["Execution Time"] for run in runs), root["Shared Hit Blocks"], root["Shared Read Blocks"],
-                    root["Temp Read Blocks"] + root["Temp Written Blocks"], tuple(_nodes(root)))
+    return Measured(
+        name,
+        tuple(run["Execution Time"] for run in runs),
+        root["Shared Hit Blocks"],
+        root["Shared Read Blocks"],
+        root["Temp Read Blocks"] + root["Temp Written Blocks"],
+        tuple(_nodes(root)),
+    )
 
 
 def _nodes(node: Mapping[str, Any], depth: int = 0) -> Iterator[Node]:
     conditions = tuple(f"{key}: {_condition(node[key])}" for key in _CONDITIONS if key in node)
-    yield Node(depth, _shape(node), conditions, node["Plan Rows"], node["Actual Rows"], node["Actual Loops"],
-               node["Shared Hit Blocks"] + node["Shared Read Blocks"])
+    yield Node(
+        depth,
+        _shape(node),
+        conditions,
+        node["Plan Rows"],
+        node["Actual Rows"],
+        node["Actual Loops"],
+        node["Shared Hit Blocks"] + node["Shared Read Blocks"],
+    )
     for child in node.get("Plans", ()):
         yield from _nodes(child, depth + 1)
 
@@ -181,16 +229,24 @@ def _condition(value: str | list[str]) -> str:
 def _shape(node: Mapping[str, Any]) -> str:
     """Only names of what the plan uses: what is not listed here is left out."""
     join, strategy = node.get("Join Type", "Inner"), node.get("Strategy", "Plain")
-    words = [f"{node['Subplan Name']}: " if "Subplan Name" in node else "", "Parallel " if node.get("Parallel Aware") else "", node["Node Type"], f" {join}" if join != "Inner" else "",
-             f" ({strategy.lower()})" if strategy != "Plain" else "", " backward" if node.get("Scan Direction") == "Backward" else "",
-             f" using {node['Index Name']}" if "Index Name" in node else ""]
+    words = [
+        f"{node['Subplan Name']}: " if "Subplan Name" in node else "",
+        "Parallel " if node.get("Parallel Aware") else "",
+        node["Node Type"],
+        f" {join}" if join != "Inner" else "",
+        f" ({strategy.lower()})" if strategy != "Plain" else "",
+        " backward" if node.get("Scan Direction") == "Backward" else "",
+        f" using {node['Index Name']}" if "Index Name" in node else "",
+    ]
     on = node.get("Relation Name") or node.get("CTE Name") or node.get("Function Name")
     return "".join(words) + (f" on {on}" if on else "")
 
 
 def _lines(node: Node) -> Iterator[str]:
     indent = "   " * node.depth
-    seen, expected = (text(int(rows) if rows == int(rows) else rows) for rows in (node.rows, node.expected_rows))
+    seen, expected = (
+        text(int(rows) if rows == int(rows) else rows) for rows in (node.rows, node.expected_rows)
+    )
     often = "" if node.loops == 1 else f", {text(int(node.loops))} times"
     yield f"{indent}{'→ ' if node.depth else ''}{node.shape}  ({seen} of {expected} rows, {text(node.buffers)} buffers{often})"
     yield from (f"{indent}     {condition}" for condition in node.conditions)

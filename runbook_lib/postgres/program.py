@@ -20,10 +20,14 @@ _REMEDIES = {
     "out of shared memory": MORE_LOCKS,
     _SERVER + _FULL: "the server's disk is full: free space there, and repeat",
     _FULL: "the disk of the backup's folder is full: free space there or name another `backup.directory`, and repeat",
-    _SERVER + r'role "[^"]*" does not exist': "create the role first: globals.sql of the backup has it",
-    _SERVER + r'tablespace "[^"]*" does not exist': "create the tablespace first: globals.sql of the backup has it",
-    _SERVER + r"(extension .* is not available|could not open extension control file)": "install the package that brings the extension on the server",
-    _SERVER + r'((relation|column) "[^"]*"( of relation "[^"]*")? does not exist|could not open relation|cache lookup failed)': NO_DDL,
+    _SERVER
+    + r'role "[^"]*" does not exist': "create the role first: globals.sql of the backup has it",
+    _SERVER
+    + r'tablespace "[^"]*" does not exist': "create the tablespace first: globals.sql of the backup has it",
+    _SERVER
+    + r"(extension .* is not available|could not open extension control file)": "install the package that brings the extension on the server",
+    _SERVER
+    + r'((relation|column) "[^"]*"( of relation "[^"]*")? does not exist|could not open relation|cache lookup failed)': NO_DDL,
     r'(terminating connection|server closed the connection|connection to server|could not connect to|snapshot "[^"]*" does not exist|'
     r"is (starting|shutting) (up|down)|in recovery mode)": LOST,
 }
@@ -40,8 +44,21 @@ class Progress:
         expected: how many there will be, about; `None` where that is not known.
     """
 
-    def __init__(self, ticker: Ticker, done: str, tables: int, arrived: Callable[[], int | None], expected: int | None) -> None:
-        self._ticker, self._done, self._tables, self._arrived, self._expected = ticker, done, tables, arrived, expected
+    def __init__(
+        self,
+        ticker: Ticker,
+        done: str,
+        tables: int,
+        arrived: Callable[[], int | None],
+        expected: int | None,
+    ) -> None:
+        self._ticker, self._done, self._tables, self._arrived, self._expected = (
+            ticker,
+            done,
+            tables,
+            arrived,
+            expected,
+        )
         self._begun, self._finished, self._started = 0, 0, time.monotonic()
 
     def __call__(self, line: str) -> None:
@@ -54,7 +71,10 @@ class Progress:
             self._ticker(line, last=True)
 
     def __str__(self) -> str:
-        said, arrived = f"{self._done} {min(self._finished or self._begun, self._tables)} of {self._tables} tables", self._arrived()
+        said, arrived = (
+            f"{self._done} {min(self._finished or self._begun, self._tables)} of {self._tables} tables",
+            self._arrived(),
+        )
         if arrived is None:
             return f"{said}; how many bytes is not known"
         if not self._expected:
@@ -75,7 +95,15 @@ class Progress:
         self._ticker(str(self), last=True)
 
 
-def carry_out(command: Sequence[str], env: Mapping[str, str], state: str, *, timeout_s: float | None, progress: Progress, remedy: str) -> None:
+def carry_out(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    state: str,
+    *,
+    timeout_s: float | None,
+    progress: Progress,
+    remedy: str,
+) -> None:
     """Run one of the programs to its end, telling how far it is.
 
     Args:
@@ -95,9 +123,18 @@ def failures_named(program: str, state: str) -> Iterator[None]:
     try:
         yield
     except ToolError as error:
-        lines = [line.strip() for line in error.output.splitlines() if re.search(r"(?i)\b(error|fatal|panic|detail):", line)]
+        lines = [
+            line.strip()
+            for line in error.output.splitlines()
+            if re.search(r"(?i)\b(error|fatal|panic|detail):", line)
+        ]
         said = "; ".join(dict.fromkeys(lines[:5])) or error.message
-        raise ToolError(f"{program} failed, {state}: {said}", remedy_of(said) or error.remedy, status=error.status, output=error.output) from None
+        raise ToolError(
+            f"{program} failed, {state}: {said}",
+            remedy_of(said) or error.remedy,
+            status=error.status,
+            output=error.output,
+        ) from None
 
 
 def remedy_of(said: str) -> str:

@@ -45,12 +45,20 @@ class Seen:
     @property
     def at_work(self) -> bool:
         """Whether it runs a statement or holds a transaction open."""
-        return self.state == "active" or self.state.startswith("idle in transaction") or self.transaction_s is not None
+        return (
+            self.state == "active"
+            or self.state.startswith("idle in transaction")
+            or self.transaction_s is not None
+        )
 
     def __str__(self) -> str:
         kind = f"{self.kind}, " if self.kind != "client backend" else ""
         age = f" for {self.state_s:.0f} s" if self.state_s is not None else ""
-        opened = f", transaction open for {self.transaction_s:.0f} s" if self.transaction_s is not None else ""
+        opened = (
+            f", transaction open for {self.transaction_s:.0f} s"
+            if self.transaction_s is not None
+            else ""
+        )
         return f"pid {self.pid} ({self.application or 'unnamed'}, {kind}{self.state}{age}{opened})"
 
 
@@ -89,43 +97,106 @@ class Observation:
     @property
     def certain(self) -> bool:
         """Whether it is certain that nothing was written, and the application is at rest."""
-        return self.last.writes.quiet_since(self.before.writes) and not self._wal(self.before) and not any(one.at_work for one in self.application)
+        return (
+            self.last.writes.quiet_since(self.before.writes)
+            and not self._wal(self.before)
+            and not any(one.at_work for one in self.application)
+        )
 
     def cleared(self) -> Check:
         """Whether the application's sessions are gone or idle, and not in a transaction."""
-        id, title, expected = "sessions.cleared", "the application's sessions are gone or idle", "none at work, none in a transaction"
+        id, title, expected = (
+            "sessions.cleared",
+            "the application's sessions are gone or idle",
+            "none at work, none in a transaction",
+        )
         if not self.names:
             return not_configured(id, title, "service.application_names")
-        busy, hidden = [one for one in self.application if one.at_work], [one for one in self.application if one.hidden]
+        busy, hidden = (
+            [one for one in self.application if one.at_work],
+            [one for one in self.application if one.hidden],
+        )
         if hidden and not busy:
-            return unknown(id, title, f"{len(hidden)} sessions whose state this role may not see: {_named(hidden)}", expected, "grant the role pg_read_all_stats")
-        return check(id, title, not busy, _named(busy) or f"{len(self.application)} idle" * bool(self.application) or "all gone", expected,
-                     "wait for them, or stop the application; 95_troubleshoot shows what they do")
+            return unknown(
+                id,
+                title,
+                f"{len(hidden)} sessions whose state this role may not see: {_named(hidden)}",
+                expected,
+                "grant the role pg_read_all_stats",
+            )
+        return check(
+            id,
+            title,
+            not busy,
+            _named(busy) or f"{len(self.application)} idle" * bool(self.application) or "all gone",
+            expected,
+            "wait for them, or stop the application; 95_troubleshoot shows what they do",
+        )
 
     def written(self) -> Check:
         """Whether nothing was written: no row changed, no transaction of this database is writing, no WAL from the application."""
         title = f"nothing was written for {self.seconds:g} s"
-        changed = [f"{count} rows of {table}" for table, count in self.last.writes.since(self.first.writes).items()]
+        changed = [
+            f"{count} rows of {table}"
+            for table, count in self.last.writes.since(self.first.writes).items()
+        ]
         wal = self._wal(self.before)
         if self.last.writes.quiet_since(self.before.writes) and not wal:
-            return check("writes.stopped", title, True, f"no transaction that writes ended on this server, and none is open here{self._no_wal()}", "no write")
-        writing = [self.writers.get(pid) or self.last.sessions.get(pid) or f"pid {pid}" for pid in self.last.writes.writing_pids]
+            return check(
+                "writes.stopped",
+                title,
+                True,
+                f"no transaction that writes ended on this server, and none is open here{self._no_wal()}",
+                "no write",
+            )
+        writing = [
+            self.writers.get(pid) or self.last.sessions.get(pid) or f"pid {pid}"
+            for pid in self.last.writes.writing_pids
+        ]
         if not changed and not writing and not wal:
-            return check("writes.stopped", title, True, f"no table of this database changed{self._no_wal()}; something else on the server writes", "no write")
-        return check("writes.stopped", title, False, "; ".join([*changed[:5], *self._by(), *wal]), "no write",
-                     "stop who writes where it was started, then look again; 95_troubleshoot lists the sessions")
+            return check(
+                "writes.stopped",
+                title,
+                True,
+                f"no table of this database changed{self._no_wal()}; something else on the server writes",
+                "no write",
+            )
+        return check(
+            "writes.stopped",
+            title,
+            False,
+            "; ".join([*changed[:5], *self._by(), *wal]),
+            "no write",
+            "stop who writes where it was started, then look again; 95_troubleshoot lists the sessions",
+        )
 
     def _by(self) -> list[str]:
         """Who wrote, as far as it was seen; else who was at work in that time."""
-        grown = {pid: one for pid, one in self.last.sessions.items() if self._grown(pid, self.first) and one.kind != "autovacuum worker"}
+        grown = {
+            pid: one
+            for pid, one in self.last.sessions.items()
+            if self._grown(pid, self.first) and one.kind != "autovacuum worker"
+        }
         if seen := {**grown, **self.writers}:
             return [f"written by {_named(seen.values())}"]
-        meanwhile = [one for one in self.last.sessions.values() if one.at_work or (one.state_s or math.inf) <= max(self.seconds, LAG_S)]
-        return [f"at work meanwhile: {_named(meanwhile)}"] if meanwhile else ["by a session that has left"]
+        meanwhile = [
+            one
+            for one in self.last.sessions.values()
+            if one.at_work or (one.state_s or math.inf) <= max(self.seconds, LAG_S)
+        ]
+        return (
+            [f"at work meanwhile: {_named(meanwhile)}"]
+            if meanwhile
+            else ["by a session that has left"]
+        )
 
     def _wal(self, since: Look) -> list[str]:
         """What the application's sessions wrote of the write-ahead log, in words."""
-        return [f"{one} wrote {grown} bytes of WAL" for one in self.application if (grown := self._grown(one.pid, since))]
+        return [
+            f"{one} wrote {grown} bytes of WAL"
+            for one in self.application
+            if (grown := self._grown(one.pid, since))
+        ]
 
     def _grown(self, pid: int, since: Look) -> int:
         return self.last.wal.get(pid, 0) - since.wal.get(pid, 0)
@@ -155,22 +226,44 @@ def observe(db: Database, names: Collection[str], own: str, seconds: float) -> O
 
 def prepared(db: Database) -> Check:
     """Whether no prepared transaction waits in this database: whoever ends it writes, without a session until then."""
-    found = ", ".join(f"`{one.name}` of {one.owner}, {one.age_s:.0f} s old" for one in activity.prepared_transactions(db))
-    return check("writes.prepared", "no prepared transaction waits in this database", not found, found or "none", "none",
-                 "COMMIT PREPARED or ROLLBACK PREPARED each, by whoever began it")
+    found = ", ".join(
+        f"`{one.name}` of {one.owner}, {one.age_s:.0f} s old"
+        for one in activity.prepared_transactions(db)
+    )
+    return check(
+        "writes.prepared",
+        "no prepared transaction waits in this database",
+        not found,
+        found or "none",
+        "none",
+        "COMMIT PREPARED or ROLLBACK PREPARED each, by whoever began it",
+    )
 
 
 def subscriptions(db: Database) -> Check:
     """Whether no logical replication brings changes of another server into this database."""
     rows = db.rows(query("quiet_subscriptions"))
-    found = ", ".join(f"{row['name']} ({'pid ' + str(row['pid']) if row['pid'] else 'no worker at the moment'})" for row in rows)
-    return check("writes.subscriptions", "no subscription brings changes in", not rows, found or "none is enabled", "none is enabled",
-                 "ALTER SUBSCRIPTION … DISABLE each, and ENABLE it after 80_close")
+    found = ", ".join(
+        f"{row['name']} ({'pid ' + str(row['pid']) if row['pid'] else 'no worker at the moment'})"
+        for row in rows
+    )
+    return check(
+        "writes.subscriptions",
+        "no subscription brings changes in",
+        not rows,
+        found or "none is enabled",
+        "none is enabled",
+        "ALTER SUBSCRIPTION … DISABLE each, and ENABLE it after 80_close",
+    )
 
 
 def _look(db: Database, own: str) -> Look:
     writes = activity.writes(db)
-    wal = {row["pid"]: row["bytes"] for row in db.rows(query("quiet_wal"))} if db.server_version >= WAL_SINCE else {}
+    wal = (
+        {row["pid"]: row["bytes"] for row in db.rows(query("quiet_wal"))}
+        if db.server_version >= WAL_SINCE
+        else {}
+    )
     return Look(writes, {one.pid: one for one in _sessions(db, own)}, wal)
 
 

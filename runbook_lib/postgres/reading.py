@@ -32,7 +32,13 @@ PINNED = {
 
 
 @contextmanager
-def reading(db: Database, *, snapshot_id: str = "", statement_timeout_s: float = 60, lock_timeout_s: float = 5) -> Iterator[Database]:
+def reading(
+    db: Database,
+    *,
+    snapshot_id: str = "",
+    statement_timeout_s: float = 60,
+    lock_timeout_s: float = 5,
+) -> Iterator[Database]:
     """A REPEATABLE READ, READ ONLY transaction with `PINNED` settings; inside one that is open already it sees what that
     one sees, and leaves its settings as they were.
 
@@ -47,7 +53,15 @@ def reading(db: Database, *, snapshot_id: str = "", statement_timeout_s: float =
     fresh = db.connection.info.transaction_status == TransactionStatus.IDLE
     try:
         with translated(), db.connection.transaction(force_rollback=not fresh):
-            _begin(db, fresh, snapshot_id, {"statement_timeout": f"{statement_timeout_s:g}s", "lock_timeout": f"{lock_timeout_s:g}s"})
+            _begin(
+                db,
+                fresh,
+                snapshot_id,
+                {
+                    "statement_timeout": f"{statement_timeout_s:g}s",
+                    "lock_timeout": f"{lock_timeout_s:g}s",
+                },
+            )
             yield db
     except DatabaseError as error:
         raise _locked(db, error) if fresh and error.sqlstate == "55P03" else error from None
@@ -71,12 +85,17 @@ def _join(db: Database, snapshot_id: str) -> None:
 def _locked(db: Database, error: DatabaseError) -> DatabaseError:
     """The same error, with the tables in it that somebody holds: PostgreSQL does not name them."""
     names = ", ".join(row["name"] for row in db.rows(query("reading_locked")))
-    return DatabaseError(f"{error.message}; locked exclusively: {names or 'nothing any more'}",
-                         "find out who holds it with `locks.blockers`, wait for it or end it, and repeat", sqlstate=error.sqlstate)
+    return DatabaseError(
+        f"{error.message}; locked exclusively: {names or 'nothing any more'}",
+        "find out who holds it with `locks.blockers`, wait for it or end it, and repeat",
+        sqlstate=error.sqlstate,
+    )
 
 
 def pin(db: Database, settings: dict[str, str]) -> None:
     """Set `settings` until the end of the transaction, in one statement."""
     calls = sql.SQL(", ").join(
-        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value)) for name, value in settings.items())
+        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in settings.items()
+    )
     db.execute(sql.SQL("SELECT ") + calls)

@@ -37,7 +37,9 @@ class Recorded:
     statement: sql.SQL = field(repr=False)
 
 
-def recorded(live: Database, copy: Database, tables: Mapping[tuple[str, str], str]) -> tuple[Recorded, ...]:
+def recorded(
+    live: Database, copy: Database, tables: Mapping[tuple[str, str], str]
+) -> tuple[Recorded, ...]:
     """The statements that were sent to `live` most often and touch one of `tables`; none where the server records none.
 
     Args:

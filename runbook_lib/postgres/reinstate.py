@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 _REFUSED = 3
 """psql's exit status where a statement failed: then the transaction was rolled back."""
 _HEADINGS = ["state", "name", "what", "rows"]
-_SETTINGS = {"standard_conforming_strings": "on", "work_mem": "64MB", "statement_timeout": "0", "lock_timeout": "10s"}
+_SETTINGS = {
+    "standard_conforming_strings": "on",
+    "work_mem": "64MB",
+    "statement_timeout": "0",
+    "lock_timeout": "10s",
+}
 _BEGIN = r"""\set ON_ERROR_STOP on
 \set QUIET on
 \set VERBOSITY terse
@@ -80,28 +85,68 @@ def reinstate(saved: Saved, target: Target, application_name: str, *, tools: Too
     """
     ready(saved, target, application_name).require()
     started = time.monotonic()
-    done = run([tools.path("psql"), "-X", "--no-password", "-v", "ON_ERROR_STOP=1", "-f", saved.script.name], cwd=saved.folder,
-               env=target.environment(application_name), keep_lines=100_000, check=False)
+    done = run(
+        [
+            tools.path("psql"),
+            "-X",
+            "--no-password",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-f",
+            saved.script.name,
+        ],
+        cwd=saved.folder,
+        env=target.environment(application_name),
+        keep_lines=100_000,
+        check=False,
+    )
     if done.status:
-        with failures_named("psql", "nothing was changed" if done.status == _REFUSED else "and whether it was committed is not known"):
-            raise ToolError(f"it ended with status {done.status}", f"see to it and run it again: it refuses what is there ({saved.script})",
-                            status=done.status, output=done.output)
+        with failures_named(
+            "psql",
+            "nothing was changed"
+            if done.status == _REFUSED
+            else "and whether it was committed is not known",
+        ):
+            raise ToolError(
+                f"it ended with status {done.status}",
+                f"see to it and run it again: it refuses what is there ({saved.script})",
+                status=done.status,
+                output=done.output,
+            )
     lines = done.output.splitlines()
-    told = csv.reader(lines[lines.index(",".join(_HEADINGS)) + 1:])
-    return Reinstated(tuple((state, name, what, int(rows) if rows else None) for state, name, what, rows in told), time.monotonic() - started)
+    told = csv.reader(lines[lines.index(",".join(_HEADINGS)) + 1 :])
+    return Reinstated(
+        tuple((state, name, what, int(rows) if rows else None) for state, name, what, rows in told),
+        time.monotonic() - started,
+    )
 
 
 def ready(saved: Saved, target: Target, application_name: str) -> Checks:
     """Whether every file is as it was saved, and belongs to this database."""
     with Database(target, application_name) as db:
         facts = server_facts(db)
-    same = (facts.system_identifier, facts.database_oid) == (saved.system_identifier, saved.database_oid)
-    return verify_hashes(saved) + Checks("", [
-        check("saved.database", "it was saved from this database", same, f"{target} (oid {facts.database_oid})", f"{saved.source} (oid {saved.database_oid})",
-              f"where the database was restored since, nothing is missing in it; else run {saved.script} by hand where it belongs")])
+    same = (facts.system_identifier, facts.database_oid) == (
+        saved.system_identifier,
+        saved.database_oid,
+    )
+    return verify_hashes(saved) + Checks(
+        "",
+        [
+            check(
+                "saved.database",
+                "it was saved from this database",
+                same,
+                f"{target} (oid {facts.database_oid})",
+                f"{saved.source} (oid {saved.database_oid})",
+                f"where the database was restored since, nothing is missing in it; else run {saved.script} by hand where it belongs",
+            )
+        ],
+    )
 
 
-def script(found: Found, parts: Sequence[Part], head: str, server_version: int, tables_saved: bool) -> str:
+def script(
+    found: Found, parts: Sequence[Part], head: str, server_version: int, tables_saved: bool
+) -> str:
     """The text of reinstate.sql.
 
     Args:
@@ -109,44 +154,85 @@ def script(found: Found, parts: Sequence[Part], head: str, server_version: int, 
         server_version: as `server_version_num` has it.
         tables_saved: whether there is a tables.sql.
     """
-    settings = PINNED | _SETTINGS | ({"transaction_timeout": "0"} if server_version >= 170000 else {})
-    pinned = "".join(f"SELECT set_config({_literal(name)}, {_literal(value)}, true);\n" for name, value in settings.items())
-    blocks = [_head(found, head), _BEGIN + pinned + "\\ir functions.sql\n", *_refusals(found, parts)]
+    settings = (
+        PINNED | _SETTINGS | ({"transaction_timeout": "0"} if server_version >= 170000 else {})
+    )
+    pinned = "".join(
+        f"SELECT set_config({_literal(name)}, {_literal(value)}, true);\n"
+        for name, value in settings.items()
+    )
+    blocks = [
+        _head(found, head),
+        _BEGIN + pinned + "\\ir functions.sql\n",
+        *_refusals(found, parts),
+    ]
     if tables_saved:
-        blocks += ["-- Tables and sequences as they were, then the settings that tables.sql changed", "\\ir tables.sql", pinned]
-    blocks += [*_tables(found, parts), *_columns(found, parts), *_things(found), *_views(found.views)]
+        blocks += [
+            "-- Tables and sequences as they were, then the settings that tables.sql changed",
+            "\\ir tables.sql",
+            pinned,
+        ]
+    blocks += [
+        *_tables(found, parts),
+        *_columns(found, parts),
+        *_things(found),
+        *_views(found.views),
+    ]
     return "\n".join(blocks) + _END
 
 
 def _head(found: Found, head: str) -> str:
-    names = [f"table {row['name']}" for row in found.tables] + [f"column {row['table']}.{row['name']}" for row in found.columns]
-    return _comment(
-        "Brings back what a migration dropped:", *(f"    {name}" for name in names), head,
-        "Run it in this folder, with the application in maintenance mode (the tables are locked until it has ended):",
-        "    psql -X -v ON_ERROR_STOP=1 -f reinstate.sql 'host=… dbname=…'",
-        "One transaction: all of it, or nothing. At the end it says what came back, what was passed over, and what is left to do by hand.",
-        *(f"NOT brought back: {name} ({why})" for name, why in found.unsaved)) + "\n"
+    names = [f"table {row['name']}" for row in found.tables] + [
+        f"column {row['table']}.{row['name']}" for row in found.columns
+    ]
+    return (
+        _comment(
+            "Brings back what a migration dropped:",
+            *(f"    {name}" for name in names),
+            head,
+            "Run it in this folder, with the application in maintenance mode (the tables are locked until it has ended):",
+            "    psql -X -v ON_ERROR_STOP=1 -f reinstate.sql 'host=… dbname=…'",
+            "One transaction: all of it, or nothing. At the end it says what came back, what was passed over, and what is left to do by hand.",
+            *(f"NOT brought back: {name} ({why})" for name, why in found.unsaved),
+        )
+        + "\n"
+    )
 
 
 def _refusals(found: Found, parts: Sequence[Part]) -> Iterator[str]:
-    yield _comment("Refuse where it is there again, or where it can no longer be told which row is which")
+    yield _comment(
+        "Refuse where it is there again, or where it can no longer be told which row is which"
+    )
     for schema in dict.fromkeys(row["schema"] for row in found.tables):
         yield _call("must_have_schema", _literal(schema))
     for row in found.tables:
         yield _call("must_be_free", _literal(row["name"]))
     for table, columns in found.by_table.items():
-        yield _call("must_fit", _literal(table), _array([column["name"] for column in columns]), _array(columns[0]["key"] or []))
+        yield _call(
+            "must_fit",
+            _literal(table),
+            _array([column["name"] for column in columns]),
+            _array(columns[0]["key"] or []),
+        )
         if not columns[0]["key"]:
             yield _call("must_be_free", _literal(columns[0]["beside"]))
     for row in found.enums:
-        yield _call("must_have_enum", _literal(row["name"]), _array(row["labels"]), _literal(row["list"]))
+        yield _call(
+            "must_have_enum", _literal(row["name"]), _array(row["labels"]), _literal(row["list"])
+        )
 
 
 def _tables(found: Found, parts: Sequence[Part]) -> Iterator[str]:
     for part in parts:
         if part.kind == "table":
             yield _holds(part, part.table)
-            yield _call("tell", "'back'", _literal(part.table), "'the table is back with all its rows, compared by content'", str(part.rows))
+            yield _call(
+                "tell",
+                "'back'",
+                _literal(part.table),
+                "'the table is back with all its rows, compared by content'",
+                str(part.rows),
+            )
     for row in found.tables:
         if row["attach"]:
             yield _attempt(row["name"], row["attach"])
@@ -169,9 +255,17 @@ def _columns(found: Found, parts: Sequence[Part]) -> Iterator[str]:
                 yield _attempt(f"{table}.{column['name']}", added)
         for column in columns:
             if column["not_null"]:
-                yield _call("require_value", _literal(table), _literal(column["name"]), _literal(_identity(column)) if column["identity"] else "NULL")
+                yield _call(
+                    "require_value",
+                    _literal(table),
+                    _literal(column["name"]),
+                    _literal(_identity(column)) if column["identity"] else "NULL",
+                )
             if column["identity"]:
-                yield _attempt(f"{table}.{column['name']}", f"SELECT setval(to_regclass({_literal(column['sequence'])}), {column['last']})")
+                yield _attempt(
+                    f"{table}.{column['name']}",
+                    f"SELECT setval(to_regclass({_literal(column['sequence'])}), {column['last']})",
+                )
 
 
 def _values(part: Part, columns: Sequence[Mapping[str, Any]], saved: str) -> Iterator[str]:
@@ -186,9 +280,19 @@ def _values(part: Part, columns: Sequence[Mapping[str, Any]], saved: str) -> Ite
         if column["sequence"] and not column["identity"]:
             yield f"ALTER SEQUENCE {column['sequence']} OWNED BY {part.table}.{column['name']};"
         if column["default"]:
-            yield _attempt(f"{part.table}.{column['name']}", f"ALTER TABLE {part.table} ALTER COLUMN {column['name']} SET DEFAULT {column['default']}")
+            yield _attempt(
+                f"{part.table}.{column['name']}",
+                f"ALTER TABLE {part.table} ALTER COLUMN {column['name']} SET DEFAULT {column['default']}",
+            )
     filled = [column["name"] for column in columns if column["default"]]
-    yield _call("put_back", _literal(part.table), _literal(saved), _array(part.key), _array(part.columns), _array(filled))
+    yield _call(
+        "put_back",
+        _literal(part.table),
+        _literal(saved),
+        _array(part.key),
+        _array(part.columns),
+        _array(filled),
+    )
 
 
 def _beside_it(part: Part, columns: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -216,13 +320,25 @@ def _things(found: Found) -> Iterator[str]:
 def _views(names: Sequence[str]) -> Iterator[str]:
     for number, name in enumerate(names, 1):
         back = _call("tell", "'back'", _literal(name), "'the view is back'", "NULL")
-        left = _call("tell", "'open'", _literal(name), "'there is a view of that name: left as it is'", "NULL")
+        left = _call(
+            "tell",
+            "'open'",
+            _literal(name),
+            "'there is a view of that name: left as it is'",
+            "NULL",
+        )
         yield f"\nSELECT to_regclass({_literal(name)}) IS NULL AS gone \\gset"
         yield f"\\if :gone\n\\ir view_{number}.sql\n{back}\n\\else\n{left}\n\\endif"
 
 
 def _holds(part: Part, where: str) -> str:
-    return _call("must_hold", _literal(where), _literal(part.hash), str(part.rows), _literal(part.fingerprint))
+    return _call(
+        "must_hold",
+        _literal(where),
+        _literal(part.hash),
+        str(part.rows),
+        _literal(part.fingerprint),
+    )
 
 
 def _identity(column: Mapping[str, Any]) -> str:

@@ -21,8 +21,10 @@ def require_fit(admin: Database, backup: Backup, tools: Tools) -> None:
     """Refuse tools that are older than the dump, or do not fit the server."""
     written, server = int(backup.tools.split(".")[0]), admin.server_version // 10000
     if tools.major < written or not fits(tools.major, server):
-        raise UsageError(f"pg_restore {tools.version} cannot bring a dump of pg_dump {backup.tools} up on a server of version {server}",
-                         f"name tools of version {written} in `database: tools:`")
+        raise UsageError(
+            f"pg_restore {tools.version} cannot bring a dump of pg_dump {backup.tools} up on a server of version {server}",
+            f"name tools of version {written} in `database: tools:`",
+        )
 
 
 def require_there(admin: Database, backup: Backup, facts: Mapping[str, Any]) -> None:
@@ -31,8 +33,10 @@ def require_there(admin: Database, backup: Backup, facts: Mapping[str, Any]) -> 
     lacking = admin.rows(query("restore_lacking"), wanted)
     if lacking:
         named = ", ".join(row["what"] for row in lacking)
-        raise UsageError(f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: {named}",
-                         "\n→ ".join(dict.fromkeys(_LACKING[row["kind"]] for row in lacking)))
+        raise UsageError(
+            f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: {named}",
+            "\n→ ".join(dict.fromkeys(_LACKING[row["kind"]] for row in lacking)),
+        )
 
 
 _LACKING = {
@@ -45,7 +49,13 @@ def require_room(admin: Database, backup: Backup, facts: Mapping[str, Any], tick
     """Refuse where the server is known to lack the room that the database took when it was dumped."""
     needed, place = backup.snapshot.database_bytes, disk.tablespace(admin, facts["tablespace"])
     if place.free_bytes is None:
-        ticker(f"whether the server has the {size(needed)} that the database took is not known: {place.why}", last=True)
+        ticker(
+            f"whether the server has the {size(needed)} that the database took is not known: {place.why}",
+            last=True,
+        )
     elif place.free_bytes < needed:
-        raise UsageError(f"the server has no room for a restore: the database took {size(needed)}, {size(place.free_bytes)} are free in {place.path} "
-                         f"({place.place})", "free space there, or restore on another server")
+        raise UsageError(
+            f"the server has no room for a restore: the database took {size(needed)}, {size(place.free_bytes)} are free in {place.path} "
+            f"({place.place})",
+            "free space there, or restore on another server",
+        )

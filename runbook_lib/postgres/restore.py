@@ -20,15 +20,40 @@ from runbook_lib.postgres.restored import Proof, Restored, Verified
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
 
-__all__ = ["Proof", "Restored", "Verified", "compare_with", "prove", "restore", "restore_rows", "restore_schema"]
+__all__ = [
+    "Proof",
+    "Restored",
+    "Verified",
+    "compare_with",
+    "prove",
+    "restore",
+    "restore_rows",
+    "restore_schema",
+]
 
 OnLine = Callable[[str], None] | None
-_TUNED = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": "0", "jit": "off", "lock_timeout": "60s"}
+_TUNED = {
+    "synchronous_commit": "off",
+    "maintenance_work_mem": "256MB",
+    "max_parallel_maintenance_workers": "0",
+    "jit": "off",
+    "lock_timeout": "60s",
+}
 """Settings of pg_restore's sessions; they share the work themselves, so that an index needs no further workers."""
 
 
-def restore(backup: Backup, target: Target, application_name: str, *, tools: Tools, jobs: int = 2, mark: str = "", verify: bool = True,
-            timeout_s: float | None = None, on_line: OnLine = None) -> Restored:
+def restore(
+    backup: Backup,
+    target: Target,
+    application_name: str,
+    *,
+    tools: Tools,
+    jobs: int = 2,
+    mark: str = "",
+    verify: bool = True,
+    timeout_s: float | None = None,
+    on_line: OnLine = None,
+) -> Restored:
     """Bring a backup up as the new database that `target` names. Where it fails, the new database is dropped again.
 
     Args:
@@ -48,12 +73,19 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
     facts = backup.database()
     seconds: dict[str, float] = {}
     ticker = Ticker(on_line)
-    with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
+    with databases.maintenance(
+        target, application_name, lock_timeout="30s", statement_timeout="10min"
+    ) as admin:
         restorable.require_fit(admin, backup, tools)
         restorable.require_there(admin, backup, facts)
         _clear_unfinished(admin, target.database)
         restorable.require_room(admin, backup, facts, ticker)
-        databases.create(admin, target.database, facts, f"{databases.UNFINISHED}of backup {backup.sha256}, {databases.signature(admin)}")
+        databases.create(
+            admin,
+            target.database,
+            facts,
+            f"{databases.UNFINISHED}of backup {backup.sha256}, {databases.signature(admin)}",
+        )
         with _dropped_where_it_fails(target, application_name):
             with _step(seconds, "pg_restore"):
                 _pg_restore(backup, target, application_name, tools, jobs, timeout_s, admin, ticker)
@@ -64,10 +96,23 @@ def restore(backup: Backup, target: Target, application_name: str, *, tools: Too
             databases.comment_on(admin, target.database, mark or facts["comment"])
         made = databases.entry(admin, target.database)
         assert made
-        return Restored(target.database, made.oid, backup.sha256, {step: round(took, 3) for step, took in seconds.items()})
+        return Restored(
+            target.database,
+            made.oid,
+            backup.sha256,
+            {step: round(took, 3) for step, took in seconds.items()},
+        )
 
 
-def restore_schema(backup: Backup, target: Target, application_name: str, *, tools: Tools, mark: str, bare: bool = False) -> None:
+def restore_schema(
+    backup: Backup,
+    target: Target,
+    application_name: str,
+    *,
+    tools: Tools,
+    mark: str,
+    bare: bool = False,
+) -> None:
     """Bring a backup's schema up, without rows, as the new database that `target` names: to try statements on.
 
     Args:
@@ -76,17 +121,40 @@ def restore_schema(backup: Backup, target: Target, application_name: str, *, too
     Raises:
         As `restore`.
     """
-    options = ("--section=pre-data", "--no-owner", "--no-privileges", "--no-comments") if bare else ("--schema-only",)
-    with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
+    options = (
+        ("--section=pre-data", "--no-owner", "--no-privileges", "--no-comments")
+        if bare
+        else ("--schema-only",)
+    )
+    with databases.maintenance(
+        target, application_name, lock_timeout="30s", statement_timeout="10min"
+    ) as admin:
         facts = backup.database()
         restorable.require_fit(admin, backup, tools)
         restorable.require_there(admin, backup, facts)
         databases.create(admin, target.database, facts, mark)
-        with _dropped_where_it_fails(target, application_name), failures_named("pg_restore", f"only {target.database} was touched, and is dropped again"):
-            run(_command(backup, target, tools, *options), env=target.environment(application_name, **_TUNED))
+        with (
+            _dropped_where_it_fails(target, application_name),
+            failures_named(
+                "pg_restore", f"only {target.database} was touched, and is dropped again"
+            ),
+        ):
+            run(
+                _command(backup, target, tools, *options),
+                env=target.environment(application_name, **_TUNED),
+            )
 
 
-def restore_rows(backup: Backup, target: Target, application_name: str, schema: str, table: str, *, tools: Tools, timeout_s: float) -> None:
+def restore_rows(
+    backup: Backup,
+    target: Target,
+    application_name: str,
+    schema: str,
+    table: str,
+    *,
+    tools: Tools,
+    timeout_s: float,
+) -> None:
     """Bring the rows of one table up, in a database that `restore_schema` made `bare`. They are not proven: compare them with the manifest.
 
     Args:
@@ -97,11 +165,18 @@ def restore_rows(backup: Backup, target: Target, application_name: str, schema: 
         ToolError: it failed, or took too long.
     """
     with failures_named("pg_restore", f"only {target.database} was touched"):
-        run(_command(backup, target, tools, "--section=data", f"--schema={schema}", f"--table={table}"),
-            env=target.environment(application_name, **_TUNED), timeout_s=timeout_s)
+        run(
+            _command(
+                backup, target, tools, "--section=data", f"--schema={schema}", f"--table={table}"
+            ),
+            env=target.environment(application_name, **_TUNED),
+            timeout_s=timeout_s,
+        )
 
 
-def compare_with(backup: Backup, target: Target, application_name: str, *, jobs: int = 2, on_line: OnLine = None) -> Verified:
+def compare_with(
+    backup: Backup, target: Target, application_name: str, *, jobs: int = 2, on_line: OnLine = None
+) -> Verified:
     """Compare a database with what a backup says that it holds.
 
     Raises:
@@ -109,8 +184,15 @@ def compare_with(backup: Backup, target: Target, application_name: str, *, jobs:
         DatabaseError: a table could not be read.
     """
     with snapshot.exported(target, application_name) as at:
-        after = snapshot.take(target, application_name, jobs=jobs, columns=backup.snapshot.columns(), at=at,
-                              method=Method(backup.snapshot.method), on_progress=on_line)
+        after = snapshot.take(
+            target,
+            application_name,
+            jobs=jobs,
+            columns=backup.snapshot.columns(),
+            at=at,
+            method=Method(backup.snapshot.method),
+            on_progress=on_line,
+        )
         schemas = backup.catalog(), catalog.read(at.db)
         now = at.db.row(query("dump_database")) or {}
     before, left_out = backup.snapshot, ""
@@ -118,12 +200,27 @@ def compare_with(backup: Backup, target: Target, application_name: str, *, jobs:
     if majors[0] != majors[1]:
         left_out = f"between the versions {majors[0]} and {majors[1]}, versions of extensions, the privilege MAINTAIN, qualifiers in views and rules"
         schemas = schemas[0].portable(), schemas[1].portable()
-        before, after = (replace(shot, extensions=dict.fromkeys(shot.extensions, "")) for shot in (before, after))
-    return Verified(before.compare(after), catalog.difference(*schemas, restored=True), _database_differences(backup.database(), now), left_out)
+        before, after = (
+            replace(shot, extensions=dict.fromkeys(shot.extensions, "")) for shot in (before, after)
+        )
+    return Verified(
+        before.compare(after),
+        catalog.difference(*schemas, restored=True),
+        _database_differences(backup.database(), now),
+        left_out,
+    )
 
 
-def prove(backup: Backup, server: Target, application_name: str, *, tools: Tools, jobs: int = 2, timeout_s: float | None = None,
-          on_line: OnLine = None) -> Proof:
+def prove(
+    backup: Backup,
+    server: Target,
+    application_name: str,
+    *,
+    tools: Tools,
+    jobs: int = 2,
+    timeout_s: float | None = None,
+    on_line: OnLine = None,
+) -> Proof:
     """Bring a backup up in a scratch database, compare it with the manifest, and drop the scratch database.
 
     Args:
@@ -134,7 +231,16 @@ def prove(backup: Backup, server: Target, application_name: str, *, tools: Tools
     """
     began = time.monotonic()
     with scratch.reserved(server, "proof", application_name, on_line) as place:
-        restored = restore(backup, place.target, application_name, tools=tools, jobs=jobs, mark=place.mark, timeout_s=timeout_s, on_line=on_line)
+        restored = restore(
+            backup,
+            place.target,
+            application_name,
+            tools=tools,
+            jobs=jobs,
+            mark=place.mark,
+            timeout_s=timeout_s,
+            on_line=on_line,
+        )
         verified = compare_with(backup, place.target, application_name, jobs=jobs, on_line=on_line)
         return Proof(restored, verified, round(time.monotonic() - began, 3))
 
@@ -153,7 +259,9 @@ def _dropped_where_it_fails(target: Target, application_name: str) -> Iterator[N
         yield
     except BaseException as error:
         try:
-            with databases.maintenance(target, application_name, lock_timeout="30s", statement_timeout="10min") as admin:
+            with databases.maintenance(
+                target, application_name, lock_timeout="30s", statement_timeout="10min"
+            ) as admin:
                 databases.drop(admin, target.database)
         except DatabaseError as second:
             if isinstance(error, RunbookError):
@@ -163,22 +271,52 @@ def _dropped_where_it_fails(target: Target, application_name: str) -> Iterator[N
 
 def _both(first: RunbookError, second: DatabaseError, name: str) -> DatabaseError:
     left = "it is marked as unfinished: the next restore of that name, or the next proof, drops it"
-    return DatabaseError(f"{first.message}. Dropping {name} failed, too: {second.message}", "\n→ ".join(filter(None, [first.remedy, left])),
-                         sqlstate=second.sqlstate)
+    return DatabaseError(
+        f"{first.message}. Dropping {name} failed, too: {second.message}",
+        "\n→ ".join(filter(None, [first.remedy, left])),
+        sqlstate=second.sqlstate,
+    )
 
 
-def _pg_restore(backup: Backup, target: Target, application_name: str, tools: Tools, jobs: int, timeout_s: float | None, admin: Database,
-                ticker: Ticker) -> None:
+def _pg_restore(
+    backup: Backup,
+    target: Target,
+    application_name: str,
+    tools: Tools,
+    jobs: int,
+    timeout_s: float | None,
+    admin: Database,
+    ticker: Ticker,
+) -> None:
     tables = sum(not state.excluded for state in backup.snapshot.tables.values())
-    progress = Progress(ticker, "restored", tables, lambda: _size(admin, target.database), backup.snapshot.database_bytes)
-    carry_out(_command(backup, target, tools, "-j", str(jobs + 1), "--verbose"), target.environment(application_name, **_TUNED),
-              f"only {target.database} was touched, and is dropped again", timeout_s=timeout_s, progress=progress,
-              remedy="read the error; the backup itself is unharmed")
+    progress = Progress(
+        ticker,
+        "restored",
+        tables,
+        lambda: _size(admin, target.database),
+        backup.snapshot.database_bytes,
+    )
+    carry_out(
+        _command(backup, target, tools, "-j", str(jobs + 1), "--verbose"),
+        target.environment(application_name, **_TUNED),
+        f"only {target.database} was touched, and is dropped again",
+        timeout_s=timeout_s,
+        progress=progress,
+        remedy="read the error; the backup itself is unharmed",
+    )
 
 
 def _command(backup: Backup, target: Target, tools: Tools, *options: str) -> list[str]:
     quoted = target.database.replace("\\", "\\\\").replace("'", "\\'")
-    return [tools.path("pg_restore"), "--exit-on-error", *options, "--no-password", "-d", f"dbname='{quoted}'", str(backup.dump)]
+    return [
+        tools.path("pg_restore"),
+        "--exit-on-error",
+        *options,
+        "--no-password",
+        "-d",
+        f"dbname='{quoted}'",
+        str(backup.dump),
+    ]
 
 
 def _size(admin: Database, name: str) -> int | None:
@@ -198,7 +336,11 @@ def _analyze(target: Target, application_name: str, jobs: int) -> None:
 def _database_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     """What differs, without the values of settings: they may be secret."""
     ignored = ("comment", "tablespace", "collation_version", "has_acl", "settings", "roles")
-    return tuple(f"{key.replace('_', ' ')}: {before[key]} → {after[key]}" for key in before if key not in ignored and before[key] != after[key])
+    return tuple(
+        f"{key.replace('_', ' ')}: {before[key]} → {after[key]}"
+        for key in before
+        if key not in ignored and before[key] != after[key]
+    )
 
 
 @contextmanager

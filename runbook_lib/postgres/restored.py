@@ -35,7 +35,11 @@ class Restored(Shown):
 
     def table(self) -> Table:
         """The steps and what they took."""
-        return Table(f"Restored as {self.database} in {self.total_seconds:.1f} s", ("step", "seconds"), list(self.seconds.items()))
+        return Table(
+            f"Restored as {self.database} in {self.total_seconds:.1f} s",
+            ("step", "seconds"),
+            list(self.seconds.items()),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -61,7 +65,12 @@ class Verified(Shown):
     @property
     def identical(self) -> bool:
         """Whether nothing differs and everything was compared."""
-        return self.content.identical and not self.content.facts and self.schema.empty and not self.database
+        return (
+            self.content.identical
+            and not self.content.facts
+            and self.schema.empty
+            and not self.database
+        )
 
     def checks(self) -> Checks:
         """The same as checks that can be required."""
@@ -69,15 +78,38 @@ class Verified(Shown):
         nothing = "nothing differs" + (f", left out: {self.left_out}" if self.left_out else "")
         count = sum(item.kind == "table" for item in self.content)
         said = [f"{item.name}: {item.outcome.value}" for item in self.content.differing]
-        facts = [f"{item.kind} {item.name}: {item.before} → {item.after}" for item in self.content.facts]
-        return Checks("Restored copy against its backup", (
-            check("backup.restore.content", "every table, sequence and large object came up identical", self.content.identical,
-                  _some(said) or f"{count} tables identical", "nothing differs", remedy),
-            check("backup.restore.schema", "every object came up identical: indexes, constraints, owners, privileges, …", self.schema.empty,
-                  _some(self.schema.in_words()) or "nothing differs", nothing, remedy),
-            check("backup.restore.database", "extensions, settings, locale, owner and privileges of the database are the same",
-                  not self.database and not facts, _some([*self.database, *facts]) or "nothing differs", nothing, remedy),
-        ))
+        facts = [
+            f"{item.kind} {item.name}: {item.before} → {item.after}" for item in self.content.facts
+        ]
+        return Checks(
+            "Restored copy against its backup",
+            (
+                check(
+                    "backup.restore.content",
+                    "every table, sequence and large object came up identical",
+                    self.content.identical,
+                    _some(said) or f"{count} tables identical",
+                    "nothing differs",
+                    remedy,
+                ),
+                check(
+                    "backup.restore.schema",
+                    "every object came up identical: indexes, constraints, owners, privileges, …",
+                    self.schema.empty,
+                    _some(self.schema.in_words()) or "nothing differs",
+                    nothing,
+                    remedy,
+                ),
+                check(
+                    "backup.restore.database",
+                    "extensions, settings, locale, owner and privileges of the database are the same",
+                    not self.database and not facts,
+                    _some([*self.database, *facts]) or "nothing differs",
+                    nothing,
+                    remedy,
+                ),
+            ),
+        )
 
     def table(self) -> Table:
         """The checks as rows; `content` and `schema` show their own tables."""
@@ -85,8 +117,13 @@ class Verified(Shown):
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"identical": self.identical, "content": self.content.as_dict(), "schema": self.schema.as_dict(), "database": list(self.database),
-                "left_out": self.left_out}
+        return {
+            "identical": self.identical,
+            "content": self.content.as_dict(),
+            "schema": self.schema.as_dict(),
+            "database": list(self.database),
+            "left_out": self.left_out,
+        }
 
 
 @dataclass(frozen=True)
@@ -112,7 +149,11 @@ class Proof:
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"restored": self.restored.as_dict(), "verified": self.verified.as_dict(), "seconds": self.seconds}
+        return {
+            "restored": self.restored.as_dict(),
+            "verified": self.verified.as_dict(),
+            "seconds": self.seconds,
+        }
 
     def _repr_html_(self) -> str:
         return self.restored._repr_html_() + self.verified._repr_html_()

@@ -35,46 +35,115 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
     """
     found = db.row(query("health_rights")) or {}
     flags = (
-        ("create_database", "the role creates databases", "create_database", "ALTER ROLE … CREATEDB: proofs and rollbacks need a database of their own"),
-        ("own_database", "the role owns the database", "owner_of_database", "a rollback renames the database: grant the owner's role"),
+        (
+            "create_database",
+            "the role creates databases",
+            "create_database",
+            "ALTER ROLE … CREATEDB: proofs and rollbacks need a database of their own",
+        ),
+        (
+            "own_database",
+            "the role owns the database",
+            "owner_of_database",
+            "a rollback renames the database: grant the owner's role",
+        ),
         ("signal", "the role ends other sessions", "signal_sessions", "grant it pg_signal_backend"),
-        ("statistics", "the role sees what other sessions do", "read_all_statistics", "grant it pg_read_all_stats, or pg_monitor"),
+        (
+            "statistics",
+            "the role sees what other sessions do",
+            "read_all_statistics",
+            "grant it pg_read_all_stats, or pg_monitor",
+        ),
     )
-    return Checks("Rights", (
-        _attempt("read", "the role reads every table, sequence and large object", partial(_reads, db, found["tables"], found["unreadable"] + found["unreadable_objects"])),
-        _listed("row_security", "row security hides no rows from the role", () if found["bypass_row_security"] else found["row_security"],
-                "give the role BYPASSRLS: a dump fails or lacks rows otherwise"),
-        _listed("own", "the role owns every table", found["not_owned"], "only an owner alters a table: use the owner's login, or grant its role") if affected is None
-        else _attempt("own", "the role alters the tables of the plan", partial(_alters, db, affected)),
-        *_makes(db),
-        *(check(f"environment.rights.{name}", title, found[key], "yes, by its attributes and memberships" if found[key] else "no", "yes", remedy)
-          for name, title, key, remedy in flags)))
+    return Checks(
+        "Rights",
+        (
+            _attempt(
+                "read",
+                "the role reads every table, sequence and large object",
+                partial(
+                    _reads, db, found["tables"], found["unreadable"] + found["unreadable_objects"]
+                ),
+            ),
+            _listed(
+                "row_security",
+                "row security hides no rows from the role",
+                () if found["bypass_row_security"] else found["row_security"],
+                "give the role BYPASSRLS: a dump fails or lacks rows otherwise",
+            ),
+            _listed(
+                "own",
+                "the role owns every table",
+                found["not_owned"],
+                "only an owner alters a table: use the owner's login, or grant its role",
+            )
+            if affected is None
+            else _attempt(
+                "own", "the role alters the tables of the plan", partial(_alters, db, affected)
+            ),
+            *_makes(db),
+            *(
+                check(
+                    f"environment.rights.{name}",
+                    title,
+                    found[key],
+                    "yes, by its attributes and memberships" if found[key] else "no",
+                    "yes",
+                    remedy,
+                )
+                for name, title, key, remedy in flags
+            ),
+        ),
+    )
 
 
 def creates_databases(target: Target, application_name: str, id: str, title: str) -> Check:
     """Whether a login reaches a server and may create databases there; for the server on which backups are proven."""
+
     def look() -> Check:
         try:
             with Database(target, application_name, **LIMITS) as db:
                 allowed = (db.row(query("health_rights")) or {})["create_database"]
         except DatabaseError as error:
             return check(id, title, False, error.message, "a session", error.remedy)
-        return check(id, title, allowed, f"{target} as {target.user}: {'yes' if allowed else 'no'}", "yes", "ALTER ROLE … CREATEDB on that server")
+        return check(
+            id,
+            title,
+            allowed,
+            f"{target} as {target.user}: {'yes' if allowed else 'no'}",
+            "yes",
+            "ALTER ROLE … CREATEDB on that server",
+        )
+
     return attempt(id, title, look)
 
 
-def _reads(db: Database, tables: Sequence[str], unreadable: Sequence[str], id: str, title: str) -> Check:
+def _reads(
+    db: Database, tables: Sequence[str], unreadable: Sequence[str], id: str, title: str
+) -> Check:
     """As pg_dump does: an error where row security would hide rows."""
     refused, busy = list(unreadable), list[str]()
-    for batch in (tables[first:first + BATCH] for first in range(0, len(tables), BATCH)):
+    for batch in (tables[first : first + BATCH] for first in range(0, len(tables), BATCH)):
         if _try(db, _reading(batch)):
             for table in batch:
                 if error := _try(db, _reading((table,))):
                     (refused if error.sqlstate in _REFUSED else busy).append(table)
     if busy and not refused:
-        return unknown(id, title, f"not answered in time, or not at all: {_some(busy)}", "all", "see who holds them: 95_troubleshoot; then run this again")
-    return check(id, title, not refused, _some(refused) or f"{len(tables)} tables, {_TRIED}", "all",
-                 "grant it pg_read_all_data; BYPASSRLS where row security is in force; SELECT ON LARGE OBJECT for those")
+        return unknown(
+            id,
+            title,
+            f"not answered in time, or not at all: {_some(busy)}",
+            "all",
+            "see who holds them: 95_troubleshoot; then run this again",
+        )
+    return check(
+        id,
+        title,
+        not refused,
+        _some(refused) or f"{len(tables)} tables, {_TRIED}",
+        "all",
+        "grant it pg_read_all_data; BYPASSRLS where row security is in force; SELECT ON LARGE OBJECT for those",
+    )
 
 
 def _reading(tables: Sequence[str]) -> sql.Composable:
@@ -87,39 +156,78 @@ def _alters(db: Database, affected: Sequence[str], id: str, title: str) -> Check
     """By a comment: it needs the owner, as ALTER TABLE does, and a lock that neither readers nor writers wait for."""
     refused, busy, gone = list[str](), list[str](), list[str]()
     for name in affected:
-        row = db.row("SELECT c.oid::regclass::text AS name, c.relkind = 'm' AS view FROM pg_class AS c WHERE c.oid = to_regclass(%s)", [name])
+        row = db.row(
+            "SELECT c.oid::regclass::text AS name, c.relkind = 'm' AS view FROM pg_class AS c WHERE c.oid = to_regclass(%s)",
+            [name],
+        )
         if row is None:
             gone.append(name)
             continue
         kind = sql.SQL("MATERIALIZED VIEW" if row["view"] else "TABLE")
-        if error := _try(db, sql.SQL("COMMENT ON {} {} IS NULL").format(kind, sql.SQL(row["name"]))):
+        if error := _try(
+            db, sql.SQL("COMMENT ON {} {} IS NULL").format(kind, sql.SQL(row["name"]))
+        ):
             (refused if error.sqlstate in _REFUSED else busy).append(name)
     if (busy or gone) and not refused:
-        return unknown(id, title, "; ".join(f"{what}: {_some(names)}" for what, names in (("locked, or not answered in time", busy), ("not there", gone)) if names),
-                       "all", "see who holds them: 95_troubleshoot; then run this again")
-    return check(id, title, not refused, f"not its own: {_some(refused)}" if refused else f"{len(affected)} tables, {_TRIED}", "all",
-                 "only an owner alters a table: use the owner's login, or grant its role")
+        return unknown(
+            id,
+            title,
+            "; ".join(
+                f"{what}: {_some(names)}"
+                for what, names in (("locked, or not answered in time", busy), ("not there", gone))
+                if names
+            ),
+            "all",
+            "see who holds them: 95_troubleshoot; then run this again",
+        )
+    return check(
+        id,
+        title,
+        not refused,
+        f"not its own: {_some(refused)}" if refused else f"{len(affected)} tables, {_TRIED}",
+        "all",
+        "only an owner alters a table: use the owner's login, or grant its role",
+    )
 
 
 def _makes(db: Database) -> Iterator[Check]:
     schema = db.target.schema
-    table, index, kind = (identifier(schema, f"runbook_probe_{word}") for word in ("table", "index", "type"))
+    table, index, kind = (
+        identifier(schema, f"runbook_probe_{word}") for word in ("table", "index", "type")
+    )
     make = sql.SQL("CREATE TABLE {} (id int)").format(table)
     steps: tuple[tuple[str, str, Sequence[sql.Composable]], ...] = (
         ("create_table", "tables", [make]),
-        ("create_index", "indexes", [make, sql.SQL("CREATE INDEX runbook_probe_index ON {} (id)").format(table)]),
+        (
+            "create_index",
+            "indexes",
+            [make, sql.SQL("CREATE INDEX runbook_probe_index ON {} (id)").format(table)],
+        ),
         ("create_type", "types", [sql.SQL("CREATE TYPE {} AS ENUM ('a')").format(kind)]),
-        ("alter_table", "tables' columns", [make, sql.SQL("ALTER TABLE {} ADD COLUMN note text").format(table)]),
+        (
+            "alter_table",
+            "tables' columns",
+            [make, sql.SQL("ALTER TABLE {} ADD COLUMN note text").format(table)],
+        ),
     )
     for name, what, statements in steps:
-        yield _attempt(name, f"the role creates {what} in schema {schema}", partial(_trial, db, statements))
+        yield _attempt(
+            name, f"the role creates {what} in schema {schema}", partial(_trial, db, statements)
+        )
 
 
 def _trial(db: Database, statements: Sequence[sql.Composable], id: str, title: str) -> Check:
     error = _try(db, *statements)
     if error and error.sqlstate not in _REFUSED:
         raise error
-    return check(id, title, error is None, error.message if error else _TRIED, _TRIED, "grant CREATE on the schema")
+    return check(
+        id,
+        title,
+        error is None,
+        error.message if error else _TRIED,
+        _TRIED,
+        "grant CREATE on the schema",
+    )
 
 
 def _try(db: Database, *statements: sql.Composable) -> DatabaseError | None:
@@ -142,7 +250,9 @@ def _attempt(name: str, title: str, look: Callable[[str, str], Check]) -> Check:
 
 
 def _listed(name: str, title: str, missing: Sequence[str], remedy: str) -> Check:
-    return check(f"environment.rights.{name}", title, not missing, _some(missing) or "all", "all", remedy)
+    return check(
+        f"environment.rights.{name}", title, not missing, _some(missing) or "all", "all", remedy
+    )
 
 
 def _some(names: Sequence[str]) -> str:

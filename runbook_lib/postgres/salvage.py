@@ -100,7 +100,11 @@ class Found:
 
     def parts(self) -> list[Part]:
         """What is to be read."""
-        made = [Part(row["name"], tuple(row["columns"]), (), "table", "tables.sql") for row in self.tables if not row["partitioned"] and not row["foreign"]]
+        made = [
+            Part(row["name"], tuple(row["columns"]), (), "table", "tables.sql")
+            for row in self.tables
+            if not row["partitioned"] and not row["foreign"]
+        ]
         for number, (table, columns) in enumerate(self.by_table.items(), 1):
             values = tuple(column["name"] for column in columns if not column["generated"])
             key, every = columns[0]["key"], columns[0]["every"]
@@ -162,8 +166,19 @@ class Saved(Shown):
     def table(self) -> Table:
         """What was saved."""
         rows: list[Sequence[Any]] = [
-            (part.table, "all" if part.kind == "table" else part.columns, part.key or _KEYLESS[part.kind], part.rows, part.file) for part in self.parts]
-        rows += [(name, "–", "a view: its definition", None, f"view_{number}.sql") for number, name in enumerate(self.views, 1)]
+            (
+                part.table,
+                "all" if part.kind == "table" else part.columns,
+                part.key or _KEYLESS[part.kind],
+                part.rows,
+                part.file,
+            )
+            for part in self.parts
+        ]
+        rows += [
+            (name, "–", "a view: its definition", None, f"view_{number}.sql")
+            for number, name in enumerate(self.views, 1)
+        ]
         rows += [(name, "–", f"not saved: {why}", None, "") for name, why in self.unsaved]
         marks = [""] * (len(rows) - len(self.unsaved)) + ["unknown"] * len(self.unsaved)
         title = f"Saved as of {self.taken_at}: {text(self.rows)} rows, {size(self.bytes)}, in {self.folder}"
@@ -177,44 +192,105 @@ class Saved(Shown):
     def from_dict(cls, data: Mapping[str, Any], folder: Path) -> Saved:
         """What `as_dict` gave, of the folder."""
         names = {key: tuple(data[key]) for key in ("columns", "tables", "views")}
-        parts = tuple(Part(**{**part, "columns": tuple(part["columns"]), "key": tuple(part["key"])}) for part in data["parts"])
+        parts = tuple(
+            Part(**{**part, "columns": tuple(part["columns"]), "key": tuple(part["key"])})
+            for part in data["parts"]
+        )
         rest = {key: value for key, value in data.items() if key != "format"}
-        return cls(**{**rest, **names, "folder": folder, "parts": parts, "unsaved": tuple((name, why) for name, why in data["unsaved"]),
-                      "files": {name: File(**file) for name, file in data["files"].items()}})
+        return cls(
+            **{
+                **rest,
+                **names,
+                "folder": folder,
+                "parts": parts,
+                "unsaved": tuple((name, why) for name, why in data["unsaved"]),
+                "files": {name: File(**file) for name, file in data["files"].items()},
+            }
+        )
 
 
 _KEYLESS = {"table": "–", "columns": "–", "whole rows": "no key: whole rows, for a table beside it"}
 
 
-def find(db: Database, columns: Iterable[str], tables: Iterable[str], views: Iterable[str] = ()) -> Found:
+def find(
+    db: Database, columns: Iterable[str], tables: Iterable[str], views: Iterable[str] = ()
+) -> Found:
     """What is there of columns, tables and views that will be dropped, and what goes with them.
 
     Args:
         columns, tables, views: qualified names as PostgreSQL writes them, e.g. `public."Patient"."insurerName"`.
     """
-    wanted = {"columns": sorted(set(columns)), "tables": sorted(set(tables)), "views": sorted(set(views))}
+    wanted = {
+        "columns": sorted(set(columns)),
+        "tables": sorted(set(tables)),
+        "views": sorted(set(views)),
+    }
     with reading(db):
         _name(db, wanted)
         dropped = db.rows(query("salvage_tables"))
         gone = {row["name"] for row in dropped}
         found = [row for row in db.rows(query("salvage_columns")) if row["table"] not in gone]
         there = gone | {f"{row['table']}.{row['name']}" for row in found}
-        saved = [row for row in found if not row["inherited"] and row["alone"] and not row["foreign"]]
-        _name(db, {**wanted, "tables": sorted(gone), "columns": [f"{row['table']}.{row['name']}" for row in saved]})
+        saved = [
+            row for row in found if not row["inherited"] and row["alone"] and not row["foreign"]
+        ]
+        _name(
+            db,
+            {
+                **wanted,
+                "tables": sorted(gone),
+                "columns": [f"{row['table']}.{row['name']}" for row in saved],
+            },
+        )
         things = db.rows(query("salvage_parts"))
-        unsaved = [(row["name"], "its rows are on another server") for row in dropped if row["foreign"]]
-        unsaved += [(f"{row['table']}.{row['name']}", "its values are on another server" if row["foreign"] else "other tables inherit from its table")
-                    for row in found if not row["inherited"] and row not in saved]
-        unsaved += [(row["what"], "stands on what is dropped, and has to be made again by hand") for row in things if row["statement"] is None]
+        unsaved = [
+            (row["name"], "its rows are on another server") for row in dropped if row["foreign"]
+        ]
+        unsaved += [
+            (
+                f"{row['table']}.{row['name']}",
+                "its values are on another server"
+                if row["foreign"]
+                else "other tables inherit from its table",
+            )
+            for row in found
+            if not row["inherited"] and row not in saved
+        ]
+        unsaved += [
+            (row["what"], "stands on what is dropped, and has to be made again by hand")
+            for row in things
+            if row["statement"] is None
+        ]
         for row in saved:
             row["last"] = _last(db, row["sequence"]) if row["identity"] else None
-        return Found(tuple(saved), tuple(dropped), tuple(row for row in things if row["statement"]), tuple(db.rows(query("salvage_enums"))),
-                     tuple(row["name"] for row in db.rows(query("salvage_views"))),
-                     tuple(name for name in wanted["columns"] + wanted["tables"] if name not in there and not _under(name, gone)), tuple(unsaved))
+        return Found(
+            tuple(saved),
+            tuple(dropped),
+            tuple(row for row in things if row["statement"]),
+            tuple(db.rows(query("salvage_enums"))),
+            tuple(row["name"] for row in db.rows(query("salvage_views"))),
+            tuple(
+                name
+                for name in wanted["columns"] + wanted["tables"]
+                if name not in there and not _under(name, gone)
+            ),
+            tuple(unsaved),
+        )
 
 
-def save(at: ExportedSnapshot, target: Target, folder: Path, application_name: str, *, columns: Sequence[str], tables: Sequence[str],
-         views: Sequence[str] = (), tools: Tools, timeout_s: float = 4 * 3600, on_line: Callable[[str], None] = lambda line: None) -> Saved:
+def save(
+    at: ExportedSnapshot,
+    target: Target,
+    folder: Path,
+    application_name: str,
+    *,
+    columns: Sequence[str],
+    tables: Sequence[str],
+    views: Sequence[str] = (),
+    tools: Tools,
+    timeout_s: float = 4 * 3600,
+    on_line: Callable[[str], None] = lambda line: None,
+) -> Saved:
     """Save what will be dropped, as of an instant.
 
     Args:
@@ -229,7 +305,11 @@ def save(at: ExportedSnapshot, target: Target, folder: Path, application_name: s
         ToolError, DatabaseError: it failed. The folder then has no manifest, and nothing is saved.
     """
     with reading(at.db, statement_timeout_s=timeout_s, lock_timeout_s=10):
-        before, found, facts = row_files(at.db), find(at.db, columns, tables, views), server_facts(at.db)
+        before, found, facts = (
+            row_files(at.db),
+            find(at.db, columns, tables, views),
+            server_facts(at.db),
+        )
         parts = tuple(_measured(at.db, part) for part in found.parts())
         _require_room(folder, 2 * sum(part.bytes + 100 * part.rows for part in parts) + 100_000)
         create_folder(folder)
@@ -238,7 +318,9 @@ def save(at: ExportedSnapshot, target: Target, folder: Path, application_name: s
             if part.kind != "table":
                 _copy(at.db, part, folder / part.file)
         dump = _Dump(target, folder, application_name, tools, at.id, timeout_s)
-        relations = [row["name"] for row in found.tables] + [row["sequence"] for row in found.columns if row["sequence"] and not row["identity"]]
+        relations = [row["name"] for row in found.tables] + [
+            row["sequence"] for row in found.columns if row["sequence"] and not row["identity"]
+        ]
         if relations:
             dump.tables(relations)
         for number, view in enumerate(found.views, 1):
@@ -246,11 +328,31 @@ def save(at: ExportedSnapshot, target: Target, folder: Path, application_name: s
     require_unchanged(target, application_name, before)
     head = f"saved from {target} as of {at.time.isoformat(timespec='seconds')}, LSN {at.lsn}, by {application_name}"
     _write(folder / "functions.sql", [query("salvage_functions").encode()])
-    _write(folder / "reinstate.sql", [reinstate.script(found, parts, head, facts.server_version_num, bool(relations)).encode()])
+    _write(
+        folder / "reinstate.sql",
+        [reinstate.script(found, parts, head, facts.server_version_num, bool(relations)).encode()],
+    )
     names = tuple(f"{row['table']}.{row['name']}" for row in found.columns)
-    write_manifest(folder, Saved(folder, str(target), facts.system_identifier, facts.database_oid, application_name, at.time.isoformat(timespec="milliseconds"),
-                                 at.lsn, tools.version, names, tuple(row["name"] for row in found.tables), found.views, parts, found.unsaved,
-                                 hashes(folder), "").as_dict())
+    write_manifest(
+        folder,
+        Saved(
+            folder,
+            str(target),
+            facts.system_identifier,
+            facts.database_oid,
+            application_name,
+            at.time.isoformat(timespec="milliseconds"),
+            at.lsn,
+            tools.version,
+            names,
+            tuple(row["name"] for row in found.tables),
+            found.views,
+            parts,
+            found.unsaved,
+            hashes(folder),
+            "",
+        ).as_dict(),
+    )
     return load(folder)
 
 
@@ -281,18 +383,28 @@ def _last(db: Database, sequence: str) -> str:
 def _measured(db: Database, part: Part) -> Part:
     only = "ONLY " if part.kind == "table" else ""
     length = f"octet_length(ROW({', '.join(part.read)})::text)" if part.read else "0"
-    row = db.row(f"SELECT count(*) AS rows, coalesce(sum({part.hash}), 0)::text AS fingerprint, coalesce(sum({length}), 0)::bigint AS bytes "
-                 f"FROM {only}{part.table}") or {}
+    row = (
+        db.row(
+            f"SELECT count(*) AS rows, coalesce(sum({part.hash}), 0)::text AS fingerprint, coalesce(sum({length}), 0)::bigint AS bytes "
+            f"FROM {only}{part.table}"
+        )
+        or {}
+    )
     return replace(part, **row)
 
 
 def _require_room(folder: Path, needed: int) -> None:
     place = disk.room(folder)
     if place.free_bytes is None:
-        raise UsageError(f"the room in {folder.parent} is not known: {place.why}", "name another `backup.directory`")
+        raise UsageError(
+            f"the room in {folder.parent} is not known: {place.why}",
+            "name another `backup.directory`",
+        )
     if place.free_bytes < needed:
-        raise UsageError(f"no room to save what will be dropped: about {size(needed)} are needed, {size(place.free_bytes)} are free in {place.path}",
-                         "make room, or name another `backup.directory`")
+        raise UsageError(
+            f"no room to save what will be dropped: about {size(needed)} are needed, {size(place.free_bytes)} are free in {place.path}",
+            "make room, or name another `backup.directory`",
+        )
 
 
 def _copy(db: Database, part: Part, path: Path) -> None:
@@ -309,7 +421,10 @@ def _write(path: Path, chunks: Iterable[bytes | bytearray | memoryview]) -> None
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; nothing is saved", "remove the folder, make room, and repeat") from None
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}; nothing is saved",
+            "remove the folder, make room, and repeat",
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -326,15 +441,28 @@ class _Dump:
     def plain(self, names: Sequence[str], file: str, *options: str) -> None:
         """These relations, as SQL or in the form that the options ask for."""
         (self.folder / file).touch(0o600)
-        self._run("pg_dump", *options, f"--snapshot={self.snapshot_id}", "--lock-wait-timeout=10000", "--strict-names", "--no-password",
-                  *(f"--table={name}" for name in names), "-f", file)
+        self._run(
+            "pg_dump",
+            *options,
+            f"--snapshot={self.snapshot_id}",
+            "--lock-wait-timeout=10000",
+            "--strict-names",
+            "--no-password",
+            *(f"--table={name}" for name in names),
+            "-f",
+            file,
+        )
 
     def tables(self, names: Sequence[str]) -> None:
         """These tables and sequences, without what reinstate.sql makes itself."""
         self.plain(names, "tables.dump", "-Fc", "-Z", spelled("none", self.tools.major))
         self._run("pg_restore", "-l", "-f", "contents", "tables.dump")
         contents = self.folder / "contents"
-        contents.write_bytes(b"".join(line for line in contents.read_bytes().splitlines(True) if not _NOT_YET.match(line)))
+        contents.write_bytes(
+            b"".join(
+                line for line in contents.read_bytes().splitlines(True) if not _NOT_YET.match(line)
+            )
+        )
         (self.folder / "tables.sql").touch(0o600)
         self._run("pg_restore", "-L", "contents", "-f", "tables.sql", "tables.dump")
         for name in ("contents", "tables.dump"):
@@ -343,5 +471,10 @@ class _Dump:
 
     def _run(self, program: str, *arguments: str) -> None:
         with failures_named(program, "nothing is saved"):
-            run([self.tools.path(program), *arguments], cwd=self.folder, env=self.target.environment(self.application_name), timeout_s=self.timeout_s,
-                remedy="remove the folder and repeat")
+            run(
+                [self.tools.path(program), *arguments],
+                cwd=self.folder,
+                env=self.target.environment(self.application_name),
+                timeout_s=self.timeout_s,
+                remedy="remove the folder and repeat",
+            )

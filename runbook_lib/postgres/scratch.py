@@ -58,7 +58,11 @@ class Leftovers(Shown):
 
     def table(self) -> Table:
         """The databases as rows."""
-        return Table(f"{len(self)} scratch databases left behind", ("database", "bytes", "made by"), [(i.name, i.bytes, i.mark) for i in self])
+        return Table(
+            f"{len(self)} scratch databases left behind",
+            ("database", "bytes", "made by"),
+            [(i.name, i.bytes, i.mark) for i in self],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -66,7 +70,12 @@ class Leftovers(Shown):
 
 
 @contextmanager
-def reserved(server: Target, purpose: str, application_name: str, on_line: Callable[[str], None] | None = None) -> Iterator[Place]:
+def reserved(
+    server: Target,
+    purpose: str,
+    application_name: str,
+    on_line: Callable[[str], None] | None = None,
+) -> Iterator[Place]:
     """A name and a mark for a scratch database that the caller makes; dropped at the end, whatever happened.
 
     What killed processes left behind is dropped first.
@@ -76,15 +85,21 @@ def reserved(server: Target, purpose: str, application_name: str, on_line: Calla
         purpose: one word that becomes part of the name.
         on_line: told what was dropped.
     """
-    with databases.maintenance(server, application_name, lock_timeout="30s", statement_timeout="5min") as admin:
+    with databases.maintenance(
+        server, application_name, lock_timeout="30s", statement_timeout="5min"
+    ) as admin:
         clear(admin, on_line)
         now = datetime.now(UTC)
-        place = Place(server.named(f"{PREFIX}{purpose}_{now:%Y%m%d_%H%M%S_%f}"),
-                      f"{databases.SCRATCH}made by {application_name} at {now:%Y-%m-%d %H:%M:%S} UTC, {databases.signature(admin)}")
+        place = Place(
+            server.named(f"{PREFIX}{purpose}_{now:%Y%m%d_%H%M%S_%f}"),
+            f"{databases.SCRATCH}made by {application_name} at {now:%Y-%m-%d %H:%M:%S} UTC, {databases.signature(admin)}",
+        )
         try:
             yield place
         except BaseException:
-            with suppress(DatabaseError):  # the error that is under way tells more, and the next one clears it
+            with suppress(
+                DatabaseError
+            ):  # the error that is under way tells more, and the next one clears it
                 _drop(server, place.target.database, application_name)
             raise
         _drop(server, place.target.database, application_name)
@@ -92,12 +107,16 @@ def reserved(server: Target, purpose: str, application_name: str, on_line: Calla
 
 def _drop(server: Target, name: str, application_name: str) -> None:
     """Drop it by a new session: what happened meanwhile may have ended the other."""
-    with databases.maintenance(server, application_name, lock_timeout="30s", statement_timeout="5min") as admin:
+    with databases.maintenance(
+        server, application_name, lock_timeout="30s", statement_timeout="5min"
+    ) as admin:
         drop(admin, name)
 
 
 @contextmanager
-def scratch(server: Target, purpose: str, application_name: str, template: str = "template0") -> Iterator[Target]:
+def scratch(
+    server: Target, purpose: str, application_name: str, template: str = "template0"
+) -> Iterator[Target]:
     """A new scratch database, dropped at the end.
 
     Args:
@@ -109,7 +128,9 @@ def scratch(server: Target, purpose: str, application_name: str, template: str =
         DatabaseError: the role may not create databases, or the template is in use.
     """
     with reserved(server, purpose, application_name) as place:
-        with databases.maintenance(server, application_name, lock_timeout="30s", statement_timeout="30min") as admin:
+        with databases.maintenance(
+            server, application_name, lock_timeout="30s", statement_timeout="30min"
+        ) as admin:
             databases.make(admin, place.target.database, template, place.mark)
         yield place.target
 
@@ -127,15 +148,22 @@ def drop(admin: Database, name: str) -> None:
     if there is None:
         return
     if not _ours(there):
-        raise UsageError(f"{name} is not dropped: its name and comment do not prove that it is a scratch database of the runbook",
-                         "drop it by hand if it is not needed")
+        raise UsageError(
+            f"{name} is not dropped: its name and comment do not prove that it is a scratch database of the runbook",
+            "drop it by hand if it is not needed",
+        )
     databases.drop(admin, name)
 
 
 def leftovers(db: Database) -> Leftovers:
     """Scratch databases of which the session that made them is gone, and which can be dropped."""
-    return Leftovers(tuple(Leftover(one.name, one.bytes, one.comment or "never said: it was killed") for one in databases.entries(db).values()
-                           if _ours(one) and not one.maker_alive))
+    return Leftovers(
+        tuple(
+            Leftover(one.name, one.bytes, one.comment or "never said: it was killed")
+            for one in databases.entries(db).values()
+            if _ours(one) and not one.maker_alive
+        )
+    )
 
 
 def clear(admin: Database, on_line: Callable[[str], None] | None = None) -> None:
@@ -151,7 +179,9 @@ def clear(admin: Database, on_line: Callable[[str], None] | None = None) -> None
 
 
 def _ours(one: databases.Entry) -> bool:
-    return one.name.startswith(PREFIX) and (one.comment.startswith((databases.SCRATCH, databases.UNFINISHED)) or _never_named(one))
+    return one.name.startswith(PREFIX) and (
+        one.comment.startswith((databases.SCRATCH, databases.UNFINISHED)) or _never_named(one)
+    )
 
 
 def _never_named(one: databases.Entry) -> bool:
@@ -159,4 +189,6 @@ def _never_named(one: databases.Entry) -> bool:
     found = _THOUGHT_OF.fullmatch(one.name)
     if not found or one.comment or one.connection_limit != databases.BORN_LIMIT:
         return False
-    return datetime.now(UTC) - datetime.strptime(found[1], "%Y%m%d_%H%M%S_%f").replace(tzinfo=UTC) > timedelta(seconds=5)
+    return datetime.now(UTC) - datetime.strptime(found[1], "%Y%m%d_%H%M%S_%f").replace(
+        tzinfo=UTC
+    ) > timedelta(seconds=5)

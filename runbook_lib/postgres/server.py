@@ -31,7 +31,9 @@ class LocalServer:
         remedy: what to do where it does not run.
     """
 
-    def __init__(self, folder: Path, binaries: Path, settings: Mapping[str, str], remedy: str = "") -> None:
+    def __init__(
+        self, folder: Path, binaries: Path, settings: Mapping[str, str], remedy: str = ""
+    ) -> None:
         self.folder = folder.resolve()
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
@@ -75,10 +77,21 @@ class LocalServer:
     def launch(self) -> subprocess.Popen[bytes]:
         """Begin to start it; it is not waited for."""
         self._clear_stale_lock()
-        options = [part for name, value in {**self.settings, "port": str(free_port())}.items() for part in ("-c", f"{name}={value}")]
+        options = [
+            part
+            for name, value in {**self.settings, "port": str(free_port())}.items()
+            for part in ("-c", f"{name}={value}")
+        ]
         with self.log.open("ab") as log:
-            return subprocess.Popen(unprivileged([str(self.binaries / "postgres"), "-D", str(self.data), *options]), stdin=subprocess.DEVNULL,
-                                    stdout=log, stderr=log, cwd="/", start_new_session=True, env=environment())
+            return subprocess.Popen(
+                unprivileged([str(self.binaries / "postgres"), "-D", str(self.data), *options]),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                env=environment(),
+            )
 
     def start(self) -> LocalServer:
         """Start it where it does not run; returns once it answers."""
@@ -92,12 +105,19 @@ class LocalServer:
         process = self.process()
         if process is None:
             return
-        os.kill(process.pid, {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
+        os.kill(
+            process.pid,
+            {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode],
+        )
         self.wait(lambda: not self._ours(process.pid), 60, "did not stop")
 
     def last_lines(self, count: int = 5) -> str:
         """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:]) if self.log.exists() else ""
+        return (
+            "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
+            if self.log.exists()
+            else ""
+        )
 
     def wait(self, condition: Callable[[], bool], seconds: float, failed: str) -> None:
         """Wait until a condition holds.
@@ -108,7 +128,11 @@ class LocalServer:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise ToolError(f"the PostgreSQL in {self.folder} {failed} within {seconds:g} s", f"read {self.log}", output=self.last_lines())
+                raise ToolError(
+                    f"the PostgreSQL in {self.folder} {failed} within {seconds:g} s",
+                    f"read {self.log}",
+                    output=self.last_lines(),
+                )
             time.sleep(0.02)
 
     def _postmaster(self) -> list[str]:
@@ -136,8 +160,16 @@ def unprivileged(command: list[str]) -> list[str]:
     user = server_user()
     if user is None:
         return command
-    return ["setpriv", f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups",
-            "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--", *command]
+    return [
+        "setpriv",
+        f"--reuid={user[0]}",
+        f"--regid={user[1]}",
+        "--clear-groups",
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+        "--",
+        *command,
+    ]
 
 
 def server_user() -> tuple[int, int] | None:
@@ -157,7 +189,10 @@ def give(path: Path) -> None:
 
 def environment() -> dict[str, str]:
     """This process's variables without those that would make PostgreSQL's programs look elsewhere."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
 
 
 def free_port() -> int:

@@ -116,9 +116,15 @@ class Snapshot(Shown):
 
     def columns(self) -> dict[str, list[tuple[str, ...]]]:
         """The lists of columns that were fingerprinted, for the `columns` of a later `take`."""
-        return {name: [one.columns for one in state.fingerprints] for name, state in self.tables.items() if state.fingerprints}
+        return {
+            name: [one.columns for one in state.fingerprints]
+            for name, state in self.tables.items()
+            if state.fingerprints
+        }
 
-    def compare(self, other: Snapshot, columns: Mapping[str, Sequence[str]] | None = None) -> Comparison:
+    def compare(
+        self, other: Snapshot, columns: Mapping[str, Sequence[str]] | None = None
+    ) -> Comparison:
         """What differs in `other`, which is the later one or the copy.
 
         Args:
@@ -131,10 +137,23 @@ class Snapshot(Shown):
 
     def table(self) -> Table:
         """The tables as rows."""
-        rows = [(name, state.kind, state.rows, size(state.total_bytes), size(state.index_bytes), state.excluded)
-                for name, state in self.tables.items()]
+        rows = [
+            (
+                name,
+                state.kind,
+                state.rows,
+                size(state.total_bytes),
+                size(state.index_bytes),
+                state.excluded,
+            )
+            for name, state in self.tables.items()
+        ]
         title = f"{self.database} at {self.taken_at}: {text(len(rows))} tables, {text(self.rows)} rows, {size(self.database_bytes)}"
-        return Table(title, ("table", "kind", "rows", "size with indexes", "indexes", "content not read because"), rows)
+        return Table(
+            title,
+            ("table", "kind", "rows", "size with indexes", "indexes", "content not read because"),
+            rows,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files and manifests."""
@@ -143,13 +162,30 @@ class Snapshot(Shown):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Snapshot:
         """What `as_dict` gave."""
-        tables = {name: TableState(**{**state, "fingerprints": tuple(map(Fingerprint.from_dict, state["fingerprints"]))})
-                  for name, state in data["tables"].items()}
-        return cls(**{**data, "tables": tables, "sequences": {name: SequenceState(**one) for name, one in data["sequences"].items()}})
+        tables = {
+            name: TableState(
+                **{
+                    **state,
+                    "fingerprints": tuple(map(Fingerprint.from_dict, state["fingerprints"])),
+                }
+            )
+            for name, state in data["tables"].items()
+        }
+        return cls(
+            **{
+                **data,
+                "tables": tables,
+                "sequences": {
+                    name: SequenceState(**one) for name, one in data["sequences"].items()
+                },
+            }
+        )
 
 
 @contextmanager
-def exported(target: Target, application_name: str, *, lock_timeout_s: float = 10) -> Iterator[ExportedSnapshot]:
+def exported(
+    target: Target, application_name: str, *, lock_timeout_s: float = 10
+) -> Iterator[ExportedSnapshot]:
     """An instant held still while the context is open.
 
     Args:
@@ -158,15 +194,27 @@ def exported(target: Target, application_name: str, *, lock_timeout_s: float = 1
     Raises:
         DatabaseError: the database cannot be reached.
     """
-    with Database(target, application_name) as db, reading(db, statement_timeout_s=600, lock_timeout_s=lock_timeout_s):
+    with (
+        Database(target, application_name) as db,
+        reading(db, statement_timeout_s=600, lock_timeout_s=lock_timeout_s),
+    ):
         row = db.row(query("snapshot_export")) or {}
         yield ExportedSnapshot(row["id"], row["lsn"], row["time"].astimezone(UTC), db)
 
 
-def take(target: Target, application_name: str, *, jobs: int = 2, columns: Mapping[str, Sequence[Sequence[str]]] | None = None,
-         tables: Sequence[str] | None = None, at: ExportedSnapshot | None = None, method: Method = Method.HASH,
-         statement_timeout_s: float = 4 * 3600, lock_timeout_s: float = 10,
-         on_progress: Callable[[str], None] | None = None) -> Snapshot:
+def take(
+    target: Target,
+    application_name: str,
+    *,
+    jobs: int = 2,
+    columns: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    tables: Sequence[str] | None = None,
+    at: ExportedSnapshot | None = None,
+    method: Method = Method.HASH,
+    statement_timeout_s: float = 4 * 3600,
+    lock_timeout_s: float = 10,
+    on_progress: Callable[[str], None] | None = None,
+) -> Snapshot:
     """The database at one instant.
 
     Args:
@@ -184,69 +232,132 @@ def take(target: Target, application_name: str, *, jobs: int = 2, columns: Mappi
     """
     if at is None:
         with exported(target, application_name, lock_timeout_s=lock_timeout_s) as now:
-            return take(target, application_name, jobs=jobs, columns=columns, tables=tables, at=now, method=method,
-                        statement_timeout_s=statement_timeout_s, lock_timeout_s=lock_timeout_s, on_progress=on_progress)
+            return take(
+                target,
+                application_name,
+                jobs=jobs,
+                columns=columns,
+                tables=tables,
+                at=now,
+                method=method,
+                statement_timeout_s=statement_timeout_s,
+                lock_timeout_s=lock_timeout_s,
+                on_progress=on_progress,
+            )
     started = time.monotonic()
     facts = at.db.row(query("snapshot_facts")) or {}
     found = _chosen(at.db.rows(query("snapshot_relations")), tables)
     limits = {"statement_timeout_s": statement_timeout_s, "lock_timeout_s": lock_timeout_s}
-    relations = [_relation(row, (columns or {}).get(row["name"], ())) for row in found if not _excluded(row)]
-    contents = content.read(target, application_name, relations, at.id, jobs=jobs, method=method, block_size=facts["block_size"],
-                            limits=limits, on_progress=on_progress)
+    relations = [
+        _relation(row, (columns or {}).get(row["name"], ())) for row in found if not _excluded(row)
+    ]
+    contents = content.read(
+        target,
+        application_name,
+        relations,
+        at.id,
+        jobs=jobs,
+        method=method,
+        block_size=facts["block_size"],
+        limits=limits,
+        on_progress=on_progress,
+    )
     return Snapshot(
-        facts["database"], facts["database_oid"], _system_identifier(at.db, facts), facts["server_version"],
-        at.time.isoformat(timespec="milliseconds"), at.lsn, method.value, canary(at.db, method), facts["database_bytes"],
-        {row["name"]: _state(row, contents.get(row["name"])) for row in found}, _sequences(target, application_name, at.db),
-        facts["large_objects"], _large_objects(at.db, facts, method),
+        facts["database"],
+        facts["database_oid"],
+        _system_identifier(at.db, facts),
+        facts["server_version"],
+        at.time.isoformat(timespec="milliseconds"),
+        at.lsn,
+        method.value,
+        canary(at.db, method),
+        facts["database_bytes"],
+        {row["name"]: _state(row, contents.get(row["name"])) for row in found},
+        _sequences(target, application_name, at.db),
+        facts["large_objects"],
+        _large_objects(at.db, facts, method),
         {row["name"]: row["value"] for row in at.db.rows(query("snapshot_settings"))},
-        {row["name"]: row["version"] for row in at.db.rows(query("catalog_extension"))}, time.monotonic() - started)
+        {row["name"]: row["version"] for row in at.db.rows(query("catalog_extension"))},
+        time.monotonic() - started,
+    )
 
 
 def _chosen(rows: list[dict[str, Any]], tables: Sequence[str] | None) -> list[dict[str, Any]]:
     missing = set(tables or ()) - {row["name"] for row in rows}
     if missing:
-        raise UsageError(f"no such table: {', '.join(sorted(missing))}", 'name tables with their schema and quoted, e.g. public."Appointment"')
+        raise UsageError(
+            f"no such table: {', '.join(sorted(missing))}",
+            'name tables with their schema and quoted, e.g. public."Appointment"',
+        )
     return [row for row in rows if tables is None or row["name"] in tables]
 
 
 def _excluded(row: Mapping[str, Any]) -> str:
     if row["extension"]:
         return f"belongs to the extension {row['extension']}"
-    return {"partitioned table": "its partitions hold the rows", "foreign table": "its rows are on another server",
-            "materialized view": "filled from other tables"}.get(row["kind"], "")
+    return {
+        "partitioned table": "its partitions hold the rows",
+        "foreign table": "its rows are on another server",
+        "materialized view": "filled from other tables",
+    }.get(row["kind"], "")
 
 
 def _relation(row: Mapping[str, Any], wanted: Sequence[Sequence[str]]) -> content.Relation:
-    columns = [Column(name, kind, tuple(labels)) for name, kind, labels in zip(row["columns"], row["types"], row["labels"])]
-    return content.Relation(row["name"], row["heap_bytes"], row["toast_bytes"], row["by_blocks"], content.lists(columns, wanted))
+    columns = [
+        Column(name, kind, tuple(labels))
+        for name, kind, labels in zip(row["columns"], row["types"], row["labels"])
+    ]
+    return content.Relation(
+        row["name"],
+        row["heap_bytes"],
+        row["toast_bytes"],
+        row["by_blocks"],
+        content.lists(columns, wanted),
+    )
 
 
 def _state(row: Mapping[str, Any], read: tuple[int, tuple[Fingerprint, ...]] | None) -> TableState:
     rows, prints = read or (None, ())
     total = row["heap_bytes"] + row["toast_bytes"] + row["index_bytes"]
-    return TableState(row["kind"], rows, prints, row["heap_bytes"], row["index_bytes"], total, _excluded(row))
+    return TableState(
+        row["kind"], rows, prints, row["heap_bytes"], row["index_bytes"], total, _excluded(row)
+    )
 
 
 def _system_identifier(db: Database, facts: Mapping[str, Any]) -> str:
-    return db.value("SELECT system_identifier::text FROM pg_control_system()") if facts["identifier_readable"] else "unknown"
+    return (
+        db.value("SELECT system_identifier::text FROM pg_control_system()")
+        if facts["identifier_readable"]
+        else "unknown"
+    )
 
 
 def _large_objects(db: Database, facts: Mapping[str, Any], method: Method) -> str:
     if not facts["large_objects_readable"]:
         return ""
     columns = [Column("loid", "oid"), Column("pageno", "int4"), Column("data", "bytea")]
-    return str(db.value(f"SELECT coalesce(sum({row_hash(columns, method)}), 0)::text FROM pg_largeobject"))
+    return str(
+        db.value(f"SELECT coalesce(sum({row_hash(columns, method)}), 0)::text FROM pg_largeobject")
+    )
 
 
 def _sequences(target: Target, application_name: str, db: Database) -> dict[str, SequenceState]:
     rows = db.rows(query("snapshot_sequences"))
-    batches = [rows[start:start + SEQUENCES_AT_ONCE] for start in range(0, len(rows), SEQUENCES_AT_ONCE)]
+    batches = [
+        rows[start : start + SEQUENCES_AT_ONCE] for start in range(0, len(rows), SEQUENCES_AT_ONCE)
+    ]
     read = each(target, application_name, 1, batches, _read_sequences)
-    return {row["name"]: SequenceState(value["last_value"], value["is_called"], row["increment"])
-            for batch, values in zip(batches, read) for row, value in zip(batch, values)}
+    return {
+        row["name"]: SequenceState(value["last_value"], value["is_called"], row["increment"])
+        for batch, values in zip(batches, read)
+        for row, value in zip(batch, values)
+    }
 
 
 def _read_sequences(db: Database, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    statements = (f"SELECT {number} AS number, last_value, is_called FROM {row['name']}" for number, row in enumerate(batch))
+    statements = (
+        f"SELECT {number} AS number, last_value, is_called FROM {row['name']}"
+        for number, row in enumerate(batch)
+    )
     with reading(db):
         return sorted(db.rows(" UNION ALL ".join(statements)), key=lambda row: row["number"])

@@ -13,7 +13,15 @@ from runbook_lib.redact import HIDDEN
 
 _CONSTANTS = frozenset({"SCONST", "USCONST", "BCONST", "XCONST", "ICONST", "FCONST"})
 _COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
-_NOT_READING = (ast.IntoClause, ast.LockingClause, ast.ParamRef, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
+_NOT_READING = (
+    ast.IntoClause,
+    ast.LockingClause,
+    ast.ParamRef,
+    ast.InsertStmt,
+    ast.UpdateStmt,
+    ast.DeleteStmt,
+    ast.MergeStmt,
+)
 _PERHAPS = re.compile(r"['\\]|--|/\*|(?<!\$)\b\d|\$(?!\d)")
 """What a text with a constant or a comment in it has somewhere; only such a text is taken apart."""
 
@@ -39,7 +47,7 @@ def _replaced(text: str) -> str:
     pieces, place = [], 0
     for token in scan(text):
         if token.name in _CONSTANTS or token.name in _COMMENTS:
-            pieces += [text[place:token.start], "?" if token.name in _CONSTANTS else " "]
+            pieces += [text[place : token.start], "?" if token.name in _CONSTANTS else " "]
             place = token.end + 1
     return "".join([*pieces, text[place:]])
 
@@ -62,4 +70,6 @@ def reads_only(text: str) -> bool:
         return False
     kinds = _Kinds()
     kinds(statements)
-    return len(statements) == 1 and isinstance(statements[0].stmt, ast.SelectStmt) and not kinds.found
+    return (
+        len(statements) == 1 and isinstance(statements[0].stmt, ast.SelectStmt) and not kinds.found
+    )

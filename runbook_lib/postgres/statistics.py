@@ -63,37 +63,117 @@ class Statistics:
 
     def table(self) -> Table:
         """The tables, largest first."""
-        rows = [(name, size(t["table_bytes"]), size(t["index_bytes"]), t["estimated_rows"], t["dead_rows"], t["sequential_scans"], t["index_scans"],
-                 t["inserted"], t["updated"], t["deleted"]) for name, t in self.tables.items()]
-        return Table(f"{len(rows)} tables, {size(self.database['bytes'])}", (
-            "table", "size", "indexes", "rows (estimate)", "dead rows", "sequential scans", "index scans", "inserted", "updated", "deleted"), rows)
+        rows = [
+            (
+                name,
+                size(t["table_bytes"]),
+                size(t["index_bytes"]),
+                t["estimated_rows"],
+                t["dead_rows"],
+                t["sequential_scans"],
+                t["index_scans"],
+                t["inserted"],
+                t["updated"],
+                t["deleted"],
+            )
+            for name, t in self.tables.items()
+        ]
+        return Table(
+            f"{len(rows)} tables, {size(self.database['bytes'])}",
+            (
+                "table",
+                "size",
+                "indexes",
+                "rows (estimate)",
+                "dead rows",
+                "sequential scans",
+                "index scans",
+                "inserted",
+                "updated",
+                "deleted",
+            ),
+            rows,
+        )
 
     def tables_shown(self) -> tuple[Table, ...]:
         """Everything, as several tables."""
-        indexes = [(name, i["table"], size(i["bytes"]), i["scans"], i["valid"]) for name, i in self.indexes.items()]
+        indexes = [
+            (name, i["table"], size(i["bytes"]), i["scans"], i["valid"])
+            for name, i in self.indexes.items()
+        ]
         marks = ["" if i["valid"] else "bad" for i in self.indexes.values()]
-        return (self.table(), Table(f"{len(indexes)} indexes", ("index", "table", "size", "scans", "valid"), indexes, marks), self._health(),
-                Table("Connections in this database", ("application", "state", "connections"), [tuple(row.values()) for row in self.connections]),
-                self._statements(), self.missing())
+        return (
+            self.table(),
+            Table(
+                f"{len(indexes)} indexes",
+                ("index", "table", "size", "scans", "valid"),
+                indexes,
+                marks,
+            ),
+            self._health(),
+            Table(
+                "Connections in this database",
+                ("application", "state", "connections"),
+                [tuple(row.values()) for row in self.connections],
+            ),
+            self._statements(),
+            self.missing(),
+        )
 
     def _health(self) -> Table:
         ratio = self.cache_hit_ratio
-        rows = [("cache hit ratio", "–" if ratio is None else f"{100 * ratio:.1f} %"),
-                ("connections on the server", f"{self.database['connections']} of {self.database['max_connections']}"),
-                *((key.replace("_", " "), self.database[key]) for key in ("temporary_files", "deadlocks", "commits", "rollbacks")),
-                ("temporary bytes", size(self.database["temporary_bytes"])), ("counted", self.since)]
+        rows = [
+            ("cache hit ratio", "–" if ratio is None else f"{100 * ratio:.1f} %"),
+            (
+                "connections on the server",
+                f"{self.database['connections']} of {self.database['max_connections']}",
+            ),
+            *(
+                (key.replace("_", " "), self.database[key])
+                for key in ("temporary_files", "deadlocks", "commits", "rollbacks")
+            ),
+            ("temporary bytes", size(self.database["temporary_bytes"])),
+            ("counted", self.since),
+        ]
         return Table("Database", ("what", "value"), rows)
 
     def _statements(self) -> Table:
-        rows = [(s["statement"], s["calls"], s["mean_ms"], s["max_ms"], s["total_ms"], s["rows"]) for s in list(self.statements or ())[:SHOWN]]
-        title = "Statements by total time" if self.statements is not None else f"Statements: could not check, {self.statements_why}"
+        rows = [
+            (s["statement"], s["calls"], s["mean_ms"], s["max_ms"], s["total_ms"], s["rows"])
+            for s in list(self.statements or ())[:SHOWN]
+        ]
+        title = (
+            "Statements by total time"
+            if self.statements is not None
+            else f"Statements: could not check, {self.statements_why}"
+        )
         return Table(title, ("statement", "calls", "mean ms", "most ms", "total ms", "rows"), rows)
 
     def missing(self) -> Table:
         """Large tables of which sequential scans have read the most rows."""
-        rows = [(m["name"], size(m["bytes"]), m["sequential_scans"], m["rows_read"], m["rows_per_scan"], m["index_scans"]) for m in self.missing_indexes]
-        return Table(f"Tables that want an index: large, and read from end to end again and again, {self.since}",
-                     ("table", "size", "sequential scans", "rows read by them", "rows per scan", "index scans"), rows)
+        rows = [
+            (
+                m["name"],
+                size(m["bytes"]),
+                m["sequential_scans"],
+                m["rows_read"],
+                m["rows_per_scan"],
+                m["index_scans"],
+            )
+            for m in self.missing_indexes
+        ]
+        return Table(
+            f"Tables that want an index: large, and read from end to end again and again, {self.since}",
+            (
+                "table",
+                "size",
+                "sequential scans",
+                "rows read by them",
+                "rows per scan",
+                "index scans",
+            ),
+            rows,
+        )
 
     @property
     def since(self) -> str:
@@ -126,21 +206,41 @@ def read(db: Database) -> Statistics:
     """
     with reading(db):
         db.execute("SELECT pg_stat_clear_snapshot()")
-        database, indexes = _plain(db.row(query("statistics_database")) or {}), _by_name(db, "statistics_indexes")
+        database, indexes = (
+            _plain(db.row(query("statistics_database")) or {}),
+            _by_name(db, "statistics_indexes"),
+        )
         return Statistics(
-            database.pop("time"), _tables(db, indexes), indexes, database, db.rows(query("statistics_connections")),
-            missing_indexes=db.rows(query("statistics_missing_indexes")), covered_indexes=db.rows(query("statistics_covered_indexes")),
-            **_statements(db))
+            database.pop("time"),
+            _tables(db, indexes),
+            indexes,
+            database,
+            db.rows(query("statistics_connections")),
+            missing_indexes=db.rows(query("statistics_missing_indexes")),
+            covered_indexes=db.rows(query("statistics_covered_indexes")),
+            **_statements(db),
+        )
 
 
 def written(then: Statistics, now: Statistics) -> dict[str, dict[str, int]] | None:
     """Table → rows "inserted", "updated" and "deleted" between two looks, those of none left out; `None` where the counters began anew
     in between: they were reset, or the server recovered from a crash."""
-    counts = {name: {action: one[action] - then.tables.get(name, {}).get(action, 0) for action in ("inserted", "updated", "deleted")}
-              for name, one in now.tables.items()}
-    if any(now.database[key] != then.database[key] for key in ("counted_since", "started")) or any(count < 0 for one in counts.values() for count in one.values()):
+    counts = {
+        name: {
+            action: one[action] - then.tables.get(name, {}).get(action, 0)
+            for action in ("inserted", "updated", "deleted")
+        }
+        for name, one in now.tables.items()
+    }
+    if any(now.database[key] != then.database[key] for key in ("counted_since", "started")) or any(
+        count < 0 for one in counts.values() for count in one.values()
+    ):
         return None
-    return {name: some for name, one in counts.items() if (some := {action: count for action, count in one.items() if count})}
+    return {
+        name: some
+        for name, one in counts.items()
+        if (some := {action: count for action, count in one.items() if count})
+    }
 
 
 def statements_available(db: Database) -> bool:
@@ -163,15 +263,28 @@ def _unavailable(found: Row) -> str:
         return "pg_stat_statements is not installed in this database: CREATE EXTENSION pg_stat_statements"
     if not found["recent"]:
         return f"pg_stat_statements {found['version']} is too old: ALTER EXTENSION pg_stat_statements UPDATE"
-    return "" if found["sees_others"] else "this role does not see the statements of others: grant it pg_read_all_stats"
+    return (
+        ""
+        if found["sees_others"]
+        else "this role does not see the statements of others: grant it pg_read_all_stats"
+    )
 
 
 def _statements(db: Database) -> dict[str, Any]:
     if why := _unavailable(_extension(db)):
         return {"statements": None, "statements_why": why}
-    info = _plain(db.row("SELECT stats_reset AS since, dealloc AS evicted FROM pg_stat_statements_info") or {})
-    rows = [row | {"statement": masked(row["statement"])[:LONGEST]} for row in db.rows(query("statistics_statements"))]
-    return {"statements": rows, "statements_since": info["since"], "statements_evicted": info["evicted"]}
+    info = _plain(
+        db.row("SELECT stats_reset AS since, dealloc AS evicted FROM pg_stat_statements_info") or {}
+    )
+    rows = [
+        row | {"statement": masked(row["statement"])[:LONGEST]}
+        for row in db.rows(query("statistics_statements"))
+    ]
+    return {
+        "statements": rows,
+        "statements_since": info["since"],
+        "statements_evicted": info["evicted"],
+    }
 
 
 def _tables(db: Database, indexes: Mapping[str, Row]) -> dict[str, Row]:
@@ -187,4 +300,7 @@ def _by_name(db: Database, name: str) -> dict[str, Row]:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value for key, value in row.items()}
+    return {
+        key: value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value
+        for key, value in row.items()
+    }

@@ -23,8 +23,12 @@ from runbook_lib.table import Shown, Table
 
 _NOTE = "runbook: failed database, was {live} until {time} UTC; oid {oid}, replaced by the restored database with oid {restored}; {by}"
 _WAS = "; its comment was: "
-_PUT_ASIDE = re.compile(r"runbook: failed database, was (.*) until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC; oid ")
-_NUMBERS = re.compile(r"runbook: failed database, .*; oid (\d+), replaced by the restored database with oid (\d+);")
+_PUT_ASIDE = re.compile(
+    r"runbook: failed database, was (.*) until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC; oid "
+)
+_NUMBERS = re.compile(
+    r"runbook: failed database, .*; oid (\d+), replaced by the restored database with oid (\d+);"
+)
 
 
 class Stage(str, Enum):
@@ -55,9 +59,19 @@ class State(Shown):
 
     def table(self) -> Table:
         """The three names and what stands behind each."""
-        rows = [(role, one and one.name, one and one.oid, one and one.open, one and one.comment)
-                for role, one in (("live", self.live), ("restored", self.restored), ("failed", self.failed))]
-        return Table(f"Swap {self.stage.value}{': ' + self.why if self.why else ''}", ("place", "database", "oid", "open", "comment"), rows)
+        rows = [
+            (role, one and one.name, one and one.oid, one and one.open, one and one.comment)
+            for role, one in (
+                ("live", self.live),
+                ("restored", self.restored),
+                ("failed", self.failed),
+            )
+        ]
+        return Table(
+            f"Swap {self.stage.value}{': ' + self.why if self.why else ''}",
+            ("place", "database", "oid", "open", "comment"),
+            rows,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -84,8 +98,15 @@ class Swapped(Shown):
 
     def table(self) -> Table:
         """What is now true."""
-        rows = [(self.live, self.live_oid, "restored, in use"), (self.failed, self.failed_oid, "failed, kept")]
-        return Table(f"Swapped in {self.closed_s:.2f} s, {self.sessions_ended} sessions ended", ("database", "oid", "what it is"), rows)
+        rows = [
+            (self.live, self.live_oid, "restored, in use"),
+            (self.failed, self.failed_oid, "failed, kept"),
+        ]
+        return Table(
+            f"Swapped in {self.closed_s:.2f} s, {self.sessions_ended} sessions ended",
+            ("database", "oid", "what it is"),
+            rows,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -103,7 +124,10 @@ def state(db: Database, live_name: str, restored_name: str, failed_name: str) ->
 def _stage(live: Entry | None, restored: Entry | None, failed: Entry | None) -> tuple[Stage, str]:
     if failed is None:
         if live is None or restored is None:
-            return Stage.UNCLEAR, "the live or the restored database does not exist, and none was renamed aside"
+            return (
+                Stage.UNCLEAR,
+                "the live or the restored database does not exist, and none was renamed aside",
+            )
         return (Stage.NOT_BEGUN if live.open and not _numbers(live) else Stage.CLOSED), ""
     numbers = _numbers(failed)
     if numbers is None or numbers[0] != failed.oid:
@@ -112,7 +136,10 @@ def _stage(live: Entry | None, restored: Entry | None, failed: Entry | None) -> 
         return Stage.BETWEEN, ""
     if live is not None and restored is None and live.oid == numbers[1]:
         return (Stage.DONE if live.open and failed.open else Stage.RENAMED), ""
-    return Stage.UNCLEAR, "the numbers in the failed database's comment are not those of the other two"
+    return (
+        Stage.UNCLEAR,
+        "the numbers in the failed database's comment are not those of the other two",
+    )
 
 
 def _numbers(entry: Entry) -> tuple[int, int] | None:
@@ -121,8 +148,16 @@ def _numbers(entry: Entry) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def swap(server: Target, live_name: str, restored_name: str, failed_name: str, application_name: str, *, expected_live_oid: int | None = None,
-         wait_s: float = 10) -> Swapped:
+def swap(
+    server: Target,
+    live_name: str,
+    restored_name: str,
+    failed_name: str,
+    application_name: str,
+    *,
+    expected_live_oid: int | None = None,
+    wait_s: float = 10,
+) -> Swapped:
     """Put the restored database in the live one's place, and keep the live one under another name.
 
     Can be called again after any interruption: it looks where it stands, and finishes.
@@ -138,7 +173,9 @@ def swap(server: Target, live_name: str, restored_name: str, failed_name: str, a
         DatabaseError: a step was refused. Where nothing was renamed yet, the live database is open again.
     """
     names = (live_name, restored_name, failed_name)
-    with databases.maintenance(server, application_name, names, lock_timeout="10s", statement_timeout="60s") as db:
+    with databases.maintenance(
+        server, application_name, names, lock_timeout="10s", statement_timeout="60s"
+    ) as db:
         found = state(db, *names)
         _require_clear(db, found, names, expected_live_oid)
         started = time.monotonic()
@@ -178,42 +215,76 @@ def put_aside(db: Database) -> tuple[PutAside, ...]:
         numbers, note = _numbers(one), _PUT_ASIDE.match(one.comment)
         if numbers and note and numbers[0] == one.oid and one.name != note[1]:
             live = there.get(note[1])
-            obstacle = "" if live and live.open else f"there is no database {note[1]} in use in its place"
-            found.append(PutAside(one.name, note[1], datetime.fromisoformat(f"{note[2]}+00:00"), obstacle or held.get(one.name, "")))
+            obstacle = (
+                "" if live and live.open else f"there is no database {note[1]} in use in its place"
+            )
+            found.append(
+                PutAside(
+                    one.name,
+                    note[1],
+                    datetime.fromisoformat(f"{note[2]}+00:00"),
+                    obstacle or held.get(one.name, ""),
+                )
+            )
     return tuple(found)
 
 
-def reopen(server: Target, live_name: str, restored_name: str, failed_name: str, application_name: str) -> State:
+def reopen(
+    server: Target, live_name: str, restored_name: str, failed_name: str, application_name: str
+) -> State:
     """Take back a swap that renamed nothing yet: the live database is open again, with the comment that it had.
 
     Raises:
         UsageError: databases are renamed already; only going on with `swap` makes them whole.
     """
     names = (live_name, restored_name, failed_name)
-    with databases.maintenance(server, application_name, names, lock_timeout="10s", statement_timeout="60s") as db:
+    with databases.maintenance(
+        server, application_name, names, lock_timeout="10s", statement_timeout="60s"
+    ) as db:
         found = state(db, *names)
         if found.stage not in (Stage.NOT_BEGUN, Stage.CLOSED) or not found.live:
-            raise UsageError(f"the swap of {live_name} is {found.stage.value}", "go on with the swap: it finishes from where it stands")
+            raise UsageError(
+                f"the swap of {live_name} is {found.stage.value}",
+                "go on with the swap: it finishes from where it stands",
+            )
         _undo(db, found, names, _former_comment(found.live))
         return state(db, *names)
 
 
-def _require_clear(db: Database, found: State, names: tuple[str, str, str], expected_live_oid: int | None) -> None:
+def _require_clear(
+    db: Database, found: State, names: tuple[str, str, str], expected_live_oid: int | None
+) -> None:
     if found.stage is Stage.UNCLEAR or len(set(names)) < 3:
-        raise UsageError(f"the swap of {names[0]} is {found.stage.value}: {found.why or 'its three names are not three'}",
-                         "look at the databases' comments (\\l+ in psql) and rename by hand")
-    if found.stage in (Stage.NOT_BEGUN, Stage.CLOSED) and found.live and expected_live_oid not in (None, found.live.oid):
-        raise UsageError(f"{names[0]} has oid {found.live.oid}, not {expected_live_oid}: it is another database than the one that was planned for",
-                         "plan again")
+        raise UsageError(
+            f"the swap of {names[0]} is {found.stage.value}: {found.why or 'its three names are not three'}",
+            "look at the databases' comments (\\l+ in psql) and rename by hand",
+        )
+    if (
+        found.stage in (Stage.NOT_BEGUN, Stage.CLOSED)
+        and found.live
+        and expected_live_oid not in (None, found.live.oid)
+    ):
+        raise UsageError(
+            f"{names[0]} has oid {found.live.oid}, not {expected_live_oid}: it is another database than the one that was planned for",
+            "plan again",
+        )
     if found.restored and found.restored.comment.startswith(databases.UNFINISHED):
         raise UsageError(f"{names[1]} is not restored to its end", "restore it again, then swap")
-    held = [f"{row['what']} in {row['database']}" for row in db.rows(query("swap_obstacles")) if row["database"] in names]
+    held = [
+        f"{row['what']} in {row['database']}"
+        for row in db.rows(query("swap_obstacles"))
+        if row["database"] in names
+    ]
     if held and found.stage is not Stage.DONE:
-        raise GateError(f"the swap of {names[0]} is held up by {'; '.join(held)}",
-                        "COMMIT PREPARED or ROLLBACK PREPARED them, stop the subscribers of the slots, and repeat")
+        raise GateError(
+            f"the swap of {names[0]} is held up by {'; '.join(held)}",
+            "COMMIT PREPARED or ROLLBACK PREPARED them, stop the subscribers of the slots, and repeat",
+        )
 
 
-def _rename_both(db: Database, found: State, names: tuple[str, str, str], application_name: str, wait_s: float) -> tuple[int, ...]:
+def _rename_both(
+    db: Database, found: State, names: tuple[str, str, str], application_name: str, wait_s: float
+) -> tuple[int, ...]:
     live_name, restored_name, failed_name = names
     assert found.live and found.restored
     comment = _former_comment(found.live)
@@ -238,8 +309,13 @@ def _former_comment(live: Entry) -> str:
 
 def _note(found: State, application_name: str, comment: str) -> str:
     assert found.live and found.restored
-    return _NOTE.format(live=found.live.name, time=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", oid=found.live.oid,
-                        restored=found.restored.oid, by=application_name) + (_WAS + comment if comment else "")
+    return _NOTE.format(
+        live=found.live.name,
+        time=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+        oid=found.live.oid,
+        restored=found.restored.oid,
+        by=application_name,
+    ) + (_WAS + comment if comment else "")
 
 
 def _undo(db: Database, found: State, names: tuple[str, str, str], comment: str) -> None:
@@ -256,12 +332,21 @@ def _rename(db: Database, old: str, new: str) -> None:
 
 
 def _open(db: Database, name: str, allow: bool) -> None:
-    db.execute(sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS {}").format(identifier(name), sql.SQL("true" if allow else "false")))
+    db.execute(
+        sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS {}").format(
+            identifier(name), sql.SQL("true" if allow else "false")
+        )
+    )
 
 
 def _result(db: Database, names: tuple[str, str, str], ended: int, seconds: float) -> Swapped:
     after = state(db, *names)
     if after.stage is not Stage.DONE:
-        raise DatabaseError(f"the swap of {names[0]} is {after.stage.value}", "run it again: it finishes from where it stands")
+        raise DatabaseError(
+            f"the swap of {names[0]} is {after.stage.value}",
+            "run it again: it finishes from where it stands",
+        )
     assert after.live and after.failed
-    return Swapped(after.live.name, after.live.oid, after.failed.name, after.failed.oid, ended, seconds)
+    return Swapped(
+        after.live.name, after.live.oid, after.failed.name, after.failed.oid, ended, seconds
+    )

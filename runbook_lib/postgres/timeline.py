@@ -69,17 +69,40 @@ class Timeline(Shown):
         if not waits:
             return f"Nobody was seen waiting behind the migration in {self.looks} looks" + lost
         longest = max(waits, key=lambda span: span.seconds)
-        return f"A {longest.who} waited longest, about {longest.seconds:.1f} s on {longest.table}, behind {', '.join(longest.behind) or 'nobody seen'}" + lost
+        return (
+            f"A {longest.who} waited longest, about {longest.seconds:.1f} s on {longest.table}, behind {', '.join(longest.behind) or 'nobody seen'}"
+            + lost
+        )
 
     def table(self) -> Table:
         """One row a span."""
-        rows = [(s.table, s.who, f"{s.what} {s.mode.removesuffix('Lock')}", s.start_s, s.end_s, s.seconds, s.behind) for s in self]
-        return Table(self.finding, ("table", "who", "what", "from s", "to s", "seconds", "behind"), rows,
-                     ["bad" if s.what == WAITS else "" for s in self])
+        rows = [
+            (
+                s.table,
+                s.who,
+                f"{s.what} {s.mode.removesuffix('Lock')}",
+                s.start_s,
+                s.end_s,
+                s.seconds,
+                s.behind,
+            )
+            for s in self
+        ]
+        return Table(
+            self.finding,
+            ("table", "who", "what", "from s", "to s", "seconds", "behind"),
+            rows,
+            ["bad" if s.what == WAITS else "" for s in self],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"every_s": EVERY_S, "looks": self.looks, "lost": self.lost, "spans": [asdict(span) for span in self]}
+        return {
+            "every_s": EVERY_S,
+            "looks": self.looks,
+            "lost": self.lost,
+            "spans": [asdict(span) for span in self],
+        }
 
 
 Key = tuple[str, str, str, str]
@@ -122,7 +145,12 @@ class Sampler:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._ended.set()
         self._thread.join(6)
         self.db.close()
@@ -131,7 +159,11 @@ class Sampler:
         """What was seen."""
         spans = self._spans + [one.span(key) for key, one in list(self._open.items())]
         order = {span.table: span.start_s for span in sorted(spans, key=lambda span: -span.start_s)}
-        return Timeline(tuple(sorted(spans, key=lambda s: (order[s.table], s.table, s.what, s.start_s, s.who))), self._looks, self._lost)
+        return Timeline(
+            tuple(sorted(spans, key=lambda s: (order[s.table], s.table, s.what, s.start_s, s.who))),
+            self._looks,
+            self._lost,
+        )
 
     def _look_on(self) -> None:
         begun = due = time.monotonic()
@@ -149,24 +181,48 @@ class Sampler:
         names = {row["pid"]: _short(row["application"]) for row in rows}
         now: set[Key] = set()
         for table, what, row in self._told(rows):
-            key = table, names[row["pid"]], what, "a row" if row["relations"] == [0] else row["mode"]
+            key = (
+                table,
+                names[row["pid"]],
+                what,
+                "a row" if row["relations"] == [0] else row["mode"],
+            )
             now.add(key)
             one = self._open.get(key) or self._open.setdefault(key, _Open(at, at))
             one.end_s = at + EVERY_S
             if what == WAITS:
-                one.behind |= dict.fromkeys(names.get(pid, "another session") for pid in row["blocked_by"])
+                one.behind |= dict.fromkeys(
+                    names.get(pid, "another session") for pid in row["blocked_by"]
+                )
         for key in self._open.keys() - now:
             self._spans.append(self._open.pop(key).span(key))
 
     def _told(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """The strongest lock that the migration holds on each table, and what somebody waits for; a row is of the table that he has locked."""
         held: dict[tuple[int, str], dict[str, Any]] = {}
-        for row in sorted((row for row in rows if row["granted"]), key=lambda row: STRENGTH.index(row["mode"])):
-            held.update(((row["pid"], self._tables[number]), row) for number in row["relations"] if number in self._tables)
-        yield from ((table, HOLDS, row) for (_, table), row in held.items() if row["application"].startswith(self._migration))
+        for row in sorted(
+            (row for row in rows if row["granted"]), key=lambda row: STRENGTH.index(row["mode"])
+        ):
+            held.update(
+                ((row["pid"], self._tables[number]), row)
+                for number in row["relations"]
+                if number in self._tables
+            )
+        yield from (
+            (table, HOLDS, row)
+            for (_, table), row in held.items()
+            if row["application"].startswith(self._migration)
+        )
         for row in (row for row in rows if not row["granted"]):
             of_row = [table for pid, table in held if pid == row["pid"]][:1]
-            yield from ((table, WAITS, row) for table in (of_row if row["relations"] == [0] else filter(None, map(self._tables.get, row["relations"]))))
+            yield from (
+                (table, WAITS, row)
+                for table in (
+                    of_row
+                    if row["relations"] == [0]
+                    else filter(None, map(self._tables.get, row["relations"]))
+                )
+            )
 
 
 def _short(application: str) -> str:

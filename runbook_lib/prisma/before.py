@@ -28,14 +28,23 @@ class Before:
         for change in statement.effect.changes:
             self._change(change)
         for rows in statement.effect.rows:
-            columns = [bare(column) for column in rows.columns] if rows.action == "update" and rows.columns else [_ALL]
+            columns = (
+                [bare(column) for column in rows.columns]
+                if rows.action == "update" and rows.columns
+                else [_ALL]
+            )
             for column in columns:
-                self._written.setdefault(self.table(rows.table), {}).setdefault(column, statement.place)
+                self._written.setdefault(self.table(rows.table), {}).setdefault(
+                    column, statement.place
+                )
         if statement.effect.unclear and not self._unclear:
             self._unclear = statement.place
         node = statement.parsed.node
         if isinstance(node, ast.CreateEnumStmt):
-            made = next((change.name for change in statement.effect.changes if change.kind == "enum"), listed(node.typeName, "public"))
+            made = next(
+                (change.name for change in statement.effect.changes if change.kind == "enum"),
+                listed(node.typeName, "public"),
+            )
             self._labels[made] = tuple(value.sval for value in node.vals or ())
 
     def _change(self, change: Change) -> None:
@@ -48,14 +57,24 @@ class Before:
             if change.name in self._new:
                 self._new.discard(change.name)
                 self._new.add(change.renamed)
-        elif change.action == "added" and change.kind in ("table", "column", "materialized view") and change.name not in self._was:
+        elif (
+            change.action == "added"
+            and change.kind in ("table", "column", "materialized view")
+            and change.name not in self._was
+        ):
             self._new.add(change.name)
 
     def _move(self, old: str, new: str) -> None:
         """The columns of a table that is renamed."""
         start = f"{old}."
-        self._new = {f"{new}.{name.removeprefix(start)}" if name.startswith(start) else name for name in self._new}
-        self._was = {f"{new}.{name.removeprefix(start)}" if name.startswith(start) else name: was for name, was in self._was.items()}
+        self._new = {
+            f"{new}.{name.removeprefix(start)}" if name.startswith(start) else name
+            for name in self._new
+        }
+        self._was = {
+            f"{new}.{name.removeprefix(start)}" if name.startswith(start) else name: was
+            for name, was in self._was.items()
+        }
 
     def table(self, name: str) -> str:
         """The name that a table has in the database now."""
@@ -80,7 +99,9 @@ class Before:
     def written(self, table: str, columns: set[str]) -> str:
         """Why these columns may hold something else by then; empty where nothing read so far writes them."""
         places = self._written.get(self.table(table), {})
-        found = next((places[column] for column in (_ALL, *sorted(columns)) if column in places), "")
+        found = next(
+            (places[column] for column in (_ALL, *sorted(columns)) if column in places), ""
+        )
         if found:
             return f"{found} writes rows of {short(join(*parts(table)[:2]))} before it"
         return f"it cannot be told what {self._unclear} does before it" if self._unclear else ""

@@ -25,14 +25,36 @@ from runbook_lib.process import Completed, run
 from runbook_lib.redact import remember
 from runbook_lib.table import Shown, Table
 
-__all__ = ["ADVISORY_LOCK", "Deployed", "Difference", "MigrationFailed", "PrismaFailed", "Pulled", "Side", "Status", "db_pull", "deploy", "diff", "drift",
-           "format", "generate", "resolve", "same_files", "same_target", "status", "validate", "version"]
+__all__ = [
+    "ADVISORY_LOCK",
+    "Deployed",
+    "Difference",
+    "MigrationFailed",
+    "PrismaFailed",
+    "Pulled",
+    "Side",
+    "Status",
+    "db_pull",
+    "deploy",
+    "diff",
+    "drift",
+    "format",
+    "generate",
+    "resolve",
+    "same_files",
+    "same_target",
+    "status",
+    "validate",
+    "version",
+]
 
 ADVISORY_LOCK = 72707369
 """The number of the advisory lock that Prisma's schema engine takes while it migrates (prisma-engines, `advisory_lock`)."""
 _APPLIED = re.compile(r"^\s*└─ (.+)/\s*$", re.MULTILINE)
-_UNKNOWN_END = (f"the server may still be running it, and may commit: look for the holder of advisory lock {ADVISORY_LOCK} before you resolve anything "
-                "(95_troubleshoot tells failed from still running)")
+_UNKNOWN_END = (
+    f"the server may still be running it, and may commit: look for the holder of advisory lock {ADVISORY_LOCK} before you resolve anything "
+    "(95_troubleshoot tells failed from still running)"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +67,11 @@ class Deployed(Shown):
 
     def table(self) -> Table:
         """The applied files as rows."""
-        return Table(f"{len(self.applied)} migrations applied in {self.seconds:.1f} s", ("migration",), [(name,) for name in self.applied])
+        return Table(
+            f"{len(self.applied)} migrations applied in {self.seconds:.1f} s",
+            ("migration",),
+            [(name,) for name in self.applied],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -79,8 +105,14 @@ class Pulled:
     seconds: float
 
 
-def call(project: Project, url: str | None, *arguments: str, timeout_s: float = 300, on_line: Callable[[str], None] | None = None,
-         remedy: str = "") -> Completed:
+def call(
+    project: Project,
+    url: str | None,
+    *arguments: str,
+    timeout_s: float = 300,
+    on_line: Callable[[str], None] | None = None,
+    remedy: str = "",
+) -> Completed:
     """Run the Prisma CLI, whatever its exit status.
 
     Raises:
@@ -88,11 +120,20 @@ def call(project: Project, url: str | None, *arguments: str, timeout_s: float = 
     """
     if url:
         remember(unquote(urlsplit(url).password or ""))
-    return run([str(project.program), *arguments], cwd=project.folder, env=project.variables(url), timeout_s=timeout_s, on_line=on_line,
-               check=False, remedy=remedy)
+    return run(
+        [str(project.program), *arguments],
+        cwd=project.folder,
+        env=project.variables(url),
+        timeout_s=timeout_s,
+        on_line=on_line,
+        check=False,
+        remedy=remedy,
+    )
 
 
-def _succeed(project: Project, url: str | None, *arguments: str, timeout_s: float = 300) -> Completed:
+def _succeed(
+    project: Project, url: str | None, *arguments: str, timeout_s: float = 300
+) -> Completed:
     done = call(project, url, *arguments, timeout_s=timeout_s)
     if done.status != 0:
         raise output.failure(f"prisma {' '.join(arguments[:2])}", done.output, done.status)
@@ -111,23 +152,41 @@ def status(project: Project, url: str) -> Status:
 
 def same_target(status: Status, host: str, port: int, database: str) -> Check:
     """Whether the CLI spoke to the database that is meant, as it says itself."""
-    id, title, said = "prisma.target", "the Prisma CLI speaks to the database that is meant", status.datasource
+    id, title, said = (
+        "prisma.target",
+        "the Prisma CLI speaks to the database that is meant",
+        status.datasource,
+    )
     expected = f"{database} at {host}:{port}"
     remedy = "the project takes its URL from elsewhere: set `prisma: url_variable:`, and look into prisma.config.ts and .env"
     if not said.database or not said.host:
-        return unknown(id, title, "the CLI does not say which database it spoke to", expected, remedy)
+        return unknown(
+            id, title, "the CLI does not say which database it spoke to", expected, remedy
+        )
     same = (said.host.lower(), said.port, said.database) == (host.lower(), port, database)
     return check(id, title, same, f"{said.database} at {said.host}:{said.port}", expected, remedy)
 
 
 def same_files(status: Status, count: int) -> Check:
     """Whether the CLI found as many migrations as were reviewed: else it looked into another folder."""
-    return check("prisma.files", "the Prisma CLI sees the migrations that are reviewed", status.found == count, f"{status.found} migrations",
-                 f"{count} migrations", "set `prisma: migrations:` to the folder that the Prisma CLI uses")
+    return check(
+        "prisma.files",
+        "the Prisma CLI sees the migrations that are reviewed",
+        status.found == count,
+        f"{status.found} migrations",
+        f"{count} migrations",
+        "set `prisma: migrations:` to the folder that the Prisma CLI uses",
+    )
 
 
-def deploy(project: Project, url: str, *, timeout_s: float | None = None, on_line: Callable[[str], None] | None = None,
-           on_start: Callable[[int], None] | None = None) -> Deployed:
+def deploy(
+    project: Project,
+    url: str,
+    *,
+    timeout_s: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> Deployed:
     """Run `prisma migrate deploy`.
 
     Args:
@@ -140,14 +199,35 @@ def deploy(project: Project, url: str, *, timeout_s: float | None = None, on_lin
         MigrationFailed: nothing, some or all of the pending files were applied: ask the database which.
     """
     lines = Lines(on_line, on_start)
-    shell = ["/bin/sh", "-c", f'echo "{PID}$$"; exec "$@"', "prisma", str(project.program), "migrate", "deploy", *_schema(project)]
+    shell = [
+        "/bin/sh",
+        "-c",
+        f'echo "{PID}$$"; exec "$@"',
+        "prisma",
+        str(project.program),
+        "migrate",
+        "deploy",
+        *_schema(project),
+    ]
     remember(unquote(urlsplit(url).password or ""))
     try:
-        done = run(shell, cwd=project.folder, env=project.variables(url), timeout_s=timeout_s, on_line=lines, check=False, remedy=_UNKNOWN_END)
+        done = run(
+            shell,
+            cwd=project.folder,
+            env=project.variables(url),
+            timeout_s=timeout_s,
+            on_line=lines,
+            check=False,
+            remedy=_UNKNOWN_END,
+        )
     except ToolError as error:
         late = timeout_s and "ended after" in error.message
         what = f"was ended after {timeout_s:g} s, its deadline" if late else "could not be started"
-        raise MigrationFailed(f"`prisma migrate deploy` {what}", error.remedy, output=Quiet.text(_without_pid(error.output))) from None
+        raise MigrationFailed(
+            f"`prisma migrate deploy` {what}",
+            error.remedy,
+            output=Quiet.text(_without_pid(error.output)),
+        ) from None
     text = _without_pid(done.output)
     applied = tuple(_APPLIED.findall(text))
     complete = bool(applied) and "All migrations have been successfully applied" in text
@@ -163,11 +243,22 @@ def _without_pid(text: str) -> str:
 def _deploy_failed(text: str, exit_status: int) -> MigrationFailed:
     found = output.read(text)
     where = f" in {found.migration}" if found.migration else ""
-    killed = f", ended by signal {-exit_status}" if exit_status < 0 else f" with status {exit_status}"
+    killed = (
+        f", ended by signal {-exit_status}" if exit_status < 0 else f" with status {exit_status}"
+    )
     why = ": ".join(part for part in (found.code, found.reason) if part)
-    remedy = output.REMEDIES.get(found.code, _UNKNOWN_END if not found.sqlstate else output.REMEDIES["P3018"])
-    return MigrationFailed(f"`prisma migrate deploy` failed{where}{killed}: {why}", remedy, code=found.code, migration=found.migration,
-                           sqlstate=found.sqlstate, status=exit_status, output=Quiet.text(text))
+    remedy = output.REMEDIES.get(
+        found.code, _UNKNOWN_END if not found.sqlstate else output.REMEDIES["P3018"]
+    )
+    return MigrationFailed(
+        f"`prisma migrate deploy` failed{where}{killed}: {why}",
+        remedy,
+        code=found.code,
+        migration=found.migration,
+        sqlstate=found.sqlstate,
+        status=exit_status,
+        output=Quiet.text(text),
+    )
 
 
 def resolve(project: Project, url: str, *, applied: str = "", rolled_back: str = "") -> Completed:
@@ -177,11 +268,18 @@ def resolve(project: Project, url: str, *, applied: str = "", rolled_back: str =
         PrismaFailed: Prisma refuses, e.g. P3012 for a migration that has not failed.
     """
     if bool(applied) == bool(rolled_back):
-        raise UsageError("`migrate resolve` needs one of `applied` and `rolled_back`", "name one migration")
+        raise UsageError(
+            "`migrate resolve` needs one of `applied` and `rolled_back`", "name one migration"
+        )
     arguments = ["--applied", applied] if applied else ["--rolled-back", rolled_back]
     done = _succeed(project, url, "migrate", "resolve", *arguments, *_schema(project))
     if "marked as" not in done.output:
-        raise output.failure("prisma migrate resolve", done.output, done.status, "it does not say that it marked the migration")
+        raise output.failure(
+            "prisma migrate resolve",
+            done.output,
+            done.status,
+            "it does not say that it marked the migration",
+        )
     return done
 
 
@@ -209,7 +307,11 @@ def format(project: Project, url: str | None = None) -> str:
         before = schemafile.text(schema)
         _succeed(project, url, "format", "--schema", str(schema), timeout_s=120)
         after = schemafile.text(schema)
-    return "\n".join(difflib.unified_diff(before.splitlines(), after.splitlines(), "schema file", "formatted", lineterm="", n=0))
+    return "\n".join(
+        difflib.unified_diff(
+            before.splitlines(), after.splitlines(), "schema file", "formatted", lineterm="", n=0
+        )
+    )
 
 
 def db_pull(project: Project, url: str) -> Pulled:
@@ -222,12 +324,19 @@ def db_pull(project: Project, url: str) -> Pulled:
         before = schemafile.text(schema)
         done = _succeed(project, url, "db", "pull", "--schema", str(schema))
         if "Introspected" not in done.output:
-            raise output.failure("prisma db pull", done.output, done.status, "it does not say that it introspected the database")
+            raise output.failure(
+                "prisma db pull",
+                done.output,
+                done.status,
+                "it does not say that it introspected the database",
+            )
         after = schemafile.text(schema)
     return Pulled(after, tuple(schemafile.difference(before, after)), done.seconds)
 
 
-def diff(project: Project, url: str, from_: Side, to: Side, schema: Path | None = None) -> Difference:
+def diff(
+    project: Project, url: str, from_: Side, to: Side, schema: Path | None = None
+) -> Difference:
     """The SQL that leads from one side to the other, by `prisma migrate diff`. It changes nothing.
 
     Args:
@@ -239,12 +348,29 @@ def diff(project: Project, url: str, from_: Side, to: Side, schema: Path | None 
     with tempfile.TemporaryDirectory(prefix="runbook-diff-") as folder:
         path = Path(folder) / "difference.sql"
         sides = [*_side(project, "from", from_, schema), *_side(project, "to", to, schema)]
-        done = call(project, url, "migrate", "diff", *sides, "--script", "--exit-code", "--output", str(path))
+        done = call(
+            project,
+            url,
+            "migrate",
+            "diff",
+            *sides,
+            "--script",
+            "--exit-code",
+            "--output",
+            str(path),
+        )
         if done.status not in (0, 2):
             raise output.failure("prisma migrate diff", done.output, done.status)
         sql = path.read_text(encoding="utf-8") if path.exists() else ""
-        if bool(done.status == 2) != bool(re.sub(r"^\s*--.*$", "", sql, flags=re.MULTILINE).strip()):
-            raise output.failure("prisma migrate diff", done.output, done.status, "its status and its SQL contradict each other")
+        if bool(done.status == 2) != bool(
+            re.sub(r"^\s*--.*$", "", sql, flags=re.MULTILINE).strip()
+        ):
+            raise output.failure(
+                "prisma migrate diff",
+                done.output,
+                done.status,
+                "its status and its SQL contradict each other",
+            )
     return Difference(done.status == 0, sql, done.seconds)
 
 
@@ -266,7 +392,11 @@ def version(project: Project) -> dict[str, str]:
 
 
 def _schema(project: Project) -> list[str]:
-    return [*(["--config", str(project.config)] if project.config else []), "--schema", str(project.schema)]
+    return [
+        *(["--config", str(project.config)] if project.config else []),
+        "--schema",
+        str(project.schema),
+    ]
 
 
 def _side(project: Project, direction: str, side: Side, schema: Path | None) -> list[str]:

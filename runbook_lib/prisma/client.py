@@ -94,11 +94,24 @@ class Breaks(Shown):
 
     def table(self) -> Table:
         """The breaks as rows."""
-        rows = [(item.names, item.database, item.place, item.why, "; ".join(f"{number}. {step}" for number, step in enumerate(item.steps, 1)))
-                for item in self.items]
+        rows = [
+            (
+                item.names,
+                item.database,
+                item.place,
+                item.why,
+                "; ".join(f"{number}. {step}" for number, step in enumerate(item.steps, 1)),
+            )
+            for item in self.items
+        ]
         assumed = f" ({self.assumed})" if self.assumed else ""
         title = f"{len(rows)} things that the running client names are gone, renamed or stricter afterwards{assumed}"
-        return Table(title, ("the client's", "in the database", "where", "what fails", "without breaking it"), rows, ["bad"] * len(rows))
+        return Table(
+            title,
+            ("the client's", "in the database", "where", "what fails", "without breaking it"),
+            rows,
+            ["bad"] * len(rows),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -116,9 +129,20 @@ def of_schema(text: str, schema: str = "public") -> Client:
     enums = {}
     for kind, name, lines in found:
         if kind == "enum":
-            values = tuple((_MAP.search(line) or [None, line.split()[0]])[1] for line in lines if not line.startswith("@@"))
+            values = tuple(
+                (_MAP.search(line) or [None, line.split()[0]])[1]
+                for line in lines
+                if not line.startswith("@@")
+            )
             enums[_qualified(name, lines, schema)] = name, values
-    return Client({_qualified(name, lines, schema): Model(name, dict(_fields(lines, models))) for _, name, lines in found if name in models}, enums)
+    return Client(
+        {
+            _qualified(name, lines, schema): Model(name, dict(_fields(lines, models)))
+            for _, name, lines in found
+            if name in models
+        },
+        enums,
+    )
 
 
 def _qualified(name: str, lines: list[str], schema: str) -> str:
@@ -133,21 +157,34 @@ def _fields(lines: list[str], models: set[str]) -> Iterator[tuple[str, Field]]:
         found = _FIELD.match(line)
         if found and found[2] not in models:
             mapped = _MAP.search(found[5])
-            yield quote(mapped[1] if mapped else found[1]), Field(found[1], bool(found[4]), found[2])
+            yield (
+                quote(mapped[1] if mapped else found[1]),
+                Field(found[1], bool(found[4]), found[2]),
+            )
 
 
 def of_catalog(objects: Objects) -> Client:
     """The client that names all that is there."""
-    fields: dict[str, dict[str, Field]] = {table: {} for table in objects.get("table", {}) if bare(table) != "_prisma_migrations"}
+    fields: dict[str, dict[str, Field]] = {
+        table: {} for table in objects.get("table", {}) if bare(table) != "_prisma_migrations"
+    }
     for name, value in objects.get("column", {}).items():
         table = join(*parts(name)[:2])
         if table in fields:
             fields[table][quote(bare(name))] = Field(bare(name), value.get("not_null") != "yes")
-    return Client({table: Model(bare(table), columns) for table, columns in fields.items()},
-                  {name: (bare(name), tuple(value.get("labels", ()))) for name, value in objects.get("enum", {}).items()}, ASSUMED)
+    return Client(
+        {table: Model(bare(table), columns) for table, columns in fields.items()},
+        {
+            name: (bare(name), tuple(value.get("labels", ())))
+            for name, value in objects.get("enum", {}).items()
+        },
+        ASSUMED,
+    )
 
 
-def breaks(client: Client, statements: Sequence[Statement], objects: Objects, schema: str = "public") -> Breaks:
+def breaks(
+    client: Client, statements: Sequence[Statement], objects: Objects, schema: str = "public"
+) -> Breaks:
     """What of the client's the database no longer has, or takes no longer, once all pending files are applied.
 
     Args:
@@ -169,7 +206,9 @@ class _After:
         self.schema = schema
         self.gone: dict[str, tuple[Statement, str]] = {}
         self.columns: dict[str, dict[str, Any]] = {}
-        self.labels = {name: list(value.get("labels", ())) for name, value in objects.get("enum", {}).items()}
+        self.labels = {
+            name: list(value.get("labels", ())) for name, value in objects.get("enum", {}).items()
+        }
         self.relabelled: dict[str, Statement] = {}
         self._objects = objects
 
@@ -186,10 +225,14 @@ class _After:
             for command in node.cmds or ():
                 self._alter(statement, relation(node.relation, self.schema), command)
         elif isinstance(node, ast.CreateEnumStmt):
-            self.labels[listed(node.typeName, self.schema)] = [value.sval for value in node.vals or ()]
+            self.labels[listed(node.typeName, self.schema)] = [
+                value.sval for value in node.vals or ()
+            ]
         elif isinstance(node, ast.AlterEnumStmt):
             name = listed(node.typeName, self.schema)
-            self.labels[name] = [label for label in self.labels.get(name, []) if label != node.oldVal] + [node.newVal]
+            self.labels[name] = [
+                label for label in self.labels.get(name, []) if label != node.oldVal
+            ] + [node.newVal]
             self.relabelled[name] = statement
 
     def _rename(self, kind: str, old: str, new: str, statement: Statement) -> None:
@@ -205,20 +248,34 @@ class _After:
         if command.subtype == AT.AT_AddColumn:
             kinds = {constraint.contype for constraint in node.constraints or ()}
             serial = len(node.typeName.names) == 1 and node.typeName.names[0].sval in types.SERIALS
-            self._set(statement, f"{table}.{quote(node.colname)}", new=True, required=bool(kinds & {C.CONSTR_NOTNULL, C.CONSTR_PRIMARY}),
-                      filled=serial or bool(kinds & {C.CONSTR_DEFAULT, C.CONSTR_GENERATED, C.CONSTR_IDENTITY}))
+            self._set(
+                statement,
+                f"{table}.{quote(node.colname)}",
+                new=True,
+                required=bool(kinds & {C.CONSTR_NOTNULL, C.CONSTR_PRIMARY}),
+                filled=serial
+                or bool(kinds & {C.CONSTR_DEFAULT, C.CONSTR_GENERATED, C.CONSTR_IDENTITY}),
+            )
         elif command.subtype in (AT.AT_SetNotNull, AT.AT_DropNotNull):
             self._set(statement, name, required=command.subtype == AT.AT_SetNotNull)
         elif command.subtype == AT.AT_ColumnDefault:
             self._set(statement, name, filled=node is not None)
-        elif command.subtype == AT.AT_AddConstraint and node.contype in (C.CONSTR_NOTNULL, C.CONSTR_PRIMARY):
+        elif command.subtype == AT.AT_AddConstraint and node.contype in (
+            C.CONSTR_NOTNULL,
+            C.CONSTR_PRIMARY,
+        ):
             for key in node.keys or ():
                 self._set(statement, f"{table}.{quote(key.sval)}", required=True)
 
     def _set(self, statement: Statement, column: str, **facts: bool) -> None:
         known = self._objects.get("column", {}).get(column, {})
-        required, filled = known.get("not_null") == "yes", any(key in known for key in ("default", "generated", "identity"))
-        before = self.columns.get(column, {"required": required, "filled": filled, "new": False, "was": required})
+        required, filled = (
+            known.get("not_null") == "yes",
+            any(key in known for key in ("default", "generated", "identity")),
+        )
+        before = self.columns.get(
+            column, {"required": required, "filled": filled, "new": False, "was": required}
+        )
         self.columns[column] = before | facts | {"by": statement}
 
 
@@ -226,16 +283,37 @@ def _gone(client: Client, after: _After) -> Iterator[Break]:
     for table, model in client.models.items():
         if table in after.gone:
             statement, renamed = after.gone[table]
-            steps = _renamed(model.name, renamed, "@@map") if renamed else _dropped(f"the model {model.name}", statement.file)
-            yield _break(statement, f"model {model.name}", table, "renamed" if renamed else "dropped", f"every query on {model.name} fails", steps)
+            steps = (
+                _renamed(model.name, renamed, "@@map")
+                if renamed
+                else _dropped(f"the model {model.name}", statement.file)
+            )
+            yield _break(
+                statement,
+                f"model {model.name}",
+                table,
+                "renamed" if renamed else "dropped",
+                f"every query on {model.name} fails",
+                steps,
+            )
             continue
         for column, field_ in model.fields.items():
             name = f"{table}.{column}"
             if name in after.gone:
                 (statement, renamed), names = after.gone[name], f"{model.name}.{field_.name}"
-                steps = _renamed(names, renamed, "@map") if renamed else _dropped(f"the field {names}", statement.file)
-                yield _break(statement, names, name, "renamed" if renamed else "dropped",
-                             f"every query that reads or writes whole rows of {model.name} fails: the client names each column that it knows", steps)
+                steps = (
+                    _renamed(names, renamed, "@map")
+                    if renamed
+                    else _dropped(f"the field {names}", statement.file)
+                )
+                yield _break(
+                    statement,
+                    names,
+                    name,
+                    "renamed" if renamed else "dropped",
+                    f"every query that reads or writes whole rows of {model.name} fails: the client names each column that it knows",
+                    steps,
+                )
 
 
 def _stricter(client: Client, after: _After) -> Iterator[Break]:
@@ -248,43 +326,88 @@ def _stricter(client: Client, after: _After) -> Iterator[Break]:
         field_ = model.fields.get(column)
         if field_ is None and not rule["filled"]:
             why = f"every row of {model.name} that the client creates fails: it leaves {bare(name)} out, and there is no default"
-            yield _break(rule["by"], f"{model.name} (no field)", name, "required", why, _required(f"{model.name}.{bare(name)}", name))
+            yield _break(
+                rule["by"],
+                f"{model.name} (no field)",
+                name,
+                "required",
+                why,
+                _required(f"{model.name}.{bare(name)}", name),
+            )
         elif field_ is not None and field_.optional and not rule["was"] and not rule["new"]:
             names = f"{model.name}.{field_.name}"
-            yield _break(rule["by"], names, name, "not null", f"the client may write NULL: {field_.name} is optional in its schema",
-                         (f"deploy a client in whose schema {names} is not optional", "fill the rows that hold NULL",
-                          "set NOT NULL once no instance of the old client runs"))
+            yield _break(
+                rule["by"],
+                names,
+                name,
+                "not null",
+                f"the client may write NULL: {field_.name} is optional in its schema",
+                (
+                    f"deploy a client in whose schema {names} is not optional",
+                    "fill the rows that hold NULL",
+                    "set NOT NULL once no instance of the old client runs",
+                ),
+            )
 
 
 def _values(client: Client, after: _After) -> Iterator[Break]:
     for type_, (enum, values) in client.enums.items():
         if type_ in after.gone and not after.gone[type_][1]:
             statement = after.gone[type_][0]
-            yield _break(statement, f"enum {enum}", type_, "dropped", f"every query with a {enum} fails", _dropped(f"the enum {enum}", statement.file))
+            yield _break(
+                statement,
+                f"enum {enum}",
+                type_,
+                "dropped",
+                f"every query with a {enum} fails",
+                _dropped(f"the enum {enum}", statement.file),
+            )
         for value in values if type_ in after.relabelled and type_ in after.labels else ():
             if value not in after.labels[type_]:
                 why = f"the client may write {value}, and the database refuses it"
-                yield _break(after.relabelled[type_], f"{enum}.{value}", type_, "value gone", why,
-                             (f"deploy a client that neither writes nor expects {value}", "give the rows that hold it another value",
-                              "take the value away once no instance of the old client runs"))
+                yield _break(
+                    after.relabelled[type_],
+                    f"{enum}.{value}",
+                    type_,
+                    "value gone",
+                    why,
+                    (
+                        f"deploy a client that neither writes nor expects {value}",
+                        "give the rows that hold it another value",
+                        "take the value away once no instance of the old client runs",
+                    ),
+                )
 
 
-def _break(statement: Statement, names: str, database: str, how: str, why: str, steps: tuple[str, ...]) -> Break:
-    return Break(statement.file, statement.parsed.line, names, f"{short(database)} ({how})", why, steps)
+def _break(
+    statement: Statement, names: str, database: str, how: str, why: str, steps: tuple[str, ...]
+) -> Break:
+    return Break(
+        statement.file, statement.parsed.line, names, f"{short(database)} ({how})", why, steps
+    )
 
 
 def _dropped(what: str, file: str) -> tuple[str, ...]:
-    return (f"deploy a client whose schema has {what} no more; the database keeps it", "wait until no instance of the old client runs",
-            f"apply {file} in a release of its own")
+    return (
+        f"deploy a client whose schema has {what} no more; the database keeps it",
+        "wait until no instance of the old client runs",
+        f"apply {file} in a release of its own",
+    )
 
 
 def _renamed(what: str, new: str, attribute: str) -> tuple[str, ...]:
-    return (f"rename only in the Prisma schema, with {attribute}(…) to the old name: the database stays as it is",
-            f"or: add {bare(new)} beside it, and deploy a client that writes both",
-            f"copy the values, and deploy a client that uses {bare(new)} alone",
-            f"drop what {what} was in a later release")
+    return (
+        f"rename only in the Prisma schema, with {attribute}(…) to the old name: the database stays as it is",
+        f"or: add {bare(new)} beside it, and deploy a client that writes both",
+        f"copy the values, and deploy a client that uses {bare(new)} alone",
+        f"drop what {what} was in a later release",
+    )
 
 
 def _required(what: str, column: str) -> tuple[str, ...]:
-    return (f"add {short(column)} with a default, or without NOT NULL", f"deploy a client that writes {what}", "fill the old rows in batches",
-            "set NOT NULL, or drop the default, once no instance of the old client runs")
+    return (
+        f"add {short(column)} with a default, or without NOT NULL",
+        f"deploy a client that writes {what}",
+        "fill the old rows in batches",
+        "set NOT NULL, or drop the default, once no instance of the old client runs",
+    )

@@ -16,9 +16,23 @@ from runbook_lib.prisma.locks import BY_NODE, CONCURRENTLY, LockMode
 from runbook_lib.prisma.names import join, relation, short
 from runbook_lib.prisma.queries import reads
 
-_CONTROL = {"BEGIN": "begin", "START": "begin", "COMMIT": "commit", "ROLLBACK": "rollback", "PREPARE": "commit", "COMMIT_PREPARED": "commit",
-            "ROLLBACK_PREPARED": "rollback"}
-_TIMEOUTS = frozenset({"lock_timeout", "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"})
+_CONTROL = {
+    "BEGIN": "begin",
+    "START": "begin",
+    "COMMIT": "commit",
+    "ROLLBACK": "rollback",
+    "PREPARE": "commit",
+    "COMMIT_PREPARED": "commit",
+    "ROLLBACK_PREPARED": "rollback",
+}
+_TIMEOUTS = frozenset(
+    {
+        "lock_timeout",
+        "statement_timeout",
+        "transaction_timeout",
+        "idle_in_transaction_session_timeout",
+    }
+)
 
 
 def transaction(draft: Draft, node: ast.TransactionStmt) -> None:
@@ -52,7 +66,12 @@ def vacuum(draft: Draft, node: ast.VacuumStmt) -> None:
         draft.scan(name)
         if full:
             draft.rewrite(name)
-            draft.remark("table-rewrite", name, "plain VACUUM; pg_repack where the space must come back", what="VACUUM FULL")
+            draft.remark(
+                "table-rewrite",
+                name,
+                "plain VACUUM; pg_repack where the space must come back",
+                what="VACUUM FULL",
+            )
     if not node.rels:
         draft.lock("*", LockMode.ACCESS_EXCLUSIVE if full else BY_NODE["VacuumStmt"])
 
@@ -89,11 +108,19 @@ def reindex(draft: Draft, node: ast.ReindexStmt) -> None:
     if kind != "INDEX" or table != name:
         draft.lock(table, mode)
         for below in draft.known.tree(table)[1:]:
-            draft.lock(below, BY_NODE["ReindexStmt"] if kind == "TABLE" else mode)  # to find the partitions, CONCURRENTLY too
+            draft.lock(
+                below, BY_NODE["ReindexStmt"] if kind == "TABLE" else mode
+            )  # to find the partitions, CONCURRENTLY too
         draft.scan(table)
     if not concurrent:
-        draft.remark("index-blocks-writes", table, safer.reindex_concurrently(kind, name), name=f"the indexes of {short(table)} anew"
-                     if kind == "TABLE" else f"{short(name)} anew, which also stops most reads,")
+        draft.remark(
+            "index-blocks-writes",
+            table,
+            safer.reindex_concurrently(kind, name),
+            name=f"the indexes of {short(table)} anew"
+            if kind == "TABLE"
+            else f"{short(name)} anew, which also stops most reads,",
+        )
     else:
         draft.remark("built-concurrently", table, what=draft.kind)
 
@@ -102,7 +129,11 @@ def refresh(draft: Draft, node: ast.RefreshMatViewStmt) -> None:
     """REFRESH MATERIALIZED VIEW."""
     name = relation(node.relation, draft.schema)
     draft.kind = "REFRESH MATERIALIZED VIEW" + (" CONCURRENTLY" if node.concurrent else "")
-    draft.lock(name, CONCURRENTLY["RefreshMatViewStmt"] if node.concurrent else BY_NODE["RefreshMatViewStmt"], "materialized view")
+    draft.lock(
+        name,
+        CONCURRENTLY["RefreshMatViewStmt"] if node.concurrent else BY_NODE["RefreshMatViewStmt"],
+        "materialized view",
+    )
     draft.rows(name, "update")
     for source in _parsed(draft.known.definition(name)) or ():
         reads(draft, source.stmt)
@@ -140,7 +171,9 @@ def block(draft: Draft, sql: str, analyse: Callable[[ast.Node, str, Known], Effe
                 said.append("SQL put together when it runs")
     finally:
         draft.known.certain = certain
-    draft.unclear = "a DO block" + (f" that may run {', '.join(dict.fromkeys(said))}" if said else "")
+    draft.unclear = "a DO block" + (
+        f" that may run {', '.join(dict.fromkeys(said))}" if said else ""
+    )
 
 
 def _parsed(text: str) -> tuple[ast.RawStmt, ...] | None:

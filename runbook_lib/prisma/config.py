@@ -50,7 +50,12 @@ def read(folder: Path, major: int) -> Config:
         schema = package(folder).get("prisma", {}).get("schema")
     block = _DATASOURCE.search(text)
     variable = _first(re.compile(r"\burl" + _VARIABLE), block[1]) if block else None
-    return Config(path, folder / schema if schema else None, folder / migrations if migrations else None, variable)
+    return Config(
+        path,
+        folder / schema if schema else None,
+        folder / migrations if migrations else None,
+        variable,
+    )
 
 
 def package(folder: Path) -> dict[str, Any]:
@@ -58,20 +63,38 @@ def package(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "package.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{folder} has no package.json: it is no Node.js project", "set `prisma: project:` to the folder that has it") from None
+        raise UsageError(
+            f"{folder} has no package.json: it is no Node.js project",
+            "set `prisma: project:` to the folder that has it",
+        ) from None
     except ValueError:
-        raise UsageError(f"{folder / 'package.json'} is not JSON", "restore it from version control") from None
+        raise UsageError(
+            f"{folder / 'package.json'} is not JSON", "restore it from version control"
+        ) from None
 
 
 def variables(schema: Path) -> tuple[str, ...]:
     """The environment variables that the schema's datasource names: up to Prisma 6 its `url` and `directUrl` do."""
     files = sorted(schema.glob("**/*.prisma")) if schema.is_dir() else [schema]
-    blocks = [found[1] for file in files for found in _BLOCK.finditer(file.read_text(encoding="utf-8"))]
-    return tuple(dict.fromkeys(name for block in blocks for name in re.findall(r"\b(?:url|directUrl)" + _VARIABLE, block)))
+    blocks = [
+        found[1] for file in files for found in _BLOCK.finditer(file.read_text(encoding="utf-8"))
+    ]
+    return tuple(
+        dict.fromkeys(
+            name
+            for block in blocks
+            for name in re.findall(r"\b(?:url|directUrl)" + _VARIABLE, block)
+        )
+    )
 
 
 def _places(folder: Path) -> list[Path]:
-    return [folder / place for name in _NAMES for suffix in _SUFFIXES for place in (f"{name}.config.{suffix}", f".config/{name}.{suffix}")]
+    return [
+        folder / place
+        for name in _NAMES
+        for suffix in _SUFFIXES
+        for place in (f"{name}.config.{suffix}", f".config/{name}.{suffix}")
+    ]
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str | None:

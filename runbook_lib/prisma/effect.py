@@ -113,18 +113,31 @@ class Effect:
     @property
     def strongest(self) -> Lock | None:
         """The strongest lock that it takes on anything that is in use already."""
-        return max((lock for lock in self.locks if not lock.new), key=lambda lock: lock.mode, default=None)
+        return max(
+            (lock for lock in self.locks if not lock.new), key=lambda lock: lock.mode, default=None
+        )
 
     @property
     def tables(self) -> tuple[str, ...]:
         """The tables and views that it touches."""
-        return tuple(lock.relation for lock in self.locks if lock.kind != "index" and lock.relation != "*")
+        return tuple(
+            lock.relation for lock in self.locks if lock.kind != "index" and lock.relation != "*"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"kind": self.kind, "locks": [lock.as_dict() for lock in self.locks], "changes": [c.as_dict() for c in self.changes],
-                "rows": [asdict(change) for change in self.rows], "rewrites": list(self.rewrites), "reindexes": list(self.reindexes),
-                "scans": list(self.scans), "transaction": self.transaction, "runs_alone": self.alone, "unclear": self.unclear}
+        return {
+            "kind": self.kind,
+            "locks": [lock.as_dict() for lock in self.locks],
+            "changes": [c.as_dict() for c in self.changes],
+            "rows": [asdict(change) for change in self.rows],
+            "rewrites": list(self.rewrites),
+            "reindexes": list(self.reindexes),
+            "scans": list(self.scans),
+            "transaction": self.transaction,
+            "runs_alone": self.alone,
+            "unclear": self.unclear,
+        }
 
 
 @dataclass
@@ -155,11 +168,18 @@ class Draft:
 
     def lock(self, relation: str, mode: LockMode, kind: str = "") -> None:
         """It takes this lock; of several on one relation the strongest is kept. What is not there is remarked on."""
-        if relation != "*" and relation not in self._locks and self.known.certain and self.known.lacks(relation, kind):
+        if (
+            relation != "*"
+            and relation not in self._locks
+            and self.known.certain
+            and self.known.lacks(relation, kind)
+        ):
             self.remark("unknown-relation", name=short(relation))
         held = self._locks.get(relation)
         if mode and (held is None or mode > held.mode):
-            new = self.known.is_new(relation) or self.known.is_new(self.known.table_of(relation) or "")
+            new = self.known.is_new(relation) or self.known.is_new(
+                self.known.table_of(relation) or ""
+            )
             self._locks[relation] = Lock(relation, mode, kind or self.known.kind(relation), new)
 
     def lock_tree(self, table: str, mode: LockMode) -> None:
@@ -196,10 +216,17 @@ class Draft:
         columns = tuple(columns)
         quoted = tuple(map(quote, columns))
         for own in self.known.indexes_of(table):
-            if self.known.columns_of(own) == quoted and "part_of" not in (self.known.indexes.get(own) or {}) and suffix == "idx":
+            if (
+                self.known.columns_of(own) == quoted
+                and "part_of" not in (self.known.indexes.get(own) or {})
+                and suffix == "idx"
+            ):
                 self.changed("index", own, "part_of")
                 return own
-        names = (join(schema_of(table), generated(table, columns, f"{suffix}{number or ''}")) for number in count())
+        names = (
+            join(schema_of(table), generated(table, columns, f"{suffix}{number or ''}"))
+            for number in count()
+        )
         own = next(name for name in names if self.known.indexes.get(name) is None)
         self.added("index", own, table=table, definition=f"({', '.join(quoted)})", part_of=index)
         return own
@@ -223,11 +250,15 @@ class Draft:
 
     def reindex_all(self, table: str) -> None:
         """It writes all indexes of the table anew."""
-        self.reindex(*(index for name in self._files(table) for index in self.known.indexes_of(name)))
+        self.reindex(
+            *(index for name in self._files(table) for index in self.known.indexes_of(name))
+        )
 
     def reindex(self, *indexes: str) -> None:
         """It writes indexes anew; those that it makes itself are none."""
-        self._reindexes |= dict.fromkeys(index for index in indexes if Change("index", index, "added") not in self._changes)
+        self._reindexes |= dict.fromkeys(
+            index for index in indexes if Change("index", index, "added") not in self._changes
+        )
 
     def scan(self, table: str) -> None:
         """It reads the whole table; one that a statement before made is no matter."""
@@ -235,7 +266,11 @@ class Draft:
 
     def _files(self, table: str) -> list[str]:
         """The table and those below it that hold rows, as far as they were there before."""
-        return [name for name in self.known.tree(table) if not self.known.is_new(name) and not self.known.is_partitioned(name)]
+        return [
+            name
+            for name in self.known.tree(table)
+            if not self.known.is_new(name) and not self.known.is_partitioned(name)
+        ]
 
     def remark(self, rule: str, relation: str = "", safer: str = "", **values: Any) -> None:
         """There is something to say: `values` fill the sentence of `rules.RULES[rule]`."""
@@ -254,5 +289,16 @@ class Draft:
 
     def done(self) -> Effect:
         """The effect."""
-        return Effect(self.kind, tuple(self._locks.values()), tuple(self._changes), tuple(self._rows), tuple(self._remarks),
-                      tuple(self._rewrites), tuple(self._reindexes), tuple(self._scans), self.transaction, self.alone, self.unclear)
+        return Effect(
+            self.kind,
+            tuple(self._locks.values()),
+            tuple(self._changes),
+            tuple(self._rows),
+            tuple(self._remarks),
+            tuple(self._rewrites),
+            tuple(self._reindexes),
+            tuple(self._scans),
+            self.transaction,
+            self.alone,
+            self.unclear,
+        )

@@ -22,7 +22,9 @@ _ADDED = "SELECT 1/0"
 
 
 @contextmanager
-def failing(project: Project, file: MigrationFile, after: int, without: Sequence[str]) -> Iterator[Project]:
+def failing(
+    project: Project, file: MigrationFile, after: int, without: Sequence[str]
+) -> Iterator[Project]:
     """The project with `file` failing after its statement number `after`, to be deployed on a copy of the database.
 
     Args:
@@ -31,8 +33,14 @@ def failing(project: Project, file: MigrationFile, after: int, without: Sequence
     """
     with schemafile.copied(project) as schema:
         migrations = (schema if schema.is_dir() else schema.parent) / "migrations"
-        shutil.copytree(project.migrations or file.path.parents[1], migrations, ignore=lambda folder, names: {*names} & {*without})
-        (migrations / file.name / "migration.sql").write_text(broken(file.sql, after), encoding="utf-8")
+        shutil.copytree(
+            project.migrations or file.path.parents[1],
+            migrations,
+            ignore=lambda folder, names: {*names} & {*without},
+        )
+        (migrations / file.name / "migration.sql").write_text(
+            broken(file.sql, after), encoding="utf-8"
+        )
         yield project.elsewhere(schema, migrations, _config(project, schema, migrations))
 
 
@@ -57,7 +65,9 @@ def _config(project: Project, schema: Path, migrations: Path) -> Path | None:
     if own is None:
         return None
     made = schema.parent / "prisma.config.ts"
-    made.write_text(f"import own from {json.dumps(str(own))}\n"
-                    f"export default {{ ...own, schema: {json.dumps(str(schema))}, migrations: {{ ...own.migrations, path: {json.dumps(str(migrations))} }} }}\n",
-                    encoding="utf-8")
+    made.write_text(
+        f"import own from {json.dumps(str(own))}\n"
+        f"export default {{ ...own, schema: {json.dumps(str(schema))}, migrations: {{ ...own.migrations, path: {json.dumps(str(migrations))} }} }}\n",
+        encoding="utf-8",
+    )
     return made

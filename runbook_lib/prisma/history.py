@@ -67,8 +67,15 @@ class MigrationFile:
         """Whether it is the file of that checksum; as to Prisma, other line ends make no other file."""
         if checksum == self.sha256:
             return True
-        raw = self.path.read_bytes().decode("utf-8", "replace").encode() if self.problem else self.sql.encode()  # as Prisma reads it
-        digests = [hashlib.sha256(data).digest() for data in (raw, raw.replace(b"\r\n", b"\n"), raw.replace(b"\n", b"\r\n"))]
+        raw = (
+            self.path.read_bytes().decode("utf-8", "replace").encode()
+            if self.problem
+            else self.sql.encode()
+        )  # as Prisma reads it
+        digests = [
+            hashlib.sha256(data).digest()
+            for data in (raw, raw.replace(b"\r\n", b"\n"), raw.replace(b"\n", b"\r\n"))
+        ]
         written = "{:02x}" if len(checksum) == 64 else "{:x}"  # an early Prisma left the zeros out
         return any("".join(map(written.format, digest)) == checksum for digest in digests)
 
@@ -86,7 +93,9 @@ class State(Enum):
     @property
     def mark(self) -> str:
         """The row mark of `runbook_lib.table.Table`."""
-        return {"applied": "good", "pending": "", "rolled back, pending again": ""}.get(self.value, "bad")
+        return {"applied": "good", "pending": "", "rolled back, pending again": ""}.get(
+            self.value, "bad"
+        )
 
 
 @dataclass(frozen=True)
@@ -115,9 +124,19 @@ class Entry:
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        times = {key: value.isoformat() if (value := getattr(self, key)) else None for key in ("started_at", "finished_at", "rolled_back_at")}
-        return {"name": self.name, "state": self.state.value, "sha256": self.file.sha256 if self.file else None, "checksum": self.checksum,
-                "reason": self.reason, "out_of_order": self.out_of_order, **times}
+        times = {
+            key: value.isoformat() if (value := getattr(self, key)) else None
+            for key in ("started_at", "finished_at", "rolled_back_at")
+        }
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "sha256": self.file.sha256 if self.file else None,
+            "checksum": self.checksum,
+            "reason": self.reason,
+            "out_of_order": self.out_of_order,
+            **times,
+        }
 
 
 @dataclass(frozen=True)
@@ -167,32 +186,76 @@ class History(Shown):
     @property
     def pending_files(self) -> tuple[MigrationFile, ...]:
         """The pending files, in order."""
-        return tuple(entry.file for entry in self.entries if entry.name in self.pending and entry.file)
+        return tuple(
+            entry.file for entry in self.entries if entry.name in self.pending and entry.file
+        )
 
     def checks(self) -> Checks:
         """Whether files and database fit together."""
         unnumbered = [name for name in self.pending if not name[:1].isdigit()]
-        return Checks("Migration history", [
-            _none("history.failed", "no migration is left unfinished", self._failures(),
-                  "find out whether it failed or still runs, and what landed, before you resolve it: 95_troubleshoot"),
-            _none("history.edited", "no applied file was edited", self.edited,
-                  "restore the files as they were applied, and write a new migration for the change"),
-            _none("history.missing", "every applied migration has its file", self.missing, "restore the folders from version control"),
-            _none("history.order", "no pending file stands before an applied one", self.out_of_order,
-                  "make sure that it does not need what came after it; number it anew if it was never applied anywhere"),
-            _none("history.numbered", "the names of pending files say their order", unnumbered,
-                  "begin the folder's name with the time, e.g. 20260131120000_name: Prisma applies in the order of names"),
-        ])
+        return Checks(
+            "Migration history",
+            [
+                _none(
+                    "history.failed",
+                    "no migration is left unfinished",
+                    self._failures(),
+                    "find out whether it failed or still runs, and what landed, before you resolve it: 95_troubleshoot",
+                ),
+                _none(
+                    "history.edited",
+                    "no applied file was edited",
+                    self.edited,
+                    "restore the files as they were applied, and write a new migration for the change",
+                ),
+                _none(
+                    "history.missing",
+                    "every applied migration has its file",
+                    self.missing,
+                    "restore the folders from version control",
+                ),
+                _none(
+                    "history.order",
+                    "no pending file stands before an applied one",
+                    self.out_of_order,
+                    "make sure that it does not need what came after it; number it anew if it was never applied anywhere",
+                ),
+                _none(
+                    "history.numbered",
+                    "the names of pending files say their order",
+                    unnumbered,
+                    "begin the folder's name with the time, e.g. 20260131120000_name: Prisma applies in the order of names",
+                ),
+            ],
+        )
 
     def _failures(self) -> list[str]:
-        return [entry.name + (f" ({entry.reason})" if entry.reason else "") for entry in self.entries if entry.state is State.UNFINISHED]
+        return [
+            entry.name + (f" ({entry.reason})" if entry.reason else "")
+            for entry in self.entries
+            if entry.state is State.UNFINISHED
+        ]
 
     def table(self) -> Table:
         """The migrations as rows."""
-        rows = [(entry.name, entry.state.value + (", out of order" if entry.out_of_order else ""),
-                 f"{entry.finished_at:%Y-%m-%d %H:%M:%S} UTC" if entry.finished_at else None, entry.reason) for entry in self.entries]
-        title = f"{len(self.applied)} migrations applied, {len(self.pending)} pending" + (f", {len(self.failed)} unfinished" if self.failed else "")
-        return Table(title, ("migration", "state", "applied at", "reason"), rows, [entry.state.mark for entry in self.entries])
+        rows = [
+            (
+                entry.name,
+                entry.state.value + (", out of order" if entry.out_of_order else ""),
+                f"{entry.finished_at:%Y-%m-%d %H:%M:%S} UTC" if entry.finished_at else None,
+                entry.reason,
+            )
+            for entry in self.entries
+        ]
+        title = f"{len(self.applied)} migrations applied, {len(self.pending)} pending" + (
+            f", {len(self.failed)} unfinished" if self.failed else ""
+        )
+        return Table(
+            title,
+            ("migration", "state", "applied at", "reason"),
+            rows,
+            [entry.state.mark for entry in self.entries],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -213,8 +276,10 @@ def files(project: Project) -> tuple[MigrationFile, ...]:
     for folder in sorted(path for path in project.migrations.iterdir() if path.is_dir()):
         path = folder / "migration.sql"
         if not path.is_file():
-            raise UsageError(f"the migration folder {folder.name} has no migration.sql",
-                             f"restore the file, or remove the folder {folder}")
+            raise UsageError(
+                f"the migration folder {folder.name} has no migration.sql",
+                f"restore the file, or remove the folder {folder}",
+            )
         found.append(MigrationFile.read(path))
     return tuple(found)
 
@@ -230,20 +295,33 @@ def compare(files: Sequence[MigrationFile], rows: Sequence[Mapping[str, Any]]) -
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_name.setdefault(row["migration_name"], []).append(row)
-    entries = [_entry(name, on_disk.get(name), by_name.get(name, [])) for name in sorted({*on_disk, *by_name})]
-    last = max((entry.name for entry in entries if entry.finished_at and not entry.rolled_back_at), default="")
+    entries = [
+        _entry(name, on_disk.get(name), by_name.get(name, []))
+        for name in sorted({*on_disk, *by_name})
+    ]
+    last = max(
+        (entry.name for entry in entries if entry.finished_at and not entry.rolled_back_at),
+        default="",
+    )
     kept = [entry for entry in entries if entry.file or entry.state is not State.ROLLED_BACK]
     return History(tuple(_ordered(entry, last) for entry in kept))
 
 
 def _ordered(entry: Entry, last: str) -> Entry:
-    return replace(entry, out_of_order=True) if entry.state in (State.PENDING, State.ROLLED_BACK) and entry.name < last else entry
+    return (
+        replace(entry, out_of_order=True)
+        if entry.state in (State.PENDING, State.ROLLED_BACK) and entry.name < last
+        else entry
+    )
 
 
 def _entry(name: str, file: MigrationFile | None, rows: Sequence[Mapping[str, Any]]) -> Entry:
     """A migration may have several rows: tried, rolled back, tried again. One that was applied counts, else one that is unfinished."""
     standing = [row for row in rows if not row["rolled_back_at"]]
-    row = next((row for row in standing if row["finished_at"]), standing[-1] if standing else rows[-1] if rows else None)
+    row = next(
+        (row for row in standing if row["finished_at"]),
+        standing[-1] if standing else rows[-1] if rows else None,
+    )
     if row is None:
         return Entry(name, State.PENDING, file)
     if row["rolled_back_at"]:
@@ -254,8 +332,16 @@ def _entry(name: str, file: MigrationFile | None, rows: Sequence[Mapping[str, An
         state = State.MISSING
     else:
         state = State.APPLIED if file.matches(row["checksum"]) else State.EDITED
-    return Entry(name, state, file, row["checksum"], row["started_at"], row["finished_at"], row["rolled_back_at"],
-                 reason(row["logs"]) if not row["finished_at"] else "")
+    return Entry(
+        name,
+        state,
+        file,
+        row["checksum"],
+        row["started_at"],
+        row["finished_at"],
+        row["rolled_back_at"],
+        reason(row["logs"]) if not row["finished_at"] else "",
+    )
 
 
 def reason(logs: str | None) -> str:

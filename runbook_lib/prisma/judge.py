@@ -46,7 +46,12 @@ class Statement:
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files; without the SQL, which may hold rows."""
-        return {"file": self.file, "line": self.parsed.line, "statement": self.parsed.number, **self.effect.as_dict()}
+        return {
+            "file": self.file,
+            "line": self.parsed.line,
+            "statement": self.parsed.number,
+            **self.effect.as_dict(),
+        }
 
 
 def statements(file: MigrationFile, known: Known) -> tuple[Statement, ...]:
@@ -59,36 +64,77 @@ def _effect(parsed: Parsed, known: Known) -> Effect:
     if parsed.node is not None:
         return effect(parsed.node, parsed.sql, known)
     refused = "PostgreSQL's parser refuses it"
-    remarks = Remark("syntax-error", "", "", False, {"error": parsed.error}), Remark("not-understood", "", "", False, {"because": refused})
+    remarks = (
+        Remark("syntax-error", "", "", False, {"error": parsed.error}),
+        Remark("not-understood", "", "", False, {"because": refused}),
+    )
     return Effect("–", remarks=remarks, unclear=refused)
 
 
-def findings(file: MigrationFile, found: Sequence[Statement], known: Known, sizes: Sizes, rule: TransactionRule,
-             index_use: Sizes) -> tuple[Finding, ...]:
+def findings(
+    file: MigrationFile,
+    found: Sequence[Statement],
+    known: Known,
+    sizes: Sizes,
+    rule: TransactionRule,
+    index_use: Sizes,
+) -> tuple[Finding, ...]:
     """What there is to know about a file, in the order of its lines; `known` still knows former names."""
     said: dict[tuple[int, str, str], Finding | None] = {}
     remarks = [(statement, remark) for statement in found for remark in statement.effect.remarks]
     for statement, remark in (*_whole(file, found), *_together(found, rule), *remarks):
-        line, number = (statement.parsed.error_line or statement.parsed.line, statement.parsed.number) if statement else (1, 0)
+        line, number = (
+            (statement.parsed.error_line or statement.parsed.line, statement.parsed.number)
+            if statement
+            else (1, 0)
+        )
         if "index" in remark.values:
-            remark = replace(remark, values={**remark.values, "use": use_said(index_use.get(remark.values["index"]))})
+            remark = replace(
+                remark,
+                values={**remark.values, "use": use_said(index_use.get(remark.values["index"]))},
+            )
         key = number, remark.rule, remark.relation + str(remark.values)
         if key not in said:
-            said[key] = finding(remark, file.name, line, number, sizes, known.original(remark.relation))
-    return tuple(sorted((item for item in _graver(said) if item), key=lambda item: (item.line, item.statement, item.severity.rank)))
+            said[key] = finding(
+                remark, file.name, line, number, sizes, known.original(remark.relation)
+            )
+    return tuple(
+        sorted(
+            (item for item in _graver(said) if item),
+            key=lambda item: (item.line, item.statement, item.severity.rank),
+        )
+    )
 
 
 def _graver(said: dict[tuple[int, str, str], Finding | None]) -> list[Finding]:
     """A statement that holds a table for long needs not be said to need it for a moment."""
-    long = {(item.statement, item.relation) for item in said.values() if item and item.rule in (
-        "table-rewrite", "table-may-be-rewritten", "scan-under-exclusive-lock", "constraint-blocks-writes", "rows-removed", "refresh-blocks-reads")}
+    long = {
+        (item.statement, item.relation)
+        for item in said.values()
+        if item
+        and item.rule
+        in (
+            "table-rewrite",
+            "table-may-be-rewritten",
+            "scan-under-exclusive-lock",
+            "constraint-blocks-writes",
+            "rows-removed",
+            "refresh-blocks-reads",
+        )
+    }
     brief = ("brief-exclusive-lock", "brief-write-block")
     kept, seen = [], set()
-    idle = {item.statement for item in said.values() if item and item.rule == "set-local-without-transaction"}
+    idle = {
+        item.statement
+        for item in said.values()
+        if item and item.rule == "set-local-without-transaction"
+    }
     for item in said.values():
         if item is None or item.rule == "timeout-overridden" and item.statement in idle:
             continue
-        if item.rule in brief and ((item.statement, item.relation) in long or (item.statement, item.relation) in seen):
+        if item.rule in brief and (
+            (item.statement, item.relation) in long or (item.statement, item.relation) in seen
+        ):
             continue  # said in stronger words, or said already
         if item.rule in brief:
             seen.add((item.statement, item.relation))
@@ -96,19 +142,27 @@ def _graver(said: dict[tuple[int, str, str], Finding | None]) -> list[Finding]:
     return kept
 
 
-def _whole(file: MigrationFile, found: Sequence[Statement]) -> list[tuple[Statement | None, Remark]]:
+def _whole(
+    file: MigrationFile, found: Sequence[Statement]
+) -> list[tuple[Statement | None, Remark]]:
     """What is to be said of the file itself."""
     result: list[tuple[Statement | None, Remark]] = []
     if file.problem:
-        result.append((None, Remark("syntax-error", "", "save it as UTF-8", False, {"error": file.problem})))
+        result.append(
+            (None, Remark("syntax-error", "", "save it as UTF-8", False, {"error": file.problem}))
+        )
     elif file.sql.startswith(BYTE_ORDER_MARK):
         result.append((None, Remark("byte-order-mark", "", "", False, {})))
     if not found and not file.problem:
-        result.append((None, Remark("nothing-to-do", "", "", False, {"what": "the file holds no statement"})))
+        result.append(
+            (None, Remark("nothing-to-do", "", "", False, {"what": "the file holds no statement"}))
+        )
     return result
 
 
-def _together(found: Sequence[Statement], rule: TransactionRule) -> list[tuple[Statement | None, Remark]]:
+def _together(
+    found: Sequence[Statement], rule: TransactionRule
+) -> list[tuple[Statement | None, Remark]]:
     """What follows from statements sharing a transaction: what cannot, and enum values that are used too early."""
     result: list[tuple[Statement | None, Remark]] = []
     numbers = groups([statement.effect for statement in found], rule)
@@ -116,11 +170,30 @@ def _together(found: Sequence[Statement], rule: TransactionRule) -> list[tuple[S
     for statement, number in zip(found, numbers):
         alone = statement.effect.alone
         if alone and number in shared:
-            result.append((statement, Remark("cannot-run-in-transaction", "", "", False, {"what": alone})))
+            result.append(
+                (statement, Remark("cannot-run-in-transaction", "", "", False, {"what": alone}))
+            )
         elif alone and len(found) > 1 and rule is TransactionRule.EACH_IF_PARSED:
-            result.append((statement, Remark("may-run-in-transaction", "", "", False, {"what": alone})))
-        if isinstance(statement.parsed.node, ast.VariableSetStmt) and statement.parsed.node.is_local and number not in shared:
-            result.append((statement, Remark("set-local-without-transaction", "", "", False, {"what": deparsed(statement.parsed.node)})))
+            result.append(
+                (statement, Remark("may-run-in-transaction", "", "", False, {"what": alone}))
+            )
+        if (
+            isinstance(statement.parsed.node, ast.VariableSetStmt)
+            and statement.parsed.node.is_local
+            and number not in shared
+        ):
+            result.append(
+                (
+                    statement,
+                    Remark(
+                        "set-local-without-transaction",
+                        "",
+                        "",
+                        False,
+                        {"what": deparsed(statement.parsed.node)},
+                    ),
+                )
+            )
     return result + _early(found, numbers)
 
 
@@ -136,7 +209,9 @@ class _Strings(Visitor):
             self.found.add(node.val.sval)
 
 
-def _early(found: Sequence[Statement], numbers: Sequence[int]) -> list[tuple[Statement | None, Remark]]:
+def _early(
+    found: Sequence[Statement], numbers: Sequence[int]
+) -> list[tuple[Statement | None, Remark]]:
     """Enum values used in the transaction that adds them to a type that was there before."""
     result: list[tuple[Statement | None, Remark]] = []
     made: set[tuple[int, str]] = set()
@@ -152,6 +227,18 @@ def _early(found: Sequence[Statement], numbers: Sequence[int]) -> list[tuple[Sta
         elif node is not None and added:
             strings = _Strings()
             strings(node)
-            result += [(statement, Remark("enum-value-used-too-early", "", "", False, {"name": f"{value} of {short(added[number, value])}"}))
-                       for value in sorted(strings.found) if (number, value) in added]
+            result += [
+                (
+                    statement,
+                    Remark(
+                        "enum-value-used-too-early",
+                        "",
+                        "",
+                        False,
+                        {"name": f"{value} of {short(added[number, value])}"},
+                    ),
+                )
+                for value in sorted(strings.found)
+                if (number, value) in added
+            ]
     return result

@@ -25,7 +25,9 @@ class _Overlay:
         owner: the table that an object stands on.
     """
 
-    def __init__(self, base: Mapping[str, Properties], owner: Callable[[str, Properties], str]) -> None:
+    def __init__(
+        self, base: Mapping[str, Properties], owner: Callable[[str, Properties], str]
+    ) -> None:
         self._base = base
         self._own: dict[str, Properties | None] = {}
         self._owner = owner
@@ -39,8 +41,17 @@ class _Overlay:
 
     def of(self, *tables: str) -> Iterator[tuple[str, Properties]]:
         """The objects that stand on a table, given under all its names."""
-        yield from ((name, value) for name, value in self._own.items() if value is not None and self._owner(name, value) in tables)
-        yield from ((name, self._base[name]) for table in tables for name in self._by_owner.get(table, ()) if name not in self._own)
+        yield from (
+            (name, value)
+            for name, value in self._own.items()
+            if value is not None and self._owner(name, value) in tables
+        )
+        yield from (
+            (name, self._base[name])
+            for table in tables
+            for name in self._by_owner.get(table, ())
+            if name not in self._own
+        )
 
     def get(self, name: str) -> Properties | None:
         """The properties of an object; None where there is none."""
@@ -78,7 +89,12 @@ class Known:
         server_major: the server's major version: a few commands lock otherwise, or are not there, before another.
     """
 
-    def __init__(self, catalog: Mapping[str, Mapping[str, Properties]] | None = None, schema: str = "public", server_major: int = 18) -> None:
+    def __init__(
+        self,
+        catalog: Mapping[str, Mapping[str, Properties]] | None = None,
+        schema: str = "public",
+        server_major: int = 18,
+    ) -> None:
         self.schema = self.default_schema = schema
         self.server_major = server_major
         self.certain = True
@@ -86,17 +102,37 @@ class Known:
         self.complete = catalog is not None
         catalog = catalog or {}
         self.tables, self.columns, self.enums, self.constraints = (
-            _Overlay(catalog.get(kind, {}), _prefix) for kind in ("table", "column", "enum", "constraint"))
+            _Overlay(catalog.get(kind, {}), _prefix)
+            for kind in ("table", "column", "enum", "constraint")
+        )
         self.indexes = _Overlay(catalog.get("index", {}), lambda _, index: index.get("table", ""))
-        self._sequences = {name: value["owned_by"] for name, value in catalog.get("sequence", {}).items() if value.get("owned_by")}
-        self._others = {name: kind for kind in ("view", "materialized view", "sequence") for name in catalog.get(kind, {})}
-        self._domains = {name for name, value in catalog.get("domain", {}).items() if value.get("checks") or value.get("not_null")}
+        self._sequences = {
+            name: value["owned_by"]
+            for name, value in catalog.get("sequence", {}).items()
+            if value.get("owned_by")
+        }
+        self._others = {
+            name: kind
+            for kind in ("view", "materialized view", "sequence")
+            for name in catalog.get(kind, {})
+        }
+        self._domains = {
+            name
+            for name, value in catalog.get("domain", {}).items()
+            if value.get("checks") or value.get("not_null")
+        }
         self._children: dict[str, list[str]] = {}
         for name, value in catalog.get("table", {}).items():
-            for parent in (*(value.get("inherits") or ()), *filter(None, [value.get("partition_of")])):
+            for parent in (
+                *(value.get("inherits") or ()),
+                *filter(None, [value.get("partition_of")]),
+            ):
                 self._children.setdefault(parent, []).append(name)
         self._views = catalog.get("materialized view", {})
-        self._statistics = {name: value.get("definition", "").rpartition(" FROM ")[2] for name, value in catalog.get("statistics", {}).items()}
+        self._statistics = {
+            name: value.get("definition", "").rpartition(" FROM ")[2]
+            for name, value in catalog.get("statistics", {}).items()
+        }
         self._triggers = {join(*parts(name)[:2]) for name in catalog.get("trigger", {})}
         self._new: set[str] = set()
         self._origin: dict[str, str] = {}
@@ -109,7 +145,14 @@ class Known:
             overlay.put(name, properties)
         else:
             self._others[name] = kind
-        if self.certain and kind in ("table", "view", "materialized view", "enum", "sequence", "column"):
+        if self.certain and kind in (
+            "table",
+            "view",
+            "materialized view",
+            "enum",
+            "sequence",
+            "column",
+        ):
             self._new.add(name)
 
     def alter(self, kind: str, name: str, properties: Properties) -> None:
@@ -154,12 +197,17 @@ class Known:
     def lacks(self, name: str, kind: str = "") -> bool:
         """Whether a statement that names it must fail; PostgreSQL's own tables are always there."""
         schema, *rest = parts(name)
-        if not self.complete or schema in ("pg_catalog", "information_schema") or rest and rest[0].startswith("pg_"):
+        if (
+            not self.complete
+            or schema in ("pg_catalog", "information_schema")
+            or rest
+            and rest[0].startswith("pg_")
+        ):
             return False
         return not self.has(name) and self.indexes.get(name) is None
 
     def kind(self, name: str) -> str:
-        """"table", "view", "materialized view", "index" or "sequence"; "table" where it is not known."""
+        """ "table", "view", "materialized view", "index" or "sequence"; "table" where it is not known."""
         return "index" if self.indexes.get(name) is not None else self._others.get(name, "table")
 
     def column(self, table: str, column: str) -> Properties | None:
@@ -184,7 +232,10 @@ class Known:
     def tree(self, table: str) -> list[str]:
         """The table, its partitions, and the tables that inherit from it."""
         below = self._children.get(self.original(table), [])
-        return [table, *(name for child in below if self.has(child) is not False for name in self.tree(child))]
+        return [
+            table,
+            *(name for child in below if self.has(child) is not False for name in self.tree(child)),
+        ]
 
     def is_partitioned(self, table: str) -> bool:
         """Whether its rows are in its partitions, and it has no file of its own."""
@@ -222,7 +273,11 @@ class Known:
     def foreign_keys(self) -> dict[str, ForeignKey]:
         """All foreign keys by their qualified name."""
         if self._keys is None:
-            found = (self._foreign_key(name, value) for name, value in self.constraints.items() if value.get("type") == "foreign key")
+            found = (
+                self._foreign_key(name, value)
+                for name, value in self.constraints.items()
+                if value.get("type") == "foreign key"
+            )
             self._keys = {key.name: key for key in found if key}
         return self._keys
 
@@ -232,16 +287,27 @@ class Known:
 
     def referring_to(self, table: str) -> tuple[ForeignKey, ...]:
         """The foreign keys of other tables that refer to this one."""
-        return tuple(key for key in self.foreign_keys().values() if key.references == table != key.table)
+        return tuple(
+            key for key in self.foreign_keys().values() if key.references == table != key.table
+        )
 
     def referred_by(self, table: str) -> tuple[str, ...]:
         """The other tables that this one refers to."""
-        return tuple(dict.fromkeys(key.references for key in self.foreign_keys().values() if key.table == table != key.references))
+        return tuple(
+            dict.fromkeys(
+                key.references
+                for key in self.foreign_keys().values()
+                if key.table == table != key.references
+            )
+        )
 
     def proves_not_null(self, table: str, column: str) -> bool:
         """Whether a validated check of the table says that the column is not NULL."""
         found = self.constraints.of(*{table, self.original(table)})
-        return any(value.get("definition") == f"CHECK (({column} IS NOT NULL))" and value.get("validated") for _, value in found)
+        return any(
+            value.get("definition") == f"CHECK (({column} IS NOT NULL))" and value.get("validated")
+            for _, value in found
+        )
 
     def indexes_of(self, table: str) -> list[str]:
         """The indexes that stand on a table."""
@@ -259,15 +325,22 @@ class Known:
     def belonging_to(self, table: str) -> list[tuple[str, str]]:
         """The kind and name of each index and sequence that goes when the table goes."""
         origin = {table, self.original(table)}
-        return ([("index", name) for name in self.indexes_of(table)]
-                + [("sequence", name) for name, column in self._sequences.items() if join(*parts(column)[:2]) in origin])
+        return [("index", name) for name in self.indexes_of(table)] + [
+            ("sequence", name)
+            for name, column in self._sequences.items()
+            if join(*parts(column)[:2]) in origin
+        ]
 
     def standing_on(self, table: str, column: str) -> list[tuple[str, str]]:
         """The kind and name of each index and constraint of the table that goes when the column goes."""
         origin = {table, self.original(table)}
         found = [("index", name, value) for name, value in self.indexes.of(*origin)]
         found += [("constraint", name, value) for name, value in self.constraints.of(*origin)]
-        return [(kind, name) for kind, name, value in found if column in _columns(value.get("definition", ""))]
+        return [
+            (kind, name)
+            for kind, name, value in found
+            if column in _columns(value.get("definition", ""))
+        ]
 
     def _foreign_key(self, name: str, properties: Properties) -> ForeignKey | None:
         definition = properties.get("definition", "")
@@ -277,12 +350,23 @@ class Known:
         to = parts(found[1])
         cascades = _CASCADES.search(definition)
         references = join(*(to if len(to) > 1 else (self.schema, *to)))
-        return ForeignKey(name, join(*parts(name)[:2]), references, _columns(definition), _columns(definition[found.end():]),
-                          cascades[1] if cascades else "")
+        return ForeignKey(
+            name,
+            join(*parts(name)[:2]),
+            references,
+            _columns(definition),
+            _columns(definition[found.end() :]),
+            cascades[1] if cascades else "",
+        )
 
     def _overlay(self, kind: str) -> _Overlay | None:
-        return {"table": self.tables, "column": self.columns, "index": self.indexes, "enum": self.enums,
-                "constraint": self.constraints}.get(kind)
+        return {
+            "table": self.tables,
+            "column": self.columns,
+            "index": self.indexes,
+            "enum": self.enums,
+            "constraint": self.constraints,
+        }.get(kind)
 
 
 def _prefix(name: str, _: Properties) -> str:
@@ -292,4 +376,8 @@ def _prefix(name: str, _: Properties) -> str:
 def _columns(definition: str) -> tuple[str, ...]:
     """The names in the first brackets of a constraint's or index's definition; of expressions, all their words."""
     found = _COLUMNS.search(definition)
-    return tuple(_NAMES.findall(found[1])) if found else tuple(_NAMES.findall(definition.partition("(")[2]))
+    return (
+        tuple(_NAMES.findall(found[1]))
+        if found
+        else tuple(_NAMES.findall(definition.partition("(")[2]))
+    )

@@ -30,25 +30,41 @@ def _read(path: Path, read: Callable[[str, str], str | None], package: str) -> s
     try:
         return read(path.read_text(encoding="utf-8"), package)
     except (ValueError, yaml.YAMLError, AttributeError, UnicodeDecodeError):
-        raise UsageError(f"the lock file {path} cannot be read", "restore it from version control, or make it anew") from None
+        raise UsageError(
+            f"the lock file {path} cannot be read",
+            "restore it from version control, or make it anew",
+        ) from None
 
 
 def _npm(text: str, package: str) -> str | None:
     content = json.loads(text)
-    entry = content.get("packages", {}).get(f"node_modules/{package}") or content.get("dependencies", {}).get(package)
+    entry = content.get("packages", {}).get(f"node_modules/{package}") or content.get(
+        "dependencies", {}
+    ).get(package)
     return entry.get("version") if entry else None
 
 
 def _pnpm(text: str, package: str) -> str | None:
     content = yaml.safe_load(text)
     importers = content.get("importers", {".": content}).values()
-    entries = [importer.get(kind, {}).get(package) for importer in importers for kind in ("dependencies", "devDependencies")]
-    version = next((entry.get("version") if isinstance(entry, dict) else entry for entry in entries if entry), None)
+    entries = [
+        importer.get(kind, {}).get(package)
+        for importer in importers
+        for kind in ("dependencies", "devDependencies")
+    ]
+    version = next(
+        (entry.get("version") if isinstance(entry, dict) else entry for entry in entries if entry),
+        None,
+    )
     return str(version).partition("(")[0] if version else None
 
 
 def _yarn(text: str, package: str) -> str | None:
-    found = re.search(rf'^"?{re.escape(package)}@[^\n]*:\n(?:  [^\n]*\n)*?  version:? "?([^"\s]+)"?', text, re.MULTILINE)
+    found = re.search(
+        rf'^"?{re.escape(package)}@[^\n]*:\n(?:  [^\n]*\n)*?  version:? "?([^"\s]+)"?',
+        text,
+        re.MULTILINE,
+    )
     return found[1] if found else None
 
 
@@ -58,4 +74,9 @@ def _bun(text: str, package: str) -> str | None:
 
 
 _READERS: dict[str, Callable[[str, str], str | None]] = {
-    "package-lock.json": _npm, "npm-shrinkwrap.json": _npm, "pnpm-lock.yaml": _pnpm, "yarn.lock": _yarn, "bun.lock": _bun}
+    "package-lock.json": _npm,
+    "npm-shrinkwrap.json": _npm,
+    "pnpm-lock.yaml": _pnpm,
+    "yarn.lock": _yarn,
+    "bun.lock": _bun,
+}

@@ -15,7 +15,9 @@ from pglast.keywords import COL_NAME_KEYWORDS, RESERVED_KEYWORDS, TYPE_FUNC_NAME
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
-_KEYWORDS = frozenset(COL_NAME_KEYWORDS) | frozenset(RESERVED_KEYWORDS) | frozenset(TYPE_FUNC_NAME_KEYWORDS)
+_KEYWORDS = (
+    frozenset(COL_NAME_KEYWORDS) | frozenset(RESERVED_KEYWORDS) | frozenset(TYPE_FUNC_NAME_KEYWORDS)
+)
 _LONGEST = 63
 
 
@@ -34,7 +36,10 @@ def join(*parts: str) -> str:
 
 def parts(name: str) -> tuple[str, ...]:
     """The bare parts of a qualified name."""
-    return tuple(quoted.replace('""', '"') if quoted or not plain else plain for quoted, plain in _PART.findall(name))
+    return tuple(
+        quoted.replace('""', '"') if quoted or not plain else plain
+        for quoted, plain in _PART.findall(name)
+    )
 
 
 def bare(name: str) -> str:
@@ -83,5 +88,9 @@ def generated(table: str, columns: Iterable[str], suffix: str) -> str:
             one -= 1
         else:
             two -= 1
-    kept = [first[:one].decode(errors="ignore"), second[:two].decode(errors="ignore"), suffix]  # whole characters only
+    kept = [
+        first[:one].decode(errors="ignore"),
+        second[:two].decode(errors="ignore"),
+        suffix,
+    ]  # whole characters only
     return "_".join(part for part in kept if part)

@@ -9,22 +9,62 @@ from pglast.enums import ObjectType as O
 from runbook_lib.prisma import safer
 from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import BY_NODE, COMMENT, CONCURRENTLY, LockMode
-from runbook_lib.prisma.names import bare, generated, join, listed, parts, quote, relation, schema_of, short
+from runbook_lib.prisma.names import (
+    bare,
+    generated,
+    join,
+    listed,
+    parts,
+    quote,
+    relation,
+    schema_of,
+    short,
+)
 from runbook_lib.prisma.queries import reads
 
 WORD: dict[ObjectType, str] = {
-    O.OBJECT_TABLE: "table", O.OBJECT_INDEX: "index", O.OBJECT_VIEW: "view", O.OBJECT_MATVIEW: "materialized view", O.OBJECT_SEQUENCE: "sequence",
-    O.OBJECT_TYPE: "type", O.OBJECT_DOMAIN: "domain", O.OBJECT_FUNCTION: "function", O.OBJECT_PROCEDURE: "function", O.OBJECT_ROUTINE: "function",
-    O.OBJECT_AGGREGATE: "function", O.OBJECT_SCHEMA: "schema", O.OBJECT_EXTENSION: "extension", O.OBJECT_TRIGGER: "trigger",
-    O.OBJECT_POLICY: "policy", O.OBJECT_RULE: "rule", O.OBJECT_STATISTIC_EXT: "statistics", O.OBJECT_COLUMN: "column",
-    O.OBJECT_TABCONSTRAINT: "constraint", O.OBJECT_FOREIGN_TABLE: "table", O.OBJECT_EVENT_TRIGGER: "event trigger",
-    O.OBJECT_PUBLICATION: "publication", O.OBJECT_COLLATION: "other", O.OBJECT_OPERATOR: "other", O.OBJECT_CAST: "other",
+    O.OBJECT_TABLE: "table",
+    O.OBJECT_INDEX: "index",
+    O.OBJECT_VIEW: "view",
+    O.OBJECT_MATVIEW: "materialized view",
+    O.OBJECT_SEQUENCE: "sequence",
+    O.OBJECT_TYPE: "type",
+    O.OBJECT_DOMAIN: "domain",
+    O.OBJECT_FUNCTION: "function",
+    O.OBJECT_PROCEDURE: "function",
+    O.OBJECT_ROUTINE: "function",
+    O.OBJECT_AGGREGATE: "function",
+    O.OBJECT_SCHEMA: "schema",
+    O.OBJECT_EXTENSION: "extension",
+    O.OBJECT_TRIGGER: "trigger",
+    O.OBJECT_POLICY: "policy",
+    O.OBJECT_RULE: "rule",
+    O.OBJECT_STATISTIC_EXT: "statistics",
+    O.OBJECT_COLUMN: "column",
+    O.OBJECT_TABCONSTRAINT: "constraint",
+    O.OBJECT_FOREIGN_TABLE: "table",
+    O.OBJECT_EVENT_TRIGGER: "event trigger",
+    O.OBJECT_PUBLICATION: "publication",
+    O.OBJECT_COLLATION: "other",
+    O.OBJECT_OPERATOR: "other",
+    O.OBJECT_CAST: "other",
 }
 ON_TABLE = frozenset({O.OBJECT_TRIGGER, O.OBJECT_POLICY, O.OBJECT_RULE, O.OBJECT_TABCONSTRAINT})
 _COMMENTED = {O.OBJECT_COLUMN: "table column", O.OBJECT_TABCONSTRAINT: "table constraint"}
 """What `pg_identify_object` calls a kind, where it says more than `WORD`."""
-_GLOBAL = frozenset({O.OBJECT_SCHEMA, O.OBJECT_EXTENSION, O.OBJECT_EVENT_TRIGGER, O.OBJECT_PUBLICATION})
-_RELATIONS = frozenset({O.OBJECT_TABLE, O.OBJECT_INDEX, O.OBJECT_VIEW, O.OBJECT_MATVIEW, O.OBJECT_SEQUENCE, O.OBJECT_FOREIGN_TABLE})
+_GLOBAL = frozenset(
+    {O.OBJECT_SCHEMA, O.OBJECT_EXTENSION, O.OBJECT_EVENT_TRIGGER, O.OBJECT_PUBLICATION}
+)
+_RELATIONS = frozenset(
+    {
+        O.OBJECT_TABLE,
+        O.OBJECT_INDEX,
+        O.OBJECT_VIEW,
+        O.OBJECT_MATVIEW,
+        O.OBJECT_SEQUENCE,
+        O.OBJECT_FOREIGN_TABLE,
+    }
+)
 
 
 def create_index(draft: Draft, node: ast.IndexStmt) -> None:
@@ -35,21 +75,36 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
     draft.kind = "CREATE INDEX CONCURRENTLY" if node.concurrent else "CREATE INDEX"
     draft.alone = draft.kind if node.concurrent else ""
     if node.concurrent and draft.known.is_partitioned(table):
-        draft.remark("refused-by-server", table, what=draft.kind, because=f"{short(table)} is partitioned: build the index partition by partition")
+        draft.remark(
+            "refused-by-server",
+            table,
+            what=draft.kind,
+            because=f"{short(table)} is partitioned: build the index partition by partition",
+        )
     if node.concurrent and node.if_not_exists:
         draft.remark("invalid-index-accepted", table)
     draft.lock_tree(table, CONCURRENTLY["IndexStmt"] if node.concurrent else BY_NODE["IndexStmt"])
     if node.if_not_exists and draft.known.table_of(name):
-        draft.remark("nothing-to-do", table, what=f"IF NOT EXISTS: there is an index {short(name)} already, whatever its columns are")
+        draft.remark(
+            "nothing-to-do",
+            table,
+            what=f"IF NOT EXISTS: there is an index {short(name)} already, whatever its columns are",
+        )
         return
     draft.added("index", name, table=table, definition=f"({', '.join(map(quote, columns))})")
-    below = draft.known.tree(table)[1:] if draft.known.is_partitioned(table) and node.relation.inh else []
+    below = (
+        draft.known.tree(table)[1:]
+        if draft.known.is_partitioned(table) and node.relation.inh
+        else []
+    )
     own = {each: draft.add_index_below(name, each, columns, "idx") for each in below}
     draft.scan(table)
     if node.concurrent:
         draft.remark("built-concurrently", table, what="CREATE INDEX CONCURRENTLY")
     else:
-        draft.remark("index-blocks-writes", table, _concurrently(draft, node, name, own), name=short(name))
+        draft.remark(
+            "index-blocks-writes", table, _concurrently(draft, node, name, own), name=short(name)
+        )
     if node.unique:
         draft.remark("unique-added", table, name=short(name))
 
@@ -60,19 +115,30 @@ def _concurrently(draft: Draft, node: ast.IndexStmt, name: str, own: dict[str, s
         return safer.index_concurrently(node)
     if any(draft.known.is_partitioned(table) for table in own):
         return "CREATE INDEX ON ONLY the table and its partitioned partitions, CONCURRENTLY on those with rows, then ALTER INDEX … ATTACH PARTITION"
-    return safer.index_on_partitions(node, relation(node.relation, draft.schema), name, {table: bare(index) for table, index in own.items()})
+    return safer.index_on_partitions(
+        node,
+        relation(node.relation, draft.schema),
+        name,
+        {table: bare(index) for table, index in own.items()},
+    )
 
 
 def drop(draft: Draft, node: ast.DropStmt) -> None:
     """DROP of anything."""
-    word = WORD.get(node.removeType, node.removeType.name.removeprefix("OBJECT_").lower().replace("_", " "))
+    word = WORD.get(
+        node.removeType, node.removeType.name.removeprefix("OBJECT_").lower().replace("_", " ")
+    )
     draft.kind = f"DROP {word.upper()}" + (" CONCURRENTLY" if node.concurrent else "")
     draft.alone = draft.kind if node.concurrent else ""
     for item in node.objects or ():
         name = listed(item, draft.schema) if node.removeType not in _GLOBAL else join(item.sval)
         if node.removeType in ON_TABLE:
             _drop_on_table(draft, word, item)
-        elif node.missing_ok and node.removeType in _RELATIONS and _missing(draft, node.removeType, name):
+        elif (
+            node.missing_ok
+            and node.removeType in _RELATIONS
+            and _missing(draft, node.removeType, name)
+        ):
             draft.remark("nothing-to-do", what=f"IF EXISTS: there is no {word} {short(name)}")
             continue
         elif node.removeType == O.OBJECT_INDEX:
@@ -88,7 +154,9 @@ def drop(draft: Draft, node: ast.DropStmt) -> None:
 
 def _missing(draft: Draft, kind: ObjectType, name: str) -> bool:
     """Whether it is known not to be there."""
-    return draft.known.complete and not (draft.known.table_of(name) if kind == O.OBJECT_INDEX else draft.known.has(name))
+    return draft.known.complete and not (
+        draft.known.table_of(name) if kind == O.OBJECT_INDEX else draft.known.has(name)
+    )
 
 
 def _drop_on_table(draft: Draft, word: str, item: tuple[ast.String, ...]) -> None:
@@ -104,8 +172,13 @@ def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
     mode = CONCURRENTLY["DropStmt"] if concurrent else BY_NODE["DropStmt"]
     table = draft.known.table_of(name)
     if concurrent and draft.known.is_partitioned(table or ""):
-        draft.remark("refused-by-server", name, "DROP INDEX without CONCURRENTLY, at a quiet time", what="DROP INDEX CONCURRENTLY",
-                     because=f"{short(name)} is the index of a partitioned table")
+        draft.remark(
+            "refused-by-server",
+            name,
+            "DROP INDEX without CONCURRENTLY, at a quiet time",
+            what="DROP INDEX CONCURRENTLY",
+            because=f"{short(name)} is the index of a partitioned table",
+        )
     draft.lock(name, mode, "index")
     if table:
         draft.lock_tree(table, mode)
@@ -113,17 +186,25 @@ def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
         draft.removed("index", each)
     draft.remark("index-dropped", table or name, name=short(name), use="", index=name)
     if not concurrent:
-        better = "" if draft.known.is_partitioned(table or "") else safer.drop_index_concurrently(name)
-        draft.remark("brief-exclusive-lock", table or name, better, what=f"DROP INDEX {short(name)}")
+        better = (
+            "" if draft.known.is_partitioned(table or "") else safer.drop_index_concurrently(name)
+        )
+        draft.remark(
+            "brief-exclusive-lock", table or name, better, what=f"DROP INDEX {short(name)}"
+        )
 
 
 def _drop_table(draft: Draft, name: str) -> None:
     draft.lock_tree(name, BY_NODE["DropStmt"])
     draft.remark("table-dropped", name)
     draft.remark("client-breaks", name, name=short(name))
-    for other in draft.known.referred_by(name) + tuple(key.table for key in draft.known.referring_to(name)):
+    for other in draft.known.referred_by(name) + tuple(
+        key.table for key in draft.known.referring_to(name)
+    ):
         draft.lock(other, LockMode.ACCESS_EXCLUSIVE)
-        draft.remark("brief-exclusive-lock", other, what=f"dropping {short(name)} and its foreign keys")
+        draft.remark(
+            "brief-exclusive-lock", other, what=f"dropping {short(name)} and its foreign keys"
+        )
     for each in reversed(draft.known.tree(name)):
         draft.rows(each, "delete")
         for kind, part in draft.known.belonging_to(each):
@@ -145,7 +226,12 @@ def _drop_other(draft: Draft, kind: ObjectType, word: str, name: str) -> None:
     if kind in (O.OBJECT_TYPE, O.OBJECT_DOMAIN):
         draft.remark("client-breaks", name, name=f"type {short(name)}")
     draft.removed(word, name)
-    draft.remark("object-dropped", name if kind in _RELATIONS else "", kind=word, name=short(name) if kind not in _GLOBAL else name)
+    draft.remark(
+        "object-dropped",
+        name if kind in _RELATIONS else "",
+        kind=word,
+        name=short(name) if kind not in _GLOBAL else name,
+    )
     if kind == O.OBJECT_SCHEMA:
         draft.unclear = "it drops a whole schema"
 
@@ -193,7 +279,11 @@ def set_schema(draft: Draft, node: ast.AlterObjectSchemaStmt) -> None:
 def create_enum(draft: Draft, node: ast.CreateEnumStmt) -> None:
     """CREATE TYPE … AS ENUM."""
     draft.kind = "CREATE TYPE"
-    draft.added("enum", listed(node.typeName, draft.schema), labels=[value.sval for value in node.vals or ()])
+    draft.added(
+        "enum",
+        listed(node.typeName, draft.schema),
+        labels=[value.sval for value in node.vals or ()],
+    )
 
 
 def alter_enum(draft: Draft, node: ast.AlterEnumStmt) -> None:
@@ -232,7 +322,9 @@ def create_trigger(draft: Draft, node: ast.CreateTrigStmt) -> None:
 def on_table(draft: Draft, node: ast.RuleStmt | ast.CreatePolicyStmt | ast.AlterPolicyStmt) -> None:
     """CREATE RULE, CREATE POLICY, ALTER POLICY."""
     table = relation(node.relation if isinstance(node, ast.RuleStmt) else node.table, draft.schema)
-    word, name = ("rule", node.rulename) if isinstance(node, ast.RuleStmt) else ("policy", node.policy_name)
+    word, name = (
+        ("rule", node.rulename) if isinstance(node, ast.RuleStmt) else ("policy", node.policy_name)
+    )
     altered = isinstance(node, ast.AlterPolicyStmt)
     draft.kind = f"{'ALTER' if altered else 'CREATE'} {word.upper()}"
     draft.lock(table, BY_NODE[type(node).__name__])
@@ -257,12 +349,21 @@ def comment(draft: Draft, node: ast.CommentStmt) -> None:
         *table, name = (part.sval for part in node.object)
         on = join(*(table if len(table) > 1 else [draft.schema, *table]))
         draft.lock(on, COMMENT[node.objtype])
-        draft.changed("comment", f"{word} {on}.{quote(name)}" if node.objtype == O.OBJECT_COLUMN else f"{word} {quote(name)} on {on}")
+        draft.changed(
+            "comment",
+            f"{word} {on}.{quote(name)}"
+            if node.objtype == O.OBJECT_COLUMN
+            else f"{word} {quote(name)} on {on}",
+        )
         return
     name = listed(node.object, draft.schema)
     draft.changed("comment", f"{word} {name}")
     if node.objtype in COMMENT:
-        draft.lock(name, COMMENT[node.objtype], WORD[node.objtype] if node.objtype != O.OBJECT_TABLE else "")
+        draft.lock(
+            name,
+            COMMENT[node.objtype],
+            WORD[node.objtype] if node.objtype != O.OBJECT_TABLE else "",
+        )
 
 
 def grant(draft: Draft, node: ast.GrantStmt) -> None:
@@ -272,11 +373,19 @@ def grant(draft: Draft, node: ast.GrantStmt) -> None:
         if isinstance(item, ast.RangeVar):
             if draft.known.server_major >= 18:  # the majors before lock nothing
                 draft.lock(relation(item, draft.schema), BY_NODE["GrantStmt"])
-            draft.changed("sequence" if node.objtype == O.OBJECT_SEQUENCE else "table", relation(item, draft.schema), "acl")
+            draft.changed(
+                "sequence" if node.objtype == O.OBJECT_SEQUENCE else "table",
+                relation(item, draft.schema),
+                "acl",
+            )
         elif node.targtype.name == "ACL_TARGET_ALL_IN_SCHEMA":
             draft.unclear = f"it changes the rights of everything in {item.sval}"
         else:
-            draft.changed(WORD.get(node.objtype, "other"), listed(item, draft.schema) if not isinstance(item, ast.String) else join(item.sval), "acl")
+            draft.changed(
+                WORD.get(node.objtype, "other"),
+                listed(item, draft.schema) if not isinstance(item, ast.String) else join(item.sval),
+                "acl",
+            )
 
 
 def sequence(draft: Draft, node: ast.CreateSeqStmt | ast.AlterSeqStmt) -> None:
@@ -300,9 +409,18 @@ def alter_domain(draft: Draft, node: ast.AlterDomainStmt) -> None:
     name = listed(node.typeName, draft.schema)
     draft.changed("domain", name)
     draft.known.add_domain(name)
-    columns = [column for column, value in draft.known.columns.items() if value.get("type") == name] if node.subtype in ("C", "O") else []
+    columns = (
+        [column for column, value in draft.known.columns.items() if value.get("type") == name]
+        if node.subtype in ("C", "O")
+        else []
+    )
     for column in columns:
         table = join(*parts(column)[:2])
         draft.lock(table, LockMode.SHARE)
         draft.scan(table)
-        draft.remark("constraint-blocks-writes", table, name=f"domain {short(name)}", other="the other tables that use it")
+        draft.remark(
+            "constraint-blocks-writes",
+            table,
+            name=f"domain {short(name)}",
+            other="the other tables that use it",
+        )

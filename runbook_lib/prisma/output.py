@@ -12,13 +12,20 @@ from runbook_lib.redact import redact
 from runbook_lib.table import Shown, Table
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_DATASOURCE = re.compile(r'^Datasource "(?P<name>[^"]*)": (?P<provider>.+?) database(?: "(?P<database>[^"]*)")?'
-                         r'(?:, schemas? "(?P<schema>[^"]*)")?(?: at "(?P<location>[^"]*)")?\s*$', re.MULTILINE)
+_DATASOURCE = re.compile(
+    r'^Datasource "(?P<name>[^"]*)": (?P<provider>.+?) database(?: "(?P<database>[^"]*)")?'
+    r'(?:, schemas? "(?P<schema>[^"]*)")?(?: at "(?P<location>[^"]*)")?\s*$',
+    re.MULTILINE,
+)
 _FOUND = re.compile(r"^(?:(\d+) migrations?|No migration) found in ", re.MULTILINE)
-_BEHIND = re.compile(r"^Following migrations? have not yet been applied:\n((?:.+\n?)+)", re.MULTILINE)
+_BEHIND = re.compile(
+    r"^Following migrations? have not yet been applied:\n((?:.+\n?)+)", re.MULTILINE
+)
 _FAILED = re.compile(r"^Following migrations? have failed:\n((?:.+\n?)+)", re.MULTILINE)
 _DIVERGED = re.compile(r"^The migrations? have not yet been applied:\n((?:.+\n?)*)", re.MULTILINE)
-_ABSENT = re.compile(r"^The migrations? from the database are not found locally[^\n]*:\n((?:.+\n?)+)", re.MULTILINE)
+_ABSENT = re.compile(
+    r"^The migrations? from the database are not found locally[^\n]*:\n((?:.+\n?)+)", re.MULTILINE
+)
 _CODE = re.compile(r"^Error(?:\s+code)?:\s*(P\d{4})\b", re.MULTILINE)
 _SQLSTATE = re.compile(r"^Database error code: (\w+)", re.MULTILINE)
 _NAME = re.compile(r"^Migration name: (.+)$|^The `([^`]+)` migration started at", re.MULTILINE)
@@ -27,9 +34,15 @@ _QUOTING = ("22", "P0001")
 """SQLSTATEs whose message can quote a value of a row: data exceptions, and what a function raises in its own words."""
 
 _WITHHELD = "its message is withheld, for it can quote a row"
-_DATA = {"22001": "a value is too long for its type", "22003": "a number is out of range", "22004": "a NULL where none is allowed",
-         "22007": "a date or time cannot be read", "22008": "a date or time is out of range", "22012": "a division by zero",
-         "22P02": "a value cannot be read as its type"}
+_DATA = {
+    "22001": "a value is too long for its type",
+    "22003": "a number is out of range",
+    "22004": "a NULL where none is allowed",
+    "22007": "a date or time cannot be read",
+    "22008": "a date or time is out of range",
+    "22012": "a division by zero",
+    "22P02": "a value cannot be read as its type",
+}
 _STRING = re.compile(r"at or near \"'.*", re.DOTALL)
 _NUMBERED = re.compile(r"\s*\d+( |$)")
 PID = "__prisma_pid="
@@ -75,10 +88,26 @@ class Status(Shown):
     def table(self) -> Table:
         """The status as rows."""
         failed = self.failed if self.failed_known else "not said while files are pending"
-        rows = [("pending", self.pending), ("failed", failed),
-                ("missing on disk", self.missing), ("up to date", self.up_to_date), ("migrations found", self.found),
-                ("database", f"{self.datasource.database} at {self.datasource.host}:{self.datasource.port}")]
-        return Table("prisma migrate status", ("", ""), rows, ["bad" if name in ("failed", "missing on disk") and value else "" for name, value in rows])
+        rows = [
+            ("pending", self.pending),
+            ("failed", failed),
+            ("missing on disk", self.missing),
+            ("up to date", self.up_to_date),
+            ("migrations found", self.found),
+            (
+                "database",
+                f"{self.datasource.database} at {self.datasource.host}:{self.datasource.port}",
+            ),
+        ]
+        return Table(
+            "prisma migrate status",
+            ("", ""),
+            rows,
+            [
+                "bad" if name in ("failed", "missing on disk") and value else ""
+                for name, value in rows
+            ],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -92,7 +121,15 @@ class PrismaFailed(ToolError):
         code: Prisma's own, e.g. P1001; empty where it printed none.
     """
 
-    def __init__(self, message: str, remedy: str = "", *, code: str = "", status: int | None = None, output: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        remedy: str = "",
+        *,
+        code: str = "",
+        status: int | None = None,
+        output: str = "",
+    ) -> None:
         super().__init__(message, remedy, status=status, output=output)
         self.code = code
 
@@ -106,8 +143,18 @@ class MigrationFailed(PrismaFailed):
         cause: who or what made it fail, where that is known from elsewhere, e.g. "cancelled by guard".
     """
 
-    def __init__(self, message: str, remedy: str = "", *, code: str = "", migration: str = "", sqlstate: str = "",
-                 status: int | None = None, output: str = "", cause: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        remedy: str = "",
+        *,
+        code: str = "",
+        migration: str = "",
+        sqlstate: str = "",
+        status: int | None = None,
+        output: str = "",
+        cause: str = "",
+    ) -> None:
         super().__init__(message, remedy, code=code, status=status, output=output)
         self.migration = migration
         self.sqlstate = sqlstate
@@ -174,7 +221,11 @@ class Quiet:
         self._quoting = False
         if line.startswith(("DETAIL:", "CONTEXT:", "HINT:")) or _ENGINE_TRACE.match(line):
             return None
-        return said("", line) if not (self._withhold and line.startswith("ERROR:")) else f"ERROR: {_WITHHELD}"
+        return (
+            said("", line)
+            if not (self._withhold and line.startswith("ERROR:"))
+            else f"ERROR: {_WITHHELD}"
+        )
 
     @classmethod
     def text(cls, output: str) -> str:
@@ -191,7 +242,9 @@ class Lines:
         on_start: called with the process id.
     """
 
-    def __init__(self, on_line: Callable[[str], None] | None, on_start: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, on_line: Callable[[str], None] | None, on_start: Callable[[int], None] | None
+    ) -> None:
         self._on_line, self._on_start, self._quiet = on_line, on_start, Quiet()
 
     def __call__(self, line: str) -> None:
@@ -220,7 +273,12 @@ def datasource(output: str) -> Datasource:
     host, _, port = (found["location"] or "").rpartition(":")
     if not port.isdigit():
         host, port = found["location"] or "", "5432" if found["location"] else ""
-    return Datasource(found["database"] or "", found["schema"] or "", host.strip("[]"), int(port) if port else None)
+    return Datasource(
+        found["database"] or "",
+        found["schema"] or "",
+        host.strip("[]"),
+        int(port) if port else None,
+    )
 
 
 def status(output: str, exit_status: int) -> Status:
@@ -230,14 +288,33 @@ def status(output: str, exit_status: int) -> Status:
         PrismaFailed: it failed, or says nothing that is known here: no answer is never taken for a good one.
     """
     text = "\n".join(map(clean, output.splitlines()))
-    found, behind, failed, diverged, absent = (pattern.search(text) for pattern in (_FOUND, _BEHIND, _FAILED, _DIVERGED, _ABSENT))
-    current, unmanaged = "Database schema is up to date!" in text, "The current database is not managed by Prisma Migrate" in text
+    found, behind, failed, diverged, absent = (
+        pattern.search(text) for pattern in (_FOUND, _BEHIND, _FAILED, _DIVERGED, _ABSENT)
+    )
+    current, unmanaged = (
+        "Database schema is up to date!" in text,
+        "The current database is not managed by Prisma Migrate" in text,
+    )
     told = bool(found) and (bool(behind or failed or diverged or unmanaged) != current)
     if _CODE.search(text) or not told or current != (exit_status == 0):
-        raise failure("prisma migrate status", text, exit_status, "it says neither that the database is up to date nor what is pending")
+        raise failure(
+            "prisma migrate status",
+            text,
+            exit_status,
+            "it says neither that the database is up to date nor what is pending",
+        )
     pending = _listed(behind) + _listed(diverged)
-    return Status(pending, _listed(failed), not behind and not diverged, _listed(absent), current, not unmanaged,
-                  int(found[1] or 0) if found else 0, datasource(text), Quiet.text(text))
+    return Status(
+        pending,
+        _listed(failed),
+        not behind and not diverged,
+        _listed(absent),
+        current,
+        not unmanaged,
+        int(found[1] or 0) if found else 0,
+        datasource(text),
+        Quiet.text(text),
+    )
 
 
 def _listed(found: re.Match[str] | None) -> tuple[str, ...]:
@@ -247,15 +324,19 @@ def _listed(found: re.Match[str] | None) -> tuple[str, ...]:
 def read(output: str) -> Failure:
     """What a failed command said."""
     text = "\n".join(map(clean, output.splitlines()))
-    code, state, name, message = (pattern.search(text) for pattern in (_CODE, _SQLSTATE, _NAME, _SAID))
+    code, state, name, message = (
+        pattern.search(text) for pattern in (_CODE, _SQLSTATE, _NAME, _SAID)
+    )
     sqlstate = state[1] if state and len(state[1]) == 5 else ""
     reason = said(sqlstate, message[1] if message else "") or _first(text)
-    return Failure(code[1] if code else "", (name[1] or name[2]) if name else "", sqlstate, redact(reason))
+    return Failure(
+        code[1] if code else "", (name[1] or name[2]) if name else "", sqlstate, redact(reason)
+    )
 
 
 def _first(text: str) -> str:
     """The first line of the error itself; the code alone is none."""
-    lines = [line.strip() for line in text[max(text.find("Error"), 0):].splitlines()]
+    lines = [line.strip() for line in text[max(text.find("Error"), 0) :].splitlines()]
     told = [re.sub(r"^Error:?\s*(P\d{4}:?)?\s*", "", line) for line in lines]
     return next((line for line in told if line), "it printed no reason")
 
@@ -263,7 +344,15 @@ def _first(text: str) -> str:
 def failure(command: str, output: str, exit_status: int, unsaid: str = "") -> PrismaFailed:
     """The error for a command that failed, or (`unsaid`) whose answer is not understood."""
     found = read(output)
-    why = ": ".join(part for part in (found.code, found.reason if found.code or not unsaid else unsaid) if part)
-    return PrismaFailed(f"`{command}` failed with status {exit_status}: {why}",
-                        REMEDIES.get(found.code, "run it by hand in the project's folder, and read all that it prints"),
-                        code=found.code, status=exit_status, output=Quiet.text(output))
+    why = ": ".join(
+        part for part in (found.code, found.reason if found.code or not unsaid else unsaid) if part
+    )
+    return PrismaFailed(
+        f"`{command}` failed with status {exit_status}: {why}",
+        REMEDIES.get(
+            found.code, "run it by hand in the project's folder, and read all that it prints"
+        ),
+        code=found.code,
+        status=exit_status,
+        output=Quiet.text(output),
+    )

@@ -55,7 +55,10 @@ class Project(Shown):
     def __post_init__(self) -> None:
         self._set("folder", Path(self.folder).resolve())
         if not self.folder.is_dir():
-            raise UsageError(f"there is no folder {self.folder}", "set `prisma: project:` to the folder of the Prisma project")
+            raise UsageError(
+                f"there is no folder {self.folder}",
+                "set `prisma: project:` to the folder of the Prisma project",
+            )
         config.package(self.folder)
         _supported(self.version, self.folder)
         said = config.read(self.folder, self.major)
@@ -63,7 +66,10 @@ class Project(Shown):
         self._set("migrations", self._migrations(said))
         self._check_variable(said)
         if self.engine == "offline" and not (self.engine_path and self.engine_path.is_file()):
-            raise UsageError(f"there is no offline schema engine at {self.engine_path}", "set `prisma: engine: installed`, or restore the file")
+            raise UsageError(
+                f"there is no offline schema engine at {self.engine_path}",
+                "set `prisma: engine: installed`, or restore the file",
+            )
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -89,14 +95,19 @@ class Project(Shown):
         for folder in self._folders:
             if (folder / "node_modules" / "prisma" / "package.json").is_file():
                 return folder / "node_modules"
-        raise UsageError(f"Prisma is not installed in {self.folder}", "run `npm ci` there (or your package manager's equivalent)")
+        raise UsageError(
+            f"Prisma is not installed in {self.folder}",
+            "run `npm ci` there (or your package manager's equivalent)",
+        )
 
     @property
     def program(self) -> Path:
         """The Prisma command, as the project has installed it."""
         path = self._modules / ".bin" / "prisma"
         if not path.exists():
-            raise UsageError(f"{path} is missing, though the package prisma is there", "install anew: `npm ci`")
+            raise UsageError(
+                f"{path} is missing, though the package prisma is there", "install anew: `npm ci`"
+            )
         return path
 
     @cached_property
@@ -124,7 +135,11 @@ class Project(Shown):
         """How this Prisma, with this engine, sends one migration file."""
         splits = _numbers(self.version)[:2] >= SPLITS_SINCE
         if self.engine == "offline":
-            return TransactionRule.EACH_STATEMENT if self.offline_mode == "statement" else TransactionRule.WHOLE_FILE
+            return (
+                TransactionRule.EACH_STATEMENT
+                if self.offline_mode == "statement"
+                else TransactionRule.WHOLE_FILE
+            )
         return TransactionRule.EACH_IF_PARSED if splits else TransactionRule.WHOLE_FILE
 
     @property
@@ -132,37 +147,99 @@ class Project(Shown):
         """What the offline engine is told: "file" or "statement"; where nobody says, what the native one of this version does."""
         told = self.environment.get(MODE_VARIABLE) or os.environ.get(MODE_VARIABLE)
         if told and told not in ("file", "statement"):
-            raise UsageError(f"{MODE_VARIABLE} is {told!r}", 'set it to "file" or "statement", or leave it out')
+            raise UsageError(
+                f"{MODE_VARIABLE} is {told!r}", 'set it to "file" or "statement", or leave it out'
+            )
         return told or ("statement" if _numbers(self.version)[:2] >= SPLITS_SINCE else "file")
 
     def variables(self, url: str | None = None) -> dict[str, str]:
         """The variables for its programs: the URL under every name that the project reads, and nothing that calls home."""
-        quiet = {"CHECKPOINT_DISABLE": "1", "PRISMA_HIDE_UPDATE_MESSAGE": "1", "NO_COLOR": "1", "FORCE_COLOR": "0", "CI": "1", "DEBUG": ""}
-        engine = {ENGINE_VARIABLE: str(self.engine_path), MODE_VARIABLE: self.offline_mode} if self.engine == "offline" else {}
+        quiet = {
+            "CHECKPOINT_DISABLE": "1",
+            "PRISMA_HIDE_UPDATE_MESSAGE": "1",
+            "NO_COLOR": "1",
+            "FORCE_COLOR": "0",
+            "CI": "1",
+            "DEBUG": "",
+        }
+        engine = (
+            {ENGINE_VARIABLE: str(self.engine_path), MODE_VARIABLE: self.offline_mode}
+            if self.engine == "offline"
+            else {}
+        )
         assert self.schema
-        names = (self.url_variable, *config.variables(self.schema)) if self.major < 7 else (self.url_variable,)
-        placeholder = "postgresql://nobody@localhost:1/none"  # some commands want a URL that they do not use
-        return {**quiet, **self.environment, **engine, **{name: url or placeholder for name in names}}
+        names = (
+            (self.url_variable, *config.variables(self.schema))
+            if self.major < 7
+            else (self.url_variable,)
+        )
+        placeholder = (
+            "postgresql://nobody@localhost:1/none"  # some commands want a URL that they do not use
+        )
+        return {
+            **quiet,
+            **self.environment,
+            **engine,
+            **{name: url or placeholder for name in names},
+        }
 
     def checks(self) -> Checks:
         """Whether what is installed is what the lock file names, and fits together."""
-        client, title = self.client_version, "the installed Prisma CLI is the one that the project locks"
-        lock = (unknown("prisma.locked", title, "no lock file names prisma", self.version, "commit a lock file") if self.locked_version is None
-                else check("prisma.locked", title, self.locked_version == self.version, self.version, self.locked_version, "npm ci"))
+        client, title = (
+            self.client_version,
+            "the installed Prisma CLI is the one that the project locks",
+        )
+        lock = (
+            unknown(
+                "prisma.locked",
+                title,
+                "no lock file names prisma",
+                self.version,
+                "commit a lock file",
+            )
+            if self.locked_version is None
+            else check(
+                "prisma.locked",
+                title,
+                self.locked_version == self.version,
+                self.version,
+                self.locked_version,
+                "npm ci",
+            )
+        )
         same = client is None or _numbers(client)[:2] == _numbers(self.version)[:2]
-        return Checks("Prisma", [
-            lock,
-            check("prisma.client", "CLI and client are of one version", same, f"CLI {self.version}, client {client or 'not installed'}",
-                  "the same major and minor", "install both in the same version"),
-            check("prisma.engine", "the schema engine is there", self._engine_found, self._engine_said, "a schema engine",
-                  "run `npx prisma version` where the download is allowed, or set `prisma: engine: offline`"),
-        ])
+        return Checks(
+            "Prisma",
+            [
+                lock,
+                check(
+                    "prisma.client",
+                    "CLI and client are of one version",
+                    same,
+                    f"CLI {self.version}, client {client or 'not installed'}",
+                    "the same major and minor",
+                    "install both in the same version",
+                ),
+                check(
+                    "prisma.engine",
+                    "the schema engine is there",
+                    self._engine_found,
+                    self._engine_said,
+                    "a schema engine",
+                    "run `npx prisma version` where the download is allowed, or set `prisma: engine: offline`",
+                ),
+            ],
+        )
 
     @property
     def _native(self) -> list[Path]:
         places = [self._modules / "@prisma" / "engines", self._modules / "prisma"]
         named = os.environ.get(ENGINE_VARIABLE) or self.environment.get(ENGINE_VARIABLE)
-        return [Path(named)] if named else [path for place in places for path in sorted(place.glob("schema-engine-*"))]
+        return (
+            [Path(named)]
+            if named
+            else [path for place in places for path in sorted(place.glob("schema-engine-*"))]
+        )
 
     @property
     def _engine_found(self) -> bool:
@@ -176,17 +253,31 @@ class Project(Shown):
 
     def table(self) -> Table:
         """The project as rows."""
-        rows = [("project", self.folder), ("Prisma", self.version), ("locked", self.locked_version), ("schema", self._shown(self.schema)),
-                ("migrations", self._shown(self.migrations)), ("URL from", self.url_variable), ("schema engine", self._engine_said),
-                ("sends a migration file", str(self.transaction_rule))]
+        rows = [
+            ("project", self.folder),
+            ("Prisma", self.version),
+            ("locked", self.locked_version),
+            ("schema", self._shown(self.schema)),
+            ("migrations", self._shown(self.migrations)),
+            ("URL from", self.url_variable),
+            ("schema engine", self._engine_said),
+            ("sends a migration file", str(self.transaction_rule)),
+        ]
         return Table("The Prisma project", ("", ""), rows)
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {str(name): str(value) if value is not None else None for name, value in self.table().rows}
+        return {
+            str(name): str(value) if value is not None else None
+            for name, value in self.table().rows
+        }
 
     def _shown(self, path: Path | None) -> str:
-        return str(path.relative_to(self.folder)) if path and path.is_relative_to(self.folder) else str(path)
+        return (
+            str(path.relative_to(self.folder))
+            if path and path.is_relative_to(self.folder)
+            else str(path)
+        )
 
     def _installed(self, package: str) -> str | None:
         path = self._modules / package / "package.json"
@@ -194,29 +285,54 @@ class Project(Shown):
 
     def _schema(self, said: config.Config) -> Path:
         given = self.schema and self.folder / self.schema
-        usual = [self.folder / place for place in ("prisma/schema.prisma", "schema.prisma", "prisma/schema", "prisma")]
-        found = given or said.schema or next((path for path in usual if path.is_file() or any(path.glob("*.prisma"))), None)
+        usual = [
+            self.folder / place
+            for place in ("prisma/schema.prisma", "schema.prisma", "prisma/schema", "prisma")
+        ]
+        found = (
+            given
+            or said.schema
+            or next((path for path in usual if path.is_file() or any(path.glob("*.prisma"))), None)
+        )
         if found is None or not found.exists():
-            raise UsageError(f"there is no Prisma schema at {found or usual[0]}", "set `prisma: schema:` to the file or folder")
+            raise UsageError(
+                f"there is no Prisma schema at {found or usual[0]}",
+                "set `prisma: schema:` to the file or folder",
+            )
         if said.schema and said.schema.resolve() != found.resolve() and said.path:
-            raise UsageError(f"`prisma: schema:` names {self._shown(found)}, but {said.path.name} names {self._shown(said.schema)}", "leave one out")
+            raise UsageError(
+                f"`prisma: schema:` names {self._shown(found)}, but {said.path.name} names {self._shown(said.schema)}",
+                "leave one out",
+            )
         return found.resolve()
 
     def _migrations(self, said: config.Config) -> Path:
         assert self.schema
         given = self.migrations and self.folder / self.migrations
-        found = given or said.migrations or (self.schema if self.schema.is_dir() else self.schema.parent) / "migrations"
+        found = (
+            given
+            or said.migrations
+            or (self.schema if self.schema.is_dir() else self.schema.parent) / "migrations"
+        )
         if said.migrations and said.migrations.resolve() != found.resolve() and said.path:
-            raise UsageError(f"`prisma: migrations:` names {self._shown(found)}, but the Prisma CLI uses {self._shown(said.migrations)}, as "
-                             f"{said.path.name} says", "leave `prisma: migrations:` out")
+            raise UsageError(
+                f"`prisma: migrations:` names {self._shown(found)}, but the Prisma CLI uses {self._shown(said.migrations)}, as "
+                f"{said.path.name} says",
+                "leave `prisma: migrations:` out",
+            )
         if not found.is_dir():
-            raise UsageError(f"there is no folder of migrations at {found}", "set `prisma: migrations:`, or restore the folder")
+            raise UsageError(
+                f"there is no folder of migrations at {found}",
+                "set `prisma: migrations:`, or restore the folder",
+            )
         return found.resolve()
 
     def _check_variable(self, said: config.Config) -> None:
         if said.variable and said.path and said.variable != self.url_variable:
-            raise UsageError(f"{said.path.name} reads the URL from {said.variable}, not from {self.url_variable}",
-                             f"set `prisma: url_variable: {said.variable}`")
+            raise UsageError(
+                f"{said.path.name} reads the URL from {said.variable}, not from {self.url_variable}",
+                f"set `prisma: url_variable: {said.variable}`",
+            )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -226,8 +342,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _supported(version: str, folder: Path) -> None:
     major = _numbers(version)[0]
     if major > NEWEST:
-        raise UsageError(f"Prisma {version} is installed in {folder}; from Prisma {NEWEST + 1} on migrations are made by another command",
-                         f"install Prisma {NEWEST}: npm install prisma@{NEWEST} @prisma/client@{NEWEST}")
+        raise UsageError(
+            f"Prisma {version} is installed in {folder}; from Prisma {NEWEST + 1} on migrations are made by another command",
+            f"install Prisma {NEWEST}: npm install prisma@{NEWEST} @prisma/client@{NEWEST}",
+        )
     if major < OLDEST:
-        raise UsageError(f"Prisma {version} is installed in {folder}; this runbook knows Prisma {OLDEST} to {NEWEST}",
-                         "upgrade Prisma first, as a change of its own")
+        raise UsageError(
+            f"Prisma {version} is installed in {folder}; this runbook knows Prisma {OLDEST} to {NEWEST}",
+            "upgrade Prisma first, as a change of its own",
+        )

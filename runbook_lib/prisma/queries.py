@@ -10,14 +10,68 @@ from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import BY_NODE, LockMode
 from runbook_lib.prisma.names import quote, relation, short
 
-_HARMLESS = types.STABLE | frozenset((
-    "count", "sum", "avg", "min", "max", "nextval", "setval", "currval", "lastval", "pg_get_serial_sequence", "array_agg",
-    "string_agg", "json_agg", "jsonb_agg", "unnest", "generate_series", "set_config", "gen_random_uuid", "random", "row_number",
-    "rank", "dense_rank", "lag", "lead", "first_value", "last_value", "version", "pg_sleep", "to_regclass", "jsonb_set",
-    "jsonb_array_elements", "jsonb_array_elements_text", "jsonb_each", "jsonb_object_agg", "jsonb_strip_nulls", "jsonb_typeof",
-    "regexp_replace", "regexp_matches", "split_part", "array_length", "cardinality", "array_append", "array_remove", "array_cat",
-    "extract", "date_part", "format", "exists", "pg_table_size", "bool_or", "bool_and", "every", "uuid_generate_v4", "encode",
-    "decode", "digest", "quote_ident", "quote_literal"))
+_HARMLESS = types.STABLE | frozenset(
+    (
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "nextval",
+        "setval",
+        "currval",
+        "lastval",
+        "pg_get_serial_sequence",
+        "array_agg",
+        "string_agg",
+        "json_agg",
+        "jsonb_agg",
+        "unnest",
+        "generate_series",
+        "set_config",
+        "gen_random_uuid",
+        "random",
+        "row_number",
+        "rank",
+        "dense_rank",
+        "lag",
+        "lead",
+        "first_value",
+        "last_value",
+        "version",
+        "pg_sleep",
+        "to_regclass",
+        "jsonb_set",
+        "jsonb_array_elements",
+        "jsonb_array_elements_text",
+        "jsonb_each",
+        "jsonb_object_agg",
+        "jsonb_strip_nulls",
+        "jsonb_typeof",
+        "regexp_replace",
+        "regexp_matches",
+        "split_part",
+        "array_length",
+        "cardinality",
+        "array_append",
+        "array_remove",
+        "array_cat",
+        "extract",
+        "date_part",
+        "format",
+        "exists",
+        "pg_table_size",
+        "bool_or",
+        "bool_and",
+        "every",
+        "uuid_generate_v4",
+        "encode",
+        "decode",
+        "digest",
+        "quote_ident",
+        "quote_literal",
+    )
+)
 """Functions that a query may call without doing anything to tables; of others that cannot be told."""
 
 
@@ -88,8 +142,13 @@ def _update(draft: Draft, node: ast.UpdateStmt) -> None:
         draft.scan(table)
         draft.remark("all-rows-updated", table, safer.batches(node, table))
     else:
-        draft.remark("rows-updated", table, safer.batches(node, table) if not node.fromClause and not node.withClause else
-                     "update some thousand rows at a time, each batch in a transaction of its own")
+        draft.remark(
+            "rows-updated",
+            table,
+            safer.batches(node, table)
+            if not node.fromClause and not node.withClause
+            else "update some thousand rows at a time, each batch in a transaction of its own",
+        )
 
 
 def _delete(draft: Draft, node: ast.DeleteStmt) -> None:
@@ -110,8 +169,15 @@ def _cascade(draft: Draft, table: str, what: str, seen: set[str]) -> None:
         if not key.on_delete:
             continue
         draft.rows(key.table, "delete" if deletes else "update", () if deletes else key.columns)
-        draft.remark("rows-cascade", key.table, what=what, name=short(key.name),
-                     action="its rows are destroyed, too" if deletes else f"{', '.join(key.columns)} becomes another value")
+        draft.remark(
+            "rows-cascade",
+            key.table,
+            what=what,
+            name=short(key.name),
+            action="its rows are destroyed, too"
+            if deletes
+            else f"{', '.join(key.columns)} becomes another value",
+        )
         if deletes and key.table not in seen:
             seen.add(key.table)
             _cascade(draft, key.table, what, seen)
@@ -120,7 +186,9 @@ def _cascade(draft: Draft, table: str, what: str, seen: set[str]) -> None:
 def _merge(draft: Draft, node: ast.MergeStmt) -> None:
     table = relation(node.relation, draft.schema)
     for clause in node.mergeWhenClauses or ():
-        action = {"CMD_INSERT": "insert", "CMD_UPDATE": "update", "CMD_DELETE": "delete"}.get(clause.commandType.name)
+        action = {"CMD_INSERT": "insert", "CMD_UPDATE": "update", "CMD_DELETE": "delete"}.get(
+            clause.commandType.name
+        )
         if action:
             _writes(draft, table, action, _targets(clause.targetList) if action == "update" else ())
     draft.remark("rows-updated", table)
@@ -139,7 +207,12 @@ def _writes(draft: Draft, table: str, action: str, columns: tuple[str, ...] = ()
         draft.unclear = f"a trigger on {short(table)} may do more"
 
 
-_WRITES = {ast.InsertStmt: _insert, ast.UpdateStmt: _update, ast.DeleteStmt: _delete, ast.MergeStmt: _merge}
+_WRITES = {
+    ast.InsertStmt: _insert,
+    ast.UpdateStmt: _update,
+    ast.DeleteStmt: _delete,
+    ast.MergeStmt: _merge,
+}
 
 
 def truncate(draft: Draft, node: ast.TruncateStmt) -> None:
@@ -152,7 +225,11 @@ def truncate(draft: Draft, node: ast.TruncateStmt) -> None:
         for below in draft.known.tree(name):
             draft.rows(below, "delete")
         draft.remark("rows-removed", name, what="TRUNCATE")
-        names += [key.table for key in draft.known.referring_to(name) if cascade and key.table not in names]
+        names += [
+            key.table
+            for key in draft.known.referring_to(name)
+            if cascade and key.table not in names
+        ]
     if cascade and not draft.known.complete:
         draft.unclear = "CASCADE empties every table that refers to these"
 

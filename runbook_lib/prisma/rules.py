@@ -54,88 +54,248 @@ class Rule:
 
 _I, _W, _D = Severity.INFO, Severity.WARNING, Severity.DANGER
 _RETRY = "keep lock_timeout short (the migrate phase sets it), and run it when no long transaction is open"
-_EXPAND = ("expand and contract: add the new beside the old, deploy a client that writes both, copy the rows, deploy a client that only "
-           "uses the new, drop the old in a later release")
+_EXPAND = (
+    "expand and contract: add the new beside the old, deploy a client that writes both, copy the rows, deploy a client that only "
+    "uses the new, drop the old in a later release"
+)
 
 RULES: dict[str, Rule] = {
     # how long others wait
-    "table-rewrite": Rule(_D, "{what} writes all of {table} anew under ACCESS EXCLUSIVE, and its indexes: until it is done nobody reads or "
-                              "writes it, and the disk holds it twice", _EXPAND, grows=True),
-    "table-may-be-rewritten": Rule(_W, "{what} may write all of {table} anew under ACCESS EXCLUSIVE: {because}",
-                                   "measure it in the rehearsal", grows=True),
-    "scan-under-exclusive-lock": Rule(_D, "{what} reads all of {table} under ACCESS EXCLUSIVE: until it is done nobody reads or writes it",
-                                      grows=True),
-    "constraint-blocks-writes": Rule(_D, "checking {name} reads all of {table} and blocks writes to it and to {other}", grows=True),
-    "index-blocks-writes": Rule(_D, "building {name} blocks every write to {table} until it is done", grows=True),
-    "refresh-blocks-reads": Rule(_D, "{what} replaces all of {table} under ACCESS EXCLUSIVE: nobody reads it until that is done",
-                                 "REFRESH MATERIALIZED VIEW CONCURRENTLY; it needs a unique index on the view", grows=True),
-    "brief-exclusive-lock": Rule(_I, "{what} needs ACCESS EXCLUSIVE on {table} for a moment: it waits for every open transaction that uses "
-                                     "the table, and all others wait behind it", _RETRY),
-    "brief-write-block": Rule(_I, "{what} stops writes to {table} for a moment: it waits for every transaction that wrote there, and new "
-                                  "writes wait behind it", _RETRY),
-    "explicit-lock": Rule(_W, "LOCK TABLE holds {mode} on {table} until its transaction ends", "leave it out where the statements' own locks do"),
-    "built-concurrently": Rule(_I, "{what} reads {table} twice without blocking reads or writes; it waits for every transaction that is open, "
-                                   "and one that fails leaves an invalid index that slows down writes",
-                               "afterwards look for invalid indexes (70_validate does)"),
-    "constraint-validated": Rule(_I, "checking {name} reads all of {table} while reads and writes go on", grows=True),
+    "table-rewrite": Rule(
+        _D,
+        "{what} writes all of {table} anew under ACCESS EXCLUSIVE, and its indexes: until it is done nobody reads or "
+        "writes it, and the disk holds it twice",
+        _EXPAND,
+        grows=True,
+    ),
+    "table-may-be-rewritten": Rule(
+        _W,
+        "{what} may write all of {table} anew under ACCESS EXCLUSIVE: {because}",
+        "measure it in the rehearsal",
+        grows=True,
+    ),
+    "scan-under-exclusive-lock": Rule(
+        _D,
+        "{what} reads all of {table} under ACCESS EXCLUSIVE: until it is done nobody reads or writes it",
+        grows=True,
+    ),
+    "constraint-blocks-writes": Rule(
+        _D,
+        "checking {name} reads all of {table} and blocks writes to it and to {other}",
+        grows=True,
+    ),
+    "index-blocks-writes": Rule(
+        _D, "building {name} blocks every write to {table} until it is done", grows=True
+    ),
+    "refresh-blocks-reads": Rule(
+        _D,
+        "{what} replaces all of {table} under ACCESS EXCLUSIVE: nobody reads it until that is done",
+        "REFRESH MATERIALIZED VIEW CONCURRENTLY; it needs a unique index on the view",
+        grows=True,
+    ),
+    "brief-exclusive-lock": Rule(
+        _I,
+        "{what} needs ACCESS EXCLUSIVE on {table} for a moment: it waits for every open transaction that uses "
+        "the table, and all others wait behind it",
+        _RETRY,
+    ),
+    "brief-write-block": Rule(
+        _I,
+        "{what} stops writes to {table} for a moment: it waits for every transaction that wrote there, and new "
+        "writes wait behind it",
+        _RETRY,
+    ),
+    "explicit-lock": Rule(
+        _W,
+        "LOCK TABLE holds {mode} on {table} until its transaction ends",
+        "leave it out where the statements' own locks do",
+    ),
+    "built-concurrently": Rule(
+        _I,
+        "{what} reads {table} twice without blocking reads or writes; it waits for every transaction that is open, "
+        "and one that fails leaves an invalid index that slows down writes",
+        "afterwards look for invalid indexes (70_validate does)",
+    ),
+    "constraint-validated": Rule(
+        _I, "checking {name} reads all of {table} while reads and writes go on", grows=True
+    ),
     # data
-    "table-dropped": Rule(_D, "{table} and all its rows are destroyed", "the backup of this run is then its only copy: keep it; better, drop it a release after the last "
-                              "client that used it"),
-    "column-dropped": Rule(_D, "the values of {name} are destroyed in all of {table}",
-                           "the backup of this run is then their only copy: keep it; better, drop the column a release after the last client that used it"),
-    "rows-removed": Rule(_D, "{what} destroys all rows of {table}", "save them first, or delete in batches what is known to be obsolete"),
-    "rows-deleted": Rule(_W, "the rows of {table} that match are destroyed, and stay locked until the transaction ends",
-                         "count them first; delete in batches of some thousands"),
-    "rows-cascade": Rule(_W, "{what} reaches {table} through the foreign key {name}: {action}", "count those rows, too"),
-    "all-rows-updated": Rule(_D, "every row of {table} is written anew and locked until the transaction ends; the old versions double the "
-                                 "table until vacuum", grows=True),
-    "rows-updated": Rule(_W, "the matching rows of {table} are locked until the transaction ends", grows=True),
-    "type-narrowed": Rule(_D, "{name} goes from {old} to {new}: values that do not fit make it fail or are cut", _EXPAND),
-    "type-changed": Rule(_W, "{name} becomes {new}; what it was is not known here, so whether all values fit is not either",
-                         "look at the column's type and values"),
-    "dropped-with-dependents": Rule(_D, "CASCADE also drops whatever depends on {name}, named nowhere in the file",
-                                    "drop without CASCADE: PostgreSQL then lists what depends on it"),
-    "object-dropped": Rule(_W, "{kind} {name} is gone afterwards", "make sure that nothing uses it"),
+    "table-dropped": Rule(
+        _D,
+        "{table} and all its rows are destroyed",
+        "the backup of this run is then its only copy: keep it; better, drop it a release after the last "
+        "client that used it",
+    ),
+    "column-dropped": Rule(
+        _D,
+        "the values of {name} are destroyed in all of {table}",
+        "the backup of this run is then their only copy: keep it; better, drop the column a release after the last client that used it",
+    ),
+    "rows-removed": Rule(
+        _D,
+        "{what} destroys all rows of {table}",
+        "save them first, or delete in batches what is known to be obsolete",
+    ),
+    "rows-deleted": Rule(
+        _W,
+        "the rows of {table} that match are destroyed, and stay locked until the transaction ends",
+        "count them first; delete in batches of some thousands",
+    ),
+    "rows-cascade": Rule(
+        _W,
+        "{what} reaches {table} through the foreign key {name}: {action}",
+        "count those rows, too",
+    ),
+    "all-rows-updated": Rule(
+        _D,
+        "every row of {table} is written anew and locked until the transaction ends; the old versions double the "
+        "table until vacuum",
+        grows=True,
+    ),
+    "rows-updated": Rule(
+        _W, "the matching rows of {table} are locked until the transaction ends", grows=True
+    ),
+    "type-narrowed": Rule(
+        _D,
+        "{name} goes from {old} to {new}: values that do not fit make it fail or are cut",
+        _EXPAND,
+    ),
+    "type-changed": Rule(
+        _W,
+        "{name} becomes {new}; what it was is not known here, so whether all values fit is not either",
+        "look at the column's type and values",
+    ),
+    "dropped-with-dependents": Rule(
+        _D,
+        "CASCADE also drops whatever depends on {name}, named nowhere in the file",
+        "drop without CASCADE: PostgreSQL then lists what depends on it",
+    ),
+    "object-dropped": Rule(
+        _W, "{kind} {name} is gone afterwards", "make sure that nothing uses it"
+    ),
     # the client that runs now
-    "client-breaks": Rule(_D, "the client that runs now still names {name}: its queries fail from here until the new one is deployed", _EXPAND),
-    "client-sees-new-type": Rule(_W, "the client that runs now was generated for another type of {name}", "deploy the new client right after"),
-    "required-column-added": Rule(_D, "{name} is NOT NULL without a default: it fails where {table} has rows, and the client that runs now "
-                                      "inserts without it"),
-    "null-refused": Rule(_W, "{name} refuses NULL from now on: it fails where a NULL is present, and so does a client that writes one"),
-    "default-dropped": Rule(_W, "{name} has no default any more: a client that leaves it out fails", "deploy a client that sets it first"),
-    "null-allowed": Rule(_I, "{name} can be NULL from now on: the client that runs now does not expect that",
-                         "deploy the new client before a NULL is written"),
-    "enum-value-added": Rule(_W, "the client that runs now cannot read a row that holds the new value {name}",
-                             "deploy the new client before the value is written"),
-    "unique-added": Rule(_W, "{name} fails where {table} holds duplicates, and refuses them from now on", "look for duplicates first"),
+    "client-breaks": Rule(
+        _D,
+        "the client that runs now still names {name}: its queries fail from here until the new one is deployed",
+        _EXPAND,
+    ),
+    "client-sees-new-type": Rule(
+        _W,
+        "the client that runs now was generated for another type of {name}",
+        "deploy the new client right after",
+    ),
+    "required-column-added": Rule(
+        _D,
+        "{name} is NOT NULL without a default: it fails where {table} has rows, and the client that runs now "
+        "inserts without it",
+    ),
+    "null-refused": Rule(
+        _W,
+        "{name} refuses NULL from now on: it fails where a NULL is present, and so does a client that writes one",
+    ),
+    "default-dropped": Rule(
+        _W,
+        "{name} has no default any more: a client that leaves it out fails",
+        "deploy a client that sets it first",
+    ),
+    "null-allowed": Rule(
+        _I,
+        "{name} can be NULL from now on: the client that runs now does not expect that",
+        "deploy the new client before a NULL is written",
+    ),
+    "enum-value-added": Rule(
+        _W,
+        "the client that runs now cannot read a row that holds the new value {name}",
+        "deploy the new client before the value is written",
+    ),
+    "unique-added": Rule(
+        _W,
+        "{name} fails where {table} holds duplicates, and refuses them from now on",
+        "look for duplicates first",
+    ),
     # what fails
-    "cannot-run-in-transaction": Rule(_D, "{what} cannot run inside a transaction, and this file is sent as one: it will fail",
-                                      "give the statement a migration file of its own", always=True),
-    "may-run-in-transaction": Rule(_W, "{what} cannot run inside a transaction: this file fails where Prisma's own parser does not understand "
-                                       "all of it, and sends it whole", "give the statement a migration file of its own", always=True),
-    "refused-by-server": Rule(_D, "the server refuses {what}: {because}", "the way that this server has", always=True),
-    "enum-value-used-too-early": Rule(_D, "the new value {name} is used in the transaction that adds it: PostgreSQL refuses (55P04)",
-                                      "add the value in a migration file before this one", always=True),
-    "syntax-error": Rule(_D, "PostgreSQL's parser refuses it: {error}", "correct the file; nothing after this place was understood for sure",
-                         always=True),
-    "byte-order-mark": Rule(_D, "the file begins with a byte-order mark: PostgreSQL refuses it as a syntax error",
-                            "save it as UTF-8 without one", always=True),
-    "unknown-relation": Rule(_W, "there is no {name} in the catalogue, nor is it made before this statement",
-                             "check the name; what belongs to an extension is not in the catalogue", always=True),
+    "cannot-run-in-transaction": Rule(
+        _D,
+        "{what} cannot run inside a transaction, and this file is sent as one: it will fail",
+        "give the statement a migration file of its own",
+        always=True,
+    ),
+    "may-run-in-transaction": Rule(
+        _W,
+        "{what} cannot run inside a transaction: this file fails where Prisma's own parser does not understand "
+        "all of it, and sends it whole",
+        "give the statement a migration file of its own",
+        always=True,
+    ),
+    "refused-by-server": Rule(
+        _D, "the server refuses {what}: {because}", "the way that this server has", always=True
+    ),
+    "enum-value-used-too-early": Rule(
+        _D,
+        "the new value {name} is used in the transaction that adds it: PostgreSQL refuses (55P04)",
+        "add the value in a migration file before this one",
+        always=True,
+    ),
+    "syntax-error": Rule(
+        _D,
+        "PostgreSQL's parser refuses it: {error}",
+        "correct the file; nothing after this place was understood for sure",
+        always=True,
+    ),
+    "byte-order-mark": Rule(
+        _D,
+        "the file begins with a byte-order mark: PostgreSQL refuses it as a syntax error",
+        "save it as UTF-8 without one",
+        always=True,
+    ),
+    "unknown-relation": Rule(
+        _W,
+        "there is no {name} in the catalogue, nor is it made before this statement",
+        "check the name; what belongs to an extension is not in the catalogue",
+        always=True,
+    ),
     # half-way
-    "transaction-control": Rule(_I, "{what} in the file: what was done before a COMMIT stays, whatever fails later",
-                                "one transaction a file, or none", always=True),
-    "timeout-overridden": Rule(_W, "{what} overrides the {name} that the runbook sets for the migration", "leave it to the parameters", always=True),
-    "set-local-without-transaction": Rule(_W, "{what} has no effect: this Prisma sends each statement alone, and SET LOCAL ends with its transaction",
-                                         "BEGIN and COMMIT round the file, or SET without LOCAL", always=True),
-    "invalid-index-accepted": Rule(_W, "IF NOT EXISTS accepts an invalid index that a failed CONCURRENTLY left behind",
-                                   "DROP INDEX CONCURRENTLY IF EXISTS before it, in a file of its own", always=True),
-    "not-validated": Rule(_I, "{name} holds for new rows only until it is validated; an UPDATE of an old row that violates it fails"),
-    "index-dropped": Rule(_W, "queries that use {name} become slow{use}", "see pg_stat_user_indexes.idx_scan, on replicas too"),
+    "transaction-control": Rule(
+        _I,
+        "{what} in the file: what was done before a COMMIT stays, whatever fails later",
+        "one transaction a file, or none",
+        always=True,
+    ),
+    "timeout-overridden": Rule(
+        _W,
+        "{what} overrides the {name} that the runbook sets for the migration",
+        "leave it to the parameters",
+        always=True,
+    ),
+    "set-local-without-transaction": Rule(
+        _W,
+        "{what} has no effect: this Prisma sends each statement alone, and SET LOCAL ends with its transaction",
+        "BEGIN and COMMIT round the file, or SET without LOCAL",
+        always=True,
+    ),
+    "invalid-index-accepted": Rule(
+        _W,
+        "IF NOT EXISTS accepts an invalid index that a failed CONCURRENTLY left behind",
+        "DROP INDEX CONCURRENTLY IF EXISTS before it, in a file of its own",
+        always=True,
+    ),
+    "not-validated": Rule(
+        _I,
+        "{name} holds for new rows only until it is validated; an UPDATE of an old row that violates it fails",
+    ),
+    "index-dropped": Rule(
+        _W,
+        "queries that use {name} become slow{use}",
+        "see pg_stat_user_indexes.idx_scan, on replicas too",
+    ),
     "nothing-to-do": Rule(_I, "{what}", always=True),
     # what cannot be told
-    "not-understood": Rule(_W, "what it does cannot be told from the file: {because}",
-                           "read it by hand; the rehearsal shows what it changes", always=True),
+    "not-understood": Rule(
+        _W,
+        "what it does cannot be told from the file: {because}",
+        "read it by hand; the rehearsal shows what it changes",
+        always=True,
+    ),
 }
 
 
@@ -188,10 +348,16 @@ def measured(name: str, sizes: Sizes) -> str:
 
 def use_said(use: Mapping[str, Any] | None) -> str:
     """How often an index was used, where it is known."""
-    return f"; it was used {text(use['scans'])} times since the statistics began" if use and use.get("scans") is not None else ""
+    return (
+        f"; it was used {text(use['scans'])} times since the statistics began"
+        if use and use.get("scans") is not None
+        else ""
+    )
 
 
-def finding(remark: Remark, file: str, line: int, statement: int, sizes: Sizes, now: str = "") -> Finding | None:
+def finding(
+    remark: Remark, file: str, line: int, statement: int, sizes: Sizes, now: str = ""
+) -> Finding | None:
     """A remark, weighed: None where it is about a table that the migration itself makes, and so concerns nobody.
 
     Args:
@@ -202,7 +368,21 @@ def finding(remark: Remark, file: str, line: int, statement: int, sizes: Sizes, 
         return None
     known = sizes.get(now or remark.relation)
     small = known is not None and known.get("rows") is not None and known["rows"] < SMALL_ROWS
-    table = measured(remark.relation, {remark.relation: known} if known else {}) if remark.relation else ""
-    why = rule.why.format_map({"table": table, **{key: value for key, value in remark.values.items()}})
-    return Finding(file, line, statement, Severity.INFO if rule.grows and small else rule.severity, remark.rule, why,
-                   remark.safer or rule.safer, remark.relation)
+    table = (
+        measured(remark.relation, {remark.relation: known} if known else {})
+        if remark.relation
+        else ""
+    )
+    why = rule.why.format_map(
+        {"table": table, **{key: value for key, value in remark.values.items()}}
+    )
+    return Finding(
+        file,
+        line,
+        statement,
+        Severity.INFO if rule.grows and small else rule.severity,
+        remark.rule,
+        why,
+        remark.safer or rule.safer,
+        remark.relation,
+    )

@@ -29,7 +29,9 @@ def index_concurrently(node: ast.IndexStmt) -> str:
         node.concurrent, node.if_not_exists = before
 
 
-def index_on_partitions(node: ast.IndexStmt, parent: str, index: str, parts: Mapping[str, str]) -> str:
+def index_on_partitions(
+    node: ast.IndexStmt, parent: str, index: str, parts: Mapping[str, str]
+) -> str:
     """The same for a partitioned table, where CONCURRENTLY is refused: an index on each partition, then one over them.
 
     Args:
@@ -41,11 +43,15 @@ def index_on_partitions(node: ast.IndexStmt, parent: str, index: str, parts: Map
         over = _index(node, parent, bare(index), only=True)
     finally:
         node.relation, node.idxname, node.concurrent, node.relation.inh = before
-    attached = [f"ALTER INDEX {short(index)} ATTACH PARTITION {quote(name)};" for name in parts.values()]
+    attached = [
+        f"ALTER INDEX {short(index)} ATTACH PARTITION {quote(name)};" for name in parts.values()
+    ]
     return "\n".join([*(f"{_ALONE}{sql};" for sql in built), f"{_LATER}{over};", *attached])
 
 
-def _index(node: ast.IndexStmt, table: str, name: str, *, concurrent: bool = False, only: bool = False) -> str:
+def _index(
+    node: ast.IndexStmt, table: str, name: str, *, concurrent: bool = False, only: bool = False
+) -> str:
     node.relation = ast.RangeVar(relname=bare(table), inh=not only, relpersistence="p")
     node.idxname, node.concurrent = name, concurrent
     return deparsed(node)
@@ -53,14 +59,18 @@ def _index(node: ast.IndexStmt, table: str, name: str, *, concurrent: bool = Fal
 
 def detach_concurrently(parent: str, partition: str) -> str:
     """DETACH PARTITION CONCURRENTLY for DETACH PARTITION."""
-    return (f"{_ALONE}ALTER TABLE {short(parent)} DETACH PARTITION {short(partition)} CONCURRENTLY;"
-            "  -- leaves a CHECK like its bounds behind: drop that, if it is in the way")
+    return (
+        f"{_ALONE}ALTER TABLE {short(parent)} DETACH PARTITION {short(partition)} CONCURRENTLY;"
+        "  -- leaves a CHECK like its bounds behind: drop that, if it is in the way"
+    )
 
 
 def attach_made(parent: str, partition: str, bound: ast.PartitionBoundSpec) -> str:
     """CREATE TABLE and ATTACH PARTITION for CREATE TABLE … PARTITION OF."""
-    return (f"CREATE TABLE {short(partition)} (LIKE {short(parent)} INCLUDING ALL);\n"
-            f"ALTER TABLE {short(parent)} ATTACH PARTITION {short(partition)} {deparsed(bound)};")
+    return (
+        f"CREATE TABLE {short(partition)} (LIKE {short(parent)} INCLUDING ALL);\n"
+        f"ALTER TABLE {short(parent)} ATTACH PARTITION {short(partition)} {deparsed(bound)};"
+    )
 
 
 def drop_index_concurrently(name: str) -> str:
@@ -83,8 +93,10 @@ def not_valid(table: str, constraint: ast.Constraint, name: str) -> str:
         constraint.conname, constraint.skip_validation, constraint.initially_valid = before
     if not definition.endswith("NOT VALID"):
         definition += " NOT VALID"
-    return (f"ALTER TABLE {short(table)} ADD {definition};\n"
-            f"{_LATER}ALTER TABLE {short(table)} VALIDATE CONSTRAINT {quote(name)};")
+    return (
+        f"ALTER TABLE {short(table)} ADD {definition};\n"
+        f"{_LATER}ALTER TABLE {short(table)} VALIDATE CONSTRAINT {quote(name)};"
+    )
 
 
 def on_partitions(tables: Sequence[str], constraint: ast.Constraint, name: str) -> str:
@@ -93,7 +105,12 @@ def on_partitions(tables: Sequence[str], constraint: ast.Constraint, name: str) 
     steps = [not_valid(table, constraint, name) for table in partitions]
     before, constraint.conname = constraint.conname, name
     try:
-        return "\n".join([*steps, f"{_LATER}ALTER TABLE {short(parent)} ADD {deparsed(constraint)};  -- reads nothing: the partitions have it"])
+        return "\n".join(
+            [
+                *steps,
+                f"{_LATER}ALTER TABLE {short(parent)} ADD {deparsed(constraint)};  -- reads nothing: the partitions have it",
+            ]
+        )
     finally:
         constraint.conname = before
 
@@ -102,32 +119,41 @@ def by_index(table: str, constraint: ast.Constraint, name: str, columns: tuple[s
     """A unique or primary key constraint on an index that was built without blocking."""
     kind = "PRIMARY KEY" if constraint.contype == ConstrType.CONSTR_PRIMARY else "UNIQUE"
     listed = ", ".join(quote(column) for column in columns)
-    return (f"{_ALONE}CREATE UNIQUE INDEX CONCURRENTLY {quote(name)} ON {short(table)} ({listed});\n"
-            f"{_LATER}ALTER TABLE {short(table)} ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)};")
+    return (
+        f"{_ALONE}CREATE UNIQUE INDEX CONCURRENTLY {quote(name)} ON {short(table)} ({listed});\n"
+        f"{_LATER}ALTER TABLE {short(table)} ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)};"
+    )
 
 
 def not_null(table: str, column: str) -> str:
     """NOT NULL proven by a check that was validated without blocking."""
     name, table, column = quote(f"{column}_not_null"), short(table), quote(column)
-    return (f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({column} IS NOT NULL) NOT VALID;\n"
-            f"{_LATER}ALTER TABLE {table} VALIDATE CONSTRAINT {name};\n"
-            f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;  -- reads nothing: the check proves it\n"
-            f"ALTER TABLE {table} DROP CONSTRAINT {name};")
+    return (
+        f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({column} IS NOT NULL) NOT VALID;\n"
+        f"{_LATER}ALTER TABLE {table} VALIDATE CONSTRAINT {name};\n"
+        f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;  -- reads nothing: the check proves it\n"
+        f"ALTER TABLE {table} DROP CONSTRAINT {name};"
+    )
 
 
 def required_column(table: str, column: str, type: str) -> str:
     """A required column in steps that neither fail on rows nor break the running client."""
     table, column = short(table), quote(column)
-    return (f"ALTER TABLE {table} ADD COLUMN {column} {type};  -- deploy a client that writes it, then fill the old rows in batches\n"
-            f"{_LATER}{not_null(table, column.strip(chr(34)))}")
+    return (
+        f"ALTER TABLE {table} ADD COLUMN {column} {type};  -- deploy a client that writes it, then fill the old rows in batches\n"
+        f"{_LATER}{not_null(table, column.strip(chr(34)))}"
+    )
 
 
 def volatile_column(table: str, column: str, type: str, default: str) -> str:
     """A column whose default is computed for each row, without writing the table anew."""
     table, column = short(table), quote(column)
-    return (f"ALTER TABLE {table} ADD COLUMN {column} {type};\n"
-            f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default};  -- for new rows\n"
-            + _LATER + _batch(f"UPDATE {table} SET {column} = {default}", table, f"{column} IS NULL"))
+    return (
+        f"ALTER TABLE {table} ADD COLUMN {column} {type};\n"
+        f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default};  -- for new rows\n"
+        + _LATER
+        + _batch(f"UPDATE {table} SET {column} = {default}", table, f"{column} IS NULL")
+    )
 
 
 def batches(node: ast.UpdateStmt, table: str) -> str:
@@ -145,11 +171,17 @@ def batches(node: ast.UpdateStmt, table: str) -> str:
 
 def _batch(update: str, table: str, todo: str, remark: str = "") -> str:
     """An update of the next rows that are still to be done."""
-    return (f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {todo} LIMIT 5000));{remark}\n"
-            "-- repeat, each time in a transaction of its own, until no row is touched")
+    return (
+        f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {todo} LIMIT 5000));{remark}\n"
+        "-- repeat, each time in a transaction of its own, until no row is touched"
+    )
 
 
 def _undone(target: ast.ResTarget) -> str:
     """The condition that a row has not got its new value yet, where that is a constant."""
     value = target.val.arg if isinstance(target.val, ast.TypeCast) else target.val
-    return f"{quote(target.name)} IS DISTINCT FROM {deparsed(target.val)}" if isinstance(value, ast.A_Const) and target.name else ""
+    return (
+        f"{quote(target.name)} IS DISTINCT FROM {deparsed(target.val)}"
+        if isinstance(value, ast.A_Const) and target.name
+        else ""
+    )

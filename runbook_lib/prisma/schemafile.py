@@ -11,7 +11,9 @@ from pathlib import Path
 
 from runbook_lib.prisma.project import Project
 
-_BLOCK = re.compile(r"^(model|enum|view|type)\s+(\w+)\s*\{[^\n]*\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(model|enum|view|type)\s+(\w+)\s*\{[^\n]*\n(.*?)^\}", re.MULTILINE | re.DOTALL
+)
 _COMMENT = re.compile(r"\s*//.*$")
 
 
@@ -46,19 +48,35 @@ def difference(project: str, database: str) -> list[str]:
         if block not in one or block not in other:
             lines.append(f"{block}: only in the {'schema file' if block in one else 'database'}")
         else:
-            lines += [f"{block}: only in the schema file: {line}" for line in mine if line not in theirs]
-            lines += [f"{block}: only in the database: {line}" for line in theirs if line not in mine]
+            lines += [
+                f"{block}: only in the schema file: {line}" for line in mine if line not in theirs
+            ]
+            lines += [
+                f"{block}: only in the database: {line}" for line in theirs if line not in mine
+            ]
     return sorted(lines)
 
 
 def blocks(schema: str) -> list[tuple[str, str, list[str]]]:
     """The kind, name and lines of each model, enum, view and type, without comments and empty lines."""
-    return [(kind, name, [line.strip() for line in (_COMMENT.sub("", raw) for raw in body.splitlines()) if line.strip()])
-            for kind, name, body in _BLOCK.findall(schema)]
+    return [
+        (
+            kind,
+            name,
+            [
+                line.strip()
+                for line in (_COMMENT.sub("", raw) for raw in body.splitlines())
+                if line.strip()
+            ],
+        )
+        for kind, name, body in _BLOCK.findall(schema)
+    ]
 
 
 def _said(schema: str) -> dict[str, list[str]]:
-    return {f"{kind} {name}": [_plain(line) for line in lines] for kind, name, lines in blocks(schema)}
+    return {
+        f"{kind} {name}": [_plain(line) for line in lines] for kind, name, lines in blocks(schema)
+    }
 
 
 def _plain(line: str) -> str:

@@ -17,24 +17,52 @@ from runbook_lib.process import run
 PROGRAM = Path(sys.executable).parent / "squawk"
 """Installed beside Python by the package squawk-cli."""
 
-NOT_ASKED = ("require-lock-timeout", "require-statement-timeout", "prefer-robust-stmts", "prefer-text-field", "prefer-bigint-over-int",
-             "prefer-bigint-over-smallint", "prefer-identity", "prefer-timestamp-tz", "require-timeout-settings")
+NOT_ASKED = (
+    "require-lock-timeout",
+    "require-statement-timeout",
+    "prefer-robust-stmts",
+    "prefer-text-field",
+    "prefer-bigint-over-int",
+    "prefer-bigint-over-smallint",
+    "prefer-identity",
+    "prefer-timestamp-tz",
+    "require-timeout-settings",
+)
 """Rules that do not fit here: the runbook sets the timeouts, Prisma does not repeat files, and style is the schema's."""
 
 SAME: Mapping[str, frozenset[str]] = {
     "adding-required-field": frozenset({"required-column-added"}),
     "adding-field-with-default": frozenset({"table-rewrite"}),
-    "adding-foreign-key-constraint": frozenset({"constraint-blocks-writes", "brief-write-block", "not-validated"}),
+    "adding-foreign-key-constraint": frozenset(
+        {"constraint-blocks-writes", "brief-write-block", "not-validated"}
+    ),
     "adding-not-nullable-field": frozenset({"scan-under-exclusive-lock", "required-column-added"}),
     "adding-serial-primary-key-field": frozenset({"table-rewrite"}),
     "ban-alter-domain-with-add-constraint": frozenset({"constraint-blocks-writes"}),
-    "ban-concurrent-index-creation-in-transaction": frozenset({"cannot-run-in-transaction", "may-run-in-transaction"}),
+    "ban-concurrent-index-creation-in-transaction": frozenset(
+        {"cannot-run-in-transaction", "may-run-in-transaction"}
+    ),
     "ban-drop-column": frozenset({"column-dropped"}),
     "ban-drop-not-null": frozenset({"null-allowed"}),
     "ban-drop-table": frozenset({"table-dropped"}),
     "ban-truncate-cascade": frozenset({"rows-removed"}),
-    "changing-column-type": frozenset({"table-rewrite", "table-may-be-rewritten", "type-narrowed", "type-changed", "brief-exclusive-lock"}),
-    "constraint-missing-not-valid": frozenset({"constraint-blocks-writes", "scan-under-exclusive-lock", "brief-write-block", "not-validated"}),
+    "changing-column-type": frozenset(
+        {
+            "table-rewrite",
+            "table-may-be-rewritten",
+            "type-narrowed",
+            "type-changed",
+            "brief-exclusive-lock",
+        }
+    ),
+    "constraint-missing-not-valid": frozenset(
+        {
+            "constraint-blocks-writes",
+            "scan-under-exclusive-lock",
+            "brief-write-block",
+            "not-validated",
+        }
+    ),
     "disallowed-unique-constraint": frozenset({"scan-under-exclusive-lock"}),
     "renaming-column": frozenset({"client-breaks"}),
     "renaming-table": frozenset({"client-breaks"}),
@@ -63,22 +91,37 @@ def lint(paths: Sequence[Path], rule: TransactionRule, program: Path = PROGRAM) 
     """Ask squawk about all files at once; where it cannot be asked, the result says why."""
     if not paths:
         return Lint({})
-    options = [f"--exclude={name}" for name in NOT_ASKED] + (["--assume-in-transaction"] if rule is TransactionRule.WHOLE_FILE else [])
+    options = [f"--exclude={name}" for name in NOT_ASKED] + (
+        ["--assume-in-transaction"] if rule is TransactionRule.WHOLE_FILE else []
+    )
     try:
-        done = run([str(program), "--reporter", "json", *options, *map(str, paths)], check=False, timeout_s=120, keep_lines=100_000)
+        done = run(
+            [str(program), "--reporter", "json", *options, *map(str, paths)],
+            check=False,
+            timeout_s=120,
+            keep_lines=100_000,
+        )
         messages = json.loads(done.output)
     except ToolError as error:
         return Lint({}, error.message)
     except json.JSONDecodeError:
-        return Lint({}, f"{program.name} ended with status {done.status} and no result: {done.output.strip()[:200]}")
+        return Lint(
+            {},
+            f"{program.name} ended with status {done.status} and no result: {done.output.strip()[:200]}",
+        )
     by_path: dict[str, list[Mapping[str, object]]] = {}
     for message in messages:
         by_path.setdefault(message["file"], []).append(message)
     return Lint(by_path)
 
 
-def findings(file: str, messages: Sequence[Mapping[str, object]], parsed: Sequence[Parsed], ours: Sequence[Finding],
-             harmless: frozenset[int]) -> tuple[tuple[Finding, ...], str]:
+def findings(
+    file: str,
+    messages: Sequence[Mapping[str, object]],
+    parsed: Sequence[Parsed],
+    ours: Sequence[Finding],
+    harmless: frozenset[int],
+) -> tuple[tuple[Finding, ...], str]:
     """squawk's findings that ours do not have already, and why squawk could not read the file, where it could not.
 
     Args:
@@ -92,8 +135,23 @@ def findings(file: str, messages: Sequence[Mapping[str, object]], parsed: Sequen
         number = next((item.number for item in parsed if item.line <= line <= item.last_line), 0)
         if rule == "syntax-error":
             unread = unread or f"{file}, line {line}: {message['message']}"
-        elif number not in harmless and not any((number, same) in said for same in SAME.get(rule, ())):
-            severity = Severity.INFO if rule in SAME or message["level"] != "Error" else Severity.WARNING
-            found.setdefault((number, rule), Finding(file, line, number, severity, rule, str(message["message"]),
-                                                     str(message["help"] or ""), source="squawk"))
+        elif number not in harmless and not any(
+            (number, same) in said for same in SAME.get(rule, ())
+        ):
+            severity = (
+                Severity.INFO if rule in SAME or message["level"] != "Error" else Severity.WARNING
+            )
+            found.setdefault(
+                (number, rule),
+                Finding(
+                    file,
+                    line,
+                    number,
+                    severity,
+                    rule,
+                    str(message["message"]),
+                    str(message["help"] or ""),
+                    source="squawk",
+                ),
+            )
     return tuple(found.values()), unread

@@ -64,8 +64,18 @@ def _piecewise(text: str) -> Iterator[Parsed]:
             found = parser.parse_sql(sql)
             yield Parsed(number, line, last, sql, found[0].stmt if found else None)
         except ParseError as error:
-            message, place = error.args[0], error.args[1] if len(error.args) > 1 and isinstance(error.args[1], int) else 0
-            yield Parsed(number, line, last, sql, error=said("", str(message)), error_line=line + sql.count("\n", 0, place))
+            message, place = (
+                error.args[0],
+                error.args[1] if len(error.args) > 1 and isinstance(error.args[1], int) else 0,
+            )
+            yield Parsed(
+                number,
+                line,
+                last,
+                sql,
+                error=said("", str(message)),
+                error_line=line + sql.count("\n", 0, place),
+            )
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:

@@ -31,7 +31,11 @@ class Level(Enum):
     @property
     def said(self) -> str:
         """In words."""
-        return {"whole": "rolls back whole", "partly": "keeps what was done before", "none": "rolls back nothing"}[self.value]
+        return {
+            "whole": "rolls back whole",
+            "partly": "keeps what was done before",
+            "none": "rolls back nothing",
+        }[self.value]
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,41 @@ def atomicity(file: str, effects: Sequence[Effect], rule: TransactionRule) -> At
     return Atomicity(file, level, why, len(work))
 
 
-def _judge(effects: Sequence[Effect], work: Sequence[Effect], rule: TransactionRule) -> tuple[Level, str]:
+def _judge(
+    effects: Sequence[Effect], work: Sequence[Effect], rule: TransactionRule
+) -> tuple[Level, str]:
     if not work:
         return Level.WHOLE, "it has no statement that does anything"
     if len(work) == 1 and work[0].alone:
-        return Level.NONE, f"{work[0].alone} commits in steps: where it fails, its first steps stay (an index stays, invalid)"
-    numbers = {number for number, effect in zip(groups(effects, rule), effects) if not effect.transaction}
+        return (
+            Level.NONE,
+            f"{work[0].alone} commits in steps: where it fails, its first steps stay (an index stays, invalid)",
+        )
+    numbers = {
+        number for number, effect in zip(groups(effects, rule), effects) if not effect.transaction
+    }
     commits = [effect for effect in effects if effect.transaction in ("commit", "rollback")]
     alone = next((effect.alone for effect in work if effect.alone), "")
     if len(work) == 1:
         return Level.WHOLE, "it is one statement"
     if len(numbers) == 1:
-        how = "its BEGIN and COMMIT make it one transaction" if commits else "it is sent as one query, and so is one transaction"
+        how = (
+            "its BEGIN and COMMIT make it one transaction"
+            if commits
+            else "it is sent as one query, and so is one transaction"
+        )
         return Level.WHOLE, how + (f"; {alone} in it is refused, always" if alone else "")
     if rule is TransactionRule.WHOLE_FILE:
-        return Level.PARTLY, f"the file commits by itself: what stands before the {len(commits)} COMMIT stays"
-    unless = ", unless Prisma's own parser does not understand the file: then it rolls back whole" if rule is TransactionRule.EACH_IF_PARSED else ""
-    return Level.PARTLY, f"this Prisma sends its {len(work)} statements one by one, and each commits alone: those before the failing one stay{unless}"
+        return (
+            Level.PARTLY,
+            f"the file commits by itself: what stands before the {len(commits)} COMMIT stays",
+        )
+    unless = (
+        ", unless Prisma's own parser does not understand the file: then it rolls back whole"
+        if rule is TransactionRule.EACH_IF_PARSED
+        else ""
+    )
+    return (
+        Level.PARTLY,
+        f"this Prisma sends its {len(work)} statements one by one, and each commits alone: those before the failing one stay{unless}",
+    )

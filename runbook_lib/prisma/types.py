@@ -13,24 +13,96 @@ from pglast.visitors import Visitor
 
 from runbook_lib.prisma.names import join
 
-_LONG = {"int2": "smallint", "int4": "integer", "int8": "bigint", "float4": "real", "float8": "double precision", "bool": "boolean",
-         "varchar": "character varying", "bpchar": "character", "varbit": "bit varying", "timestamp": "timestamp without time zone",
-         "timestamptz": "timestamp with time zone", "time": "time without time zone", "timetz": "time with time zone"}
-SERIALS = {"smallserial": "smallint", "serial2": "smallint", "serial": "integer", "serial4": "integer", "bigserial": "bigint",
-           "serial8": "bigint"}
-_FORM = re.compile(r"(?P<base>.*?)(?:\((?P<mods>[-\d, ]+)\))?(?P<zone> with(?:out)? time zone)?(?P<array>(?:\[\])*)\Z")
+_LONG = {
+    "int2": "smallint",
+    "int4": "integer",
+    "int8": "bigint",
+    "float4": "real",
+    "float8": "double precision",
+    "bool": "boolean",
+    "varchar": "character varying",
+    "bpchar": "character",
+    "varbit": "bit varying",
+    "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone",
+    "time": "time without time zone",
+    "timetz": "time with time zone",
+}
+SERIALS = {
+    "smallserial": "smallint",
+    "serial2": "smallint",
+    "serial": "integer",
+    "serial4": "integer",
+    "bigserial": "bigint",
+    "serial8": "bigint",
+}
+_FORM = re.compile(
+    r"(?P<base>.*?)(?:\((?P<mods>[-\d, ]+)\))?(?P<zone> with(?:out)? time zone)?(?P<array>(?:\[\])*)\Z"
+)
 NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 _LENGTHS = ("character varying", "bit varying")
-_PRECISIONS = ("timestamp without time zone", "timestamp with time zone", "time without time zone", "time with time zone", "interval")
+_PRECISIONS = (
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "time without time zone",
+    "time with time zone",
+    "interval",
+)
 _SAME_BYTES = {("character varying", "text"), ("text", "character varying"), ("cidr", "inet")}
-_WIDER = {("date", "timestamp without time zone"), ("date", "timestamp with time zone"), ("json", "jsonb"), ("character", "text"),
-          ("character", "character varying"), ("timestamp without time zone", "timestamp with time zone")}
-STABLE = frozenset((
-    "now", "transaction_timestamp", "statement_timestamp", "timezone", "date_trunc", "to_timestamp", "make_interval", "age",
-    "lower", "upper", "concat", "concat_ws", "replace", "substr", "substring", "left", "right", "length", "md5", "round", "abs",
-    "ceil", "floor", "greatest", "least", "coalesce", "to_json", "to_jsonb", "json_build_object", "jsonb_build_object",
-    "json_build_array", "jsonb_build_array", "current_setting", "to_char", "trim", "btrim", "ltrim", "rtrim", "array_fill",
-    "current_schema", "make_date", "string_to_array"))
+_WIDER = {
+    ("date", "timestamp without time zone"),
+    ("date", "timestamp with time zone"),
+    ("json", "jsonb"),
+    ("character", "text"),
+    ("character", "character varying"),
+    ("timestamp without time zone", "timestamp with time zone"),
+}
+STABLE = frozenset(
+    (
+        "now",
+        "transaction_timestamp",
+        "statement_timestamp",
+        "timezone",
+        "date_trunc",
+        "to_timestamp",
+        "make_interval",
+        "age",
+        "lower",
+        "upper",
+        "concat",
+        "concat_ws",
+        "replace",
+        "substr",
+        "substring",
+        "left",
+        "right",
+        "length",
+        "md5",
+        "round",
+        "abs",
+        "ceil",
+        "floor",
+        "greatest",
+        "least",
+        "coalesce",
+        "to_json",
+        "to_jsonb",
+        "json_build_object",
+        "jsonb_build_object",
+        "json_build_array",
+        "jsonb_build_array",
+        "current_setting",
+        "to_char",
+        "trim",
+        "btrim",
+        "ltrim",
+        "rtrim",
+        "array_fill",
+        "current_schema",
+        "make_date",
+        "string_to_array",
+    )
+)
 """Functions that give every row of one statement the same value for the same arguments."""
 
 
@@ -52,7 +124,17 @@ def of(node: ast.TypeName, schema: str) -> str:
         return join(schema, names[0]) + array
     if len(names) == 2 and names[0] != "pg_catalog":
         return join(*names) + array
-    return _built_in(names[-1], [item.val.ival for item in node.typmods or () if isinstance(getattr(item, "val", None), ast.Integer)]) + array
+    return (
+        _built_in(
+            names[-1],
+            [
+                item.val.ival
+                for item in node.typmods or ()
+                if isinstance(getattr(item, "val", None), ast.Integer)
+            ],
+        )
+        + array
+    )
 
 
 def _built_in(name: str, mods: list[int]) -> str:
@@ -79,7 +161,9 @@ def rewrite(old: str | None, new: str) -> Rewrite:
         return Rewrite.DEPENDS
     (before, had), (after, gets) = split(old), split(new)
     if {before, after} == {"timestamp without time zone", "timestamp with time zone"}:
-        return Rewrite.DEPENDS if not gets else Rewrite.YES  # free where the session's TimeZone is UTC
+        return (
+            Rewrite.DEPENDS if not gets else Rewrite.YES
+        )  # free where the session's TimeZone is UTC
     if before == after:
         return Rewrite.NO if _keeps(after, had, gets) else Rewrite.YES
     if (before, after) in _SAME_BYTES and not gets:
@@ -96,11 +180,23 @@ def narrows(old: str | None, new: str) -> bool | None:
         (digits, scale), (room, keeps) = (*had, 0)[:2], (*gets, 0)[:2]
         return keeps < scale or room - keeps < digits - scale
     if before == after:
-        return not _keeps(after, had, gets) and (after not in ("character", "bit") or not had or not gets or gets < had)
-    if after in ("text", "character varying") and not gets or (before, after) in _WIDER and not gets:
+        return not _keeps(after, had, gets) and (
+            after not in ("character", "bit") or not had or not gets or gets < had
+        )
+    if (
+        after in ("text", "character varying")
+        and not gets
+        or (before, after) in _WIDER
+        and not gets
+    ):
         return False
     if before in NUMBERS and after in NUMBERS:
-        return bool(gets) or NUMBERS.index(after) < NUMBERS.index(before) or before in ("bigint", "numeric") and after != "numeric"
+        return (
+            bool(gets)
+            or NUMBERS.index(after) < NUMBERS.index(before)
+            or before in ("bigint", "numeric")
+            and after != "numeric"
+        )
     return True
 
 
@@ -142,6 +238,28 @@ def volatile(expression: ast.Node | None) -> frozenset[str]:
     return calls(expression) - STABLE
 
 
-_BUILT_IN_LONG = frozenset((*_LONG.values(), "text", "numeric", "date", "interval", "json", "jsonb", "uuid", "bytea", "inet", "cidr", "macaddr",
-                            "money", "bit", "xml", "oid", "name", "point", "tsvector", "tsquery"))
+_BUILT_IN_LONG = frozenset(
+    (
+        *_LONG.values(),
+        "text",
+        "numeric",
+        "date",
+        "interval",
+        "json",
+        "jsonb",
+        "uuid",
+        "bytea",
+        "inet",
+        "cidr",
+        "macaddr",
+        "money",
+        "bit",
+        "xml",
+        "oid",
+        "name",
+        "point",
+        "tsvector",
+        "tsquery",
+    )
+)
 _BUILT_IN = frozenset((*_LONG, *_BUILT_IN_LONG, "char"))

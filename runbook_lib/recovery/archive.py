@@ -53,7 +53,9 @@ def read(folder: Path, name: str) -> Segment | None:
     return Segment(name, str(identifier), size, path.stat().st_size == size)
 
 
-def await_segment(folder: Path, name: str, seconds: float, say: Callable[[str], None] | None = None) -> Segment | None:
+def await_segment(
+    folder: Path, name: str, seconds: float, say: Callable[[str], None] | None = None
+) -> Segment | None:
     """A segment once it is there as a whole; None where it does not come in time."""
     deadline, told = time.monotonic() + seconds, 0.0
     while not ((found := read(folder, name)) and found.whole):
@@ -71,7 +73,10 @@ def span(first: int, point: RestorePoint, bytes: int) -> list[str]:
     """Names of the segments from the one that holds position `first` to that of the point, on the point's timeline."""
     a_file = 2**32 // bytes
     last = int(point.segment[8:16], 16) * a_file + int(point.segment[16:], 16)
-    return [f"{point.segment[:8]}{number // a_file:08X}{number % a_file:08X}" for number in range(first // bytes, last + 1)]
+    return [
+        f"{point.segment[:8]}{number // a_file:08X}{number % a_file:08X}"
+        for number in range(first // bytes, last + 1)
+    ]
 
 
 def missing(folder: Path, first: int, point: RestorePoint, bytes: int) -> list[str]:
@@ -90,12 +95,33 @@ def tablespaces(folder: Path, first: str, point: RestorePoint, programs: Path) -
     Raises:
         ToolError: the WAL is damaged.
     """
-    done = run([str(programs / "pg_waldump"), "--path", str(folder), "--timeline", str(point.timeline), "--start", first, "--end", _end(point),
-                "--rmgr", "Tablespace"], remedy="restore the dump instead: this WAL cannot be replayed", keep_lines=100)
-    return next((line.partition("desc: ")[2] for line in done.output.splitlines() if "desc: " in line), "")
+    done = run(
+        [
+            str(programs / "pg_waldump"),
+            "--path",
+            str(folder),
+            "--timeline",
+            str(point.timeline),
+            "--start",
+            first,
+            "--end",
+            _end(point),
+            "--rmgr",
+            "Tablespace",
+        ],
+        remedy="restore the dump instead: this WAL cannot be replayed",
+        keep_lines=100,
+    )
+    return next(
+        (line.partition("desc: ")[2] for line in done.output.splitlines() if "desc: " in line), ""
+    )
 
 
 def _end(point: RestorePoint) -> str:
     """The point's LSN, or the start of its page where it stands right behind the page's header: pg_waldump errs there."""
-    at = point.position - point.position % _PAGE if point.position % _PAGE in _HEADERS else point.position
+    at = (
+        point.position - point.position % _PAGE
+        if point.position % _PAGE in _HEADERS
+        else point.position
+    )
     return f"{at >> 32:X}/{at % 2**32:X}"

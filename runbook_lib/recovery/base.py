@@ -59,7 +59,10 @@ class BaseBackup(Shown):
 
     def table(self) -> Table:
         """What a person wants to know about it."""
-        rows = [(key.replace("_", " "), size(value) if "bytes" in key else str(value)) for key, value in asdict(self).items()]
+        rows = [
+            (key.replace("_", " "), size(value) if "bytes" in key else str(value))
+            for key, value in asdict(self).items()
+        ]
         return Table(f"Base backup {self.folder.name}", ("what", "value"), rows)
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,7 +70,9 @@ class BaseBackup(Shown):
         return asdict(self) | {"folder": str(self.folder)}
 
 
-def make(target: Target, folder: Path, application_name: str, *, programs: Path, on_line: OnLine = None) -> BaseBackup:
+def make(
+    target: Target, folder: Path, application_name: str, *, programs: Path, on_line: OnLine = None
+) -> BaseBackup:
     """Copy the server's data directory with pg_basebackup, and verify the copy.
 
     Args:
@@ -82,9 +87,21 @@ def make(target: Target, folder: Path, application_name: str, *, programs: Path,
     part = folder / f"{name}.part"
     ticker = Ticker(on_line)
     try:
-        run([str(programs / "pg_basebackup"), "-D", str(part), "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256",
-             "--progress", "--no-password"], env=target.environment(application_name), on_line=lambda line: ticker(f"base backup: {line.strip()}"),
-            remedy="the role needs REPLICATION, and pg_hba.conf a line for the database `replication`")
+        run(
+            [
+                str(programs / "pg_basebackup"),
+                "-D",
+                str(part),
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--manifest-checksums=SHA256",
+                "--progress",
+                "--no-password",
+            ],
+            env=target.environment(application_name),
+            on_line=lambda line: ticker(f"base backup: {line.strip()}"),
+            remedy="the role needs REPLICATION, and pg_hba.conf a line for the database `replication`",
+        )
         verify(part, programs)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -101,8 +118,15 @@ def verify(folder: Path, programs: Path) -> None:
     """
     done = run([str(programs / "pg_verifybackup"), "--quiet", str(folder)], check=False)
     if done.status:
-        said = "; ".join(line.partition("error: ")[2] or line for line in done.output.splitlines()[:3])
-        raise ToolError(f"the base backup {folder.name} is damaged: {said}", _ASIDE, status=done.status, output=done.output)
+        said = "; ".join(
+            line.partition("error: ")[2] or line for line in done.output.splitlines()[:3]
+        )
+        raise ToolError(
+            f"the base backup {folder.name} is damaged: {said}",
+            _ASIDE,
+            status=done.status,
+            output=done.output,
+        )
 
 
 def read(folder: Path) -> BaseBackup:
@@ -113,15 +137,25 @@ def read(folder: Path) -> BaseBackup:
     """
     try:
         manifest = json.loads((folder / "backup_manifest").read_text(encoding="utf-8"))
-        wal, label = manifest["WAL-Ranges"][-1], (folder / "backup_label").read_text(encoding="utf-8")
+        wal, label = (
+            manifest["WAL-Ranges"][-1],
+            (folder / "backup_label").read_text(encoding="utf-8"),
+        )
         started = re.search(r"START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)", label)
         return BaseBackup(
-            folder, datetime.strptime(folder.name, "base_%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).isoformat(), str(system_identifier(folder)),
-            int((folder / "PG_VERSION").read_text()), wal["Timeline"], wal["End-LSN"],
+            folder,
+            datetime.strptime(folder.name, "base_%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).isoformat(),
+            str(system_identifier(folder)),
+            int((folder / "PG_VERSION").read_text()),
+            wal["Timeline"],
+            wal["End-LSN"],
             (folder / "pg_wal" / started[1]).stat().st_size,  # type: ignore[index]
-            sum(path.lstat().st_size for path in folder.rglob("*")))
+            sum(path.lstat().st_size for path in folder.rglob("*")),
+        )
     except (OSError, struct.error, ValueError, LookupError, TypeError) as error:
-        raise UsageError(f"{folder} is no whole base backup: {type(error).__name__}: {error}", _ASIDE) from None
+        raise UsageError(
+            f"{folder} is no whole base backup: {type(error).__name__}: {error}", _ASIDE
+        ) from None
 
 
 def newest(folder: Path, before: RestorePoint | None = None) -> BaseBackup | None:
@@ -130,7 +164,9 @@ def newest(folder: Path, before: RestorePoint | None = None) -> BaseBackup | Non
     Raises:
         UsageError: one that would be looked at cannot be read.
     """
-    for path in sorted((path for path in folder.glob("base_*") if path.suffix != ".part"), reverse=True):
+    for path in sorted(
+        (path for path in folder.glob("base_*") if path.suffix != ".part"), reverse=True
+    ):
         found = read(path)
         if before is None or position(found.end_lsn) <= before.position:
             return found

@@ -57,8 +57,15 @@ class Commands:
         def look() -> Check:
             done = run(self.check, env=self.environment, timeout_s=600, check=False)
             said = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
-            return check(id, title, done.status == 0, f"status {done.status}" + (f": {said}" if done.status else ""), "status 0",
-                         "see what the command says")
+            return check(
+                id,
+                title,
+                done.status == 0,
+                f"status {done.status}" + (f": {said}" if done.status else ""),
+                "status 0",
+                "see what the command says",
+            )
+
         return [attempt(id, title, look)]
 
     def recover(self, to: RestorePoint, live: Target, say: Say = lambda line: None) -> Recovered:
@@ -76,8 +83,13 @@ class Commands:
         self._run(self.recover_command, to, say)
         target = Target.parse(self.url()).named(live.database)
         await_promotion(target, self.application_name, self.deadline_s, say)
-        return Recovered(to, target, "`recovery.recover`", time.monotonic() - started,
-                         prove(target, live, to, self.system_identifier, self.application_name))
+        return Recovered(
+            to,
+            target,
+            "`recovery.recover`",
+            time.monotonic() - started,
+            prove(target, live, to, self.system_identifier, self.application_name),
+        )
 
     def discard(self, to: RestorePoint, say: Say = lambda line: None) -> None:
         """Run `discard`.
@@ -92,7 +104,19 @@ class Commands:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise ToolError(f"{folder} cannot be made: {error.strerror}", "correct `recovery.folder`") from None
-        variables = {"RUNBOOK_POINT_NAME": to.name, "RUNBOOK_POINT_LSN": to.lsn, "RUNBOOK_POINT_TIME": to.time,
-                     "RUNBOOK_RECOVERY_FOLDER": str(folder)}
-        run(command, env={**self.environment, **variables}, timeout_s=self.deadline_s, on_line=say, remedy="see what the command says, and repeat")
+            raise ToolError(
+                f"{folder} cannot be made: {error.strerror}", "correct `recovery.folder`"
+            ) from None
+        variables = {
+            "RUNBOOK_POINT_NAME": to.name,
+            "RUNBOOK_POINT_LSN": to.lsn,
+            "RUNBOOK_POINT_TIME": to.time,
+            "RUNBOOK_RECOVERY_FOLDER": str(folder),
+        }
+        run(
+            command,
+            env={**self.environment, **variables},
+            timeout_s=self.deadline_s,
+            on_line=say,
+            remedy="see what the command says, and repeat",
+        )

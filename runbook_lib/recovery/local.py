@@ -31,10 +31,22 @@ from runbook_lib.table import size
 MARK = "restore_point.json"
 """Written into a recovered server's folder before anything else: proves it ours, and for which point."""
 SETTINGS = {
-    "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "ssl": "off", "archive_mode": "off", "hot_standby": "off",
-    "max_wal_senders": "0", "max_logical_replication_workers": "0", "max_prepared_transactions": "100", "max_locks_per_transaction": "1024",
-    "autovacuum": "off", "fsync": "off", "full_page_writes": "off", "lc_messages": "C", "log_min_messages": "warning",
-    "recovery_target_action": "promote", "recovery_target_timeline": "current",
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "ssl": "off",
+    "archive_mode": "off",
+    "hot_standby": "off",
+    "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",
+    "max_prepared_transactions": "100",
+    "max_locks_per_transaction": "1024",
+    "autovacuum": "off",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "lc_messages": "C",
+    "log_min_messages": "warning",
+    "recovery_target_action": "promote",
+    "recovery_target_timeline": "current",
 }
 _ARRIVES_S = 60.0
 
@@ -63,16 +75,32 @@ class Local:
     def checks(self, db: Database) -> list[Check]:
         """Whether a recovery can work, before it is needed."""
         return [
-            attempt("recovery.archiving", "the server archives its WAL", lambda: self._archiving(db)),
-            attempt("recovery.arrives", "the archive seen from here receives this server's WAL", lambda: self._arrives(db)),
-            attempt("recovery.base", "there is a base backup, whole, of this server, young enough", lambda: self._base(db)),
+            attempt(
+                "recovery.archiving", "the server archives its WAL", lambda: self._archiving(db)
+            ),
+            attempt(
+                "recovery.arrives",
+                "the archive seen from here receives this server's WAL",
+                lambda: self._arrives(db),
+            ),
+            attempt(
+                "recovery.base",
+                "there is a base backup, whole, of this server, young enough",
+                lambda: self._base(db),
+            ),
             attempt("recovery.room", "there is room for a recovered server", self._room),
         ]
 
     def young(self) -> base.BaseBackup | None:
         """The newest base backup, where it is of this server and young enough."""
         found = base.newest(self.base_backups)
-        return found if found and found.system_identifier == self.system_identifier and found.age_hours <= self.max_age_hours else None
+        return (
+            found
+            if found
+            and found.system_identifier == self.system_identifier
+            and found.age_hours <= self.max_age_hours
+            else None
+        )
 
     def make_base(self, target: Target, say: Say | None = None) -> base.BaseBackup:
         """A new base backup, verified.
@@ -84,13 +112,23 @@ class Local:
         with Database(target, self.application_name) as db:
             facts, needed = db.row(query("recovery_facts")) or {}, db.value(query("recovery_size"))
         if facts["tablespaces"]:
-            raise UsageError(f"the server has tablespaces ({', '.join(facts['tablespaces'])}), which the provider `local` does not copy",
-                             "use `recovery: provider: command` with pgBackRest or Barman")
+            raise UsageError(
+                f"the server has tablespaces ({', '.join(facts['tablespaces'])}), which the provider `local` does not copy",
+                "use `recovery: provider: command` with pgBackRest or Barman",
+            )
         free = room(self.base_backups).free_bytes
         if free is not None and free < needed:
-            raise UsageError(f"{self.base_backups} has {size(free)} free, the server's databases take {size(needed)}",
-                             "make room, or name another `recovery.base_backups`")
-        return base.make(target, self.base_backups, self.application_name, programs=self._programs(facts["major"]), on_line=say)
+            raise UsageError(
+                f"{self.base_backups} has {size(free)} free, the server's databases take {size(needed)}",
+                "make room, or name another `recovery.base_backups`",
+            )
+        return base.make(
+            target,
+            self.base_backups,
+            self.application_name,
+            programs=self._programs(facts["major"]),
+            on_line=say,
+        )
 
     def suitable(self, to: RestorePoint) -> base.BaseBackup:
         """The base backup from which a point can be reached.
@@ -100,19 +138,28 @@ class Local:
         """
         found = base.newest(self.base_backups, to)
         if found is None:
-            raise UsageError(f"there is no base backup in {self.base_backups} that is older than the restore point {to.label}",
-                             "restore the dump instead")
+            raise UsageError(
+                f"there is no base backup in {self.base_backups} that is older than the restore point {to.label}",
+                "restore the dump instead",
+            )
         if found.system_identifier != self.system_identifier:
-            raise UsageError(f"{found.folder} is of another server: system identifier {found.system_identifier}, not {self.system_identifier}",
-                             "keep the base backups of each server in a folder of their own")
+            raise UsageError(
+                f"{found.folder} is of another server: system identifier {found.system_identifier}, not {self.system_identifier}",
+                "keep the base backups of each server in a folder of their own",
+            )
         if found.timeline != to.timeline:
-            raise UsageError(f"{found.folder.name} is of timeline {found.timeline}, the restore point of timeline {to.timeline}: the server was promoted "
-                             "in between", "recover by hand, across the timelines")
+            raise UsageError(
+                f"{found.folder.name} is of timeline {found.timeline}, the restore point of timeline {to.timeline}: the server was promoted "
+                "in between",
+                "recover by hand, across the timelines",
+            )
         return found
 
     def missing(self, source: base.BaseBackup, to: RestorePoint) -> list[str]:
         """WAL segments that the way from a base backup to the point needs and the archive lacks."""
-        return archive.missing(self.archive, point.position(source.end_lsn), to, source.segment_bytes)
+        return archive.missing(
+            self.archive, point.position(source.end_lsn), to, source.segment_bytes
+        )
 
     def recover(self, to: RestorePoint, live: Target, say: Say = lambda line: None) -> Recovered:
         """Bring up a server beside the live one, at the point. Called again after an interruption, it goes on or begins anew.
@@ -139,7 +186,13 @@ class Local:
             target = replace(live, host="127.0.0.1", port=server.port, options={})
             proof = prove(target, None, to, self.system_identifier, self.application_name)
         say(f"recovered from {source.folder.name} to {to.label}, on port {server.port}")
-        return Recovered(to, target, f"base backup {source.folder.name}", None if left else time.monotonic() - started, proof)
+        return Recovered(
+            to,
+            target,
+            f"base backup {source.folder.name}",
+            None if left else time.monotonic() - started,
+            proof,
+        )
 
     def discard(self, to: RestorePoint) -> None:
         """Stop the recovered server of a point, and remove its folder; nothing happens where there is none.
@@ -150,9 +203,14 @@ class Local:
         place = self.place(to)
         if not place.exists():
             return
-        if not (place / MARK).exists() or json.loads((place / MARK).read_text(encoding="utf-8")) != to.as_dict():
-            raise UsageError(f"{place} is not removed: it is not marked as the recovered server of this restore point",
-                             "look at it, and move it away")
+        if (
+            not (place / MARK).exists()
+            or json.loads((place / MARK).read_text(encoding="utf-8")) != to.as_dict()
+        ):
+            raise UsageError(
+                f"{place} is not removed: it is not marked as the recovered server of this restore point",
+                "look at it, and move it away",
+            )
         LocalServer(place, place, {}).stop("immediate")
         shutil.rmtree(place)
 
@@ -165,23 +223,37 @@ class Local:
 
     def _server(self, to: RestorePoint, folder: Path) -> LocalServer:
         command = f'cp {shlex.quote(str(self.archive).replace("%", "%%"))}/%f "%p"'
-        target = {"recovery_target_name": to.name} if to.name else {"recovery_target_lsn": to.lsn, "recovery_target_inclusive": "off"}
-        return LocalServer(self.place(to), folder, {**SETTINGS, **target, "restore_command": command})
+        target = (
+            {"recovery_target_name": to.name}
+            if to.name
+            else {"recovery_target_lsn": to.lsn, "recovery_target_inclusive": "off"}
+        )
+        return LocalServer(
+            self.place(to), folder, {**SETTINGS, **target, "restore_command": command}
+        )
 
-    def _require_wal(self, source: base.BaseBackup, to: RestorePoint, folder: Path, say: Say) -> None:
+    def _require_wal(
+        self, source: base.BaseBackup, to: RestorePoint, folder: Path, say: Say
+    ) -> None:
         """Every segment up to the point's is there (that one may still be on its way), whole, readable, and safe to replay here."""
         archive.await_segment(self.archive, to.segment, _ARRIVES_S, say)
         lacking = self.missing(source, to)
         if lacking:
-            raise UsageError(f"the archive {self.archive} lacks {len(lacking)} WAL segments between {source.folder.name} and {to.label}: "
-                             f"{', '.join(lacking[:5])}",
-                             "copy them from the server's pg_wal where they are still there, or restore the dump instead")
+            raise UsageError(
+                f"the archive {self.archive} lacks {len(lacking)} WAL segments between {source.folder.name} and {to.label}: "
+                f"{', '.join(lacking[:5])}",
+                "copy them from the server's pg_wal where they are still there, or restore the dump instead",
+            )
         say("reading the WAL up to the point")
         if made := archive.tablespaces(self.archive, source.end_lsn, to, folder):
-            raise UsageError(f"a tablespace was made between {source.folder.name} and {to.label} ({made}): replaying that would write into the live server's files",
-                             "make a new base backup with another provider, or restore the dump instead")
+            raise UsageError(
+                f"a tablespace was made between {source.folder.name} and {to.label} ({made}): replaying that would write into the live server's files",
+                "make a new base backup with another provider, or restore the dump instead",
+            )
 
-    def _copy(self, source: base.BaseBackup, server: LocalServer, to: RestorePoint, say: Say) -> None:
+    def _copy(
+        self, source: base.BaseBackup, server: LocalServer, to: RestorePoint, say: Say
+    ) -> None:
         server.folder.mkdir(mode=0o700)
         (server.folder / MARK).write_text(json.dumps(to.as_dict()), encoding="utf-8")
         ticker, done = Ticker(say), 0
@@ -202,34 +274,63 @@ class Local:
     @staticmethod
     def _configure(server: LocalServer) -> None:
         """Files of our own in the place of the live server's; everything else is given on the command line."""
-        files = {"postgresql.conf": "", "postgresql.auto.conf": "", "pg_hba.conf": "host all all 127.0.0.1/32 md5\n", "pg_ident.conf": "",
-                 "recovery.signal": ""}
+        files = {
+            "postgresql.conf": "",
+            "postgresql.auto.conf": "",
+            "pg_hba.conf": "host all all 127.0.0.1/32 md5\n",
+            "pg_ident.conf": "",
+            "recovery.signal": "",
+        }
         for name, text in files.items():
             (server.data / name).write_text(text, encoding="utf-8")
             give(server.data / name)
         (server.data / "standby.signal").unlink(missing_ok=True)
 
-    def _replay(self, server: LocalServer, to: RestorePoint, source: base.BaseBackup, say: Say) -> None:
+    def _replay(
+        self, server: LocalServer, to: RestorePoint, source: base.BaseBackup, say: Say
+    ) -> None:
         """Start the server where it does not run, and wait until it has replayed and been promoted."""
-        names, ticker, started = archive.span(point.position(source.end_lsn), to, source.segment_bytes), Ticker(say), time.monotonic()
+        names, ticker, started = (
+            archive.span(point.position(source.end_lsn), to, source.segment_bytes),
+            Ticker(say),
+            time.monotonic(),
+        )
         launched = None if server.process() else server.launch()
         while not server.running():
             if launched.poll() is not None if launched else server.process() is None:
-                raise ToolError(f"the recovery to {to.label} failed: {_cause(server)}", f"read {server.log}", output=server.last_lines(20))
+                raise ToolError(
+                    f"the recovery to {to.label} failed: {_cause(server)}",
+                    f"read {server.log}",
+                    output=server.last_lines(20),
+                )
             if time.monotonic() - started > self.deadline_s:
-                raise ToolError(f"the recovery to {to.label} was ended after {self.deadline_s:.0f} s", "allow more (`recovery.deadline_minutes`)")
+                raise ToolError(
+                    f"the recovery to {to.label} was ended after {self.deadline_s:.0f} s",
+                    "allow more (`recovery.deadline_minutes`)",
+                )
             at = _replaying(server)
-            ticker(f"replaying WAL: segment {names.index(at) + 1} of {len(names)}" if at in names else "recovering")
+            ticker(
+                f"replaying WAL: segment {names.index(at) + 1} of {len(names)}"
+                if at in names
+                else "recovering"
+            )
             time.sleep(0.05)
 
     def _archiving(self, db: Database) -> Check:
         row: dict[str, Any] = db.row(query("recovery_facts")) or {}
-        title, remedy = "the server archives its WAL", "set archive_mode and archive_command, restart, and see what the server's log says"
+        title, remedy = (
+            "the server archives its WAL",
+            "set archive_mode and archive_command, restart, and see what the server's log says",
+        )
         if row["archive_mode"] == "off":
             return check("recovery.archiving", title, False, "archive_mode is off", "on", remedy)
         last, failed = row["last_archived_time"], row["last_failed_time"]
         good = last is not None and (failed is None or failed < last)
-        found = f"last {row['last_archived_wal'] or 'none'}" + (f", last failure {row['last_failed_wal']} at {failed:%Y-%m-%d %H:%M:%S} UTC" if failed else "")
+        found = f"last {row['last_archived_wal'] or 'none'}" + (
+            f", last failure {row['last_failed_wal']} at {failed:%Y-%m-%d %H:%M:%S} UTC"
+            if failed
+            else ""
+        )
         return check("recovery.archiving", title, good, found, "the last attempt succeeded", remedy)
 
     def _arrives(self, db: Database) -> Check:
@@ -240,13 +341,30 @@ class Local:
         name = point.make(db, "runbook_probe").segment if fresh else facts["last_archived_wal"]
         found = archive.await_segment(self.archive, name or "", _ARRIVES_S if fresh else 0)
         if found is None:
-            return check(id, title, False, f"{name or 'nothing'} is not in {self.archive}", "the segment, whole",
-                         "`recovery.archive` is the folder into which archive_command copies, as this machine sees it")
-        return check(id, title, found.system_identifier == self.system_identifier, f"{name}, of system {found.system_identifier}"
-                     + ("" if fresh else ", the last that was archived"), f"of system {self.system_identifier}", "correct `recovery.archive`")
+            return check(
+                id,
+                title,
+                False,
+                f"{name or 'nothing'} is not in {self.archive}",
+                "the segment, whole",
+                "`recovery.archive` is the folder into which archive_command copies, as this machine sees it",
+            )
+        return check(
+            id,
+            title,
+            found.system_identifier == self.system_identifier,
+            f"{name}, of system {found.system_identifier}"
+            + ("" if fresh else ", the last that was archived"),
+            f"of system {self.system_identifier}",
+            "correct `recovery.archive`",
+        )
 
     def _base(self, db: Database) -> Check:
-        id, title, remedy = "recovery.base", "there is a base backup, whole, of this server, young enough", "run 30_backup: it makes one"
+        id, title, remedy = (
+            "recovery.base",
+            "there is a base backup, whole, of this server, young enough",
+            "run 30_backup: it makes one",
+        )
         now = db.row(query("recovery_instant")) or {}
         here = RestorePoint("", now["lsn"], "", now["segment"])
         try:
@@ -256,17 +374,35 @@ class Local:
             return check(id, title, False, error.message, "one", remedy)
         except ToolError as error:
             return check(id, title, False, error.message, "one", error.remedy)
-        return check(id, title, found.age_hours <= self.max_age_hours, f"{found.folder.name}, verified, {found.age_hours:.1f} h old",
-                     f"at most {self.max_age_hours:g} h", remedy)
+        return check(
+            id,
+            title,
+            found.age_hours <= self.max_age_hours,
+            f"{found.folder.name}, verified, {found.age_hours:.1f} h old",
+            f"at most {self.max_age_hours:g} h",
+            remedy,
+        )
 
     def _room(self) -> Check:
         id, title = "recovery.room", "there is room for a recovered server"
         found = base.newest(self.base_backups)
         free = room(self.base_backups).free_bytes
         if found is None or free is None:
-            return unknown(id, title, "there is no base backup to measure" if found is None else "the disk cannot be measured")
-        return check(id, title, free > 1.2 * found.bytes, f"{size(free)} free, a copy takes {size(found.bytes)}",
-                     "a fifth more than the base backup", "make room")
+            return unknown(
+                id,
+                title,
+                "there is no base backup to measure"
+                if found is None
+                else "the disk cannot be measured",
+            )
+        return check(
+            id,
+            title,
+            free > 1.2 * found.bytes,
+            f"{size(free)} free, a copy takes {size(found.bytes)}",
+            "a fifth more than the base backup",
+            "make room",
+        )
 
 
 @contextmanager
@@ -280,9 +416,15 @@ def _stopped_on_error(server: LocalServer) -> Iterator[None]:
 
 def _replaying(server: LocalServer) -> str:
     """The segment that the startup process names in its title; "" where it names none."""
-    return next((title.split()[-1] for title in server.titles() if "startup recovering" in title), "")
+    return next(
+        (title.split()[-1] for title in server.titles() if "startup recovering" in title), ""
+    )
 
 
 def _cause(server: LocalServer) -> str:
-    lines = [line.partition("FATAL:")[2].strip() for line in server.last_lines(50).splitlines() if "FATAL:" in line]
+    lines = [
+        line.partition("FATAL:")[2].strip()
+        for line in server.last_lines(50).splitlines()
+        if "FATAL:" in line
+    ]
     return lines[-1] if lines else "its server ended"

@@ -50,7 +50,12 @@ class RestorePoint(Shown):
 
     def table(self) -> Table:
         """The point as rows."""
-        rows = [("name", self.name or f"not named: {self.not_named}"), ("LSN", self.lsn), ("time (UTC)", self.time), ("WAL file", self.segment)]
+        rows = [
+            ("name", self.name or f"not named: {self.not_named}"),
+            ("LSN", self.lsn),
+            ("time (UTC)", self.time),
+            ("WAL file", self.segment),
+        ]
         return Table(f"Restore point {self.label}", ("what", "value"), rows)
 
     def as_dict(self) -> dict[str, Any]:

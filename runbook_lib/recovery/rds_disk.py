@@ -31,7 +31,11 @@ def room(of: Rds) -> Disk:
     if str(found.get("Engine", "")).startswith("aurora"):
         return Disk(DATA, place, why="Aurora's storage grows by itself, and is not the instance's")
     if free is None:
-        return Disk(DATA, place, why=f"CloudWatch has measured nothing in the last {LATEST.seconds // 60} minutes")
+        return Disk(
+            DATA,
+            place,
+            why=f"CloudWatch has measured nothing in the last {LATEST.seconds // 60} minutes",
+        )
     return Disk(DATA, place, free, int(found["AllocatedStorage"]) * 2**30)
 
 
@@ -41,6 +45,12 @@ def _free(of: Rds) -> int | None:
     now = datetime.now(UTC)
     with amazon(f"asking CloudWatch for {of.instance}"):
         points = boto3.client("cloudwatch", region_name=of.region).get_metric_statistics(
-            Namespace="AWS/RDS", MetricName="FreeStorageSpace", Dimensions=[{"Name": "DBInstanceIdentifier", "Value": of.instance}],
-            StartTime=now - LATEST, EndTime=now + timedelta(minutes=1), Period=60, Statistics=["Minimum"])["Datapoints"]
+            Namespace="AWS/RDS",
+            MetricName="FreeStorageSpace",
+            Dimensions=[{"Name": "DBInstanceIdentifier", "Value": of.instance}],
+            StartTime=now - LATEST,
+            EndTime=now + timedelta(minutes=1),
+            Period=60,
+            Statistics=["Minimum"],
+        )["Datapoints"]
     return int(max(points, key=lambda one: one["Timestamp"])["Minimum"]) if points else None

@@ -31,7 +31,9 @@ def run(
         ToolError: it could not be started, failed or took too long; the error says what became of the application.
     """
     remedy = "the application may be down: look at its health, run the command by hand, then resume"
-    return process.run(command, cwd=cwd, env=env, timeout_s=timeout_s, on_line=on_line, remedy=remedy)
+    return process.run(
+        command, cwd=cwd, env=env, timeout_s=timeout_s, on_line=on_line, remedy=remedy
+    )
 
 
 __all__ = ["run", "TIMEOUT_S"]

@@ -20,7 +20,10 @@ from runbook_lib.table import Table
 
 EVERY_S = 0.2
 """Seconds between two questions while waiting."""
-_ERROR_WORDS = re.compile(r"error|exception|not found|unavailable|bad gateway|time-?out|forbidden|sign in|log ?in", re.IGNORECASE)
+_ERROR_WORDS = re.compile(
+    r"error|exception|not found|unavailable|bad gateway|time-?out|forbidden|sign in|log ?in",
+    re.IGNORECASE,
+)
 _HEADLINE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 
 
@@ -78,25 +81,46 @@ class Responses(Checks):
 
     def times(self) -> Table:
         """The distribution of the answers' times."""
-        rows = [(name, len(ms), min(ms), statistics.median(ms), _p95(ms), max(ms)) for name, ms in self.latencies.items() if ms]
-        return Table("Response times", ("endpoint", "requests", "fastest (ms)", "median (ms)", "95 % (ms)", "slowest (ms)"), rows)
+        rows = [
+            (name, len(ms), min(ms), statistics.median(ms), _p95(ms), max(ms))
+            for name, ms in self.latencies.items()
+            if ms
+        ]
+        return Table(
+            "Response times",
+            ("endpoint", "requests", "fastest (ms)", "median (ms)", "95 % (ms)", "slowest (ms)"),
+            rows,
+        )
 
 
 def wait(url: str, timeout_s: float = 60.0) -> Check:
     """Wait until the application answers at that address with a status below 400."""
-    title, expected, started = "the application answers", f"an answer below 400 within {timeout_s:g} s", time.monotonic()
+    title, expected, started = (
+        "the application answers",
+        f"an answer below 400 within {timeout_s:g} s",
+        time.monotonic(),
+    )
     with client(url) as session:
         while True:
             answer = ask(session, Request(url), min(5.0, timeout_s))
             waited = time.monotonic() - started
             if answer.reach is Reach.ANSWERED and answer.status < 400:
-                return check("service.up", title, True, f"{answer}; waited {waited:.1f} s", expected)
+                return check(
+                    "service.up", title, True, f"{answer}; waited {waited:.1f} s", expected
+                )
             if waited + EVERY_S >= timeout_s:
                 break
             time.sleep(EVERY_S)
     if answer.reach is not Reach.ANSWERED:
         return unanswered("service.up", title, answer, expected)
-    return check("service.up", title, False, f"{answer}, still after {waited:.0f} s", expected, "read the application's log")
+    return check(
+        "service.up",
+        title,
+        False,
+        f"{answer}, still after {waited:.0f} s",
+        expected,
+        "read the application's log",
+    )
 
 
 def endpoints(base_url: str, asked: Sequence[Endpoint], *, timeout_s: float = 10.0) -> Responses:
@@ -108,13 +132,17 @@ def endpoints(base_url: str, asked: Sequence[Endpoint], *, timeout_s: float = 10
     checks, latencies = [], {}
     with client(base_url) as session:
         for endpoint in asked:
-            request = Request(base_url.rstrip("/") + endpoint.path, endpoint.method, endpoint.token, endpoint.body)
+            request = Request(
+                base_url.rstrip("/") + endpoint.path, endpoint.method, endpoint.token, endpoint.body
+            )
             limit = max(timeout_s, endpoint.max_ms / 1000)
             answers = [ask(session, request, limit)]
             while len(answers) < endpoint.requests and answers[-1].reach is Reach.ANSWERED:
                 answers.append(ask(session, request, limit))
             checks.append(_judge(endpoint, answers))
-            latencies[endpoint.label] = tuple(round(a.ms, 1) for a in answers if a.reach is Reach.ANSWERED)
+            latencies[endpoint.label] = tuple(
+                round(a.ms, 1) for a in answers if a.reach is Reach.ANSWERED
+            )
     return Responses(checks, latencies)
 
 
@@ -123,7 +151,9 @@ def _judge(endpoint: Endpoint, answers: Sequence[Answer]) -> Check:
     title = f"{endpoint.label} works"
     expected = f"{endpoint.status} within {endpoint.max_ms:.0f} ms"
     if endpoint.expect:
-        expected += ", " + ", ".join(f"{path} = {value!r}" for path, value in endpoint.expect.items())
+        expected += ", " + ", ".join(
+            f"{path} = {value!r}" for path, value in endpoint.expect.items()
+        )
     for answer in answers:
         if answer.reach is not Reach.ANSWERED:
             return unanswered(endpoint.id, title, answer, expected)
@@ -137,13 +167,22 @@ def _judge(endpoint: Endpoint, answers: Sequence[Answer]) -> Check:
 def _wrong(endpoint: Endpoint, answer: Answer) -> tuple[str, str]:
     """What is wrong with an answer, and what to do; empty where nothing is."""
     if answer.status != endpoint.status:
-        remedy = "check the token that `service.token` leads to" if answer.status in (401, 403) else "read the application's log"
+        remedy = (
+            "check the token that `service.token` leads to"
+            if answer.status in (401, 403)
+            else "read the application's log"
+        )
         return f"not {endpoint.status}", remedy
-    problem = _broken_expectation(endpoint.expect, answer) if endpoint.expect else _error_page(answer)
+    problem = (
+        _broken_expectation(endpoint.expect, answer) if endpoint.expect else _error_page(answer)
+    )
     if problem:
         return problem, "ask it by hand, and read the application's log"
     if answer.ms > endpoint.max_ms:
-        return f"slower than {endpoint.max_ms:.0f} ms", "70_validate compares the queries' times before and after"
+        return (
+            f"slower than {endpoint.max_ms:.0f} ms",
+            "70_validate compares the queries' times before and after",
+        )
     return "", ""
 
 
@@ -167,13 +206,24 @@ def _holds(document: Any, path: str, value: Any) -> bool:
 def _error_page(answer: Answer) -> str:
     """Where nothing was asserted: whether the body says by itself that it is an error."""
     if answer.media == "text/html":
-        headlines = " ".join(text for _, text in _HEADLINE.findall(answer.content[:20_000].decode("utf-8", "replace")))
-        return "the page's headline speaks of an error or a login" if _ERROR_WORDS.search(headlines) else ""
+        headlines = " ".join(
+            text
+            for _, text in _HEADLINE.findall(answer.content[:20_000].decode("utf-8", "replace"))
+        )
+        return (
+            "the page's headline speaks of an error or a login"
+            if _ERROR_WORDS.search(headlines)
+            else ""
+        )
     try:
         document = answer.document()
     except ValueError:
         return ""
-    return "the JSON carries an error" if isinstance(document, dict) and (document.get("error") or document.get("errors")) else ""
+    return (
+        "the JSON carries an error"
+        if isinstance(document, dict) and (document.get("error") or document.get("errors"))
+        else ""
+    )
 
 
 def _p95(values: Sequence[float]) -> float:

@@ -50,16 +50,34 @@ class Gauge:
         before, self._last = self._last, self._counters()
         seconds = max(self._last[0] - before[0], 1e-6)
         total, idle = (self._last[1][n] - before[1][n] for n in (0, 1))
-        busy = [min(100.0, (ms - before[2][name]) / seconds / 10) for name, ms in self._last[2].items() if name in before[2]]
-        return Load(100.0 * max(0.0, 1 - idle / total) if total > 0 else 0.0, psutil.virtual_memory().percent, max(busy) if busy else None)
+        busy = [
+            min(100.0, (ms - before[2][name]) / seconds / 10)
+            for name, ms in self._last[2].items()
+            if name in before[2]
+        ]
+        return Load(
+            100.0 * max(0.0, 1 - idle / total) if total > 0 else 0.0,
+            psutil.virtual_memory().percent,
+            max(busy) if busy else None,
+        )
 
     def settled(self, limits: Mapping[str, float]) -> Load:
         """The load over `SAMPLE_S`; where it is above a limit, looked at longer, and the calmest look counts."""
         found, tries = self.over(SAMPLE_S), 0
-        while tries < LONGER_TRIES and any((getattr(found, name, None) or 0) > limit for name, limit in limits.items()):
+        while tries < LONGER_TRIES and any(
+            (getattr(found, name, None) or 0) > limit for name, limit in limits.items()
+        ):
             again, tries = self.over(LONGER_S), tries + 1
-            disk = None if found.disk_io_percent is None or again.disk_io_percent is None else min(found.disk_io_percent, again.disk_io_percent)
-            found = Load(min(found.cpu_percent, again.cpu_percent), min(found.memory_percent, again.memory_percent), disk)
+            disk = (
+                None
+                if found.disk_io_percent is None or again.disk_io_percent is None
+                else min(found.disk_io_percent, again.disk_io_percent)
+            )
+            found = Load(
+                min(found.cpu_percent, again.cpu_percent),
+                min(found.memory_percent, again.memory_percent),
+                disk,
+            )
         return found
 
     def over(self, seconds: float = SAMPLE_S) -> Load:
@@ -71,10 +89,16 @@ class Gauge:
     def _counters(self) -> tuple[float, tuple[float, float], dict[str, float]]:
         """When; the processors' seconds in all and idle (waiting for a disk is idle); the disks' milliseconds at work."""
         times = psutil.cpu_times()
-        total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)  # those are in `user` and `nice`, too
+        total = (
+            sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+        )  # those are in `user` and `nice`, too
         disks = psutil.disk_io_counters(perdisk=True) or {}
         chosen = {self.device: disks[self.device]} if self.device in disks else disks
-        busy = {str(name): float(found.busy_time) for name, found in chosen.items() if hasattr(found, "busy_time")}
+        busy = {
+            str(name): float(found.busy_time)
+            for name, found in chosen.items()
+            if hasattr(found, "busy_time")
+        }
         return time.monotonic(), (total, times.idle + getattr(times, "iowait", 0.0)), busy
 
 

@@ -95,7 +95,11 @@ def client(url: str) -> httpx.Client:
     import httpx
 
     own = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-    return httpx.Client(trust_env=not own, follow_redirects=False, headers={"User-Agent": "runbook", "Accept": "application/json, */*;q=0.1"})
+    return httpx.Client(
+        trust_env=not own,
+        follow_redirects=False,
+        headers={"User-Agent": "runbook", "Accept": "application/json, */*;q=0.1"},
+    )
 
 
 def ask(session: httpx.Client, request: Request, timeout_s: float) -> Answer:
@@ -107,9 +111,14 @@ def ask(session: httpx.Client, request: Request, timeout_s: float) -> Answer:
     import httpx
 
     started = time.monotonic()
-    headers = {**request.headers, **({"Authorization": f"Bearer {request.token}"} if request.token else {})}
+    headers = {
+        **request.headers,
+        **({"Authorization": f"Bearer {request.token}"} if request.token else {}),
+    }
     try:
-        with session.stream(request.method, request.url, json=request.body, headers=headers, timeout=timeout_s) as response:
+        with session.stream(
+            request.method, request.url, json=request.body, headers=headers, timeout=timeout_s
+        ) as response:
             content = _read(response, started + timeout_s)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
         reach, why = _classify(error, timeout_s)
@@ -171,7 +180,16 @@ def _classify(error: Exception, timeout_s: float) -> tuple[Reach, str]:
         return Reach.UNREACHABLE, "the host's name is not known here"
     if isinstance(cause, OSError) and (cause.errno in _AWAY or "SSL" in type(cause).__name__):
         return Reach.UNREACHABLE, f"it cannot be reached from here: {type(cause).__name__}"
-    if isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, UnicodeError, httpx.ProxyError)):
+    if isinstance(
+        error,
+        (
+            httpx.UnsupportedProtocol,
+            httpx.LocalProtocolError,
+            httpx.InvalidURL,
+            UnicodeError,
+            httpx.ProxyError,
+        ),
+    ):
         return Reach.UNREACHABLE, f"the request cannot be sent: {type(error).__name__}"
     return Reach.BROKEN, f"the connection was broken off: {type(error).__name__}"
 

@@ -88,15 +88,27 @@ class LogWindow(Shown):
 
     def table(self) -> Table:
         """The counts as rows."""
-        rows = [(level, count) for level, count in sorted(self.levels.items(), key=lambda item: -item[1])]
+        rows = [
+            (level, count)
+            for level, count in sorted(self.levels.items(), key=lambda item: -item[1])
+        ]
         rotated = ", rotated meanwhile" if self.rotated else ""
         title = f"{self.errors} errors in {self.seconds / 60:.1f} minutes of the log ({size(self.size)}{rotated})"
         return Table("; ".join([title, *self.gaps]), ("level", "lines"), rows)
 
     def new_messages(self) -> Table:
         """The errors that were not there before, masked."""
-        title = f"{len(self.new)} kinds of errors that were not there before" if self.new else "No error that was not there before"
-        return Table(title, ("message, masked", "times", "first at"), [(kind.text, kind.count, kind.first) for kind in self.new], ["bad"] * len(self.new))
+        title = (
+            f"{len(self.new)} kinds of errors that were not there before"
+            if self.new
+            else "No error that was not there before"
+        )
+        return Table(
+            title,
+            ("message, masked", "times", "first at"),
+            [(kind.text, kind.count, kind.first) for kind in self.new],
+            ["bad"] * len(self.new),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -118,11 +130,23 @@ def position(path: Path, known: Collection[str] = ()) -> Position:
         return Position(str(path), at)
     minutes, found = span_minutes(tail), Messages(known)
     found.add(tail.split(b"\n"))
-    rate = round(errors_in(count_levels(tail)) / max(1.0, minutes), 2) if minutes is not None else None
-    return Position(str(path), at, status.st_size, status.st_ino, _hash(tail[-FINGERPRINT:]), rate, tuple(kind.text for kind in found.kinds()))
+    rate = (
+        round(errors_in(count_levels(tail)) / max(1.0, minutes), 2) if minutes is not None else None
+    )
+    return Position(
+        str(path),
+        at,
+        status.st_size,
+        status.st_ino,
+        _hash(tail[-FINGERPRINT:]),
+        rate,
+        tuple(kind.text for kind in found.kinds()),
+    )
 
 
-def since(path: Path, before: Position | Mapping[str, Any], known: Collection[str] = ()) -> LogWindow:
+def since(
+    path: Path, before: Position | Mapping[str, Any], known: Collection[str] = ()
+) -> LogWindow:
     """What was written since a position.
 
     Args:
@@ -145,7 +169,9 @@ def since(path: Path, before: Position | Mapping[str, Any], known: Collection[st
     return LogWindow(seconds, dict(levels), rotated, size_read, tuple(dict.fromkeys(gaps)), new)
 
 
-def read(path: Path, before: Position | Mapping[str, Any], known: Collection[str] = ()) -> LogWindow | str:
+def read(
+    path: Path, before: Position | Mapping[str, Any], known: Collection[str] = ()
+) -> LogWindow | str:
     """What was written since a position, or why that cannot be told."""
     try:
         return since(path, before, known)
@@ -153,7 +179,9 @@ def read(path: Path, before: Position | Mapping[str, Any], known: Collection[str
         return f"the log {path.name}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
 
 
-def checks(window: LogWindow | str, before: Position | Mapping[str, Any], limit_per_minute: float) -> list[Check]:
+def checks(
+    window: LogWindow | str, before: Position | Mapping[str, Any], limit_per_minute: float
+) -> list[Check]:
     """Whether errors became more frequent, and whether there are any that were not there before: those are for a person to read.
 
     Args:
@@ -167,16 +195,39 @@ def checks(window: LogWindow | str, before: Position | Mapping[str, Any], limit_
 
 
 def _rate(window: LogWindow | str, start: Position, allowed: float) -> Check:
-    id, title, expected = "application.log", "the log's error rate did not rise", f"at most {allowed:.1f} errors a minute"
+    id, title, expected = (
+        "application.log",
+        "the log's error rate did not rise",
+        f"at most {allowed:.1f} errors a minute",
+    )
     if isinstance(window, str):
-        return unknown(id, title, window, expected, "correct `service.log`, or let this user read it")
-    was = f", {start.errors_per_minute:.1f} a minute before" if start.errors_per_minute is not None else ""
+        return unknown(
+            id, title, window, expected, "correct `service.log`, or let this user read it"
+        )
+    was = (
+        f", {start.errors_per_minute:.1f} a minute before"
+        if start.errors_per_minute is not None
+        else ""
+    )
     found = f"{window.errors} errors in {max(1.0, window.seconds / 60):.1f} minutes{was}"
     if window.rotated:
         found += "; the log was rotated meanwhile"
     if window.gaps and window.errors_per_minute <= allowed:
-        return unknown(id, title, "; ".join([found, *window.gaps]), expected, "count the errors in the rotated log by hand")
-    return check(id, title, window.errors_per_minute <= allowed, found, expected, "read the log; 90_rollback where the errors come from the migration")
+        return unknown(
+            id,
+            title,
+            "; ".join([found, *window.gaps]),
+            expected,
+            "count the errors in the rotated log by hand",
+        )
+    return check(
+        id,
+        title,
+        window.errors_per_minute <= allowed,
+        found,
+        expected,
+        "read the log; 90_rollback where the errors come from the migration",
+    )
 
 
 def _news(window: LogWindow | str) -> Check:
@@ -184,9 +235,18 @@ def _news(window: LogWindow | str) -> Check:
     if isinstance(window, str):
         return unknown(id, title, window, "none")
     if window.new:
-        return unknown(id, title, f"{len(window.new)} kinds, {sum(kind.count for kind in window.new)} times", "none",
-                       "read them, masked, in the table; whole, at the times that it names, in the log")
-    return check(id, title, True, "none", "none") if not window.gaps else unknown(id, title, "; ".join(window.gaps), "none", "read the rotated log by hand")
+        return unknown(
+            id,
+            title,
+            f"{len(window.new)} kinds, {sum(kind.count for kind in window.new)} times",
+            "none",
+            "read them, masked, in the table; whole, at the times that it names, in the log",
+        )
+    return (
+        check(id, title, True, "none", "none")
+        if not window.gaps
+        else unknown(id, title, "; ".join(window.gaps), "none", "read the rotated log by hand")
+    )
 
 
 def _parts(path: Path, start: Position) -> tuple[list[tuple[Path, int]], bool, list[str]]:
@@ -197,7 +257,11 @@ def _parts(path: Path, start: Position) -> tuple[list[tuple[Path, int]], bool, l
         return [(path, start.size)], False, []
     older = _rotated(path, start)
     if not older and here and start.size:
-        return [(path, start.size)], False, []  # the same content under another number: it was copied back
+        return (
+            [(path, start.size)],
+            False,
+            [],
+        )  # the same content under another number: it was copied back
     gap = [] if older else ["what was written between the position and the rotation was not found"]
     return [*older, (path, 0)], True, gap
 
@@ -221,8 +285,12 @@ def _newest(parts: list[tuple[Path, int]], gaps: list[str]) -> list[tuple[Path, 
 def _rotated(path: Path, start: Position) -> list[tuple[Path, int]]:
     """The rotated files from the one that the position was taken in, oldest first; none where it is not found."""
     stem, suffix = re.escape(path.stem), re.escape(path.suffix)
-    name = re.compile(rf"{stem}(?:{suffix})?[._-]+[\d._:T-]+(?:{suffix})?")  # app.log.1, app.log-20260101, app-2026-01-01.log
-    siblings = [other for other in path.parent.iterdir() if name.fullmatch(other.name) and other.is_file()]
+    name = re.compile(
+        rf"{stem}(?:{suffix})?[._-]+[\d._:T-]+(?:{suffix})?"
+    )  # app.log.1, app.log-20260101, app-2026-01-01.log
+    siblings = [
+        other for other in path.parent.iterdir() if name.fullmatch(other.name) and other.is_file()
+    ]
     found: list[tuple[Path, int]] = []
     for other in sorted(siblings, key=lambda item: item.stat().st_mtime_ns):
         if found:
@@ -238,7 +306,10 @@ def _continues(path: Path, start: Position) -> bool:
     if not start.size:
         return status.st_ino == start.inode
     with path.open("rb") as file:
-        return status.st_size >= start.size and _hash(_tail(file, start.size, FINGERPRINT)) == start.fingerprint
+        return (
+            status.st_size >= start.size
+            and _hash(_tail(file, start.size, FINGERPRINT)) == start.fingerprint
+        )
 
 
 def _chunks(path: Path, offset: int, length: int) -> Iterator[bytes]:
@@ -256,7 +327,9 @@ def _chunks(path: Path, offset: int, length: int) -> Iterator[bytes]:
                 raise ValueError("it is binary, and holds no lines of text")
             whole, newline, tail = (rest + chunk).rpartition(b"\n")
             yield whole + newline
-            rest = tail[:CHUNK]  # of a line without end the beginning is enough: its level stands there
+            rest = tail[
+                :CHUNK
+            ]  # of a line without end the beginning is enough: its level stands there
         yield rest
 
 

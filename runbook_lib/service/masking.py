@@ -22,7 +22,9 @@ _LONGEST = 160
 WORDS = frozenset(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split())
 """Lower case: what goes wrong in an application, and nobody's name."""
 _PART = re.compile(r"\w+|\W+")
-_CODE = re.compile(r"P[1-6]\d{3}|\d\dP\d\d")  # Prisma's codes, and SQLSTATEs that are not a number only: that may be anything
+_CODE = re.compile(
+    r"P[1-6]\d{3}|\d\dP\d\d"
+)  # Prisma's codes, and SQLSTATEs that are not a number only: that may be anything
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Messages:
                 self.read += 1
                 text = masked(message(line), self._shown.__contains__)
                 old = self._kinds.get(text)
-                self._kinds[text] = Kind(text, old.count + 1 if old else 1, old.first if old else time_of(line))
+                self._kinds[text] = Kind(
+                    text, old.count + 1 if old else 1, old.first if old else time_of(line)
+                )
 
     def kinds(self) -> tuple[Kind, ...]:
         """Those found, the most frequent first."""
@@ -77,13 +81,19 @@ def message(line: bytes) -> str:
         return text.replace(time_of(line), "", 1).strip()[:_LONGEST]
     error = document.get("err") or document.get("error") or {}
     parts = [document.get("msg") or document.get("message")]
-    parts += [error.get("type") or error.get("name"), error.get("code"), error.get("message")] if isinstance(error, dict) else [error]
+    parts += (
+        [error.get("type") or error.get("name"), error.get("code"), error.get("message")]
+        if isinstance(error, dict)
+        else [error]
+    )
     return " ".join(str(part) for part in parts if part)[:_LONGEST]
 
 
 def masked(text: str, harmless: Callable[[str], bool]) -> str:
     """The text with every word as … that is not harmless, numbers as #, and of the rest only plain punctuation."""
-    return re.sub(r"(?:… ?){2,}", "… ", "".join(_part(part, harmless) for part in _PART.findall(text))).strip()
+    return re.sub(
+        r"(?:… ?){2,}", "… ", "".join(_part(part, harmless) for part in _PART.findall(text))
+    ).strip()
 
 
 def _part(part: str, harmless: Callable[[str], bool]) -> str:

@@ -46,18 +46,72 @@ class Measure:
 
 
 _SEE = "see what runs: 95_troubleshoot lists the sessions"
-MEASURES: Mapping[str, Measure] = {one.name: one for one in (
-    Measure("cpu_percent", "CPU", "%", "the processor is not saturated", _SEE),
-    Measure("memory_percent", "memory", "%", "memory is not exhausted", "see what uses it on the database's machine"),
-    Measure("disk_io_percent", "disk I/O", "%", "the disk keeps up", f"an SSD can do more than this says, a single disk cannot; {_SEE}"),
-    Measure("connections_percent", "connections", "%", "connections are below the limit", "close what is not needed, or raise the pool's limits"),
-    Measure("response_ms", "response time", "ms", "the application answers in time", "read the application's log; 70_validate compares the queries' times",
-            key="service"),
-    Measure("errors_per_minute", "errors in the log", "a minute", "the error rate is as before", "read the application's log", key="service.log"),
-    Measure("deadlocks", "deadlocks since the first reading", "", "no deadlock since the first reading", "the server's log names both statements", counted=True),
-    Measure("blocked_sessions", "blocked sessions", "", "nobody has been waiting for a lock for a second or longer", "95_troubleshoot shows them as a tree"),
-    Measure("disk_free_percent", "free disk", "%", "the server's disk has room", "95_troubleshoot tells what would free most", least=True),
-)}
+MEASURES: Mapping[str, Measure] = {
+    one.name: one
+    for one in (
+        Measure("cpu_percent", "CPU", "%", "the processor is not saturated", _SEE),
+        Measure(
+            "memory_percent",
+            "memory",
+            "%",
+            "memory is not exhausted",
+            "see what uses it on the database's machine",
+        ),
+        Measure(
+            "disk_io_percent",
+            "disk I/O",
+            "%",
+            "the disk keeps up",
+            f"an SSD can do more than this says, a single disk cannot; {_SEE}",
+        ),
+        Measure(
+            "connections_percent",
+            "connections",
+            "%",
+            "connections are below the limit",
+            "close what is not needed, or raise the pool's limits",
+        ),
+        Measure(
+            "response_ms",
+            "response time",
+            "ms",
+            "the application answers in time",
+            "read the application's log; 70_validate compares the queries' times",
+            key="service",
+        ),
+        Measure(
+            "errors_per_minute",
+            "errors in the log",
+            "a minute",
+            "the error rate is as before",
+            "read the application's log",
+            key="service.log",
+        ),
+        Measure(
+            "deadlocks",
+            "deadlocks since the first reading",
+            "",
+            "no deadlock since the first reading",
+            "the server's log names both statements",
+            counted=True,
+        ),
+        Measure(
+            "blocked_sessions",
+            "blocked sessions",
+            "",
+            "nobody has been waiting for a lock for a second or longer",
+            "95_troubleshoot shows them as a tree",
+        ),
+        Measure(
+            "disk_free_percent",
+            "free disk",
+            "%",
+            "the server's disk has room",
+            "95_troubleshoot tells what would free most",
+            least=True,
+        ),
+    )
+}
 """In the order in which they are shown. A disk of which nothing is known is left out here: the preflight asks for it."""
 
 
@@ -102,7 +156,15 @@ class Trend:
         if not self.measure.counted:
             return tuple((one.at, one.value) for one in self.readings)
         first = next((one for one in self.readings if one.value is not None), None)
-        return tuple((one.at, None if first is None or one.value is None or _anew(first, one) else one.value - (first.value or 0)) for one in self.readings)
+        return tuple(
+            (
+                one.at,
+                None
+                if first is None or one.value is None or _anew(first, one)
+                else one.value - (first.value or 0),
+            )
+            for one in self.readings
+        )
 
     @property
     def values(self) -> list[float]:
@@ -145,14 +207,23 @@ class Trend:
         if not self.readings:
             return not_configured(id, one.title, one.key)
         if self.now is None:
-            return unknown(id, one.title, self.why, expected, "look at its dashboard, then approve the gate; or correct `monitoring.sources`")
-        return check(id, one.title, bool(self.kept), one.said(self.now) + self._went(), expected, one.remedy)
+            return unknown(
+                id,
+                one.title,
+                self.why,
+                expected,
+                "look at its dashboard, then approve the gate; or correct `monitoring.sources`",
+            )
+        return check(
+            id, one.title, bool(self.kept), one.said(self.now) + self._went(), expected, one.remedy
+        )
 
     def _went(self) -> str:
         lowest, highest = (self.measure.said(pick(self.values)) for pick in (min, max))
         failed = next((one.why for one in self.readings if one.why), "")
-        return (f"; from {lowest} to {highest} during the run" if lowest != highest else "") + \
-            (f"; {self.gaps} of {len(self.readings)} readings failed: {failed}" if failed else "")
+        return (f"; from {lowest} to {highest} during the run" if lowest != highest else "") + (
+            f"; {self.gaps} of {len(self.readings)} readings failed: {failed}" if failed else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +245,11 @@ class Trends(Shown):
         """What is beyond its limit, what could not be checked; in one line."""
         beyond = [one.measure.label for one in self.read if one.kept is False]
         blind = [one.measure.label for one in self.read if one.kept is None]
-        said = f"Beyond the limit: {', '.join(beyond)}" if beyond else f"{sum(one.kept is True for one in self.read)} of {len(self.read)} measures are within their limits"
+        said = (
+            f"Beyond the limit: {', '.join(beyond)}"
+            if beyond
+            else f"{sum(one.kept is True for one in self.read)} of {len(self.read)} measures are within their limits"
+        )
         return said + (f"; could not check: {', '.join(blind)}" if blind else "")
 
     def checks(self) -> Checks:
@@ -183,15 +258,54 @@ class Trends(Shown):
 
     def table(self) -> Table:
         """One row a measure."""
-        rows = [(one.measure.label, one.measure.unit, one.now, one.limit, *((min(one.values), max(one.values), one.values[0]) if one.values else (None,) * 3),
-                 len(one.readings) - one.gaps, one.gaps, one.readings[-1].source, one.why if one.now is None else "") for one in self.read]
-        return Table(self.finding, ("measure", "unit", "now", "limit", "lowest", "highest", "first", "readings", "failed", "from", "not known because"), rows,
-                     ["unknown" if one.kept is None else "" if one.kept else "bad" for one in self.read])
+        rows = [
+            (
+                one.measure.label,
+                one.measure.unit,
+                one.now,
+                one.limit,
+                *((min(one.values), max(one.values), one.values[0]) if one.values else (None,) * 3),
+                len(one.readings) - one.gaps,
+                one.gaps,
+                one.readings[-1].source,
+                one.why if one.now is None else "",
+            )
+            for one in self.read
+        ]
+        return Table(
+            self.finding,
+            (
+                "measure",
+                "unit",
+                "now",
+                "limit",
+                "lowest",
+                "highest",
+                "first",
+                "readings",
+                "failed",
+                "from",
+                "not known because",
+            ),
+            rows,
+            ["unknown" if one.kept is None else "" if one.kept else "bad" for one in self.read],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
-        return {"finding": self.finding, "measures": [{"measure": one.measure.name, "unit": one.measure.unit, "limit": one.limit, "now": one.now,
-                                                       "readings": [asdict(reading) for reading in one.readings]} for one in self.items]}
+        return {
+            "finding": self.finding,
+            "measures": [
+                {
+                    "measure": one.measure.name,
+                    "unit": one.measure.unit,
+                    "limit": one.limit,
+                    "now": one.now,
+                    "readings": [asdict(reading) for reading in one.readings],
+                }
+                for one in self.items
+            ],
+        }
 
 
 def trends(readings: Sequence[Reading], limits: Mapping[str, float]) -> Trends:
@@ -201,12 +315,31 @@ def trends(readings: Sequence[Reading], limits: Mapping[str, float]) -> Trends:
         limits: by the measure's name; those without a limit are left out.
     """
     ordered = sorted(readings, key=lambda one: one.at)
-    return Trends(tuple(Trend(MEASURES[name], limits[name], tuple(one for one in ordered if one.measure == name)) for name in MEASURES if name in limits))
+    return Trends(
+        tuple(
+            Trend(
+                MEASURES[name], limits[name], tuple(one for one in ordered if one.measure == name)
+            )
+            for name in MEASURES
+            if name in limits
+        )
+    )
 
 
 def to_a_person(item: Check) -> Check:
     """A value beyond its limit is looked at by a person; it says nothing against the migration by itself."""
-    return Check(item.id, item.title, Status.UNKNOWN, f"beyond its limit: {item.found}", item.expected, item.remedy) if item.status is Status.FAILED else item
+    return (
+        Check(
+            item.id,
+            item.title,
+            Status.UNKNOWN,
+            f"beyond its limit: {item.found}",
+            item.expected,
+            item.remedy,
+        )
+        if item.status is Status.FAILED
+        else item
+    )
 
 
 def _anew(first: Reading, later: Reading) -> bool:

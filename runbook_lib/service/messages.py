@@ -69,7 +69,9 @@ def check(template: str) -> None:
     try:
         unknown = meta.find_undeclared_variables(_environment().parse(template)) - set(VARIABLES)
         if unknown:
-            raise ValueError(f"unknown variables: {', '.join(sorted(unknown))}; there are {', '.join(VARIABLES)}")
+            raise ValueError(
+                f"unknown variables: {', '.join(sorted(unknown))}; there are {', '.join(VARIABLES)}"
+            )
         for value in ("something", ""):
             _environment().from_string(template).render(dict.fromkeys(VARIABLES, value))
     except jinja2.TemplateError as error:
@@ -86,9 +88,15 @@ def check_folder(notify: Notify) -> None:
     """
     if notify.template_folder is None:
         return
-    remedy = "its files are " + ", ".join(f"{name}.txt" for name in OCCASIONS) + "; the first line is the title"
+    remedy = (
+        "its files are "
+        + ", ".join(f"{name}.txt" for name in OCCASIONS)
+        + "; the first line is the title"
+    )
     if not notify.template_folder.is_dir():
-        raise UsageError(f"`notify.template_folder` is no folder: {notify.template_folder.name}", remedy)
+        raise UsageError(
+            f"`notify.template_folder` is no folder: {notify.template_folder.name}", remedy
+        )
     for path in sorted(notify.template_folder.glob("*.txt")):
         try:
             if path.stem not in OCCASIONS:
@@ -96,7 +104,10 @@ def check_folder(notify: Notify) -> None:
             for part in _parts(path.read_text(encoding="utf-8")):
                 check(part)
         except (OSError, ValueError) as error:
-            raise UsageError(f"`notify.template_folder`, {path.name}: {getattr(error, 'strerror', None) or error}", remedy) from None
+            raise UsageError(
+                f"`notify.template_folder`, {path.name}: {getattr(error, 'strerror', None) or error}",
+                remedy,
+            ) from None
 
 
 def render(occasion: Occasion, notify: Notify, facts: Mapping[str, str]) -> Text:
@@ -107,15 +118,23 @@ def render(occasion: Occasion, notify: Notify, facts: Mapping[str, str]) -> Text
     Args:
         facts: the values of `VARIABLES`.
     """
-    own, built_in = notify.templates.get(occasion), _environment().get_template(f"{occasion}.txt").render(facts)
+    own, built_in = (
+        notify.templates.get(occasion),
+        _environment().get_template(f"{occasion}.txt").render(facts),
+    )
     try:
         if own:
             return _text(_rendered(own.title, facts), _rendered(own.body, facts))
         folder = notify.template_folder
         if folder and ((path := folder / f"{occasion}.txt").exists() or not folder.is_dir()):
-            return _text(*(_rendered(part, facts) for part in _parts(path.read_text(encoding="utf-8"))))
+            return _text(
+                *(_rendered(part, facts) for part in _parts(path.read_text(encoding="utf-8")))
+            )
     except (OSError, ValueError) as error:
-        return _text(*_parts(built_in), f"the template of the parameters cannot be used: {getattr(error, 'strerror', None) or error}")
+        return _text(
+            *_parts(built_in),
+            f"the template of the parameters cannot be used: {getattr(error, 'strerror', None) or error}",
+        )
     return _text(*_parts(built_in))
 
 
@@ -163,5 +182,10 @@ def _environment() -> jinja2.Environment:
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    return ImmutableSandboxedEnvironment(loader=jinja2.PackageLoader("runbook_lib", "service/templates"), undefined=jinja2.StrictUndefined,
-                                         trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    return ImmutableSandboxedEnvironment(
+        loader=jinja2.PackageLoader("runbook_lib", "service/templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )

@@ -36,7 +36,10 @@ def probe(
         status, expect: what the URL must answer, see `runbook_lib.service.health.Endpoint`.
         cwd, env: for the command.
     """
-    id, title = "probe." + (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "unnamed"), f"{name} answers"
+    id, title = (
+        "probe." + (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "unnamed"),
+        f"{name} answers",
+    )
     if url is not None:
         base, path = _split(url)
         asked = [Endpoint(path, name, status=status, expect=expect or {}, max_ms=timeout_s * 1000)]
@@ -53,13 +56,20 @@ def number(command: str, timeout_s: float = 10.0) -> float:
     Raises:
         ToolError: it failed, took too long, or printed something else.
     """
-    done = process.run(command, timeout_s=timeout_s, remedy="correct the command in `monitoring.sources`: it prints one number")
+    done = process.run(
+        command,
+        timeout_s=timeout_s,
+        remedy="correct the command in `monitoring.sources`: it prints one number",
+    )
     try:
         found = float(done.output.strip())
     except ValueError:
         found = math.nan
     if not math.isfinite(found):
-        raise ToolError("the command did not print one number", "correct it in `monitoring.sources`; run it by hand")
+        raise ToolError(
+            "the command did not print one number",
+            "correct it in `monitoring.sources`; run it by hand",
+        )
     return found
 
 
@@ -69,9 +79,26 @@ def _split(url: str) -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}", url.removeprefix(f"{parts.scheme}://{parts.netloc}")
 
 
-def _run(id: str, title: str, command: str, cwd: Path | None, env: Mapping[str, str] | None, timeout_s: float) -> Check:
+def _run(
+    id: str,
+    title: str,
+    command: str,
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    timeout_s: float,
+) -> Check:
     done = process.run(command, cwd=cwd, env=env, timeout_s=timeout_s, check=False)
     if done.status in _NOT_THERE:
-        raise ToolError(f"`{done.command}`: {_NOT_THERE[done.status]}", "correct `monitoring.probes`", status=done.status)
-    return check(id, title, done.status == 0, f"status {done.status} in {done.seconds:.1f} s", "status 0",
-                 "run it by hand; without monitoring nobody sees the night")
+        raise ToolError(
+            f"`{done.command}`: {_NOT_THERE[done.status]}",
+            "correct `monitoring.probes`",
+            status=done.status,
+        )
+    return check(
+        id,
+        title,
+        done.status == 0,
+        f"status {done.status} in {done.seconds:.1f} s",
+        "status 0",
+        "run it by hand; without monitoring nobody sees the night",
+    )

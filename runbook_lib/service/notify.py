@@ -25,8 +25,28 @@ TIMEOUT_S = 15.0
 """Seconds that all deliveries of one message may take together, with what is tried again."""
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each further try at an address that did not take a message."""
-_SHOWS_HOST = frozenset({"json", "jsons", "xml", "xmls", "form", "forms", "apprise", "apprises", "gotify", "gotifys", "mailto", "mailtos",
-                         "mmost", "mmosts", "rocket", "rockets", "syslog", "rsyslog"})
+_SHOWS_HOST = frozenset(
+    {
+        "json",
+        "jsons",
+        "xml",
+        "xmls",
+        "form",
+        "forms",
+        "apprise",
+        "apprises",
+        "gotify",
+        "gotifys",
+        "mailto",
+        "mailtos",
+        "mmost",
+        "mmosts",
+        "rocket",
+        "rockets",
+        "syslog",
+        "rsyslog",
+    }
+)
 _QUIET = logging.NullHandler()
 
 
@@ -69,13 +89,36 @@ class Sent(Shown):
 
     def table(self) -> Table:
         """A row a delivery."""
-        rows = [("✔ delivered" if d.delivered else "✘ not delivered", d.audience, d.to, d.tries, d.why, d.at) for d in self.deliveries]
+        rows = [
+            (
+                "✔ delivered" if d.delivered else "✘ not delivered",
+                d.audience,
+                d.to,
+                d.tries,
+                d.why,
+                d.at,
+            )
+            for d in self.deliveries
+        ]
         title = f"“{self.title}”: {len(self.deliveries) - len(self.failed)} of {len(self.deliveries)} delivered"
-        return Table(title, ("result", "audience", "to", "tries", "why", "at (UTC)"), rows, ["good" if d.delivered else "bad" for d in self.deliveries])
+        return Table(
+            title,
+            ("result", "audience", "to", "tries", "why", "at (UTC)"),
+            rows,
+            ["good" if d.delivered else "bad" for d in self.deliveries],
+        )
 
 
-def send(audiences: Mapping[str, Iterable[str]], names: Iterable[str], title: str, body: str, *, timeout_s: float = TIMEOUT_S,
-         pauses_s: Sequence[float] | None = None, resolve: Callable[[str], str] = str) -> Sent:
+def send(
+    audiences: Mapping[str, Iterable[str]],
+    names: Iterable[str],
+    title: str,
+    body: str,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    pauses_s: Sequence[float] | None = None,
+    resolve: Callable[[str], str] = str,
+) -> Sent:
     """Send a message to audiences, all addresses at once; failures are recorded and never raised.
 
     Args:
@@ -90,11 +133,31 @@ def send(audiences: Mapping[str, Iterable[str]], names: Iterable[str], title: st
         addresses = list(audiences.get(name, ()))
         for address in addresses:
             try:
-                attempts.append(_Attempt(name, resolve(address), title, body, PAUSES_S if pauses_s is None else pauses_s, deadline))
+                attempts.append(
+                    _Attempt(
+                        name,
+                        resolve(address),
+                        title,
+                        body,
+                        PAUSES_S if pauses_s is None else pauses_s,
+                        deadline,
+                    )
+                )
             except UsageError as error:
-                missing.append(Delivery(name, "an address that is not known", False, error.message, _now(), 0))
+                missing.append(
+                    Delivery(name, "an address that is not known", False, error.message, _now(), 0)
+                )
         if not addresses:
-            missing.append(Delivery(name, "nobody", False, "the audience has no address: set `notify.audiences`", _now(), 0))
+            missing.append(
+                Delivery(
+                    name,
+                    "nobody",
+                    False,
+                    "the audience has no address: set `notify.audiences`",
+                    _now(),
+                    0,
+                )
+            )
     for attempt in attempts:
         attempt.thread.start()
     for attempt in attempts:
@@ -121,8 +184,22 @@ class _Hopeless(ValueError):
 class _Attempt:
     """One delivery, in a thread of its own that outlives nobody's patience."""
 
-    def __init__(self, audience: str, url: str, title: str, body: str, pauses_s: Sequence[float], deadline: float) -> None:
-        self.url, self.title, self.body, self.pauses_s, self.deadline = url, title, body, pauses_s, deadline
+    def __init__(
+        self,
+        audience: str,
+        url: str,
+        title: str,
+        body: str,
+        pauses_s: Sequence[float],
+        deadline: float,
+    ) -> None:
+        self.url, self.title, self.body, self.pauses_s, self.deadline = (
+            url,
+            title,
+            body,
+            pauses_s,
+            deadline,
+        )
         self.pending = Delivery(audience, shown(url), False, "", _now())
         self.result: Delivery | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -145,7 +222,12 @@ class _Attempt:
     def _once(self) -> tuple[str, bool]:
         """Why it was not delivered, or an empty text; and whether that may be otherwise in a moment."""
         try:
-            why, again = (_append if self.url.lower().startswith("file:") else _apprise)(self.url, self.title, self.body), True
+            why, again = (
+                (_append if self.url.lower().startswith("file:") else _apprise)(
+                    self.url, self.title, self.body
+                ),
+                True,
+            )
         except _Hopeless as error:
             why, again = str(error), False
         except (OSError, ValueError) as error:
@@ -167,11 +249,17 @@ def _apprise(url: str, title: str, body: str) -> str:
     import apprise
 
     logging.getLogger("apprise").addHandler(_QUIET)
-    sender = apprise.Apprise(asset=apprise.AppriseAsset(app_id="runbook", async_mode=False, secure_logging=True))
+    sender = apprise.Apprise(
+        asset=apprise.AppriseAsset(app_id="runbook", async_mode=False, secure_logging=True)
+    )
     if not sender.add(url):
-        raise _Hopeless("apprise does not understand the address: see https://github.com/caronc/apprise/wiki for its form")
+        raise _Hopeless(
+            "apprise does not understand the address: see https://github.com/caronc/apprise/wiki for its form"
+        )
     outcome = sender.notify(title=title, body=body)
-    said = [entry.message for entry in getattr(outcome, "logs", list)()]  # before 2.0 it was a bool, and said nothing
+    said = [
+        entry.message for entry in getattr(outcome, "logs", list)()
+    ]  # before 2.0 it was a bool, and said nothing
     return "" if outcome else (said[-1].splitlines()[0] if said else "the service did not take it")
 
 

@@ -27,15 +27,36 @@ class Failure(str, Enum):
 
 
 MATRIX: Mapping[str, Mapping[str, Any]] = {
-    "1": {"name": "Critical", "of": [Failure.DATA_LOSS, Failure.OUTAGE],
-          "tell": {"24/7": 0, "Primary": 0, "Secondary": 0, "Escalation": 0},
-          "actions": ["immediate rollback", "contact all team members", "initiate the incident response protocol"]},
-    "2": {"name": "High", "of": [Failure.PARTIAL_OUTAGE, Failure.ERRORS, Failure.MIGRATION, Failure.VALIDATION],
-          "tell": {"24/7": 0, "Primary": 0, "Secondary": 0, "Escalation": 15},
-          "actions": ["attempt fixes within 15 minutes", "rollback if unresolved", "contact DBA and DevOps Lead"]},
-    "3": {"name": "Medium", "of": [Failure.SLOW],
-          "tell": {"24/7": 0, "Primary": 0, "Secondary": 30, "Escalation": 60},
-          "actions": ["monitor for 30 minutes", "implement fixes or rollback", "document for the post-mortem"]},
+    "1": {
+        "name": "Critical",
+        "of": [Failure.DATA_LOSS, Failure.OUTAGE],
+        "tell": {"24/7": 0, "Primary": 0, "Secondary": 0, "Escalation": 0},
+        "actions": [
+            "immediate rollback",
+            "contact all team members",
+            "initiate the incident response protocol",
+        ],
+    },
+    "2": {
+        "name": "High",
+        "of": [Failure.PARTIAL_OUTAGE, Failure.ERRORS, Failure.MIGRATION, Failure.VALIDATION],
+        "tell": {"24/7": 0, "Primary": 0, "Secondary": 0, "Escalation": 15},
+        "actions": [
+            "attempt fixes within 15 minutes",
+            "rollback if unresolved",
+            "contact DBA and DevOps Lead",
+        ],
+    },
+    "3": {
+        "name": "Medium",
+        "of": [Failure.SLOW],
+        "tell": {"24/7": 0, "Primary": 0, "Secondary": 30, "Escalation": 60},
+        "actions": [
+            "monitor for 30 minutes",
+            "implement fixes or rollback",
+            "document for the post-mortem",
+        ],
+    },
 }
 """The escalation matrix that is built in; `people.matrix` replaces its levels."""
 
@@ -60,7 +81,10 @@ class Step:
     @property
     def who(self) -> str:
         """Its contacts, with how a person reaches them."""
-        return "; ".join([f"{one.role} {one.name} ({one.contact})" for one in self.contacts] + [f"{place}: nobody is named" for place in self.unknown])
+        return "; ".join(
+            [f"{one.role} {one.name} ({one.contact})" for one in self.contacts]
+            + [f"{place}: nobody is named" for place in self.unknown]
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +109,11 @@ class Escalation(Shown):
 
     def due(self, now: datetime) -> tuple[Step, ...]:
         """The steps that have come and are not sent; none once it is over."""
-        return () if self.over else tuple(step for step in self.steps if step.due <= now and not step.said)
+        return (
+            ()
+            if self.over
+            else tuple(step for step in self.steps if step.due <= now and not step.said)
+        )
 
     @property
     def title(self) -> str:
@@ -94,15 +122,44 @@ class Escalation(Shown):
 
     def table(self) -> Table:
         """A row a step, then what is done."""
-        rows = [(f"{step.due:%Y-%m-%d %H:%M}", _when(step.after), step.who, step.said or ("not sent any more" if self.over else "due" if step.due <= datetime.now(UTC) else "ahead")) for step in self.steps]
+        rows = [
+            (
+                f"{step.due:%Y-%m-%d %H:%M}",
+                _when(step.after),
+                step.who,
+                step.said
+                or (
+                    "not sent any more"
+                    if self.over
+                    else "due"
+                    if step.due <= datetime.now(UTC)
+                    else "ahead"
+                ),
+            )
+            for step in self.steps
+        ]
         marks = ["unknown" if step.unknown else "" for step in self.steps]
-        rows += [("–", "the runbook", self.runbook, ""), ("–", "people", "; ".join(self.level.actions), "")]
-        return Table(self.title, ("due (UTC)", "when", "who, or what is done", "sent"), rows, [*marks, "", ""])
+        rows += [
+            ("–", "the runbook", self.runbook, ""),
+            ("–", "people", "; ".join(self.level.actions), ""),
+        ]
+        return Table(
+            self.title,
+            ("due (UTC)", "when", "who, or what is done", "sent"),
+            rows,
+            [*marks, "", ""],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For the journal."""
-        return {"phase": self.phase, "failures": list(self.failures), "severity": self.severity,
-                "told": [contact.role for step in self.steps if step.after == 0 for contact in step.contacts]}
+        return {
+            "phase": self.phase,
+            "failures": list(self.failures),
+            "severity": self.severity,
+            "told": [
+                contact.role for step in self.steps if step.after == 0 for contact in step.contacts
+            ],
+        }
 
 
 def severity(people: People, failures: Iterable[Failure]) -> str:
@@ -118,19 +175,33 @@ def severity(people: People, failures: Iterable[Failure]) -> str:
 def steps(people: People, severity: str, began: datetime) -> tuple[Step, ...]:
     """Who is told of a failure of that severity, and when; the earliest first."""
     tell = people.levels()[severity].tell
-    return tuple(Step(after, began + timedelta(minutes=after), *_told(people.contacts, [place for place in tell if tell[place] == after]))
-                 for after in sorted(set(tell.values())))
+    return tuple(
+        Step(
+            after,
+            began + timedelta(minutes=after),
+            *_told(people.contacts, [place for place in tell if tell[place] == after]),
+        )
+        for after in sorted(set(tell.values()))
+    )
 
 
 def contacts_table(contacts: Sequence[Contact]) -> Table:
     """The runbook's emergency contacts."""
-    return Table("Emergency contacts", ("role", "name", "contact", "escalation"), [(c.role, c.name, c.contact, c.escalation) for c in contacts])
+    return Table(
+        "Emergency contacts",
+        ("role", "name", "contact", "escalation"),
+        [(c.role, c.name, c.contact, c.escalation) for c in contacts],
+    )
 
 
-def _told(contacts: Sequence[Contact], places: Sequence[str]) -> tuple[tuple[Contact, ...], tuple[str, ...]]:
+def _told(
+    contacts: Sequence[Contact], places: Sequence[str]
+) -> tuple[tuple[Contact, ...], tuple[str, ...]]:
     """The contacts of these places, and the places that have none."""
     found = tuple(contact for contact in contacts if contact.escalation in places)
-    return found, tuple(place for place in places if place not in {contact.escalation for contact in found})
+    return found, tuple(
+        place for place in places if place not in {contact.escalation for contact in found}
+    )
 
 
 def _when(minutes: float) -> str:

@@ -46,7 +46,9 @@ def anchor_of(file: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", PurePath(file).stem)
 
 
-def fragment(file: str, notebook: NotebookNode, files: Collection[str], longest: int = 300_000) -> Fragment:
+def fragment(
+    file: str, notebook: NotebookNode, files: Collection[str], longest: int = 300_000
+) -> Fragment:
     """Convert a notebook.
 
     Args:
@@ -66,7 +68,11 @@ def fragment(file: str, notebook: NotebookNode, files: Collection[str], longest:
 
 def is_shown(cell: NotebookNode) -> bool:
     """Whether a code cell is on the page; the template asks the same."""
-    return cell.cell_type == "code" and bool(cell.source.strip()) and not HIDDEN & {*cell.metadata.get("tags", ())}
+    return (
+        cell.cell_type == "code"
+        and bool(cell.source.strip())
+        and not HIDDEN & {*cell.metadata.get("tags", ())}
+    )
 
 
 def plain(text: str) -> str:
@@ -81,11 +87,21 @@ def _exporter() -> HTMLExporter:
     from traitlets.config import Config
 
     template = Path(__file__).with_name("notebook.html.j2")
-    config = Config({"NbConvertBase": {"display_data_priority": _SHOWN}, "HighlightMagicsPreprocessor": {"enabled": False}})
+    config = Config(
+        {
+            "NbConvertBase": {"display_data_priority": _SHOWN},
+            "HighlightMagicsPreprocessor": {"enabled": False},
+        }
+    )
     exporter = HTMLExporter(config=config, template_file=str(template))
     exporter.register_filter("plain", plain)
-    exporter.register_filter("is_hidden", lambda cell: bool(HIDDEN & {*cell.metadata.get("tags", ())}))
-    exporter.register_filter("first_line", lambda text: next((line for line in text.splitlines() if line.strip()), "")[:90])
+    exporter.register_filter(
+        "is_hidden", lambda cell: bool(HIDDEN & {*cell.metadata.get("tags", ())})
+    )
+    exporter.register_filter(
+        "first_line",
+        lambda text: next((line for line in text.splitlines() if line.strip()), "")[:90],
+    )
     return exporter
 
 
@@ -98,7 +114,11 @@ def _shortened(notebook: NotebookNode, longest: int) -> NotebookNode:
     for number, cell in enumerate(short.cells):
         cell.setdefault("id", f"cell-{number}")
         if cell.cell_type == "code":
-            cell.outputs = [_cut(output, longest) for output in _joined(cell.outputs) if not _only_widget(output)]
+            cell.outputs = [
+                _cut(output, longest)
+                for output in _joined(cell.outputs)
+                if not _only_widget(output)
+            ]
     return short
 
 
@@ -107,7 +127,11 @@ def _joined(outputs: list[Any]) -> list[Any]:
     joined: list[Any] = []
     for output in outputs:
         before = joined[-1] if joined else None
-        if before and output.output_type == before.output_type == "stream" and output.name == before.name:
+        if (
+            before
+            and output.output_type == before.output_type == "stream"
+            and output.name == before.name
+        ):
             before.text += output.text
         else:
             joined.append(output)
@@ -129,8 +153,14 @@ def _cut(output: Any, longest: int) -> Any:
         data = output.data
         if len(data.get("text/plain", "")) > longest:
             data["text/plain"] = _middle(data["text/plain"], longest)
-        for kind in [kind for kind in data if kind != "text/plain" and len(str(data[kind])) > longest]:
-            data[kind] = f"<p>Too long for this page ({len(str(data[kind])):,} characters): the notebook holds it.</p>" if kind == "text/html" else ""
+        for kind in [
+            kind for kind in data if kind != "text/plain" and len(str(data[kind])) > longest
+        ]:
+            data[kind] = (
+                f"<p>Too long for this page ({len(str(data[kind])):,} characters): the notebook holds it.</p>"
+                if kind == "text/html"
+                else ""
+            )
             if kind != "text/html":
                 del data[kind]
     return output
@@ -145,13 +175,33 @@ def _middle(text: str, longest: int) -> str:
 
 def _tidy(html: str, anchor: str, present: Collection[str]) -> str:
     """One notebook's HTML made fit to stand beside others: no scripts, own ids, headings below the page's, tables that scroll."""
-    html = re.sub(r"<(script|style)\b.*?</\1>|<a class=\"anchor-link\".*?</a>", "", html, flags=re.DOTALL | re.IGNORECASE)
-    html = re.sub(r'(<[a-zA-Z][^<>]*?\s(?:id|for)=")(?!' + re.escape(anchor) + r'--)', rf"\g<1>{anchor}--", html)
-    html = re.sub(r'(<a\b[^<>]*?href=")#(?:cell-id=)?(?!' + re.escape(anchor) + r'--)', rf"\g<1>#{anchor}--", html)
+    html = re.sub(
+        r"<(script|style)\b.*?</\1>|<a class=\"anchor-link\".*?</a>",
+        "",
+        html,
+        flags=re.DOTALL | re.IGNORECASE,
+    )
+    html = re.sub(
+        r'(<[a-zA-Z][^<>]*?\s(?:id|for)=")(?!' + re.escape(anchor) + r"--)",
+        rf"\g<1>{anchor}--",
+        html,
+    )
+    html = re.sub(
+        r'(<a\b[^<>]*?href=")#(?:cell-id=)?(?!' + re.escape(anchor) + r"--)",
+        rf"\g<1>#{anchor}--",
+        html,
+    )
     html = re.sub(r"<(/?)h([1-4])\b", lambda found: f"<{found[1]}h{int(found[2]) + 2}", html)
-    html = re.sub(r'<a\b[^<>]*?href="([^":#]+)\.ipynb(#[^"]*)?"[^<>]*>(.*?)</a>', lambda found: _link(found, present), html, flags=re.DOTALL)
+    html = re.sub(
+        r'<a\b[^<>]*?href="([^":#]+)\.ipynb(#[^"]*)?"[^<>]*>(.*?)</a>',
+        lambda found: _link(found, present),
+        html,
+        flags=re.DOTALL,
+    )
     html = html.replace("<pre>", '<pre tabindex="0">')
-    html = html.replace("<table", '<div class="runbook-scroll" tabindex="0" role="group" aria-label="table"><table')
+    html = html.replace(
+        "<table", '<div class="runbook-scroll" tabindex="0" role="group" aria-label="table"><table'
+    )
     return html.replace("</table>", "</table></div>")
 
 
@@ -167,7 +217,9 @@ def _own_heading(html: str) -> tuple[str, str]:
     found = re.search(r"<h3\b[^>]*>(.*?)</h3>", html, flags=re.DOTALL)
     if not found:
         return "", html
-    return unescape(re.sub(r"<[^>]+>", "", found[1])).strip(), html[:found.start()] + html[found.end():]
+    return unescape(re.sub(r"<[^>]+>", "", found[1])).strip(), html[: found.start()] + html[
+        found.end() :
+    ]
 
 
 def _first_error(notebook: NotebookNode) -> tuple[str, str]:

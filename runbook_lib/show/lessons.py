@@ -29,8 +29,15 @@ class Lessons(Shown):
 
     def table(self) -> Table:
         """The lessons; where there is none, how one is added."""
-        rows = [(text,) for text in self.learned] or [(f'none recorded yet; `runbook lesson {self.run} "…"` adds one at any time',)]
-        return Table(f"{len(self.learned)} lesson{'s' if len(self.learned) != 1 else ''} learned", ("lesson",), rows, [] if self.learned else ["unknown"])
+        rows = [(text,) for text in self.learned] or [
+            (f'none recorded yet; `runbook lesson {self.run} "…"` adds one at any time',)
+        ]
+        return Table(
+            f"{len(self.learned)} lesson{'s' if len(self.learned) != 1 else ''} learned",
+            ("lesson",),
+            rows,
+            [] if self.learned else ["unknown"],
+        )
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -47,8 +54,14 @@ class Lessons(Shown):
         """
         import ipywidgets
 
-        text = ipywidgets.Textarea(description="Lesson", placeholder="What was learned, in one sentence", layout={"width": "50em"})
-        button = ipywidgets.Button(description="Record", icon="check", tooltip="Record this lesson in the history's entry")
+        text = ipywidgets.Textarea(
+            description="Lesson",
+            placeholder="What was learned, in one sentence",
+            layout={"width": "50em"},
+        )
+        button = ipywidgets.Button(
+            description="Record", icon="check", tooltip="Record this lesson in the history's entry"
+        )
         learned = list(self.learned)
 
         def press(_: object) -> None:

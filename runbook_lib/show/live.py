@@ -28,7 +28,12 @@ class View:
         self._cancel = cancel
         self._last = Html("", "")
         self._now = ipywidgets.HTML("The migration begins …", layout={"width": "100%"})
-        self._ask = ipywidgets.Button(description="Cancel the migration", icon="stop", button_style="danger", layout={"width": "auto"})
+        self._ask = ipywidgets.Button(
+            description="Cancel the migration",
+            icon="stop",
+            button_style="danger",
+            layout={"width": "auto"},
+        )
         self._yes = ipywidgets.Button(description="Yes, cancel it", button_style="danger")
         self._no = ipywidgets.Button(description="No, go on")
         self._buttons = ipywidgets.HBox([self._ask])
@@ -36,8 +41,14 @@ class View:
         self._no.on_click(lambda _: self._offer(self._ask))
         self._yes.on_click(lambda _: self._end())
         self._box = ipywidgets.VBox([self._now, self._buttons])
-        for button in (self._ask, self._yes, self._no):  # newer kernels hand a click to the shell that made the button, which is busy:
-            vars(button.comm).pop("_reply_subshell_id", None)  # let it go to the subshell through which the front end sends it
+        for button in (
+            self._ask,
+            self._yes,
+            self._no,
+        ):  # newer kernels hand a click to the shell that made the button, which is busy:
+            vars(button.comm).pop(
+                "_reply_subshell_id", None
+            )  # let it go to the subshell through which the front end sends it
         self._shown: Any = display(self._box, display_id=True)
 
     def show(self, rows: Sequence[tuple[str, str]], harmed: bool) -> None:
@@ -47,7 +58,12 @@ class View:
             rows: what is told, and how it stands.
             harmed: whether others wait for the migration.
         """
-        table = Table("The migration, now", ("", ""), rows, ["bad" if harmed and name == "others" else "" for name, _ in rows])
+        table = Table(
+            "The migration, now",
+            ("", ""),
+            rows,
+            ["bad" if harmed and name == "others" else "" for name, _ in rows],
+        )
         self._last = Html(table._repr_html_(), str(table))
         self._now.value = self._last.html
 

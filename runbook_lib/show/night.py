@@ -34,13 +34,33 @@ class Proofs:
         notebooks: executed notebooks with their files' names.
     """
 
-    def __init__(self, phases: Sequence[Line], notebooks: Sequence[tuple[str, NotebookNode]]) -> None:
+    def __init__(
+        self, phases: Sequence[Line], notebooks: Sequence[tuple[str, NotebookNode]]
+    ) -> None:
         present = {anchor_of(file) for file, _ in notebooks}
-        self._cells = [(anchor_of(file), cell) for file, notebook in notebooks for cell in notebook.cells
-                       if cell.get("outputs") and is_shown(cell)]
-        self._spans = [(start, end, f"#{anchor}--{cell.id}") for anchor, cell in self._cells for start, end in _times(cell)]
-        self._phases = [(moment(entry["started_at"]), moment(entry["ended_at"]) if entry.get("ended_at") else datetime.max.replace(tzinfo=UTC), f"#{anchor}")
-                        for entry in phases for anchor in (anchor_of(entry.get("notebook") or entry["phase"]),) if anchor in present]
+        self._cells = [
+            (anchor_of(file), cell)
+            for file, notebook in notebooks
+            for cell in notebook.cells
+            if cell.get("outputs") and is_shown(cell)
+        ]
+        self._spans = [
+            (start, end, f"#{anchor}--{cell.id}")
+            for anchor, cell in self._cells
+            for start, end in _times(cell)
+        ]
+        self._phases = [
+            (
+                moment(entry["started_at"]),
+                moment(entry["ended_at"])
+                if entry.get("ended_at")
+                else datetime.max.replace(tzinfo=UTC),
+                f"#{anchor}",
+            )
+            for entry in phases
+            for anchor in (anchor_of(entry.get("notebook") or entry["phase"]),)
+            if anchor in present
+        ]
 
     def at(self, when: str | None) -> str:
         """The link to the cell that was at work at a moment; empty where none was."""
@@ -48,14 +68,25 @@ class Proofs:
             return ""
         then = moment(when)
         for spans in (self._spans, self._phases):
-            found = [(start, href) for start, end, href in spans if start - _ROUNDED <= then <= end + _ROUNDED]
+            found = [
+                (start, href)
+                for start, end, href in spans
+                if start - _ROUNDED <= then <= end + _ROUNDED
+            ]
             if found:
                 return max(found)[1]
         return ""
 
     def of(self, cell_id: str) -> str:
         """The link to the newest cell of that id; empty where it is not on the page or showed nothing."""
-        return next((f"#{anchor}--{cell.id}" for anchor, cell in reversed(self._cells) if cell.id == cell_id), "")
+        return next(
+            (
+                f"#{anchor}--{cell.id}"
+                for anchor, cell in reversed(self._cells)
+                if cell.id == cell_id
+            ),
+            "",
+        )
 
 
 def _times(cell: NotebookNode) -> Iterator[tuple[datetime, datetime]]:
@@ -92,13 +123,28 @@ class Event:
 
 def events(journal: Sequence[Line], proofs: Proofs) -> list[Event]:
     """The journal in sentences, without the checks that passed: those stand in their notebooks."""
-    return [Event(line["at"], str(line.get("who", "")), words.about(line), words.mark(line), words.sentence(line), proofs.at(line["at"]))
-            for line in journal if line.get("at") and (line.get("what") != "checks" or words.mark(line))]
+    return [
+        Event(
+            line["at"],
+            str(line.get("who", "")),
+            words.about(line),
+            words.mark(line),
+            words.sentence(line),
+            proofs.at(line["at"]),
+        )
+        for line in journal
+        if line.get("at") and (line.get("what") != "checks" or words.mark(line))
+    ]
 
 
 def decided(approval: Line, journal: Sequence[Line], proofs: Proofs) -> str:
     """The link to the cell of the gate that a decision was about: where it opened then, else where it had waited."""
-    lines = [line for line in journal if line.get("gate") == approval["gate"] and line.get("what") in ("gate passed", "gate waits")]
+    lines = [
+        line
+        for line in journal
+        if line.get("gate") == approval["gate"]
+        and line.get("what") in ("gate passed", "gate waits")
+    ]
     after = [line for line in lines if line["at"] >= approval["at"]]
     return proofs.at((after[0] if after else lines[-1])["at"]) if lines else ""
 
@@ -137,19 +183,36 @@ def lanes(phases: Sequence[Line], journal: Sequence[Line], proofs: Proofs) -> li
     Args:
         phases: entries of run.json with `mark`, `sign`, `word` and `href`.
     """
-    raw = [*_phases(phases), *_maintenance(journal, proofs), *_waits(journal, proofs), *_attempts(journal, proofs), *_moments(journal)]
+    raw = [
+        *_phases(phases),
+        *_maintenance(journal, proofs),
+        *_waits(journal, proofs),
+        *_attempts(journal, proofs),
+        *_moments(journal),
+    ]
     moments = [when for lane in raw for span in lane.spans for when in span if when]
     if not moments:
         return []
     first, last = min(moments), max(moments)
     whole = max((last - first).total_seconds(), 0.001)
-    return [Lane(lane.name, lane.mark, lane.shape, tuple(_place(start, end or last, first, whole) for start, end in lane.spans), lane.words, lane.href)
-            for lane in raw]
+    return [
+        Lane(
+            lane.name,
+            lane.mark,
+            lane.shape,
+            tuple(_place(start, end or last, first, whole) for start, end in lane.spans),
+            lane.words,
+            lane.href,
+        )
+        for lane in raw
+    ]
 
 
 def _place(start: datetime, end: datetime, first: datetime, whole: float) -> tuple[float, float]:
     width = max(round((end - start).total_seconds() / whole * 100, 2), _NARROWEST)
-    return min(round((start - first).total_seconds() / whole * 100, 2), round(100 - width, 2)), width
+    return min(
+        round((start - first).total_seconds() / whole * 100, 2), round(100 - width, 2)
+    ), width
 
 
 def _lasted(spans: Sequence[tuple[datetime, datetime | None]], word: str) -> str:
@@ -162,8 +225,17 @@ def _lasted(spans: Sequence[tuple[datetime, datetime | None]], word: str) -> str
 
 def _phases(phases: Sequence[Line]) -> Iterator[_Raw]:
     for phase in phases:
-        span = (moment(phase["started_at"]), moment(phase["ended_at"]) if phase.get("ended_at") else None)
-        yield _Raw(phase["phase"], phase["mark"], [span], _lasted([span], f"{phase['sign']} {phase['word']}"), phase["proof"] or phase["href"])
+        span = (
+            moment(phase["started_at"]),
+            moment(phase["ended_at"]) if phase.get("ended_at") else None,
+        )
+        yield _Raw(
+            phase["phase"],
+            phase["mark"],
+            [span],
+            _lasted([span], f"{phase['sign']} {phase['word']}"),
+            phase["proof"] or phase["href"],
+        )
 
 
 def _maintenance(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
@@ -177,7 +249,13 @@ def _maintenance(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
         elif line.get("what") == "maintenance off" and spans and spans[-1][1] is None:
             spans[-1] = (spans[-1][0], moment(line["at"]))
     if spans:
-        yield _Raw("maintenance mode", "down", spans, _lasted(spans, "was on" if spans[-1][1] else "on"), proof)
+        yield _Raw(
+            "maintenance mode",
+            "down",
+            spans,
+            _lasted(spans, "was on" if spans[-1][1] else "on"),
+            proof,
+        )
 
 
 def _waits(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
@@ -189,30 +267,77 @@ def _waits(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
                 spans.append((moment(line["at"]), None))
             elif line["what"] != "gate waits" and spans and spans[-1][1] is None:
                 spans[-1] = (spans[-1][0], moment(line["at"]))
-        asked = next(line["at"] for line in journal if line.get("what") == "gate waits" and line["gate"] == gate)
-        yield _Raw(f"gate “{gate}”", "unknown", spans, _lasted(spans, "? waited" if spans[-1][1] else "? waits for a person"), proofs.at(asked))
+        asked = next(
+            line["at"]
+            for line in journal
+            if line.get("what") == "gate waits" and line["gate"] == gate
+        )
+        yield _Raw(
+            f"gate “{gate}”",
+            "unknown",
+            spans,
+            _lasted(spans, "? waited" if spans[-1][1] else "? waits for a person"),
+            proofs.at(asked),
+        )
 
 
 def _attempts(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
     """Each attempt at the migration, where there was more than one, or the guard stepped in."""
-    begun = next((moment(line["at"]) for line in journal if line.get("what") == "migration begun"), None)
+    begun = next(
+        (moment(line["at"]) for line in journal if line.get("what") == "migration begun"), None
+    )
     ended = [line for line in journal if line.get("what") == "attempt ended"]
     if begun is None or (len(ended) < 2 and not any(line.get("guard") for line in ended)):
         return
     for line in ended:
-        starts = [moment(other["at"]) for other in journal if other.get("what") in ("migration begun", "resolved") and other["at"] <= line["at"]]
+        starts = [
+            moment(other["at"])
+            for other in journal
+            if other.get("what") in ("migration begun", "resolved") and other["at"] <= line["at"]
+        ]
         span = (max(starts, default=begun), moment(line["at"]))
         found = words.mark(line)
-        word = "✘ cancelled by the guard" if line.get("guard") and found == "bad" else f"{words.verdict(line['outcome']).sign} {line['outcome']}"
-        yield _Raw(f"attempt {line['number']}", found, [span], _lasted([span], word), proofs.at(line["at"]))
+        word = (
+            "✘ cancelled by the guard"
+            if line.get("guard") and found == "bad"
+            else f"{words.verdict(line['outcome']).sign} {line['outcome']}"
+        )
+        yield _Raw(
+            f"attempt {line['number']}", found, [span], _lasted([span], word), proofs.at(line["at"])
+        )
 
 
 def _moments(journal: Sequence[Line]) -> Iterator[_Raw]:
     """Decisions of people, messages, failures of phases."""
-    kinds = {"decisions": ("running", "triangle", [line for line in journal if line.get("what") in ("gate approved", "gate refused")]),
-             "messages": ("down", "circle", [line for line in journal if line.get("what") == "notified"]),
-             "failures": ("bad", "cross", [line for line in journal if line.get("what") == "phase ended" and words.mark(line) == "bad"])}
+    kinds = {
+        "decisions": (
+            "running",
+            "triangle",
+            [line for line in journal if line.get("what") in ("gate approved", "gate refused")],
+        ),
+        "messages": (
+            "down",
+            "circle",
+            [line for line in journal if line.get("what") == "notified"],
+        ),
+        "failures": (
+            "bad",
+            "cross",
+            [
+                line
+                for line in journal
+                if line.get("what") == "phase ended" and words.mark(line) == "bad"
+            ],
+        ),
+    }
     for name, (mark, shape, found) in kinds.items():
         if found:
             times = [moment(line["at"]) for line in found]
-            yield _Raw(name, mark, [(when, when) for when in times], f"{times[0]:%H:%M:%S} · {len(found)} {name if len(found) > 1 else name[:-1]}", "#night", shape)
+            yield _Raw(
+                name,
+                mark,
+                [(when, when) for when in times],
+                f"{times[0]:%H:%M:%S} · {len(found)} {name if len(found) > 1 else name[:-1]}",
+                "#night",
+                shape,
+            )

@@ -16,11 +16,17 @@ def side_by_side(title: str, before: tuple[str, str], after: tuple[str, str]) ->
     Args:
         before, after: heading and text of each.
     """
-    columns = "".join(_column(f"{title}, {heading}", heading, text) for heading, text in (before, after))
+    columns = "".join(
+        _column(f"{title}, {heading}", heading, text) for heading, text in (before, after)
+    )
     html = f"<div style='font-weight:600;padding:4px 0'>{escape(title)}</div><div style='{_GRID}'>{columns}</div>"
-    return Html(html, "\n".join([title, *(f"{heading}\n{text}" for heading, text in (before, after))]))
+    return Html(
+        html, "\n".join([title, *(f"{heading}\n{text}" for heading, text in (before, after))])
+    )
 
 
 def _column(label: str, heading: str, text: str) -> str:
-    return (f"<figure style='margin:0;min-width:0'><figcaption style='font-weight:600;padding:4px 0'>{escape(heading)}</figcaption>"
-            f"<pre class='runbook-scroll' tabindex='0' role='region' aria-label='{escape(label)}' style='{_TEXT}'>{escape(text)}</pre></figure>")
+    return (
+        f"<figure style='margin:0;min-width:0'><figcaption style='font-weight:600;padding:4px 0'>{escape(heading)}</figcaption>"
+        f"<pre class='runbook-scroll' tabindex='0' role='region' aria-label='{escape(label)}' style='{_TEXT}'>{escape(text)}</pre></figure>"
+    )

@@ -25,18 +25,54 @@ if TYPE_CHECKING:
 WIDTH_INCHES = 8.5
 """A chart's width: 816 pixels, which fits beside JupyterLab's sidebar on a screen of 1366."""
 INK, PAPER, RULE, BEFORE, AFTER, GOOD, BAD, UNKNOWN = (
-    "#1f2328", "#ffffff", "#d0d7de", "#8c959f", "#0b6aa2", "#1a7f4b", "#c23b31", "#b7800f")
+    "#1f2328",
+    "#ffffff",
+    "#d0d7de",
+    "#8c959f",
+    "#0b6aa2",
+    "#1a7f4b",
+    "#c23b31",
+    "#b7800f",
+)
 """Told apart by people who see no red or green; hatches and markers say the same without any colour."""
-DARK = {INK: "#e6edf3", PAPER: "#161b22", RULE: "#3a434e", BEFORE: "#7d8894", AFTER: "#58a6ff", GOOD: "#3fb968", BAD: "#ff7b72",
-         UNKNOWN: "#e3b341"}
+DARK = {
+    INK: "#e6edf3",
+    PAPER: "#161b22",
+    RULE: "#3a434e",
+    BEFORE: "#7d8894",
+    AFTER: "#58a6ff",
+    GOOD: "#3fb968",
+    BAD: "#ff7b72",
+    UNKNOWN: "#e3b341",
+}
 _ROWS_IN_WORDS = 8
 _FONTS = "system-ui,'Segoe UI','Noto Sans','DejaVu Sans',Arial,sans-serif"
 _SETTINGS: dict[str, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "runbook", "font.size": 10.0, "font.family": "DejaVu Sans", "axes.spines.top": False,
-    "axes.spines.right": False, "axes.spines.left": False, "axes.edgecolor": RULE, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
-    "ytick.color": INK, "axes.facecolor": PAPER, "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "grid.color": RULE, "axes.grid": True,
-    "axes.grid.axis": "x", "axes.axisbelow": True, "ytick.left": False, "hatch.color": PAPER, "hatch.linewidth": 1.2, "legend.frameon": False,
-    "text.parse_math": False, "legend.borderpad": 0.0,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "runbook",
+    "font.size": 10.0,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "grid.color": RULE,
+    "axes.grid": True,
+    "axes.grid.axis": "x",
+    "axes.axisbelow": True,
+    "ytick.left": False,
+    "hatch.color": PAPER,
+    "hatch.linewidth": 1.2,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "legend.borderpad": 0.0,
 }
 
 
@@ -88,7 +124,9 @@ class Chart:
 
 def css() -> Html:
     """The stylesheet for a notebook, in JupyterLab's light and dark theme; the banner brings it along."""
-    return Html(f"<style>{base_css()}body[data-jp-theme-light='false']{{{dark_variables()}}}</style>", "")
+    return Html(
+        f"<style>{base_css()}body[data-jp-theme-light='false']{{{dark_variables()}}}</style>", ""
+    )
 
 
 @cache
@@ -103,7 +141,9 @@ def dark_variables() -> str:
     return re.sub(r"\n\s*", "", asset("dark.css"))
 
 
-def draw(title: str, table: Table, height_inches: float, paint: Callable[[Axes], None], alt: str = "") -> Chart:
+def draw(
+    title: str, table: Table, height_inches: float, paint: Callable[[Axes], None], alt: str = ""
+) -> Chart:
     """Draw a chart.
 
     Args:
@@ -122,14 +162,24 @@ def draw(title: str, table: Table, height_inches: float, paint: Callable[[Axes],
         figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
         paint(figure.subplots())
         buffer = BytesIO()
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        FigureCanvasSVG(figure).print_svg(
+            buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     return Chart(title, table, _themed(buffer.getvalue().decode()), alt or in_words(title, table))
 
 
 def in_words(title: str, table: Table) -> str:
     """A picture in words: its title, and the first rows of what it was drawn from."""
-    rows = [f"{row[0]}: " + ", ".join(f"{name} {text(value)}" for name, value in zip(table.columns[1:], row[1:])) for row in table.rows[:_ROWS_IN_WORDS]]
-    more = f"; {len(table) - _ROWS_IN_WORDS} more stand in the table beneath it" if len(table) > _ROWS_IN_WORDS else ""
+    rows = [
+        f"{row[0]}: "
+        + ", ".join(f"{name} {text(value)}" for name, value in zip(table.columns[1:], row[1:]))
+        for row in table.rows[:_ROWS_IN_WORDS]
+    ]
+    more = (
+        f"; {len(table) - _ROWS_IN_WORDS} more stand in the table beneath it"
+        if len(table) > _ROWS_IN_WORDS
+        else ""
+    )
     return f"Chart: {title}. {'; '.join(rows)}{more}."
 
 
@@ -146,7 +196,9 @@ def _themed(svg: str) -> str:
     light = ";".join(f"--{name}:{colour}" for colour, name in names.items())
     dark = ";".join(f"--{name}:{DARK[colour]}" for colour, name in names.items())
     style = f"<style>svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
-    svg = re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(
+        r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL
+    )
     svg = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{_FONTS}", svg)
     svg = re.sub(r">\s+<", "><", svg.strip())
     return re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1)

@@ -21,10 +21,22 @@ if TYPE_CHECKING:
 _STRIPES = "repeating-linear-gradient(45deg,#ffd33d 0 14px,#1f2328 14px 28px)"
 _PRODUCTION = f"background:#86120f;color:#ffffff;padding:12px 18px;border:8px solid #ffd33d;border-image:{_STRIPES} 8;border-radius:0"
 _FACT = "display:inline-block;margin:6px 28px 0 0;font-weight:600;vertical-align:top;overflow-wrap:anywhere"
-_OTHER = "background:#e8f2fb;color:#12324d;padding:10px 18px;border:2px solid #0b6aa2;border-radius:14px"
+_OTHER = (
+    "background:#e8f2fb;color:#12324d;padding:10px 18px;border:2px solid #0b6aa2;border-radius:14px"
+)
 
 
-def banner(*, environment: str, production: bool, database: str, host: str, run: str, phase: str = "", engineer: str = "", server: str = "") -> Html:
+def banner(
+    *,
+    environment: str,
+    production: bool,
+    database: str,
+    host: str,
+    run: str,
+    phase: str = "",
+    engineer: str = "",
+    server: str = "",
+) -> Html:
     """Where this is, unmistakably: production by its word, its colour, and its striped and cornered shape.
 
     Args:
@@ -37,13 +49,24 @@ def banner(*, environment: str, production: bool, database: str, host: str, run:
         server: what identifies the server.
     """
     word = f"▲ PRODUCTION — {environment}" if production else f"● {environment} — not production"
-    facts = {"Phase": phase, "Database": database, "Host": host, "Engineer": engineer, "Server": server, "Run": run}
+    facts = {
+        "Phase": phase,
+        "Database": database,
+        "Host": host,
+        "Engineer": engineer,
+        "Server": server,
+        "Run": run,
+    }
     shown = {name: value for name, value in facts.items() if value}
-    items = "".join(f"<div style='{_FACT}'><span style='font-size:12px;font-weight:400'>{name}</span><br>{escape(value)}</div>"
-                    for name, value in shown.items())
+    items = "".join(
+        f"<div style='{_FACT}'><span style='font-size:12px;font-weight:400'>{name}</span><br>{escape(value)}</div>"
+        for name, value in shown.items()
+    )
     kind = "production" if production else "other"
-    html = (f"{css().html}<section class='runbook-banner {kind}' style='{_PRODUCTION if production else _OTHER}'>"
-            f"<div style='font-size:{22 if production else 17}px;font-weight:700'>{escape(word)}</div>{items}</section>")
+    html = (
+        f"{css().html}<section class='runbook-banner {kind}' style='{_PRODUCTION if production else _OTHER}'>"
+        f"<div style='font-size:{22 if production else 17}px;font-weight:700'>{escape(word)}</div>{items}</section>"
+    )
     return Html(html, "\n".join([word, *(f"  {name}: {value}" for name, value in shown.items())]))
 
 
@@ -86,7 +109,10 @@ class Gate:
 
     def _repr_html_(self) -> str:
         mark = "unknown" if not self.decision else "good" if self.decision.approved else "bad"
-        return self.conditions._repr_html_() + Table(f"Gate {self.name}", ("decision",), [(self.state(),)], [mark])._repr_html_()
+        return (
+            self.conditions._repr_html_()
+            + Table(f"Gate {self.name}", ("decision",), [(self.state(),)], [mark])._repr_html_()
+        )
 
     def __str__(self) -> str:
         return f"{self.conditions}\n{self.state()}"
@@ -111,8 +137,18 @@ class Gate:
         name = ipywidgets.Text(value=self.person, description="Name")
         reason = ipywidgets.Text(description="Reason", layout={"width": "40em"})
         said = ipywidgets.HTML()
-        approve = ipywidgets.Button(description="Approve", icon="check", button_style="success", tooltip=f"Approve gate {self.name}")
-        refuse = ipywidgets.Button(description="Refuse", icon="times", button_style="danger", tooltip=f"Refuse gate {self.name}")
+        approve = ipywidgets.Button(
+            description="Approve",
+            icon="check",
+            button_style="success",
+            tooltip=f"Approve gate {self.name}",
+        )
+        refuse = ipywidgets.Button(
+            description="Refuse",
+            icon="times",
+            button_style="danger",
+            tooltip=f"Refuse gate {self.name}",
+        )
 
         def press(approved: bool) -> None:
             if name.disabled:
@@ -124,8 +160,14 @@ class Gate:
             stands = self.decide(approved, name.value.strip(), reason.value.strip())
             pressed, other = (approve, refuse) if approved else (refuse, approve)
             name.disabled = reason.disabled = other.disabled = True
-            pressed.description = "Approved" if approved else "Refused"  # it keeps the keyboard's focus: from here the cell is run again
-            then = "Now run this cell again." if approved else "It stays shut until it is approved: run this cell again to do that."
+            pressed.description = (
+                "Approved" if approved else "Refused"
+            )  # it keeps the keyboard's focus: from here the cell is run again
+            then = (
+                "Now run this cell again."
+                if approved
+                else "It stays shut until it is approved: run this cell again to do that."
+            )
             said.value = f"<b>{escape(str(stands))}.</b> {then}"
             decided(replace(self, decision=stands))
 
@@ -170,12 +212,27 @@ class Item:
     def row(self) -> tuple[str, str, str, str, Link | str]:
         """State, item, who says so, evidence, and the cell that shows it."""
         sign, _ = _STATES[self.state]
-        by = self.done_by or ("a person" if self.open else "checked here" if self.state != self.NOT_NEEDED else "")
-        return f"{sign} {self.state}", f"{self.id} {self.title}", by, self.evidence, Link("show", f"#cell-id={self.cell}") if self.cell else ""
+        by = self.done_by or (
+            "a person" if self.open else "checked here" if self.state != self.NOT_NEEDED else ""
+        )
+        return (
+            f"{sign} {self.state}",
+            f"{self.id} {self.title}",
+            by,
+            self.evidence,
+            Link("show", f"#cell-id={self.cell}") if self.cell else "",
+        )
 
 
-_STATES = {Item.PASSED: ("✔", "good"), Item.DONE: ("✔", "good"), Item.OPEN: ("?", "unknown"), Item.TO_COME: ("·", ""), Item.NOT_NEEDED: ("–", ""),
-           "failed": ("✘", "bad"), "could not check": ("?", "unknown")}
+_STATES = {
+    Item.PASSED: ("✔", "good"),
+    Item.DONE: ("✔", "good"),
+    Item.OPEN: ("?", "unknown"),
+    Item.TO_COME: ("·", ""),
+    Item.NOT_NEEDED: ("–", ""),
+    "failed": ("✘", "bad"),
+    "could not check": ("?", "unknown"),
+}
 """Each state's sign and mark."""
 
 
@@ -199,7 +256,12 @@ class Checklist(Shown):
         waiting = sum(item.open for item in self.items)
         title = f"{self.title}: {marks.count('good')} of {sum(item.state != Item.NOT_NEEDED for item in self.items)} done"
         title += f", {waiting} open for a person" if waiting else ""
-        return Table(title, ("state", "item", "by", "evidence", "cell"), [item.row() for item in self.items], marks)
+        return Table(
+            title,
+            ("state", "item", "by", "evidence", "cell"),
+            [item.row() for item in self.items],
+            marks,
+        )
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -222,7 +284,9 @@ class Checklist(Shown):
 
         def row(item: Item) -> ipywidgets.Widget:
             note = ipywidgets.Text(description="Note", layout={"width": "32em"})
-            button = ipywidgets.Button(description=f"{item.id} is done", icon="check", tooltip=item.title)
+            button = ipywidgets.Button(
+                description=f"{item.id} is done", icon="check", tooltip=item.title
+            )
 
             def press(_: object) -> None:
                 if note.disabled:
@@ -238,5 +302,11 @@ class Checklist(Shown):
                 ticked(replace(self, items=tuple(now.values())))
 
             button.on_click(press)
-            return ipywidgets.VBox([ipywidgets.HTML(f"<b>{escape(f'{item.id} {item.title}')}</b>"), ipywidgets.HBox([note, button])])
+            return ipywidgets.VBox(
+                [
+                    ipywidgets.HTML(f"<b>{escape(f'{item.id} {item.title}')}</b>"),
+                    ipywidgets.HBox([note, button]),
+                ]
+            )
+
         return ipywidgets.VBox([name, *(row(item) for item in self.items if item.open), said])

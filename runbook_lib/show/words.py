@@ -24,12 +24,33 @@ class Verdict:
 
 VERDICTS: Mapping[str, Verdict] = {
     "succeeded": Verdict("✔", "Succeeded", "good", "The migration was applied and validated."),
-    "rolled_back": Verdict("↩", "Rolled back", "unknown", "The migration was undone: the database is as it was before."),
-    "failed": Verdict("✘", "Failed", "bad", "The run stopped at a failure. What is true of the database now stands under “What failed”."),
-    "aborted": Verdict("■", "Aborted", "bad", "The run was told to stop. Its database work was cancelled; it can be resumed."),
-    "waiting": Verdict("?", "Waiting for a person", "unknown", "A gate needs an approval; the run then goes on with `runbook resume`."),
-    "running": Verdict("▶", "Running", "running", "This page was written while the run was at work."),
-    "unknown": Verdict("?", "Unknown", "unknown", "How the run ended is not known: do not take it for a success."),
+    "rolled_back": Verdict(
+        "↩", "Rolled back", "unknown", "The migration was undone: the database is as it was before."
+    ),
+    "failed": Verdict(
+        "✘",
+        "Failed",
+        "bad",
+        "The run stopped at a failure. What is true of the database now stands under “What failed”.",
+    ),
+    "aborted": Verdict(
+        "■",
+        "Aborted",
+        "bad",
+        "The run was told to stop. Its database work was cancelled; it can be resumed.",
+    ),
+    "waiting": Verdict(
+        "?",
+        "Waiting for a person",
+        "unknown",
+        "A gate needs an approval; the run then goes on with `runbook resume`.",
+    ),
+    "running": Verdict(
+        "▶", "Running", "running", "This page was written while the run was at work."
+    ),
+    "unknown": Verdict(
+        "?", "Unknown", "unknown", "How the run ended is not known: do not take it for a success."
+    ),
 }
 """The outcomes of run.json; of an unknown one nothing good is assumed."""
 
@@ -40,7 +61,10 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "phase begun": ("phase", "{phase} begins"),
     "phase taken up again": ("phase", "{phase} is taken up again"),
     "phase ended": ("phase", "{phase}: {outcome}"),
-    "checks": ("check", "{phase}, {checks}: {passed} passed, failed: {failed}, could not check: {unknown}"),
+    "checks": (
+        "check",
+        "{phase}, {checks}: {passed} passed, failed: {failed}, could not check: {unknown}",
+    ),
     "gate waits": ("gate", "the gate “{gate}” waits for a person"),
     "gate approved": ("gate", "{who} approves the gate “{gate}”: {reason}"),
     "gate refused": ("gate", "{who} refuses the gate “{gate}”: {reason}"),
@@ -49,7 +73,10 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "notified": ("message", "{audience} are told: {title}"),
     "not notified": ("message", "{audience} are not told ({occasion}): {why}"),
     "escalated": ("escalation", "{phase} failed, severity {severity}: {failures}"),
-    "escalation step": ("escalation", "severity {severity}, {after} minutes without acknowledgement: {told}; {delivered} of {tried} messages delivered"),
+    "escalation step": (
+        "escalation",
+        "severity {severity}, {after} minutes without acknowledgement: {told}; {delivered} of {tried} messages delivered",
+    ),
     "acknowledged": ("escalation", "{who} has taken the failure up: {note}"),
     "checklist item done": ("checklist", "{who} ticks {item}, {text}: {note}"),
     "maintenance not switched": ("maintenance", "maintenance mode could not be switched on"),
@@ -59,7 +86,10 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "maintenance on": ("maintenance", "maintenance mode is on"),
     "maintenance off": ("maintenance", "maintenance mode is off, verified: {verified}"),
     "backup made": ("way back", "backup made, {bytes}"),
-    "backup proven": ("way back", "backup proven by a restore on {proven_on}, which took {restore_s}"),
+    "backup proven": (
+        "way back",
+        "backup proven by a restore on {proven_on}, which took {restore_s}",
+    ),
     "restore point made": ("way back", "restore point {name} at {lsn}"),
     "saved what will be dropped": ("way back", "saved what will be dropped: {rows} rows"),
     "migration begun": ("migration", "`prisma migrate deploy` begins, forecast {forecast_s}"),
@@ -72,7 +102,16 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "lessons learned": ("lesson", "{text}"),
 }
 """What a line of the journal is about, and its sentence. Lines that are not here are told by their facts."""
-_BAD = frozenset({"escalated", "maintenance not switched", "migration failed", "gate refused", "watch interrupted", "blocker was not ended"})
+_BAD = frozenset(
+    {
+        "escalated",
+        "maintenance not switched",
+        "migration failed",
+        "gate refused",
+        "watch interrupted",
+        "blocker was not ended",
+    }
+)
 _UNKNOWN = frozenset({"gate waits", "not mirrored"})
 _GOOD = frozenset({"acknowledged", "gate approved", "gate passed", "rolled back"})
 _NOT_FACTS = frozenset({"at", "who", "what", "host", "deliveries", "guard"})
@@ -101,13 +140,22 @@ def lasting(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     hours, rest = divmod(round(seconds), 3600)
     minutes, rest = divmod(rest, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return (
+        f"{hours} h {minutes} min"
+        if hours
+        else f"{minutes} min {rest} s"
+        if rest
+        else f"{minutes} min"
+    )
 
 
 def short(reason: str) -> str:
     """The line of a reason that says most: the first failed check, else the first line."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    return next((line.removeprefix("✘ ") for line in lines if line.startswith("✘")), lines[0] if lines else "")
+    return next(
+        (line.removeprefix("✘ ") for line in lines if line.startswith("✘")),
+        lines[0] if lines else "",
+    )
 
 
 def about(line: Mapping[str, Any]) -> str:
@@ -122,7 +170,12 @@ def mark(line: Mapping[str, Any]) -> str:
         return verdict(str(line["outcome"])).mark
     if what in _BAD or line.get("not_as_sealed") or (what == "checks" and line.get("failed")):
         return "bad"
-    if what in _UNKNOWN or not delivered(line) or (what == "checks" and line.get("unknown")) or (what == "maintenance off" and not line.get("verified")):
+    if (
+        what in _UNKNOWN
+        or not delivered(line)
+        or (what == "checks" and line.get("unknown"))
+        or (what == "maintenance off" and not line.get("verified"))
+    ):
         return "unknown"
     return "good" if what in _GOOD else ""
 
@@ -136,19 +189,44 @@ def sentence(line: Mapping[str, Any]) -> str:
     """A line of the journal as a sentence."""
     what = str(line.get("what", ""))
     if what not in _SAID:
-        facts = "; ".join(f"{key}: {value}" for key, value in ((key, _fact(key, line[key])) for key in line if key not in _NOT_FACTS) if value)
+        facts = "; ".join(
+            f"{key}: {value}"
+            for key, value in (
+                (key, _fact(key, line[key])) for key in line if key not in _NOT_FACTS
+            )
+            if value
+        )
         return f"{what} ({facts})" if facts else what
-    said = _SAID[what][1].format_map(defaultdict(lambda: "–", {key: _fact(key, value) for key, value in line.items()}))
+    said = _SAID[what][1].format_map(
+        defaultdict(lambda: "–", {key: _fact(key, value) for key, value in line.items()})
+    )
     return said + "".join(f"; {more}" for more in _more(line))
 
 
 def _more(line: Mapping[str, Any]) -> list[str]:
     """What is added to a sentence: why, what the guard did, who was not reached."""
     reason, again = short(str(line.get("reason") or "")), str(line.get("not_again") or "")
-    why = [reason] if reason and line["what"] == "phase ended" else [f"not again: {again}"] if again else []
-    guard = [f"cancelled by the guard: {one['victims']} sessions had waited too long, the longest {one['longest_wait_s']:.1f} s" for one in line.get("guard") or ()]
-    lost = [f"{item.get('to')} was not reached: {item.get('why')}" for item in line.get("deliveries") or () if not item.get("delivered")]
-    behind = [f"changed behind the seal: {', '.join(line['not_as_sealed'])}"] if line.get("not_as_sealed") else []
+    why = (
+        [reason]
+        if reason and line["what"] == "phase ended"
+        else [f"not again: {again}"]
+        if again
+        else []
+    )
+    guard = [
+        f"cancelled by the guard: {one['victims']} sessions had waited too long, the longest {one['longest_wait_s']:.1f} s"
+        for one in line.get("guard") or ()
+    ]
+    lost = [
+        f"{item.get('to')} was not reached: {item.get('why')}"
+        for item in line.get("deliveries") or ()
+        if not item.get("delivered")
+    ]
+    behind = (
+        [f"changed behind the seal: {', '.join(line['not_as_sealed'])}"]
+        if line.get("not_as_sealed")
+        else []
+    )
     return [*guard, *why, *lost, *behind]
 
 
@@ -160,6 +238,10 @@ def _fact(key: str, value: Any) -> str:
         return ", ".join(str(item) for item in value if not isinstance(item, Mapping)) or "none"
     if key == "bytes":
         return size(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and (key == "seconds" or key.endswith("_s")):
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and (key == "seconds" or key.endswith("_s"))
+    ):
         return lasting(value)
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b", r"\1…", text(value))

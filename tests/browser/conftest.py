@@ -17,13 +17,21 @@ from tests.browser.seats import Desk, Server
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-OPTIONS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+OPTIONS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+]
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """A launched browser, closed at the end."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("there is no chromium on this machine: apt-get install chromium")
@@ -36,6 +44,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def lab(chromium: Browser) -> Iterator[Server]:
     """JupyterLab on a demo run of its own, at whose gates `plan` and `migrate` a person is asked for."""
+
     def change(values: dict[str, Any]) -> None:
         values["approvals"] = {"required": ["plan", "migrate"]}
         values["migrate"] |= {"lock_timeout_s": 120, "guard": {"victims": 0}}
@@ -57,8 +66,10 @@ def lab(chromium: Browser) -> Iterator[Server]:
 def desk(chromium: Browser, lab: Server) -> Iterator[Callable[[str], Desk]]:
     """Opens a browser window for a person."""
     with ExitStack() as stack:
+
         def made(name: str = "Rita") -> Desk:
             found = Desk(chromium, lab, name)
             stack.callback(found.context.close)
             return found
+
         yield made

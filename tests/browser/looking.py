@@ -54,5 +54,8 @@ def serious(page: Any) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     violations = Axe().run(page).response["violations"]
-    return [f"{found['id']} ({found['impact']}): {found['help']}: {[node['html'][:120] for node in found['nodes'][:3]]}"
-            for found in violations if found["impact"] in ("serious", "critical")]
+    return [
+        f"{found['id']} ({found['impact']}): {found['help']}: {[node['html'][:120] for node in found['nodes'][:3]]}"
+        for found in violations
+        if found["impact"] in ("serious", "critical")
+    ]

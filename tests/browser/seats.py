@@ -40,12 +40,25 @@ class Server:
     def start(self, *options: str) -> None:
         """Start it, and wait until it listens."""
         places = {"RUNTIME": "r", "DATA": "d", "CONFIG": "c"}
-        environment = self.world.environment() | {f"JUPYTER_{name}_DIR": str(self.folder / place) for name, place in places.items()} | {
-            "IPYTHONDIR": str(self.folder / "i"), "RUNBOOK_PERSON": "Rita"}
+        environment = (
+            self.world.environment()
+            | {f"JUPYTER_{name}_DIR": str(self.folder / place) for name, place in places.items()}
+            | {"IPYTHONDIR": str(self.folder / "i"), "RUNBOOK_PERSON": "Rita"}
+        )
         with (self.folder / "lab.log").open("wb") as log:
-            self.process = subprocess.Popen(self.world.argv("lab", str(self.world.file), "--no-browser", *options), cwd=ROOT, env=environment,
-                                            stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        until(lambda: self.process.poll() is not None or list((self.folder / "r").glob("jpserver-*.json")))  # type: ignore[union-attr]
+            self.process = subprocess.Popen(
+                self.world.argv("lab", str(self.world.file), "--no-browser", *options),
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        until(
+            lambda: (
+                self.process.poll() is not None or list((self.folder / "r").glob("jpserver-*.json"))
+            )
+        )  # type: ignore[union-attr]
         assert self.process.poll() is None, (self.folder / "lab.log").read_text()[-3000:]
         self.address = json.loads(next((self.folder / "r").glob("jpserver-*.json")).read_text())
 
@@ -81,7 +94,9 @@ class Desk:
         self.page.goto(f"lab/tree/{notebook}?reset&token={self.server.address['token']}")
         self.shown(notebook)
         seconds = time.monotonic() - began
-        self.page.wait_for_selector(f"{PANEL} .jp-Notebook-ExecutionIndicator[data-status=idle], {PANEL} .jp-Notebook-ExecutionIndicator[data-status=busy]")
+        self.page.wait_for_selector(
+            f"{PANEL} .jp-Notebook-ExecutionIndicator[data-status=idle], {PANEL} .jp-Notebook-ExecutionIndicator[data-status=busy]"
+        )
         return seconds
 
     def open_another(self, notebook: str) -> float:
@@ -93,13 +108,17 @@ class Desk:
 
     def shown(self, notebook: str) -> None:
         """Wait until a notebook is the one that is shown, with its cells."""
-        self.page.wait_for_selector(f".lm-DockPanel-tabBar .lm-mod-current:has-text('{notebook[:8]}')")
+        self.page.wait_for_selector(
+            f".lm-DockPanel-tabBar .lm-mod-current:has-text('{notebook[:8]}')"
+        )
         self.page.wait_for_selector(f"{PANEL} .jp-Spinner", state="detached")
         self.page.wait_for_selector(f"{PANEL} .jp-Cell >> nth=5", state="attached")
 
     def cell(self, code: str) -> Locator:
         """The cell with this code."""
-        return self.page.locator(f"{PANEL} .jp-CodeCell").filter(has=self.page.locator(".jp-InputArea-editor", has_text=code))
+        return self.page.locator(f"{PANEL} .jp-CodeCell").filter(
+            has=self.page.locator(".jp-InputArea-editor", has_text=code)
+        )
 
     def select(self, code: str) -> None:
         """Make a cell the active one, by a click beside its code."""
@@ -111,9 +130,13 @@ class Desk:
 
     def step(self, by: str = "click") -> None:
         """Run the active cell and go to the next, by a click or by the keyboard, and wait until it has ended."""
-        self.page.evaluate(f"() => document.querySelectorAll(`{PANEL} .jp-CodeCell.jp-mod-active .jp-InputArea > .jp-InputPrompt`).forEach(prompt => prompt.textContent = 'runs')")
+        self.page.evaluate(
+            f"() => document.querySelectorAll(`{PANEL} .jp-CodeCell.jp-mod-active .jp-InputArea > .jp-InputPrompt`).forEach(prompt => prompt.textContent = 'runs')"
+        )
         if by == "click":
-            self.page.click(f"{PANEL} .jp-NotebookPanel-toolbar [data-command='notebook:run-cell-and-select-next']")
+            self.page.click(
+                f"{PANEL} .jp-NotebookPanel-toolbar [data-command='notebook:run-cell-and-select-next']"
+            )
         else:
             self.page.keyboard.press("Shift+Enter")
         self.idle()
@@ -132,7 +155,9 @@ class Desk:
     def steps(self, *, to: str = "", by: str = "click") -> str:
         """Run cell after cell, to one that fails, to the one whose code is `to`, or to the end; the error's words."""
         cells = self.page.locator(f"{PANEL} .jp-Cell")
-        first = cells.evaluate_all("cells => cells.findIndex(cell => cell.classList.contains('jp-mod-active'))")
+        first = cells.evaluate_all(
+            "cells => cells.findIndex(cell => cell.classList.contains('jp-mod-active'))"
+        )
         for number in range(first, cells.count()):
             if to and to in cells.nth(number).inner_text():
                 return ""
@@ -143,7 +168,10 @@ class Desk:
 
     def error(self, cell: Locator) -> str:
         """The error that a cell shows; empty where there is none."""
-        kinds = ", ".join(f".jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr"))
+        kinds = ", ".join(
+            f".jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']"
+            for kind in ("error", "stderr")
+        )
         return " ".join(cell.locator(kinds).all_inner_texts())
 
     def save(self) -> None:
@@ -158,7 +186,11 @@ class Desk:
 
     def focus(self) -> str:
         """What has the keyboard's focus, in words."""
-        return str(self.page.evaluate("() => document.activeElement.title || document.activeElement.getAttribute('aria-label') || document.activeElement.className"))
+        return str(
+            self.page.evaluate(
+                "() => document.activeElement.title || document.activeElement.getAttribute('aria-label') || document.activeElement.className"
+            )
+        )
 
 
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
@@ -176,8 +208,19 @@ def saved(run: Run, notebook: str) -> str:
     """All that a saved notebook shows as HTML and text: what is left of it where no widget can be drawn."""
     cells = json.loads((run.folder / notebook).read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    shown = [output.get("data", {}).get(kind, "") for output in outputs for kind in ("text/html", "text/plain")]
-    return "\n".join("".join(part) for part in [*shown, *(output.get("text", "") for output in outputs), *("\n".join(output.get("traceback", [])) for output in outputs)])
+    shown = [
+        output.get("data", {}).get(kind, "")
+        for output in outputs
+        for kind in ("text/html", "text/plain")
+    ]
+    return "\n".join(
+        "".join(part)
+        for part in [
+            *shown,
+            *(output.get("text", "") for output in outputs),
+            *("\n".join(output.get("traceback", [])) for output in outputs),
+        ]
+    )
 
 
 __all__ = ["Desk", "Server", "PANEL", "SCREENSHOTS", "saved", "until"]

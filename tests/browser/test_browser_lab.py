@@ -17,12 +17,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Open = Callable[..., Desk]
 
 
-def test_it_opens_on_where_this_is_how_the_run_stands_and_what_comes_next(lab: Server, desk: Open) -> None:
+def test_it_opens_on_where_this_is_how_the_run_stands_and_what_comes_next(
+    lab: Server, desk: Open
+) -> None:
     rita = desk()
     rita.open("00_start.ipynb")
     shown = rita.page.locator(PANEL).inner_text()
     target = lab.run.state["target"]
-    for fact in ("● demo — not production", target["database"], f"{target['host']}:{target['port']}", target["system_identifier"], "Next: plan"):
+    for fact in (
+        "● demo — not production",
+        target["database"],
+        f"{target['host']}:{target['port']}",
+        target["system_identifier"],
+        "Next: plan",
+    ):
         assert fact in shown
     rita.picture("01_start")
     assert rita.page.locator("text=Jupyter news").count() == 0
@@ -30,13 +38,17 @@ def test_it_opens_on_where_this_is_how_the_run_stands_and_what_comes_next(lab: S
     rita.shown("10_plan.ipynb")
 
 
-def test_a_gate_is_refused_then_approved_and_an_item_is_ticked_by_clicks(lab: Server, desk: Open) -> None:
+def test_a_gate_is_refused_then_approved_and_an_item_is_ticked_by_clicks(
+    lab: Server, desk: Open
+) -> None:
     rita = desk()
     rita.open("10_plan.ipynb")
     rita.top()
     assert rita.steps(to="phase.checklist()") == ""
     rita.step()
-    assert rita.page.get_by_role("button", name="is done").all_inner_texts() == ["P4 is done"], "what was checked here is not ticked by hand"
+    assert rita.page.get_by_role("button", name="is done").all_inner_texts() == ["P4 is done"], (
+        "what was checked here is not ticked by hand"
+    )
     rita.cell("phase.checklist()").get_by_label("Note").fill("Sunday night, the quietest")
     rita.page.get_by_role("button", name="P4 is done").click()
     rita.page.wait_for_selector("text=P4 was recorded")
@@ -46,9 +58,14 @@ def test_a_gate_is_refused_then_approved_and_an_item_is_ticked_by_clicks(lab: Se
     rita.select("phase.gate()")
     rita.step()
     gate = rita.cell("phase.gate()")
-    assert "ApprovalNeeded: the gate `plan` needs a person" in rita.error(gate) and "decide with the buttons" in rita.error(gate)
+    assert "ApprovalNeeded: the gate `plan` needs a person" in rita.error(
+        gate
+    ) and "decide with the buttons" in rita.error(gate)
     rita.picture("03_gate_waits")
-    for button, reason in (("Refuse", "Mark has not read it"), ("Approve", "Mark has read it, too")):
+    for button, reason in (
+        ("Refuse", "Mark has not read it"),
+        ("Approve", "Mark has read it, too"),
+    ):
         gate.get_by_label("Reason").fill(reason)
         gate.get_by_role("button", name=button).click()
         gate.locator("text=run this cell again").last.wait_for()
@@ -60,8 +77,16 @@ def test_a_gate_is_refused_then_approved_and_an_item_is_ticked_by_clicks(lab: Se
     rita.save()
     run, kept = lab.run, saved(lab.run, "10_plan.ipynb")
     assert (run.phase("plan") or {})["status"] == "succeeded"
-    assert [(one["decision"], one["reason"]) for one in run.read_approvals()] == [("refused", "Mark has not read it"), ("approved", "Mark has read it, too")]
-    for fact in ("Sunday night, the quietest", "approved by Demo Engineer", "Mark has read it, too", "P7 Review migration for index additions/removals"):
+    assert [(one["decision"], one["reason"]) for one in run.read_approvals()] == [
+        ("refused", "Mark has not read it"),
+        ("approved", "Mark has read it, too"),
+    ]
+    for fact in (
+        "Sunday night, the quietest",
+        "approved by Demo Engineer",
+        "Mark has read it, too",
+        "P7 Review migration for index additions/removals",
+    ):
         assert fact in kept
 
 
@@ -75,7 +100,9 @@ def test_a_rehearsal_is_stepped_through_by_the_keyboard_alone(lab: Server, desk:
     rita.save()
 
 
-def test_a_kernel_that_was_killed_loses_nothing_and_the_phase_goes_on(lab: Server, desk: Open) -> None:
+def test_a_kernel_that_was_killed_loses_nothing_and_the_phase_goes_on(
+    lab: Server, desk: Open
+) -> None:
     rita = desk()
     rita.open("30_backup.ipynb")
     rita.top()
@@ -88,13 +115,19 @@ def test_a_kernel_that_was_killed_loses_nothing_and_the_phase_goes_on(lab: Serve
     mark.open("00_start.ipynb")
     mark.top()
     assert mark.steps() == ""
-    assert "backup was killed, and what it began may have landed in part" in mark.cell("phase.next()").inner_text()
+    assert (
+        "backup was killed, and what it began may have landed in part"
+        in mark.cell("phase.next()").inner_text()
+    )
     mark.select("phase.next()")
     mark.picture("07_start_says_killed")
     rita.top()
     assert rita.steps() == ""
     rita.save()
-    assert [one["status"] for one in lab.run.state["phases"] if one["phase"] == "backup"] == ["unknown", "succeeded"]
+    assert [one["status"] for one in lab.run.state["phases"] if one["phase"] == "backup"] == [
+        "unknown",
+        "succeeded",
+    ]
     assert (lab.run.read_evidence("backup") or {})["proven_at"]
 
 
@@ -108,12 +141,16 @@ def test_two_people_see_the_same(lab: Server, desk: Open) -> None:
     mark.open("40_preflight.ipynb")
     mark.select("phase.checklist()")
     mark.step()
-    seen = [person.cell("phase.checklist()").locator("table").inner_text() for person in (rita, mark)]
+    seen = [
+        person.cell("phase.checklist()").locator("table").inner_text() for person in (rita, mark)
+    ]
     assert seen[0] == seen[1] and "E6 Confirm rollback database backup is accessible" in seen[0]
     mark.picture("08_preflight_of_the_other")
 
 
-def test_the_migration_is_found_at_work_and_cancelled_by_who_is_asked_once_more(lab: Server, desk: Open) -> None:
+def test_the_migration_is_found_at_work_and_cancelled_by_who_is_asked_once_more(
+    lab: Server, desk: Open
+) -> None:
     rita = desk()
     rita.open("50_announce.ipynb")
     rita.top()
@@ -136,7 +173,10 @@ def test_the_migration_is_found_at_work_and_cancelled_by_who_is_asked_once_more(
         mark.open("00_start.ipynb")
         mark.top()
         assert mark.steps() == ""
-        assert "Do not start it again: Rita has been at work on migrate" in mark.cell("phase.next()").inner_text()
+        assert (
+            "Do not start it again: Rita has been at work on migrate"
+            in mark.cell("phase.next()").inner_text()
+        )
         mark.select("phase.next()")
         mark.picture("10_start_says_at_work")
         for button in ("Cancel the migration", "No, go on", "Cancel the migration"):
@@ -150,7 +190,11 @@ def test_the_migration_is_found_at_work_and_cancelled_by_who_is_asked_once_more(
     rita.picture("12_cancelled")
     rita.save()
     kept = saved(lab.run, "60_migrate.ipynb")
-    assert (lab.run.phase("migrate") or {})["status"] == "aborted" and "held up by" in kept and "elapsed" in kept
+    assert (
+        (lab.run.phase("migrate") or {})["status"] == "aborted"
+        and "held up by" in kept
+        and "elapsed" in kept
+    )
 
 
 def approve_by_keyboard(person: Desk, reason: str) -> None:
@@ -165,8 +209,12 @@ def approve_by_keyboard(person: Desk, reason: str) -> None:
     person.page.wait_for_selector("text=Now run this cell again")
 
 
-def test_the_run_goes_on_to_its_end_and_every_notebook_is_small_and_opens_soon(lab: Server, desk: Open) -> None:
-    forward = lab.world.command("rollback", str(lab.run.folder), "--way", "forward", "--reason", "cancelled by hand")
+def test_the_run_goes_on_to_its_end_and_every_notebook_is_small_and_opens_soon(
+    lab: Server, desk: Open
+) -> None:
+    forward = lab.world.command(
+        "rollback", str(lab.run.folder), "--way", "forward", "--reason", "cancelled by hand"
+    )
     assert forward.returncode == 1, forward.stdout + forward.stderr
     rita = desk()
     for notebook in ("60_migrate.ipynb", "70_validate.ipynb", "80_close.ipynb"):

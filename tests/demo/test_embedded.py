@@ -26,7 +26,9 @@ def pid(server: Server) -> int:
     return int((server.data / "postmaster.pid").read_text().splitlines()[0])
 
 
-def test_it_starts_in_a_folder_that_is_its_users_alone_and_wants_its_password(embedded: Server) -> None:
+def test_it_starts_in_a_folder_that_is_its_users_alone_and_wants_its_password(
+    embedded: Server,
+) -> None:
     embedded.folder.parent.mkdir(mode=0o700)
     embedded.start()
     with Database(Target.parse(embedded.url())) as db:
@@ -40,7 +42,9 @@ def test_it_never_runs_as_root(embedded: Server) -> None:
     assert psutil.Process(pid(embedded)).uids().effective != 0
 
 
-def test_it_runs_the_programs_of_the_folder_that_it_is_given(other_installation: Path, tmp_path: Path) -> None:
+def test_it_runs_the_programs_of_the_folder_that_it_is_given(
+    other_installation: Path, tmp_path: Path
+) -> None:
     other = Server(tmp_path / "server", {"fsync": "off"}, other_installation)
     try:
         assert psutil.Process(pid(other.start())).exe() == str(other_installation / "postgres")
@@ -65,16 +69,24 @@ def test_after_a_crash_it_starts_again_with_its_data(embedded: Server) -> None:
     crashed = psutil.Process(pid(embedded))
     os.kill(crashed.pid, signal.SIGKILL)
     crashed.wait(60)
-    for orphan in [p for p in psutil.process_iter(["name", "cwd"]) if p.info["name"] == "postgres" and p.info["cwd"] == str(embedded.data)]:
+    for orphan in [
+        p
+        for p in psutil.process_iter(["name", "cwd"])
+        if p.info["name"] == "postgres" and p.info["cwd"] == str(embedded.data)
+    ]:
         orphan.wait(60)  # they notice that their parent is gone
     embedded.start()
     with Database(Target.parse(embedded.url())) as db:
         assert db.value("SELECT to_regclass('kept') IS NOT NULL")
 
 
-def test_a_lock_file_whose_number_is_another_programs_by_now_does_not_stop_it(embedded: Server) -> None:
+def test_a_lock_file_whose_number_is_another_programs_by_now_does_not_stop_it(
+    embedded: Server,
+) -> None:
     embedded.start().stop()
-    (embedded.data / "postmaster.pid").write_text(f"{os.getpid()}\n{embedded.data}\n0\n5432\n\n127.0.0.1\n0 0\nready\n")
+    (embedded.data / "postmaster.pid").write_text(
+        f"{os.getpid()}\n{embedded.data}\n0\n5432\n\n127.0.0.1\n0 0\nready\n"
+    )
     assert not embedded.running()
     embedded.start()
     assert pid(embedded) != os.getpid() and psutil.pid_exists(os.getpid())

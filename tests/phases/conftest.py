@@ -80,14 +80,30 @@ class Night:
 
     def history(self) -> list[tuple[str, str]]:
         """Prisma's own record, oldest first: file and how it stands."""
-        return [(row["migration_name"], "rolled back" if row["rolled_back_at"] else "finished" if row["finished_at"] else "unfinished")
-                for row in rows(self.url)][1:]
+        return [
+            (
+                row["migration_name"],
+                "rolled back"
+                if row["rolled_back_at"]
+                else "finished"
+                if row["finished_at"]
+                else "unfinished",
+            )
+            for row in rows(self.url)
+        ][1:]
 
     def left(self) -> list[str]:
         """What is left of the migration: sessions on the server, processes here."""
-        found = self.db().rows("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'runbook/%%/migrate/prisma'", ())
-        children = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
-        return [row["application_name"] for row in found] + [line for line in children if "prisma" in line]
+        found = self.db().rows(
+            "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'runbook/%%/migrate/prisma'",
+            (),
+        )
+        children = [
+            " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)
+        ]
+        return [row["application_name"] for row in found] + [
+            line for line in children if "prisma" in line
+        ]
 
 
 class Statement(threading.Thread):
@@ -116,7 +132,12 @@ class When(threading.Thread):
 
     def __init__(self, night: Night, seen: str, then: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
-        self._db, self._seen, self._then, self._over = night.db("observer"), seen, then, threading.Event()
+        self._db, self._seen, self._then, self._over = (
+            night.db("observer"),
+            seen,
+            then,
+            threading.Event(),
+        )
         self.result: Any = None
         self.start()
 
@@ -141,7 +162,10 @@ MIGRATION_SLEEPS = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that also keeps prepared transactions."""
-    made = Server(tmp_path_factory.mktemp("phases"), {"fsync": "off", "full_page_writes": "off", "max_prepared_transactions": "10"}).start()
+    made = Server(
+        tmp_path_factory.mktemp("phases"),
+        {"fsync": "off", "full_page_writes": "off", "max_prepared_transactions": "10"},
+    ).start()
     yield made
     made.stop()
 
@@ -160,10 +184,18 @@ def template(server: Server, sample: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def night(make: Make, template: str, server: Server, tmp_path: Path) -> Iterator[Callable[..., Night]]:
+def night(
+    make: Make, template: str, server: Server, tmp_path: Path
+) -> Iterator[Callable[..., Night]]:
     """Makes a night with these pending migrations; `mode` is how Prisma sends a file, `migrate` further parameters of that section."""
     with ExitStack() as stack:
-        def made(migrations: dict[str, str], mode: str = "file", monitoring: dict[str, Any] | None = None, **migrate: Any) -> Night:
+
+        def made(
+            migrations: dict[str, str],
+            mode: str = "file",
+            monitoring: dict[str, Any] | None = None,
+            **migrate: Any,
+        ) -> Night:
             url = stack.enter_context(_copy(server, template))
             project = make(INIT | migrations, mode)
             (tmp_path / "url").write_text(url)
@@ -173,11 +205,21 @@ def night(make: Make, template: str, server: Server, tmp_path: Path) -> Iterator
             values["monitoring"] = monitoring or {}
             values["environment"]["archive"] = str(tmp_path / "archive")
             values["database"]["url"] = f"file:{tmp_path / 'url'}"
-            values["prisma"] = {"project": str(project.folder), "engine": "offline", "environment": {"OFFLINE_ENGINE_TRANSACTIONS": mode}}
-            values["migrate"] = {"lock_timeout_s": 20.0, "statement_timeout_s": 20.0, "guard": {"victims": 0, "wait_s": 0.3, "pause_s": 0.5}} | migrate
+            values["prisma"] = {
+                "project": str(project.folder),
+                "engine": "offline",
+                "environment": {"OFFLINE_ENGINE_TRANSACTIONS": mode},
+            }
+            values["migrate"] = {
+                "lock_timeout_s": 20.0,
+                "statement_timeout_s": 20.0,
+                "guard": {"victims": 0, "wait_s": 0.3, "pause_s": 0.5},
+            } | migrate
             with Database(Target.parse(url)) as db:
                 run = create(values, list(migrations), identify(db))
-            _up_to_the_gate(stack, plan := Plan(run), announce := Announce(run), phase := Migrate(run))
+            _up_to_the_gate(
+                stack, plan := Plan(run), announce := Announce(run), phase := Migrate(run)
+            )
             plan.findings()
             plan.seal()
             announce.fix_the_state_before()
@@ -188,6 +230,7 @@ def night(make: Make, template: str, server: Server, tmp_path: Path) -> Iterator
             made = Night(url, phase)
             stack.enter_context(made.others)
             return made
+
         yield made
 
 
@@ -200,7 +243,11 @@ class _copy:
     """A copy of a database, dropped at the end."""
 
     def __init__(self, server: Server, template: str) -> None:
-        self._server, self._template, self._name = server, template, f"night_{uuid.uuid4().hex[:12]}"
+        self._server, self._template, self._name = (
+            server,
+            template,
+            f"night_{uuid.uuid4().hex[:12]}",
+        )
 
     def __enter__(self) -> str:
         self._admin("CREATE DATABASE {} TEMPLATE {}", self._name, self._template)
@@ -231,7 +278,13 @@ def small_disk(server: Server, tmp_path: Path) -> Iterator[SmallDisk]:
     """A small disk; skipped where none can be mounted."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", str(folder)], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", str(folder)],
+            capture_output=True,
+        ).returncode
+    ):
         pytest.skip("a small disk cannot be mounted here: that needs root")
     try:
         (folder / "files").mkdir()
@@ -252,7 +305,10 @@ def initial(server: Server, sample: Path, tmp_path_factory: pytest.TempPathFacto
     """A database to which the real CLI applied `INIT`; nobody connects to it."""
     with Database(Target.parse(server.url())) as db:
         db.execute("CREATE DATABASE template_init TEMPLATE template0")
-    cli.deploy(lay_out(tmp_path_factory.mktemp("init") / "project", sample, INIT), server.url("template_init"))
+    cli.deploy(
+        lay_out(tmp_path_factory.mktemp("init") / "project", sample, INIT),
+        server.url("template_init"),
+    )
     return "template_init"
 
 
@@ -261,7 +317,9 @@ def deployed(server: Server, initial: str) -> Iterator[str]:
     """The URL of a copy of it."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with Database(Target.parse(server.url())) as db:
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier(name), identifier(initial)))
+        db.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier(name), identifier(initial))
+        )
         yield server.url(name)
         db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier(name)))
 
@@ -270,8 +328,10 @@ def enter(url: str, project: Project, name: str) -> None:
     """A file of the project enters Prisma's history as applied; nothing is run."""
     file = history.MigrationFile.read(project.migrations / name / "migration.sql")
     with Database(Target.parse(url)) as db:
-        db.execute("INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count) VALUES (%s, %s, %s, now(), 1)",
-                   [name, file.sha256, name])
+        db.execute(
+            "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count) VALUES (%s, %s, %s, now(), 1)",
+            [name, file.sha256, name],
+        )
 
 
 @pytest.fixture
@@ -281,9 +341,20 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 
     def made(cls: type[Phase], project: Project, url: str, **sections: Any) -> Phase:
         (tmp_path / "database_url").write_text(url)
-        prisma = {"project": str(project.folder), "engine": "offline", "environment": dict(project.environment), **sections.pop("prisma", {})}
-        values = {"environment": {"name": "tests", "archive": str(tmp_path / "archive")}, "engineer": "Test Engineer",
-                  "database": {"url": f"file:{tmp_path / 'database_url'}"}, "prisma": prisma, "backup": {"directory": str(tmp_path / "backups")}, **sections}
+        prisma = {
+            "project": str(project.folder),
+            "engine": "offline",
+            "environment": dict(project.environment),
+            **sections.pop("prisma", {}),
+        }
+        values = {
+            "environment": {"name": "tests", "archive": str(tmp_path / "archive")},
+            "engineer": "Test Engineer",
+            "database": {"url": f"file:{tmp_path / 'database_url'}"},
+            "prisma": prisma,
+            "backup": {"directory": str(tmp_path / "backups")},
+            **sections,
+        }
         found = examine(params.parse(values))
         run = create(values, list(found.pending), found.target)
         run.begin_phase(cls.name, f"{cls.name}.ipynb")

@@ -54,7 +54,11 @@ def unvalidated(db: Database, folder: Path, declared: str, beside: str = "") -> 
     before = catalog.read(db).objects
     (folder / "1").mkdir()
     (folder / "1" / "migration.sql").write_text(declared)
-    plan = review([MigrationFile.read(folder / "1" / "migration.sql")], catalog=before, rule=TransactionRule.WHOLE_FILE).declared()
+    plan = review(
+        [MigrationFile.read(folder / "1" / "migration.sql")],
+        catalog=before,
+        rule=TransactionRule.WHOLE_FILE,
+    ).declared()
     db.execute(declared)
     if beside:
         db.execute(beside)
@@ -62,58 +66,103 @@ def unvalidated(db: Database, folder: Path, declared: str, beside: str = "") -> 
 
 
 @pytest.mark.parametrize("statement", [FOREIGN_KEY, CHECKED, NOT_NULL])
-def test_a_constraint_that_the_plan_adds_unvalidated_is_a_remark(db: Database, tmp_path: Path, statement: str) -> None:
+def test_a_constraint_that_the_plan_adds_unvalidated_is_a_remark(
+    db: Database, tmp_path: Path, statement: str
+) -> None:
     found = unvalidated(db, tmp_path, statement)
     assert (found.status, found.found.count("remark")) == (Status.PASSED, 2)
-    assert 'public."Visit".long_ago was not before either' in found.found and "is added so by the plan" in found.found
+    assert (
+        'public."Visit".long_ago was not before either' in found.found
+        and "is added so by the plan" in found.found
+    )
 
 
-@pytest.mark.parametrize(("statement", "name"), [(FOREIGN_KEY, '"Visit"."Visit_patientId_fkey"'), (CHECKED, '"Patient".adult'), (NOT_NULL, '"Patient".aged')])
-def test_one_that_nobody_declared_fails_with_the_statement_that_validates_it(db: Database, tmp_path: Path, statement: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        (FOREIGN_KEY, '"Visit"."Visit_patientId_fkey"'),
+        (CHECKED, '"Patient".adult'),
+        (NOT_NULL, '"Patient".aged'),
+    ],
+)
+def test_one_that_nobody_declared_fails_with_the_statement_that_validates_it(
+    db: Database, tmp_path: Path, statement: str, name: str
+) -> None:
     found = unvalidated(db, tmp_path, 'CREATE INDEX ON "Patient" (age)', beside=statement)
-    assert found.status is Status.FAILED and found.found.startswith(f"not validated: public.{name}; remark: ")
+    assert found.status is Status.FAILED and found.found.startswith(
+        f"not validated: public.{name}; remark: "
+    )
     assert f"VALIDATE CONSTRAINT {name.partition('.')[2]}" in found.remedy
 
 
-def test_where_it_cannot_be_told_what_the_plan_does_it_is_left_to_a_person(db: Database, tmp_path: Path) -> None:
-    assert unvalidated(db, tmp_path, "DO $$ BEGIN EXECUTE 'SELECT 1'; END $$", beside=CHECKED).status is Status.UNKNOWN
+def test_where_it_cannot_be_told_what_the_plan_does_it_is_left_to_a_person(
+    db: Database, tmp_path: Path
+) -> None:
+    assert (
+        unvalidated(db, tmp_path, "DO $$ BEGIN EXECUTE 'SELECT 1'; END $$", beside=CHECKED).status
+        is Status.UNKNOWN
+    )
 
 
 def same_values(db: Database, labels: str, row: str = "") -> Check:
     """Whether the schema file's enum has these labels, where this row is."""
-    db.execute(f"CREATE TYPE mood AS ENUM ({labels}); CREATE TABLE \"Visit\" (id int, mood mood, old varchar(9)); INSERT INTO \"Visit\" VALUES (1, {row or 'NULL'})")
+    db.execute(
+        f'CREATE TYPE mood AS ENUM ({labels}); CREATE TABLE "Visit" (id int, mood mood, old varchar(9)); INSERT INTO "Visit" VALUES (1, {row or "NULL"})'
+    )
     return data.schema_check(client.of_schema(SCHEMA), enums.enums(db), "the same")
 
 
-@pytest.mark.parametrize(("labels", "row", "status", "said"), [
-    ("'SAD', 'fine'", "", Status.PASSED, "1 enums, the same"),
-    ("'SAD'", "", Status.FAILED, "Mood.fine is missing in the database"),
-    ("'SAD', 'fine', 'new'", "", Status.PASSED, "remark, no row holds it: public.mood has new, which the schema file does not"),
-    ("'SAD', 'fine', 'new'", "'new'", Status.FAILED, "rows hold it: public.mood has new, which the schema file does not"),
-])
-def test_enum_values_are_held_against_the_schema_file(db: Database, labels: str, row: str, status: Status, said: str) -> None:
+@pytest.mark.parametrize(
+    ("labels", "row", "status", "said"),
+    [
+        ("'SAD', 'fine'", "", Status.PASSED, "1 enums, the same"),
+        ("'SAD'", "", Status.FAILED, "Mood.fine is missing in the database"),
+        (
+            "'SAD', 'fine', 'new'",
+            "",
+            Status.PASSED,
+            "remark, no row holds it: public.mood has new, which the schema file does not",
+        ),
+        (
+            "'SAD', 'fine', 'new'",
+            "'new'",
+            Status.FAILED,
+            "rows hold it: public.mood has new, which the schema file does not",
+        ),
+    ],
+)
+def test_enum_values_are_held_against_the_schema_file(
+    db: Database, labels: str, row: str, status: Status, said: str
+) -> None:
     found = same_values(db, labels, row)
     assert (found.status, found.found) == (status, said)
 
 
 def test_an_enum_that_is_missing_altogether_fails_value_by_value(db: Database) -> None:
     found = data.schema_check(client.of_schema(SCHEMA), enums.enums(db), "the same")
-    assert found.found == "Mood.SAD is missing in the database; Mood.fine is missing in the database"
+    assert (
+        found.found == "Mood.SAD is missing in the database; Mood.fine is missing in the database"
+    )
 
 
-def test_a_text_that_the_schema_file_declares_an_enum_may_hold_its_values_only(db: Database) -> None:
+def test_a_text_that_the_schema_file_declares_an_enum_may_hold_its_values_only(
+    db: Database,
+) -> None:
     same_values(db, "'SAD', 'fine'")
-    only, = data.text_checks(db, client.of_schema(SCHEMA))
+    (only,) = data.text_checks(db, client.of_schema(SCHEMA))
     assert (only.id, only.status) == ('data.enum.public."Visit".old', Status.PASSED)
     db.execute("UPDATE \"Visit\" SET old = 'FINE'")
-    only, = data.text_checks(db, client.of_schema(SCHEMA))
+    (only,) = data.text_checks(db, client.of_schema(SCHEMA))
     assert (only.status, only.found) == (Status.FAILED, "1 rows have another value")
 
 
 def test_values_that_no_row_has_are_a_remark_and_not_read_is_not_unused(db: Database) -> None:
     same_values(db, "'SAD', 'fine'", "'SAD'")
     found = enums.enums(db)
-    assert (data.unused_check(found).status, data.unused_check(found).found) == (Status.PASSED, "remark: no row has public.mood: fine")
+    assert (data.unused_check(found).status, data.unused_check(found).found) == (
+        Status.PASSED,
+        "remark: no row has public.mood: fine",
+    )
     found["public.mood"].not_read.append("public.large.mood: it took too long")
     assert data.unused_check(found).status is Status.UNKNOWN
 
@@ -124,12 +173,19 @@ def test_the_gate_counts_what_the_data_say(opened: Opened, make: Make, deployed:
         db.execute('CREATE MATERIALIZED VIEW known AS SELECT count(*) FROM "Patient"')
         phase.run.write_evidence("before.catalog", catalog.read(db))
         phase.run.write_evidence("before.snapshot", snapshot.take(target, "tests"))
-        phase.run.write_evidence("plan", {"declared": {"changes": [], "rows": {}, "tables": [], "unclear": []}})
+        phase.run.write_evidence(
+            "plan", {"declared": {"changes": [], "rows": {}, "tables": [], "unclear": []}}
+        )
         assert phase.data().passed
         db.execute("""INSERT INTO "Patient" VALUES (1, 'Fictitious')""")
     del phase.content  # look again
-    assert [one.id for one in phase.data().failed] == ["data.view.public.known"] and phase.analyze().passed
+    assert [one.id for one in phase.data().failed] == [
+        "data.view.public.known"
+    ] and phase.analyze().passed
     with pytest.raises(CheckError) as caught:
         phase.require()
-    assert "data.view.public.known" in caught.value.failed and "validate.orphans" in caught.value.failed
+    assert (
+        "data.view.public.known" in caught.value.failed
+        and "validate.orphans" in caught.value.failed
+    )
     assert not {"validate.data", "validate.analyze"} & set(caught.value.failed)

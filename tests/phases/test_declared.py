@@ -34,7 +34,15 @@ class Night:
         self.folder.mkdir()
         (self.folder / "migration.sql").write_text(sql)
         objects = catalog.read(self.db).objects
-        plan = review([MigrationFile.read(self.folder / "migration.sql")], catalog=objects, rule=TransactionRule.WHOLE_FILE).declared().as_dict()
+        plan = (
+            review(
+                [MigrationFile.read(self.folder / "migration.sql")],
+                catalog=objects,
+                rule=TransactionRule.WHOLE_FILE,
+            )
+            .declared()
+            .as_dict()
+        )
         before = snapshot.take(self.target, "tests", columns=declared.kept_columns(objects, plan))
         self.db.execute(sql)
         if beside:
@@ -50,28 +58,54 @@ def night(database: str, tmp_path: Any) -> Any:
     made.db.close()
 
 
-@pytest.mark.parametrize("sql", [
-    'ALTER TABLE "Patient" DROP COLUMN insurer',
-    'ALTER TABLE "Patient" ADD COLUMN channel text NOT NULL DEFAULT \'phone\'',
-    'UPDATE "Patient" SET insurer = \'Other\'',
-    'DELETE FROM "Patient" WHERE id > 40',
-    'CREATE TABLE "New" (id int); INSERT INTO "New" VALUES (1)',
-    'DROP TABLE "Untouched"',
-    'ALTER TABLE "Patient" ALTER COLUMN id TYPE bigint',
-    'CREATE INDEX ON "Patient" (name)',
-])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'ALTER TABLE "Patient" DROP COLUMN insurer',
+        "ALTER TABLE \"Patient\" ADD COLUMN channel text NOT NULL DEFAULT 'phone'",
+        "UPDATE \"Patient\" SET insurer = 'Other'",
+        'DELETE FROM "Patient" WHERE id > 40',
+        'CREATE TABLE "New" (id int); INSERT INTO "New" VALUES (1)',
+        'DROP TABLE "Untouched"',
+        'ALTER TABLE "Patient" ALTER COLUMN id TYPE bigint',
+        'CREATE INDEX ON "Patient" (name)',
+    ],
+)
 def test_what_the_file_declares_passes(night: Night, sql: str) -> None:
     assert night.migrate(sql).checks().passed
 
 
-@pytest.mark.parametrize(("sql", "beside", "table"), [
-    ('ALTER TABLE "Patient" DROP COLUMN insurer', 'UPDATE "Patient" SET name = \'x\' WHERE id = 7', "Patient"),
-    ('UPDATE "Patient" SET insurer = \'Other\'', 'UPDATE "Patient" SET born = born + 1 WHERE id = 7', "Patient"),
-    ('ALTER TABLE "Patient" ADD COLUMN channel text', 'DELETE FROM "Patient" WHERE id = 7', "Patient"),
-    ('CREATE INDEX ON "Patient" (name)', 'UPDATE "Untouched" SET note = NULL WHERE id = 3', "Untouched"),
-    ('CREATE INDEX ON "Patient" (name)', 'DROP TABLE "Untouched"', "Untouched"),
-    ('ALTER TABLE "Patient" ALTER COLUMN born SET NOT NULL', 'UPDATE "Patient" SET born = born + 1 WHERE id = 7', "Patient"),
-])
+@pytest.mark.parametrize(
+    ("sql", "beside", "table"),
+    [
+        (
+            'ALTER TABLE "Patient" DROP COLUMN insurer',
+            "UPDATE \"Patient\" SET name = 'x' WHERE id = 7",
+            "Patient",
+        ),
+        (
+            "UPDATE \"Patient\" SET insurer = 'Other'",
+            'UPDATE "Patient" SET born = born + 1 WHERE id = 7',
+            "Patient",
+        ),
+        (
+            'ALTER TABLE "Patient" ADD COLUMN channel text',
+            'DELETE FROM "Patient" WHERE id = 7',
+            "Patient",
+        ),
+        (
+            'CREATE INDEX ON "Patient" (name)',
+            'UPDATE "Untouched" SET note = NULL WHERE id = 3',
+            "Untouched",
+        ),
+        ('CREATE INDEX ON "Patient" (name)', 'DROP TABLE "Untouched"', "Untouched"),
+        (
+            'ALTER TABLE "Patient" ALTER COLUMN born SET NOT NULL',
+            'UPDATE "Patient" SET born = born + 1 WHERE id = 7',
+            "Patient",
+        ),
+    ],
+)
 def test_what_it_does_not_declare_is_named(night: Night, sql: str, beside: str, table: str) -> None:
     found = night.migrate(sql, beside)
     assert not found.checks().passed

@@ -22,7 +22,9 @@ from runbook_lib.run import Run, create
 
 ROOT = Path(__file__).resolve().parents[2]
 STRAY = "model Patient: only in the database: stray Int?"
-PARTIAL = 'model Visit: only in the database: @@index([id], where: raw("((kind)::text = ANY (({0})))"))'
+PARTIAL = (
+    'model Visit: only in the database: @@index([id], where: raw("((kind)::text = ANY (({0})))"))'
+)
 
 
 class Example(Migrate):
@@ -38,7 +40,9 @@ class Example(Migrate):
 def run(tmp_path: Path) -> Run:
     values = params.load(ROOT / "params" / "demo.yaml")
     values["environment"]["archive"] = str(tmp_path / "archive")
-    return create(values, ["1_x"], {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1})
+    return create(
+        values, ["1_x"], {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1}
+    )
 
 
 @pytest.fixture
@@ -47,45 +51,92 @@ def phase(run: Run) -> Example:
     return Example(run)
 
 
-@pytest.mark.parametrize(("promised", "seen", "status", "found"), [
-    ([], [], Status.PASSED, "no difference"),
-    ([STRAY], [STRAY], Status.PASSED, "differ in 1 lines, the same as in the rehearsal"),
-    ([PARTIAL.format("ARRAY['a'::character varying])::text[]")], [PARTIAL.format("ARRAY[('a'::character varying)::text]")], Status.PASSED, "the same"),
-    ([], [STRAY], Status.FAILED, f"1 lines are not those of the rehearsal: new: {STRAY}"),
-    ([STRAY], [], Status.FAILED, f"gone: {STRAY}"),
-])
-def test_the_night_has_to_see_the_drift_of_the_rehearsal(phase: Example, monkeypatch: pytest.MonkeyPatch, promised: list[str], seen: list[str],
-                                                         status: Status, found: str) -> None:
+@pytest.mark.parametrize(
+    ("promised", "seen", "status", "found"),
+    [
+        ([], [], Status.PASSED, "no difference"),
+        ([STRAY], [STRAY], Status.PASSED, "differ in 1 lines, the same as in the rehearsal"),
+        (
+            [PARTIAL.format("ARRAY['a'::character varying])::text[]")],
+            [PARTIAL.format("ARRAY[('a'::character varying)::text]")],
+            Status.PASSED,
+            "the same",
+        ),
+        ([], [STRAY], Status.FAILED, f"1 lines are not those of the rehearsal: new: {STRAY}"),
+        ([STRAY], [], Status.FAILED, f"gone: {STRAY}"),
+    ],
+)
+def test_the_night_has_to_see_the_drift_of_the_rehearsal(
+    phase: Example,
+    monkeypatch: pytest.MonkeyPatch,
+    promised: list[str],
+    seen: list[str],
+    status: Status,
+    found: str,
+) -> None:
     phase.run.write_evidence("promise", {"pulled": promised})
-    monkeypatch.setattr(migrate.cli, "db_pull", lambda project, url: SimpleNamespace(difference=tuple(seen)))
+    monkeypatch.setattr(
+        migrate.cli, "db_pull", lambda project, url: SimpleNamespace(difference=tuple(seen))
+    )
     made = phase._pulled()
     assert made.status is status and found in made.found
     assert phase.run.read_evidence("migrate.pull") == seen
 
 
-@pytest.mark.parametrize(("column", "unclear", "status"), [
-    ("a", (), Status.PASSED), ("other", (), Status.FAILED), ("other", ("1_x:3: a DO block",), Status.UNKNOWN)])
-def test_without_a_rehearsal_that_a_person_waived_the_catalogue_is_held_against_the_plan(phase: Example, monkeypatch: pytest.MonkeyPatch, column: str,
-                                                                                         unclear: tuple[str, ...], status: Status) -> None:
-    said = Declared((Change("column", 'public."T".a', "added"),), {'public."T"': Rows(True, False, ("b",))}, ('public."T"',), unclear)
+@pytest.mark.parametrize(
+    ("column", "unclear", "status"),
+    [
+        ("a", (), Status.PASSED),
+        ("other", (), Status.FAILED),
+        ("other", ("1_x:3: a DO block",), Status.UNKNOWN),
+    ],
+)
+def test_without_a_rehearsal_that_a_person_waived_the_catalogue_is_held_against_the_plan(
+    phase: Example,
+    monkeypatch: pytest.MonkeyPatch,
+    column: str,
+    unclear: tuple[str, ...],
+    status: Status,
+) -> None:
+    said = Declared(
+        (Change("column", 'public."T".a', "added"),),
+        {'public."T"': Rows(True, False, ("b",))},
+        ('public."T"',),
+        unclear,
+    )
     assert Declared.from_dict(json.loads(json.dumps(said.as_dict()))) == said
     phase.run.write_evidence("plan", {"hash": "h", "declared": said.as_dict()})
     phase.run.write_evidence("rehearse.waived", {"why": "no room", "plan": "h"})
-    phase.__dict__["difference"] = Difference((difference.Change("column", f'public."T".{column}', "added", after={"type": "integer"}),))
-    monkeypatch.setattr(migrate.cli, "db_pull", lambda project, url: SimpleNamespace(difference=(STRAY,)))
-    assert (phase._rehearsed().status, phase._promised().status) == (Status.FAILED, Status.FAILED)  # nobody has decided that yet
+    phase.__dict__["difference"] = Difference(
+        (difference.Change("column", f'public."T".{column}', "added", after={"type": "integer"}),)
+    )
+    monkeypatch.setattr(
+        migrate.cli, "db_pull", lambda project, url: SimpleNamespace(difference=(STRAY,))
+    )
+    assert (phase._rehearsed().status, phase._promised().status) == (
+        Status.FAILED,
+        Status.FAILED,
+    )  # nobody has decided that yet
     gate.approve(phase.run, "rehearse", "small change")
     assert phase._promised().status is status and phase._promised().id == "migrate.declared"
-    assert phase._rehearsed().found.startswith("no: no room; ") and phase._rehearsed().found.endswith("to go on without: small change")
+    assert phase._rehearsed().found.startswith(
+        "no: no room; "
+    ) and phase._rehearsed().found.endswith("to go on without: small change")
     assert phase._pulled().status is Status.UNKNOWN
     phase.run.write_evidence("plan", {"hash": "another", "declared": said.as_dict()})
     assert (phase._rehearsed().status, phase._promised().status) == (Status.FAILED, Status.FAILED)
 
 
-def test_the_schema_is_validated_once_as_long_as_it_stays(phase: Example, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_schema_is_validated_once_as_long_as_it_stays(
+    phase: Example, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked, schema = [], tmp_path / "schema.prisma"
     phase.project.schema = schema
-    monkeypatch.setattr(migrate.cli, "validate", lambda project: asked.append(1) or SimpleNamespace(status=0, output=""))
+    monkeypatch.setattr(
+        migrate.cli,
+        "validate",
+        lambda project: asked.append(1) or SimpleNamespace(status=0, output=""),
+    )
     for text in ("one", "one", "other"):
         schema.write_text(text)
         assert phase._valid("migrate.schema").status is Status.PASSED
@@ -99,37 +150,101 @@ def applied(tmp_path: Path) -> history.History:
     path.parent.mkdir()
     path.write_text("SELECT 1;")
     file = history.MigrationFile.read(path)
-    row = {"migration_name": "1_x", "checksum": file.sha256, "started_at": None, "finished_at": "now", "rolled_back_at": None, "logs": None}
+    row = {
+        "migration_name": "1_x",
+        "checksum": file.sha256,
+        "started_at": None,
+        "finished_at": "now",
+        "rolled_back_at": None,
+        "logs": None,
+    }
     return history.compare([file], [row])
 
 
-def test_a_run_that_was_stopped_after_its_files_were_applied_goes_on_with_the_proof(phase: Example, applied: history.History,
-                                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_stopped_after_its_files_were_applied_goes_on_with_the_proof(
+    phase: Example, applied: history.History, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Example, "history", applied)
-    facts = {"server": "18.6", "target": phase.run.state["target"], "prisma": "7", "engine": "offline", "transactions": "whole"}
-    phase.run.write_evidence("plan", {"hash": "h" * 64, "files": {"1_x": applied.entries[0].file.sha256}, "applied": [], **facts})
-    monkeypatch.setattr(migrate, "contents", lambda phase: {"files": {}, "applied": ["1_x"], **facts})
-    assert phase._plan().status is Status.FAILED and phase._plan().found == "migration 1_x was applied by somebody"
+    facts = {
+        "server": "18.6",
+        "target": phase.run.state["target"],
+        "prisma": "7",
+        "engine": "offline",
+        "transactions": "whole",
+    }
+    phase.run.write_evidence(
+        "plan",
+        {
+            "hash": "h" * 64,
+            "files": {"1_x": applied.entries[0].file.sha256},
+            "applied": [],
+            **facts,
+        },
+    )
+    monkeypatch.setattr(
+        migrate, "contents", lambda phase: {"files": {}, "applied": ["1_x"], **facts}
+    )
+    assert (
+        phase._plan().status is Status.FAILED
+        and phase._plan().found == "migration 1_x was applied by somebody"
+    )
     phase.run.journal("migration begun", files=["1_x"])
-    assert phase._plan().status is Status.PASSED and "already applied by this run" in phase._plan().found
+    assert (
+        phase._plan().status is Status.PASSED
+        and "already applied by this run" in phase._plan().found
+    )
 
 
 def test_a_run_that_was_stopped_between_two_files_goes_on_with_those_that_are_left_as_they_were_reviewed(
-        phase: Example, applied: history.History, monkeypatch: pytest.MonkeyPatch) -> None:
+    phase: Example, applied: history.History, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Example, "history", applied)
-    facts = {"server": "18.6", "target": phase.run.state["target"], "prisma": "7", "engine": "offline", "transactions": "whole"}
-    phase.run.write_evidence("plan", {"hash": "h" * 64, "files": {"1_x": applied.entries[0].file.sha256, "2_y": "b" * 64}, "applied": [], **facts})
-    monkeypatch.setattr(migrate, "contents", lambda phase: {"files": {"2_y": "b" * 64}, "applied": ["1_x"], **facts})
+    facts = {
+        "server": "18.6",
+        "target": phase.run.state["target"],
+        "prisma": "7",
+        "engine": "offline",
+        "transactions": "whole",
+    }
+    phase.run.write_evidence(
+        "plan",
+        {
+            "hash": "h" * 64,
+            "files": {"1_x": applied.entries[0].file.sha256, "2_y": "b" * 64},
+            "applied": [],
+            **facts,
+        },
+    )
+    monkeypatch.setattr(
+        migrate, "contents", lambda phase: {"files": {"2_y": "b" * 64}, "applied": ["1_x"], **facts}
+    )
     phase.run.journal("migration begun", files=["1_x", "2_y"])
-    assert phase._plan().status is Status.PASSED and "already applied by this run: 1_x" in phase._plan().found
-    monkeypatch.setattr(migrate, "contents", lambda phase: {"files": {"2_y": "c" * 64}, "applied": ["1_x"], **facts})
+    assert (
+        phase._plan().status is Status.PASSED
+        and "already applied by this run: 1_x" in phase._plan().found
+    )
+    monkeypatch.setattr(
+        migrate, "contents", lambda phase: {"files": {"2_y": "c" * 64}, "applied": ["1_x"], **facts}
+    )
     assert phase._plan().status is Status.FAILED and "file 2_y was edited" in phase._plan().found
 
 
-def test_what_could_not_be_checked_waits_for_a_person_who_then_opens_the_gate(phase: Example) -> None:
-    blind = Checks("The migration, verified", [check("a", "one thing holds", True, "yes"), unknown("migrate.status", "up to date", "P1001")])
-    gate.approve(phase.run, "migrate", "go")  # before the migration: it accepts nothing that came to light later
-    with pytest.raises(ApprovalNeeded, match=r"(?s)up to date \(P1001\).*runbook approve .* migrate") as caught:
+def test_what_could_not_be_checked_waits_for_a_person_who_then_opens_the_gate(
+    phase: Example,
+) -> None:
+    blind = Checks(
+        "The migration, verified",
+        [
+            check("a", "one thing holds", True, "yes"),
+            unknown("migrate.status", "up to date", "P1001"),
+        ],
+    )
+    gate.approve(
+        phase.run, "migrate", "go"
+    )  # before the migration: it accepts nothing that came to light later
+    with pytest.raises(
+        ApprovalNeeded, match=r"(?s)up to date \(P1001\).*runbook approve .* migrate"
+    ) as caught:
         phase.must_hold("verify", blind)
     phase.fail(caught.value)
     assert (phase.run.phase("migrate")["status"], phase.run.outcome) == ("waiting", "waiting")

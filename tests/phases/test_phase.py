@@ -27,7 +27,9 @@ class Example(Phase):
 def run(tmp_path: Path) -> Run:
     values = params.load(ROOT / "params" / "demo.yaml")
     values["environment"]["archive"] = str(tmp_path)
-    return create(values, ["1_x"], {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1})
+    return create(
+        values, ["1_x"], {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1}
+    )
 
 
 @pytest.fixture
@@ -49,7 +51,9 @@ def test_a_phase_is_not_finished_before_its_gate_was_passed(phase: Example) -> N
     assert status(phase) == "succeeded"
 
 
-def test_a_cell_that_failed_ends_the_phase_and_must_pass_before_it_is_finished(phase: Example) -> None:
+def test_a_cell_that_failed_ends_the_phase_and_must_pass_before_it_is_finished(
+    phase: Example,
+) -> None:
     phase.pass_gate("plan", GOOD)
     phase.fail(CheckError("no", failed=("a.b",)))
     phase.cell_ended("cell-1", False)
@@ -63,9 +67,18 @@ def test_a_cell_that_failed_ends_the_phase_and_must_pass_before_it_is_finished(p
     assert status(phase) == "succeeded"
 
 
-@pytest.mark.parametrize(("error", "expected"), [
-    (ApprovalNeeded("a person", gate="plan"), "waiting"), (KeyboardInterrupt(), "aborted"), (CheckError("no"), "failed"), (ValueError("x"), "failed")])
-def test_how_a_phase_ends_follows_from_the_error(phase: Example, error: BaseException, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ApprovalNeeded("a person", gate="plan"), "waiting"),
+        (KeyboardInterrupt(), "aborted"),
+        (CheckError("no"), "failed"),
+        (ValueError("x"), "failed"),
+    ],
+)
+def test_how_a_phase_ends_follows_from_the_error(
+    phase: Example, error: BaseException, expected: str
+) -> None:
     phase.fail(error)
     assert (status(phase), phase.run.outcome) == (expected, expected)
 
@@ -82,5 +95,9 @@ def test_parameters_that_are_not_the_runs_are_refused(run: Run) -> None:
 
 
 def test_another_engineer_may_go_on(run: Run) -> None:
-    values: dict[str, Any] = {**run.parameters, "run_folder": str(run.folder), "engineer": "Somebody Else"}
+    values: dict[str, Any] = {
+        **run.parameters,
+        "run_folder": str(run.folder),
+        "engineer": "Somebody Else",
+    }
     assert open_phase("history", values).run.id == run.id

@@ -19,21 +19,48 @@ NOT_NULL = 'ALTER TABLE "Patient" ADD COLUMN "note" TEXT;\nALTER TABLE "Patient"
 DROP = 'ALTER TABLE "Patient" DROP COLUMN "name";\n'
 FIRST, SECOND = "20990101000000_first", "20990102000000_second"
 FACTS: dict[str, Any] = {
-    "server": "18.6", "target": {"host": "h", "port": 5432, "database": "d", "database_oid": 1, "system_identifier": "1"}, "applied": ["1_a", "2_b"],
-    "files": {"3_c": "c" * 64, "4_d": "d" * 64}, "prisma": "7.10.1", "engine": "installed", "transactions": "whole"}
+    "server": "18.6",
+    "target": {
+        "host": "h",
+        "port": 5432,
+        "database": "d",
+        "database_oid": 1,
+        "system_identifier": "1",
+    },
+    "applied": ["1_a", "2_b"],
+    "files": {"3_c": "c" * 64, "4_d": "d" * 64},
+    "prisma": "7.10.1",
+    "engine": "installed",
+    "transactions": "whole",
+}
 CHANGED = [
-    ({"files": {"3_c": "e" * 64, "4_d": "d" * 64}}, "file 3_c was edited (sha256 cccccccc… → eeeeeeee…)"),
-    ({"files": {"3_c": "c" * 64}, "applied": ["1_a", "2_b", "4_d"]}, "migration 4_d was applied by somebody"),
+    (
+        {"files": {"3_c": "e" * 64, "4_d": "d" * 64}},
+        "file 3_c was edited (sha256 cccccccc… → eeeeeeee…)",
+    ),
+    (
+        {"files": {"3_c": "c" * 64}, "applied": ["1_a", "2_b", "4_d"]},
+        "migration 4_d was applied by somebody",
+    ),
     ({"files": {"3_c": "c" * 64}}, "file 4_d is gone, or its migration is unfinished"),
-    ({"files": FACTS["files"] | {"5_e": "e" * 64}}, "5_e is pending, and was not there when the plan was made"),
+    (
+        {"files": FACTS["files"] | {"5_e": "e" * 64}},
+        "5_e is pending, and was not there when the plan was made",
+    ),
     ({"applied": ["1_a", "2_b", "2_x"]}, "migration 2_x was applied by somebody"),
     ({"applied": ["1_a"]}, "migration 2_b is not applied any more"),
     ({"server": "18.7"}, "the server's version: 18.6 → 18.7"),
     ({"prisma": "7.11.0"}, "Prisma's version: 7.10.1 → 7.11.0"),
     ({"engine": "offline"}, "Prisma's engine: installed → offline"),
     ({"transactions": "each"}, "how Prisma sends a file: whole → each"),
-    ({"target": FACTS["target"] | {"database_oid": 2}}, "the database was replaced: d (oid 1) on h:5432, system 1 → d (oid 2) on h:5432, system 1"),
-    ({"target": FACTS["target"] | {"system_identifier": "2"}}, "the database was replaced: d (oid 1) on h:5432, system 1 → d (oid 1) on h:5432, system 2"),
+    (
+        {"target": FACTS["target"] | {"database_oid": 2}},
+        "the database was replaced: d (oid 1) on h:5432, system 1 → d (oid 2) on h:5432, system 1",
+    ),
+    (
+        {"target": FACTS["target"] | {"system_identifier": "2"}},
+        "the database was replaced: d (oid 1) on h:5432, system 1 → d (oid 1) on h:5432, system 2",
+    ),
     ({"target": FACTS["target"] | {"port": 5433}}, None),
     ({}, None),
 ]
@@ -42,12 +69,19 @@ CHANGED = [
 @pytest.fixture
 def planned(make: Make, opened: Opened, deployed: str) -> Any:
     """A plan phase with two pending files on a database with two patients, looked at but for the CLI."""
-    def made(first: str = NOT_NULL, second: str = DROP, rows: tuple[str, ...] = ("Ann", "Bob"), **sections: Any) -> Plan:
+
+    def made(
+        first: str = NOT_NULL,
+        second: str = DROP,
+        rows: tuple[str, ...] = ("Ann", "Bob"),
+        **sections: Any,
+    ) -> Plan:
         for number, name in enumerate(rows):
             run(deployed, f"""INSERT INTO "Patient" VALUES ({number}, '{name}')""")
         phase = opened(Plan, make(INIT | {FIRST: first, SECOND: second}), deployed, **sections)
         phase.found_drift = Drift()
         return phase
+
     return made
 
 
@@ -56,22 +90,43 @@ def test_each_change_is_said_in_words(change: dict[str, Any], said: str | None) 
     assert changes(FACTS, copy.deepcopy(FACTS) | change) == ([said] if said else [])
 
 
-def test_the_plan_holds_what_was_found_and_stands_as_long_as_nothing_changes(planned: Any, deployed: str) -> None:
+def test_the_plan_holds_what_was_found_and_stands_as_long_as_nothing_changes(
+    planned: Any, deployed: str
+) -> None:
     phase = planned()
     phase.seal()
     kept = phase.run.read_evidence("plan")
-    assert {"server", "target", "applied", "files", "prisma", "engine", "transactions", "findings", "data", "client", "drift"} <= kept.keys()
+    assert {
+        "server",
+        "target",
+        "applied",
+        "files",
+        "prisma",
+        "engine",
+        "transactions",
+        "findings",
+        "data",
+        "client",
+        "drift",
+    } <= kept.keys()
     assert kept["applied"] == list(INIT) and list(kept["files"]) == [FIRST, SECOND]
     assert changes(kept, contents(phase)) == []
-    run(deployed, """INSERT INTO "Patient" SELECT n, 'Cy' FROM generate_series(10, 20000) n; ANALYZE""")
+    run(
+        deployed,
+        """INSERT INTO "Patient" SELECT n, 'Cy' FROM generate_series(10, 20000) n; ANALYZE""",
+    )
     again = Plan(phase.run)
     again.found_drift = Drift()
     again.seal()
     again._give_back()
-    assert phase.run.read_evidence("plan")["hash"] == kept["hash"]  # rows come and go while a person reads
+    assert (
+        phase.run.read_evidence("plan")["hash"] == kept["hash"]
+    )  # rows come and go while a person reads
 
 
-def test_what_changes_afterwards_voids_the_approval_and_is_named(planned: Any, deployed: str) -> None:
+def test_what_changes_afterwards_voids_the_approval_and_is_named(
+    planned: Any, deployed: str
+) -> None:
     phase = planned()
     phase.seal()
     gate.approve(phase.run, "plan", "read it")
@@ -79,7 +134,10 @@ def test_what_changes_afterwards_voids_the_approval_and_is_named(planned: Any, d
     path.write_text(path.read_text() + "-- edited\n")
     enter(deployed, phase.project, SECOND)
     said = changes(phase.run.read_evidence("plan"), contents(phase))
-    assert [line.partition(" (")[0] for line in said] == [f"file {FIRST} was edited", f"migration {SECOND} was applied by somebody"]
+    assert [line.partition(" (")[0] for line in said] == [
+        f"file {FIRST} was edited",
+        f"migration {SECOND} was applied by somebody",
+    ]
     again = Plan(phase.run)
     again.found_drift = Drift()
     again.seal()
@@ -89,7 +147,9 @@ def test_what_changes_afterwards_voids_the_approval_and_is_named(planned: Any, d
 
 
 @pytest.mark.parametrize("rows", [("Ann", "Too long"), ("Ann", "Bob")])
-def test_rows_that_violate_a_demand_belong_to_the_hash_and_shut_the_gate(planned: Any, rows: tuple[str, ...]) -> None:
+def test_rows_that_violate_a_demand_belong_to_the_hash_and_shut_the_gate(
+    planned: Any, rows: tuple[str, ...]
+) -> None:
     phase = planned(rows=rows)
     phase.data()
     phase.seal()
@@ -99,14 +159,21 @@ def test_rows_that_violate_a_demand_belong_to_the_hash_and_shut_the_gate(planned
     with pytest.raises(CheckError, match=r"1 violate it now: the statement fails") as caught:
         phase.gate()
     assert caught.value.failed == (f"data.{FIRST}:2.1",) and "Too long" not in str(caught.value)
-    assert [line.rpartition(": ")[2] for line in phase.run.read_evidence("plan")["data"]] == ["failed"]
+    assert [line.rpartition(": ")[2] for line in phase.run.read_evidence("plan")["data"]] == [
+        "failed"
+    ]
     gate.approve(phase.run, "plan", "let it pass")
     with pytest.raises(CheckError):
         phase.gate()
 
 
-def test_a_backfill_before_the_demand_is_never_a_false_failure_but_needs_a_person(planned: Any) -> None:
-    phase = planned(first='UPDATE "Patient" SET "name" = left("name", 4);\n' + NOT_NULL, rows=("Ann", "Too long"))
+def test_a_backfill_before_the_demand_is_never_a_false_failure_but_needs_a_person(
+    planned: Any,
+) -> None:
+    phase = planned(
+        first='UPDATE "Patient" SET "name" = left("name", 4);\n' + NOT_NULL,
+        rows=("Ann", "Too long"),
+    )
     phase.seal()
     with pytest.raises(ApprovalNeeded, match="the rehearsal tells"):
         phase.gate()
@@ -115,7 +182,9 @@ def test_a_backfill_before_the_demand_is_never_a_false_failure_but_needs_a_perso
     assert any("1 violate it now" in row[0] for row in phase.accepted().rows)
 
 
-def test_an_approval_lists_the_severe_findings_that_it_accepts(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_approval_lists_the_severe_findings_that_it_accepts(
+    planned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RUNBOOK_PERSON", "Somebody Fictitious")
     phase = planned(approvals={"required": ["plan"]})
     phase.seal()
@@ -123,19 +192,31 @@ def test_an_approval_lists_the_severe_findings_that_it_accepts(planned: Any, mon
         phase.gate()
     record = gate.approve(phase.run, "plan", "the new client is deployed at once")
     phase.gate()
-    assert any("Patient.name" in line for line in record["accepts"]) and any(line.startswith("column-dropped") for line in record["accepts"])
+    assert any("Patient.name" in line for line in record["accepts"]) and any(
+        line.startswith("column-dropped") for line in record["accepts"]
+    )
     rows = phase.accepted().rows
-    assert [row[0] for row in rows] == record["accepts"] and {row[1] for row in rows} == {"Somebody Fictitious"}
+    assert [row[0] for row in rows] == record["accepts"] and {row[1] for row in rows} == {
+        "Somebody Fictitious"
+    }
 
 
-def test_the_deployed_schema_says_what_the_running_client_names(planned: Any, make: Make, tmp_path: Any) -> None:
-    (tmp_path / "deployed.prisma").write_text('model Person {\n  id Int @id\n  called String @map("name")\n  @@map("Patient")\n}\n')
+def test_the_deployed_schema_says_what_the_running_client_names(
+    planned: Any, make: Make, tmp_path: Any
+) -> None:
+    (tmp_path / "deployed.prisma").write_text(
+        'model Person {\n  id Int @id\n  called String @map("name")\n  @@map("Patient")\n}\n'
+    )
     found = planned(prisma={"deployed_schema": str(tmp_path / "deployed.prisma")}).running_client()
-    assert [(item.names, item.file) for item in found.items] == [("Person.called", SECOND)] and not found.assumed
+    assert [(item.names, item.file) for item in found.items] == [
+        ("Person.called", SECOND)
+    ] and not found.assumed
 
 
 @pytest.mark.parametrize("text", [None, "generator client {\n}\n"])
-def test_a_deployed_schema_that_is_none_is_refused_before_anything_is_touched(planned: Any, tmp_path: Any, text: str | None) -> None:
+def test_a_deployed_schema_that_is_none_is_refused_before_anything_is_touched(
+    planned: Any, tmp_path: Any, text: str | None
+) -> None:
     path = tmp_path / "deployed.prisma"
     if text:
         path.write_text(text)

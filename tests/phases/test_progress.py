@@ -41,8 +41,9 @@ def until(told: Path, lines: int) -> list[str]:
     return [json.loads(line)["message"] for line in told.read_text().splitlines()]
 
 
-def test_operations_are_told_where_a_file_was_applied_and_not_again_for_some_minutes(make: Make, opened: Opened, deployed: str, tmp_path: Path,
-        notify: dict[str, Any]) -> None:
+def test_operations_are_told_where_a_file_was_applied_and_not_again_for_some_minutes(
+    make: Make, opened: Opened, deployed: str, tmp_path: Path, notify: dict[str, Any]
+) -> None:
     project, told = make(INIT | FILES), tmp_path / "told.jsonl"
     phase = opened(Migrate, project, deployed, notify=notify)
     with Progress(phase, list(FILES), 1000):
@@ -56,18 +57,28 @@ def test_operations_are_told_where_a_file_was_applied_and_not_again_for_some_min
     assert "1 of 2 files are applied" in message and "forecast of" not in message
 
 
-def test_operations_are_told_where_it_takes_longer_than_the_forecast(make: Make, opened: Opened, deployed: str, tmp_path: Path,
-        notify: dict[str, Any]) -> None:
+def test_operations_are_told_where_it_takes_longer_than_the_forecast(
+    make: Make, opened: Opened, deployed: str, tmp_path: Path, notify: dict[str, Any]
+) -> None:
     told = tmp_path / "told.jsonl"
-    phase = opened(Migrate, make(INIT | FILES), deployed, notify={**notify, "progress_minutes": 0.01})
+    phase = opened(
+        Migrate, make(INIT | FILES), deployed, notify={**notify, "progress_minutes": 0.01}
+    )
     with Progress(phase, list(FILES), 0.3):
         messages = until(told, 2)
-    assert all("longer than the forecast" in message and "0 of 2 files" in message for message in messages)
+    assert all(
+        "longer than the forecast" in message and "0 of 2 files" in message for message in messages
+    )
 
 
 def test_a_receiver_that_hangs_is_left_behind(make: Make, opened: Opened, deployed: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
-        phase = opened(Migrate, make(INIT | FILES), deployed, notify={"audiences": {"operations": [f"json://127.0.0.1:{hanging.getsockname()[1]}/"]}})
+        phase = opened(
+            Migrate,
+            make(INIT | FILES),
+            deployed,
+            notify={"audiences": {"operations": [f"json://127.0.0.1:{hanging.getsockname()[1]}/"]}},
+        )
         with Progress(phase, list(FILES), 0.1):
             connection, _ = hanging.accept()  # it was reached, and hears nothing
             began = time.monotonic()

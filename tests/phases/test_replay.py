@@ -36,14 +36,21 @@ MIXED = """
 
 
 @pytest.fixture(scope="module")
-def source(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Target, Any]]:
+def source(
+    server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Target, Any]]:
     """A small database, and its backup."""
     target = Target.parse(server.url()).named("replay_source")
     with Database(Target.parse(server.url())) as admin:
         admin.execute("CREATE DATABASE replay_source")
         with Database(target) as db:
             db.execute(TABLES)
-        yield target, dump.make(target, tmp_path_factory.mktemp("replay") / "b", "tests", tools=tools(target))
+        yield (
+            target,
+            dump.make(
+                target, tmp_path_factory.mktemp("replay") / "b", "tests", tools=tools(target)
+            ),
+        )
         databases.drop(admin, "replay_source")
 
 
@@ -55,17 +62,34 @@ def night(source: tuple[Target, Any], database: str, tmp_path: Path) -> Iterator
     db.execute(TABLES)
     before = snapshot.take(target, "tests")
 
-    def half(text: str, count: int, rule: TransactionRule = TransactionRule.EACH_IF_PARSED, then: str = "") -> Replayed:
+    def half(
+        text: str,
+        count: int,
+        rule: TransactionRule = TransactionRule.EACH_IF_PARSED,
+        then: str = "",
+    ) -> Replayed:
         (tmp_path / "1_file").mkdir()
         (tmp_path / "1_file" / "migration.sql").write_text(text)
         for statement in [part for part in text.split(";") if part.strip()][:count]:
             db.execute(statement)
         if then:
             db.execute(then)
-        phase = SimpleNamespace(db=db, target=target, application_name="runbook/test/replay", project=SimpleNamespace(transaction_rule=rule),
-                                params=SimpleNamespace(database=SimpleNamespace(tools=None)))
-        content = {item.name: item for item in before.compare(snapshot.take(target, "tests", columns=before.columns())).content}
-        return replay(phase, MigrationFile.read(tmp_path / "1_file" / "migration.sql"), [], source[1], content)  # type: ignore[arg-type]
+        phase = SimpleNamespace(
+            db=db,
+            target=target,
+            application_name="runbook/test/replay",
+            project=SimpleNamespace(transaction_rule=rule),
+            params=SimpleNamespace(database=SimpleNamespace(tools=None)),
+        )
+        content = {
+            item.name: item
+            for item in before.compare(
+                snapshot.take(target, "tests", columns=before.columns())
+            ).content
+        }
+        return replay(
+            phase, MigrationFile.read(tmp_path / "1_file" / "migration.sql"), [], source[1], content
+        )  # type: ignore[arg-type]
 
     yield SimpleNamespace(half=half, db=db)
     db.close()
@@ -74,27 +98,55 @@ def night(source: tuple[Target, Any], database: str, tmp_path: Path) -> Iterator
 @pytest.mark.parametrize("count", range(8))
 def test_statement_by_statement_the_number_that_landed_is_told(night: Any, count: int) -> None:
     told = night.half(MIXED, count)
-    assert told.landed == count and told.answer == {0: "none", 7: "all"}.get(count, f"the first {count} of 7")
-    assert [step.shown for step in told.repair] == [f"1_file:{line} {kind}" for line, kind in
-                                                    [(2, "ALTER TABLE"), (3, "CREATE INDEX"), (4, "UPDATE"), (5, "CREATE TABLE"), (6, "INSERT"),
-                                                     (7, "ALTER TABLE"), (8, "ALTER TABLE")][count:]]
+    assert told.landed == count and told.answer == {0: "none", 7: "all"}.get(
+        count, f"the first {count} of 7"
+    )
+    assert [step.shown for step in told.repair] == [
+        f"1_file:{line} {kind}"
+        for line, kind in [
+            (2, "ALTER TABLE"),
+            (3, "CREATE INDEX"),
+            (4, "UPDATE"),
+            (5, "CREATE TABLE"),
+            (6, "INSERT"),
+            (7, "ALTER TABLE"),
+            (8, "ALTER TABLE"),
+        ][count:]
+    ]
 
 
 def test_the_repair_makes_the_file_whole(night: Any, tmp_path: Path) -> None:
     for step in night.half(MIXED, 3).repair:
         night.db.execute(step.sql)
     assert night.db.value('SELECT count(*) FROM "Policy"') == 30
-    assert night.db.value("SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' AND column_name IN ('email', 'insurer')") == 1
+    assert (
+        night.db.value(
+            "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' AND column_name IN ('email', 'insurer')"
+        )
+        == 1
+    )
 
 
 def test_an_index_left_half_built_is_named_and_goes_first(night: Any) -> None:
     concurrent = 'CREATE INDEX CONCURRENTLY "Visit_note" ON "Visit" (note)'
-    told = night.half(concurrent, 0, then="CREATE INDEX \"Visit_note\" ON \"Visit\" (note); UPDATE pg_index SET indisvalid = false WHERE indexrelid = '\"Visit_note\"'::regclass")
+    told = night.half(
+        concurrent,
+        0,
+        then='CREATE INDEX "Visit_note" ON "Visit" (note); UPDATE pg_index SET indisvalid = false WHERE indexrelid = \'"Visit_note"\'::regclass',
+    )
     assert told.answer == 'none; the next left invalid: public."Visit_note"' and not told.untouched
-    assert [step.sql for step in told.repair] == ['DROP INDEX CONCURRENTLY IF EXISTS public."Visit_note"', concurrent]
+    assert [step.sql for step in told.repair] == [
+        'DROP INDEX CONCURRENTLY IF EXISTS public."Visit_note"',
+        concurrent,
+    ]
     for step in told.repair:
         night.db.execute(step.sql)
-    assert night.db.value("SELECT indisvalid FROM pg_index WHERE indexrelid = '\"Visit_note\"'::regclass") is True
+    assert (
+        night.db.value(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = '\"Visit_note\"'::regclass"
+        )
+        is True
+    )
 
 
 def test_a_file_that_is_one_transaction_landed_whole_or_not_at_all(night: Any) -> None:
@@ -108,10 +160,25 @@ def test_statements_that_commit_together_landed_together(night: Any) -> None:
 
 
 CANNOT = {
-    "two statements write one table": ('UPDATE "Visit" SET note = \'a\'; UPDATE "Visit" SET note = \'b\'', 1, "", "does not tell whether it did"),
-    "a column that the file itself has added is written": ('ALTER TABLE "Patient" ADD COLUMN email text; UPDATE "Patient" SET email = \'x\'', 2, "", "does not tell"),
+    "two statements write one table": (
+        "UPDATE \"Visit\" SET note = 'a'; UPDATE \"Visit\" SET note = 'b'",
+        1,
+        "",
+        "does not tell whether it did",
+    ),
+    "a column that the file itself has added is written": (
+        'ALTER TABLE "Patient" ADD COLUMN email text; UPDATE "Patient" SET email = \'x\'',
+        2,
+        "",
+        "does not tell",
+    ),
     "a block of code": ("DO $$ BEGIN NULL; END $$", 0, "", "statement 1"),
-    "something that the file does not do": (MIXED, 1, 'CREATE TABLE "Somebodys" ()', "that of no point"),
+    "something that the file does not do": (
+        MIXED,
+        1,
+        'CREATE TABLE "Somebodys" ()',
+        "that of no point",
+    ),
 }
 
 
@@ -120,18 +187,33 @@ def test_what_cannot_be_told_says_why_and_resolves_nothing(night: Any, case: str
     text, count, then, why = CANNOT[case]
     told = night.half(text, count, then=then)
     assert told.landed is None and why in told.why and told.repair == ()
-    assert "nothing is resolved on a guess" in told.command and "cannot be told, because" in str(told)
+    assert "nothing is resolved on a guess" in told.command and "cannot be told, because" in str(
+        told
+    )
 
 
 def test_a_statement_that_wrote_no_row_counts_as_not_landed_and_runs_again(night: Any) -> None:
-    assert night.half("UPDATE \"Visit\" SET note = 'x' WHERE id > 1000; ALTER TABLE \"Visit\" ADD COLUMN z int", 1).landed == 0
+    assert (
+        night.half(
+            'UPDATE "Visit" SET note = \'x\' WHERE id > 1000; ALTER TABLE "Visit" ADD COLUMN z int',
+            1,
+        ).landed
+        == 0
+    )
 
 
 def test_no_scratch_database_is_left(night: Any) -> None:
     night.half(MIXED, 1)
-    assert night.db.rows("SELECT datname FROM pg_database WHERE datname LIKE 'runbook_scratch%'") == []
+    assert (
+        night.db.rows("SELECT datname FROM pg_database WHERE datname LIKE 'runbook_scratch%'") == []
+    )
 
 
 def test_what_is_kept_holds_no_constant_of_the_file(night: Any) -> None:
-    told = night.half("ALTER TABLE \"Visit\" ADD COLUMN z int; INSERT INTO \"Visit\" VALUES (1000, 1, 'Zebediah Markerperson')", 1)
-    assert told.landed == 1 and "Zebediah" not in str(told.as_dict()) + str(told) + told._repr_html_() + repr(told)
+    told = night.half(
+        'ALTER TABLE "Visit" ADD COLUMN z int; INSERT INTO "Visit" VALUES (1000, 1, \'Zebediah Markerperson\')',
+        1,
+    )
+    assert told.landed == 1 and "Zebediah" not in str(told.as_dict()) + str(
+        told
+    ) + told._repr_html_() + repr(told)

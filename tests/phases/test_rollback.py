@@ -45,14 +45,28 @@ def phase(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """A run whose backup is made and whose state before is fixed, right before its one file is applied."""
     monkeypatch.setenv("ROLLBACK_URL", database)
     values = params.load(ROOT / "params" / "demo.yaml")
-    values["environment"]["archive"], values["database"]["url"] = str(tmp_path / "archive"), "env:ROLLBACK_URL"
+    values["environment"]["archive"], values["database"]["url"] = (
+        str(tmp_path / "archive"),
+        "env:ROLLBACK_URL",
+    )
     values["service"] = None
     (tmp_path / "migrations" / FILE).mkdir(parents=True)
-    (tmp_path / "migrations" / FILE / "migration.sql").write_text('ALTER TABLE "Visit" ADD COLUMN room text;')
-    run = create(values, [FILE], {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1})
+    (tmp_path / "migrations" / FILE / "migration.sql").write_text(
+        'ALTER TABLE "Visit" ADD COLUMN room text;'
+    )
+    run = create(
+        values, [FILE], {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1}
+    )
     made = Example(run)
-    made.__dict__["project"] = SimpleNamespace(migrations=tmp_path / "migrations", transaction_rule=TransactionRule.EACH_IF_PARSED)
-    made._resumed, made._fired = None, Checks("fired", [check("trigger.migration", "the migration did not fail", False, "failed")])
+    made.__dict__["project"] = SimpleNamespace(
+        migrations=tmp_path / "migrations", transaction_rule=TransactionRule.EACH_IF_PARSED
+    )
+    made._resumed, made._fired = (
+        None,
+        Checks(
+            "fired", [check("trigger.migration", "the migration did not fail", False, "failed")]
+        ),
+    )
     made.db.execute(TABLES)
     back_up(made, tmp_path / "backup")
     fix(made)
@@ -62,26 +76,45 @@ def phase(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def back_up(phase: Rollback, folder: Path) -> None:
     made = dump.make(phase.target, folder, "tests", tools=tools(phase.target))
-    phase.run.write_evidence("backup", {"folder": str(folder), "sha256": made.sha256, "proven_at": "2026-01-01T00:00:00Z", "proven_on": "here",
-                                        "restore_s": 70.0, "way_back_s": 90.0})
+    phase.run.write_evidence(
+        "backup",
+        {
+            "folder": str(folder),
+            "sha256": made.sha256,
+            "proven_at": "2026-01-01T00:00:00Z",
+            "proven_on": "here",
+            "restore_s": 70.0,
+            "way_back_s": 90.0,
+        },
+    )
 
 
 def fix(phase: Rollback) -> None:
     """The state before the migration, and what its rehearsal promised."""
     change = {"kind": "column", "name": 'public."Visit".room', "action": "added", "property": ""}
-    phase.run.write_evidence("plan", {"hash": "p", "files": {FILE: "x"}, "declared": {"changes": [change], "rows": {}}})
+    phase.run.write_evidence(
+        "plan", {"hash": "p", "files": {FILE: "x"}, "declared": {"changes": [change], "rows": {}}}
+    )
     before = catalog.read(phase.db)
     phase.run.write_evidence("before.catalog", before)
-    phase.run.write_evidence("before.snapshot", snapshot.take(phase.target, "tests", columns={'public."Visit"': [["id", "note"]]}))
+    phase.run.write_evidence(
+        "before.snapshot",
+        snapshot.take(phase.target, "tests", columns={'public."Visit"': [["id", "note"]]}),
+    )
     with phase.db.connection.transaction(force_rollback=True):
         phase.db.execute('ALTER TABLE "Visit" ADD COLUMN room text')
-        phase.run.write_evidence("promise", {"difference": catalog.difference(before, catalog.read(phase.db)).as_dict()})
+        phase.run.write_evidence(
+            "promise", {"difference": catalog.difference(before, catalog.read(phase.db)).as_dict()}
+        )
 
 
 def migrate(phase: Rollback, finished: bool = True) -> None:
     """The file landed; Prisma knows of it, or died before it could say so."""
     phase.db.execute('ALTER TABLE "Visit" ADD COLUMN room text')
-    phase.db.execute("INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES ('1', 'x', %s, CASE WHEN %s THEN now() END)", [FILE, finished])
+    phase.db.execute(
+        "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES ('1', 'x', %s, CASE WHEN %s THEN now() END)",
+        [FILE, finished],
+    )
     phase.run.journal("migration begun", files=[FILE])
     phase.run.write_evidence("migrated.statistics", statistics.read(phase.db))
 
@@ -102,7 +135,9 @@ def test_where_nothing_landed_the_record_is_closed_and_nothing_is_lost(phase: Ex
     assert possible(phase) == {"resolve": "", "restore": ""}
 
 
-def test_where_everything_landed_and_prisma_does_not_know_it_a_person_may_lead_forward(phase: Example) -> None:
+def test_where_everything_landed_and_prisma_does_not_know_it_a_person_may_lead_forward(
+    phase: Example,
+) -> None:
     migrate(phase, finished=False)
     assert phase.landed.failed == (FILE,) and phase.landed.replayed.answer == "all"
     assert possible(phase) == {"forward": "", "restore": ""} and phase.way == "restore"
@@ -115,22 +150,37 @@ def test_a_migration_that_is_still_at_work_lets_nobody_go_anywhere(phase: Exampl
     migrate(phase, finished=False)
     with Database(phase.target, "some deployment") as other:
         other.execute("SELECT pg_advisory_lock(72707369)")
-        assert "(some deployment) holds Prisma's lock" in phase.landed.at_work[0] and possible(phase) == {}
+        assert (
+            "(some deployment) holds Prisma's lock" in phase.landed.at_work[0]
+            and possible(phase) == {}
+        )
         with pytest.raises(CheckError, match="still at work"):
             gate.approve(phase.run, "rollback", "hurry")
             phase.decide()
 
 
-def test_writes_of_both_spans_are_priced_by_table_and_the_migrations_own_are_not(phase: Example) -> None:
-    write(phase, 'INSERT INTO "Visit" VALUES (21, \'late\'), (22, \'late\')')  # after the backup, before the migration
+def test_writes_of_both_spans_are_priced_by_table_and_the_migrations_own_are_not(
+    phase: Example,
+) -> None:
+    write(
+        phase, "INSERT INTO \"Visit\" VALUES (21, 'late'), (22, 'late')"
+    )  # after the backup, before the migration
     fix(phase)
     migrate(phase)
-    write(phase, 'UPDATE "Visit" SET note = \'after\' WHERE id < 4; DELETE FROM "Visit" WHERE id = 9')
+    write(
+        phase, 'UPDATE "Visit" SET note = \'after\' WHERE id < 4; DELETE FROM "Visit" WHERE id = 9'
+    )
     assert phase.losses.before.tables == {'public."Visit"': "+2 rows"}
-    assert phase.losses.since.tables == {'public."Visit"': "3 updated, 1 deleted"} and phase.losses.since.wal_bytes > 0
-    assert possible(phase)["restore"] == 'public."Visit": +2 rows; public."Visit": 3 updated, 1 deleted'
+    assert (
+        phase.losses.since.tables == {'public."Visit"': "3 updated, 1 deleted"}
+        and phase.losses.since.wal_bytes > 0
+    )
+    assert (
+        possible(phase)["restore"]
+        == 'public."Visit": +2 rows; public."Visit": 3 updated, 1 deleted'
+    )
     assert phase.losses.words("point-in-time") == 'public."Visit": 3 updated, 1 deleted'
-    assert '+2 rows' in str(phase.losses) and "3 updated, 1 deleted" in phase.losses._repr_html_()
+    assert "+2 rows" in str(phase.losses) and "3 updated, 1 deleted" in phase.losses._repr_html_()
 
 
 def test_a_restore_takes_what_its_proof_took(phase: Example) -> None:
@@ -142,7 +192,10 @@ def test_a_way_that_loses_writes_stops_until_the_person_was_told_of_them(phase: 
     migrate(phase)
     write(phase, "INSERT INTO \"Visit\" VALUES (30, 'after')")
     gate.approve(phase.run, "rollback", "orphans")
-    with pytest.raises(ApprovalNeeded, match='would be lost: public."Visit": 1 inserted.*given before that was known'):
+    with pytest.raises(
+        ApprovalNeeded,
+        match='would be lost: public."Visit": 1 inserted.*given before that was known',
+    ):
         phase.decide()
     with pytest.raises(Exception, match="was not passed"):
         phase.go_back()
@@ -160,7 +213,9 @@ def test_who_was_told_of_one_tables_writes_has_not_accepted_anothers(phase: Exam
         phase.decide()
     gate.approve(phase.run, "rollback", "the one visit is on paper")
     write(phase, 'INSERT INTO "Bill" VALUES (1)')
-    with pytest.raises(ApprovalNeeded, match='public."Bill": 1 inserted.*given before that was known'):
+    with pytest.raises(
+        ApprovalNeeded, match='public."Bill": 1 inserted.*given before that was known'
+    ):
         phase.decide()
 
 
@@ -177,13 +232,18 @@ def test_a_migration_whose_end_was_not_seen_may_have_lost_anything(phase: Exampl
     assert "the end of the migration was not seen" in phase.losses.words("point-in-time")
 
 
-def test_where_its_end_was_not_seen_what_was_written_since_before_it_counts_its_own_writes_among_them(phase: Example) -> None:
+def test_where_its_end_was_not_seen_what_was_written_since_before_it_counts_its_own_writes_among_them(
+    phase: Example,
+) -> None:
     phase.run.write_evidence("before.statistics", statistics.read(phase.db))
     phase.run.journal("migration begun", files=[FILE])
     phase.db.execute('ALTER TABLE "Visit" ADD COLUMN room text')
     assert price.losses(phase).words("restore") == ""
-    write(phase, 'UPDATE "Visit" SET room = \'r\' WHERE id = 1')
-    assert phase.losses.words("point-in-time") == 'public."Visit": 1 updated, the migration\'s own among them'
+    write(phase, "UPDATE \"Visit\" SET room = 'r' WHERE id = 1")
+    assert (
+        phase.losses.words("point-in-time")
+        == 'public."Visit": 1 updated, the migration\'s own among them'
+    )
 
 
 def test_a_way_that_is_not_possible_is_refused_with_its_reason(phase: Example) -> None:
@@ -203,11 +263,16 @@ def test_a_damaged_backup_is_not_gone_back_to(phase: Example) -> None:
 
 
 @pytest.mark.parametrize("name", ["healthcare", "h" * 63, "Größe" * 9])
-def test_the_databases_of_a_swap_have_names_that_postgresql_keeps_whole(phase: Example, name: str) -> None:
+def test_the_databases_of_a_swap_have_names_that_postgresql_keeps_whole(
+    phase: Example, name: str
+) -> None:
     phase.__dict__.update(target=phase.target.named(name), way="restore")
     names = phase._names(SimpleNamespace(folder="x"))
     assert all(len(names[key].encode()) <= 63 for key in ("restored", "failed"))
-    assert names["restored"].endswith(f"_restored_{phase.run.key.lower()}") and len({names[key] for key in ("live", "restored", "failed")}) == 3
+    assert (
+        names["restored"].endswith(f"_restored_{phase.run.key.lower()}")
+        and len({names[key] for key in ("live", "restored", "failed")}) == 3
+    )
 
 
 def test_every_way_is_on_the_command_line() -> None:

@@ -37,7 +37,11 @@ def plan(db: Database, database: str, tmp_path: Path, monkeypatch: pytest.Monkey
     """A run whose plan and rehearsal know what a file does."""
     monkeypatch.setenv("SALVAGE_URL", database)
     values = params.load(ROOT / "params" / "demo.yaml")
-    values["environment"]["archive"], values["database"]["url"], values["backup"]["directory"] = str(tmp_path / "archive"), "env:SALVAGE_URL", str(tmp_path / "backups")
+    values["environment"]["archive"], values["database"]["url"], values["backup"]["directory"] = (
+        str(tmp_path / "archive"),
+        "env:SALVAGE_URL",
+        str(tmp_path / "backups"),
+    )
 
     def made(text: str, seen: list[tuple[str, str]] = [], digest: str = "h" * 64) -> Run:  # noqa: B006 - not changed
         run = create(values, ["1_x"], identify(db))
@@ -45,11 +49,22 @@ def plan(db: Database, database: str, tmp_path: Path, monkeypatch: pytest.Monkey
         path.parent.mkdir()
         path.write_text(text)
         file = history.MigrationFile.read(path)
-        run.write_evidence("plan", {"hash": digest, "files": {"1_x": file.sha256},
-                                    "declared": review.review([file], catalog=catalog.read(db).objects, sizes={}).declared().as_dict()})
-        changes = [{"kind": kind, "name": name, "action": "removed", "before": {}} for kind, name in seen]
+        run.write_evidence(
+            "plan",
+            {
+                "hash": digest,
+                "files": {"1_x": file.sha256},
+                "declared": review.review([file], catalog=catalog.read(db).objects, sizes={})
+                .declared()
+                .as_dict(),
+            },
+        )
+        changes = [
+            {"kind": kind, "name": name, "action": "removed", "before": {}} for kind, name in seen
+        ]
         run.write_evidence("promise", {"plan": digest, "difference": {"changes": changes}})
         return run
+
     return made
 
 
@@ -63,6 +78,7 @@ def phase() -> Any:
         opened.append(Migrate(run))
         opened[-1]._passed.add("migrate")
         return opened[-1]
+
     yield begun
     for one in opened:
         one._give_back()
@@ -74,12 +90,21 @@ def names(run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def test_columns_and_tables_are_named_as_they_are_called_today(plan: Plan) -> None:
-    run = plan('ALTER TABLE "Patient" RENAME TO person; ALTER TABLE person RENAME COLUMN insurer TO "In surer"; ALTER TABLE person DROP COLUMN "In surer"; DROP TABLE old;',
-               seen=[("table", 'public."Patient"'), ("column", 'public."Patient".insurer'), ("column", 'public."Patient".note'), ("table", "public.old")])
+    run = plan(
+        'ALTER TABLE "Patient" RENAME TO person; ALTER TABLE person RENAME COLUMN insurer TO "In surer"; ALTER TABLE person DROP COLUMN "In surer"; DROP TABLE old;',
+        seen=[
+            ("table", 'public."Patient"'),
+            ("column", 'public."Patient".insurer'),
+            ("column", 'public."Patient".note'),
+            ("table", "public.old"),
+        ],
+    )
     assert names(run) == (('public."Patient".insurer',), ("public.old",))
 
 
-def test_a_column_that_is_dropped_and_made_again_with_another_type_is_saved(plan: Plan, phase: Any, db: Database) -> None:
+def test_a_column_that_is_dropped_and_made_again_with_another_type_is_saved(
+    plan: Plan, phase: Any, db: Database
+) -> None:
     run = plan("ALTER TABLE old DROP COLUMN a, ADD COLUMN a text")
     saved = salvage.save(phase(run), pending=True, landed=False)
     assert (saved.columns, saved.rows) == (("public.old.a",), 1)
@@ -90,22 +115,36 @@ def test_a_column_that_is_dropped_and_made_again_with_another_type_is_saved(plan
 
 
 def test_what_only_the_rehearsal_saw_go_is_known_too(plan: Plan) -> None:
-    run = plan("DO $$ BEGIN EXECUTE 'DROP TABLE ' || 'old'; END $$;", seen=[("table", "public.old"), ("column", "public.old.a")])
+    run = plan(
+        "DO $$ BEGIN EXECUTE 'DROP TABLE ' || 'old'; END $$;",
+        seen=[("table", "public.old"), ("column", "public.old.a")],
+    )
     assert names(run)[1] == ("public.old",)
 
 
-def test_what_will_be_dropped_is_saved_and_brought_back(plan: Plan, phase: Any, db: Database) -> None:
+def test_what_will_be_dropped_is_saved_and_brought_back(
+    plan: Plan, phase: Any, db: Database
+) -> None:
     run = plan('ALTER TABLE "Patient" DROP COLUMN insurer; DROP TABLE old')
     saved = salvage.save(phase(run), pending=True, landed=False)
     assert saved.folder == run.params.backup.directory / "saved" / run.key and saved.rows == 6
     db.execute('ALTER TABLE "Patient" DROP COLUMN insurer; DROP TABLE old')
     assert Reinstate(run).reinstate().open == ()
-    assert db.value("""SELECT count(*) FROM "Patient" WHERE insurer = 'insurer ' || id""") == 5 and db.value("SELECT a FROM old") == 1
-    assert [line["what"] for line in run.read_journal()][-1] == "reinstated" and run.read_evidence("reinstated")
-    assert not any(b"insurer 1" in path.read_bytes() for path in run.folder.rglob("*") if path.is_file())
+    assert (
+        db.value("""SELECT count(*) FROM "Patient" WHERE insurer = 'insurer ' || id""") == 5
+        and db.value("SELECT a FROM old") == 1
+    )
+    assert [line["what"] for line in run.read_journal()][-1] == "reinstated" and run.read_evidence(
+        "reinstated"
+    )
+    assert not any(
+        b"insurer 1" in path.read_bytes() for path in run.folder.rglob("*") if path.is_file()
+    )
 
 
-def test_where_nothing_landed_it_is_saved_anew_and_where_something_did_it_is_kept(plan: Plan, phase: Any, db: Database) -> None:
+def test_where_nothing_landed_it_is_saved_anew_and_where_something_did_it_is_kept(
+    plan: Plan, phase: Any, db: Database
+) -> None:
     run = plan('ALTER TABLE "Patient" DROP COLUMN insurer; DROP TABLE old')
     first = salvage.save(phase(run), pending=True, landed=False)
     db.execute("""UPDATE "Patient" SET insurer = 'later'""")
@@ -128,13 +167,22 @@ def test_where_nothing_is_dropped_that_is_said(plan: Plan, phase: Any) -> None:
         Reinstate(run).checks()
 
 
-@pytest.mark.parametrize(("made", "seen", "said"), [
-    ("CREATE POLICY p ON old USING (a > 0)", [("column", "public.old.a")], "policy p on table public.old"),
-    ("CREATE EXTENSION citext", [("extension", "citext")], "extension citext"),
-    ("CREATE SEQUENCE counter", [("sequence", "public.counter")], "sequence public.counter"),
-    ("SELECT 1", [("column", "public.old.unheard_of")], "not found in the database"),
-])
-def test_what_cannot_be_saved_waits_for_a_person(plan: Plan, phase: Any, db: Database, made: str, seen: list[tuple[str, str]], said: str) -> None:
+@pytest.mark.parametrize(
+    ("made", "seen", "said"),
+    [
+        (
+            "CREATE POLICY p ON old USING (a > 0)",
+            [("column", "public.old.a")],
+            "policy p on table public.old",
+        ),
+        ("CREATE EXTENSION citext", [("extension", "citext")], "extension citext"),
+        ("CREATE SEQUENCE counter", [("sequence", "public.counter")], "sequence public.counter"),
+        ("SELECT 1", [("column", "public.old.unheard_of")], "not found in the database"),
+    ],
+)
+def test_what_cannot_be_saved_waits_for_a_person(
+    plan: Plan, phase: Any, db: Database, made: str, seen: list[tuple[str, str]], said: str
+) -> None:
     db.execute(made)
     run = plan("SELECT 1", seen)
     with pytest.raises(ApprovalNeeded, match=said):
@@ -142,14 +190,20 @@ def test_what_cannot_be_saved_waits_for_a_person(plan: Plan, phase: Any, db: Dat
     assert not (run.params.backup.directory / "saved").exists()
 
 
-def test_nothing_is_deployed_before_it_is_saved(plan: Plan, phase: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_deployed_before_it_is_saved(
+    plan: Plan, phase: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = phase(plan("DROP TABLE old"))
-    monkeypatch.setattr(Migrate, "history", history.History((history.Entry("1_x", history.State.PENDING),)))
+    monkeypatch.setattr(
+        Migrate, "history", history.History((history.Entry("1_x", history.State.PENDING),))
+    )
     with pytest.raises(GateError, match="`saved` was not passed"):
         opened.deploy()
 
 
-def test_another_database_is_not_touched(plan: Plan, phase: Any, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_database_is_not_touched(
+    plan: Plan, phase: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = plan("DROP TABLE old")
     salvage.save(phase(run), pending=True, landed=False)
     monkeypatch.setenv("SALVAGE_URL", server.url())

@@ -34,11 +34,35 @@ Fail = Callable[..., tuple[Night, MigrationFailed]]
 @pytest.fixture
 def fail(night: Callable[..., Night], tmp_path: Path) -> Fail:
     """Deploys a file, which fails; the night and the failure. `during` happens in another thread once it is seen, `first` is a file before."""
-    def failed(statements: list[str], mode: str = "file", during: Callable[[Night], object] | None = None, seen: str = MIGRATION_SLEEPS,
-               target: Callable[[Target], Target] | None = None, first: str = "", **limits: object) -> tuple[Night, MigrationFailed]:
-        story = night(({FIRST: first} if first else {}) | {NAME: ";\n".join(statements) + ";\n"}, mode, **limits)
-        made = dump.make(story.phase.target, tmp_path / "backup", "tests", tools=tools(story.phase.target))
-        story.phase.run.write_evidence("backup", {"folder": str(made.folder), "sha256": made.sha256, "proven_at": None, "proven_on": None, "restore_s": None, "way_back_s": None})
+
+    def failed(
+        statements: list[str],
+        mode: str = "file",
+        during: Callable[[Night], object] | None = None,
+        seen: str = MIGRATION_SLEEPS,
+        target: Callable[[Target], Target] | None = None,
+        first: str = "",
+        **limits: object,
+    ) -> tuple[Night, MigrationFailed]:
+        story = night(
+            ({FIRST: first} if first else {}) | {NAME: ";\n".join(statements) + ";\n"},
+            mode,
+            **limits,
+        )
+        made = dump.make(
+            story.phase.target, tmp_path / "backup", "tests", tools=tools(story.phase.target)
+        )
+        story.phase.run.write_evidence(
+            "backup",
+            {
+                "folder": str(made.folder),
+                "sha256": made.sha256,
+                "proven_at": None,
+                "proven_on": None,
+                "restore_s": None,
+                "way_back_s": None,
+            },
+        )
         if target:
             story.phase.__dict__["target"] = target(story.phase.target)
         happens = When(story, seen, lambda: during(story) or True) if during else None  # type: ignore[misc]
@@ -48,6 +72,7 @@ def fail(night: Callable[..., Night], tmp_path: Path) -> Fail:
             happens.get()
         story.phase.fail(caught.value)
         return story, caught.value
+
     return failed
 
 
@@ -62,7 +87,11 @@ def truth(story: Night) -> Rollback:
 def columns(story: Night) -> int:
     """How many of the columns a, b, c the server holds."""
     with Database(Target.parse(story.url)) as db:
-        return int(db.value("SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' AND column_name IN ('a', 'b', 'c')"))
+        return int(
+            db.value(
+                "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' AND column_name IN ('a', 'b', 'c')"
+            )
+        )
 
 
 def forward(story: Night) -> Rollback:
@@ -80,17 +109,28 @@ def forward(story: Night) -> Rollback:
 
 @pytest.mark.parametrize("mode", ["file", "statement"])
 @pytest.mark.parametrize("place", [0, 1, 3])
-def test_a_file_that_fails_at_its_first_a_middle_or_its_last_statement(fail: Fail, mode: str, place: int) -> None:
+def test_a_file_that_fails_at_its_first_a_middle_or_its_last_statement(
+    fail: Fail, mode: str, place: int
+) -> None:
     story, error = fail([*ADDS[:place], REFUSED, *ADDS[place:]], mode)
     found = truth(story).landed.replayed
-    assert error.cause == Cause.SYNTAX.value and "95_troubleshoot.ipynb#Refused-statements" in error.remedy
+    assert (
+        error.cause == Cause.SYNTAX.value
+        and "95_troubleshoot.ipynb#Refused-statements" in error.remedy
+    )
     assert found.landed == columns(story) == (place if mode == "statement" else 0), found
     assert len(found.repair) == 4 - found.landed and story.left() == []
 
 
 @pytest.mark.parametrize("mode", ["file", "statement"])
-def test_a_file_that_fails_after_another_was_applied_is_told_from_it_and_settled_alone(fail: Fail, mode: str) -> None:
-    story, _ = fail([ADDS[1], 'CREATE UNIQUE INDEX "kind_once" ON "Visit" ("kind")', ADDS[2]], mode, first=ADDS[0] + ";\n")
+def test_a_file_that_fails_after_another_was_applied_is_told_from_it_and_settled_alone(
+    fail: Fail, mode: str
+) -> None:
+    story, _ = fail(
+        [ADDS[1], 'CREATE UNIQUE INDEX "kind_once" ON "Visit" ("kind")', ADDS[2]],
+        mode,
+        first=ADDS[0] + ";\n",
+    )
     found = truth(story).landed
     assert (found.files, found.failed, found.nothing) == ((FIRST,), (NAME,), False)
     assert found.replayed.landed == columns(story) - 1 == (1 if mode == "statement" else 0)
@@ -101,24 +141,38 @@ def test_a_file_that_fails_after_another_was_applied_is_told_from_it_and_settled
     assert columns(story) == 3 and [state for _, state in story.history()].count("finished") == 2
 
 
-def test_an_explicit_transaction_rolls_back_whole_where_prisma_sends_statement_by_statement(fail: Fail) -> None:
+def test_an_explicit_transaction_rolls_back_whole_where_prisma_sends_statement_by_statement(
+    fail: Fail,
+) -> None:
     story, _ = fail(["BEGIN", *ADDS, REFUSED, "COMMIT"], "statement")
     assert truth(story).landed.replayed.landed == columns(story) == 0
 
 
-def test_the_cause_gone_a_file_that_landed_in_part_is_made_whole_and_the_run_goes_on(fail: Fail) -> None:
-    story, error = fail([ADDS[0], 'CREATE UNIQUE INDEX "kind_once" ON "Visit" ("kind")', ADDS[1]], "statement")
+def test_the_cause_gone_a_file_that_landed_in_part_is_made_whole_and_the_run_goes_on(
+    fail: Fail,
+) -> None:
+    story, error = fail(
+        [ADDS[0], 'CREATE UNIQUE INDEX "kind_once" ON "Visit" ("kind")', ADDS[1]], "statement"
+    )
     assert error.cause == Cause.UNIQUE.value and columns(story) == 1
     with Database(Target.parse(story.url)) as db:
         db.execute('UPDATE "Visit" SET kind = id::text')
     forward(story)
     assert columns(story) == 2 and story.history()[-1] == (NAME, "finished")
-    assert story.phase.run.outcome == "aborted" and "Already applied" in story.again().deploy().title
+    assert (
+        story.phase.run.outcome == "aborted" and "Already applied" in story.again().deploy().title
+    )
 
 
 def test_the_cause_gone_a_file_of_which_nothing_landed_is_deployed_again(fail: Fail) -> None:
-    story, error = fail(ADDS[:1], during=lambda story: None, seen=MIGRATION_WAITS, lock_timeout_s=0.5, guard={"wait_s": 15.0},
-                        target=lambda target: _held(target, holders := []) or target)
+    story, error = fail(
+        ADDS[:1],
+        during=lambda story: None,
+        seen=MIGRATION_WAITS,
+        lock_timeout_s=0.5,
+        guard={"wait_s": 15.0},
+        target=lambda target: _held(target, holders := []) or target,
+    )
     assert error.cause == Cause.LOCK_TIMEOUT.value and columns(story) == 0
     _held.sessions.pop().close()
     forward(story)
@@ -137,15 +191,29 @@ def _held(target: Target, keep: list[object]) -> None:
 _held.sessions = []  # type: ignore[attr-defined]
 
 
-def test_an_index_that_a_cancelled_build_left_invalid_is_named_dropped_and_built_again(fail: Fail) -> None:
-    story, error = fail(['CREATE INDEX CONCURRENTLY "by_kind" ON "Visit" ("kind")'], during=lambda story: None, seen=MIGRATION_WAITS, lock_timeout_s=0.5,
-                        guard={"wait_s": 15.0}, target=lambda target: _held(target, []) or _written(target))
+def test_an_index_that_a_cancelled_build_left_invalid_is_named_dropped_and_built_again(
+    fail: Fail,
+) -> None:
+    story, error = fail(
+        ['CREATE INDEX CONCURRENTLY "by_kind" ON "Visit" ("kind")'],
+        during=lambda story: None,
+        seen=MIGRATION_WAITS,
+        lock_timeout_s=0.5,
+        guard={"wait_s": 15.0},
+        target=lambda target: _held(target, []) or _written(target),
+    )
     found = truth(story).landed.replayed
-    assert error.cause == Cause.LOCK_TIMEOUT.value and found.invalid == ("public.by_kind",) and not found.untouched
+    assert (
+        error.cause == Cause.LOCK_TIMEOUT.value
+        and found.invalid == ("public.by_kind",)
+        and not found.untouched
+    )
     _held.sessions.pop().close()
     forward(story)
     with Database(Target.parse(story.url)) as db:
-        assert db.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_kind'::regclass") and story.history()[-1] == (NAME, "finished")
+        assert db.value(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_kind'::regclass"
+        ) and story.history()[-1] == (NAME, "finished")
 
 
 def _written(target: Target) -> Target:
@@ -162,19 +230,26 @@ def test_the_cli_killed_in_the_middle_of_a_statement(fail: Fail, mode: str) -> N
     story, error = fail(SLEEP, mode, during=_kill_cli)
     found = truth(story).landed
     assert error.cause == Cause.KILLED.value and found.at_work == () and story.left() == []
-    assert found.replayed.landed in (columns(story), columns(story) + 1) and columns(story) == (1 if mode == "statement" else 0)
+    assert found.replayed.landed in (columns(story), columns(story) + 1) and columns(story) == (
+        1 if mode == "statement" else 0
+    )
 
 
 def _kill_cli(story: Night) -> None:
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            if "prisma" in " ".join(child.cmdline()) or "schema-engine" in " ".join(child.cmdline()):
+            if "prisma" in " ".join(child.cmdline()) or "schema-engine" in " ".join(
+                child.cmdline()
+            ):
                 child.send_signal(signal.SIGKILL)
 
 
 def test_the_server_crashing_in_the_middle_of_a_statement(fail: Fail) -> None:
     story, error = fail(SLEEP, during=_crash)
-    assert error.cause == Cause.SERVER_CRASHED.value and "95_troubleshoot.ipynb#Lost-sessions" in error.remedy
+    assert (
+        error.cause == Cause.SERVER_CRASHED.value
+        and "95_troubleshoot.ipynb#Lost-sessions" in error.remedy
+    )
     found = truth(story).landed
     assert found.replayed.landed == columns(story) == 0 and found.at_work == ()
 
@@ -182,7 +257,9 @@ def test_the_server_crashing_in_the_middle_of_a_statement(fail: Fail) -> None:
 def _crash(story: Night) -> None:
     """One server process killed: the server ends all others and recovers."""
     with Database(Target.parse(story.url)) as db:
-        pid = db.value("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event = 'PgSleep'")
+        pid = db.value(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event = 'PgSleep'"
+        )
     os.kill(pid, signal.SIGKILL)
 
 
@@ -190,7 +267,11 @@ class Cable:
     """A way to the server that stops passing bytes, without closing anything, once it is cut."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._server, self._whole, self._sockets = (host, port), threading.Event(), list[socket.socket]()
+        self._server, self._whole, self._sockets = (
+            (host, port),
+            threading.Event(),
+            list[socket.socket](),
+        )
         self._whole.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -243,7 +324,9 @@ def cable() -> Iterator[Callable[[Target], Target]]:
         one.close()
 
 
-def test_a_network_that_is_cut_until_the_deadline_and_then_healed(fail: Fail, cable: Callable[[Target], Target]) -> None:
+def test_a_network_that_is_cut_until_the_deadline_and_then_healed(
+    fail: Fail, cable: Callable[[Target], Target]
+) -> None:
     def cut(story: Night) -> None:
         cable.laid[0].cut()  # type: ignore[attr-defined]
         threading.Timer(9, cable.laid[0].heal).start()  # type: ignore[attr-defined]
@@ -256,11 +339,22 @@ def test_a_network_that_is_cut_until_the_deadline_and_then_healed(fail: Fail, ca
     assert found.replayed.landed == columns(story) == 0
 
 
-def test_a_full_disk_fails_the_file_and_with_more_room_it_is_made_whole(fail: Fail, small_disk: SmallDisk) -> None:
-    story, error = fail([f"CREATE TABLE \"Big\" (body TEXT) TABLESPACE {small_disk.tablespace}",
-                         "INSERT INTO \"Big\" SELECT repeat(md5(g::text), 60) FROM generate_series(1, 20000) AS g"], "statement")
-    assert error.cause == Cause.DISK_FULL.value and "95_troubleshoot.ipynb#Disk-space" in error.remedy
-    assert "could not be replayed" in truth(story).landed.replayed.why  # the copy finds the disk as full
+def test_a_full_disk_fails_the_file_and_with_more_room_it_is_made_whole(
+    fail: Fail, small_disk: SmallDisk
+) -> None:
+    story, error = fail(
+        [
+            f'CREATE TABLE "Big" (body TEXT) TABLESPACE {small_disk.tablespace}',
+            'INSERT INTO "Big" SELECT repeat(md5(g::text), 60) FROM generate_series(1, 20000) AS g',
+        ],
+        "statement",
+    )
+    assert (
+        error.cause == Cause.DISK_FULL.value and "95_troubleshoot.ipynb#Disk-space" in error.remedy
+    )
+    assert (
+        "could not be replayed" in truth(story).landed.replayed.why
+    )  # the copy finds the disk as full
     small_disk.grow()
     assert truth(story).landed.replayed.landed == 1
     forward(story)

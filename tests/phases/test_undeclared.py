@@ -39,13 +39,17 @@ class Story:
         self.run, self.folder, self.announce, self.phase = run, folder, Announce(run), Validate(run)
 
     def back_up(self) -> None:
-        made = dump.make(self.phase.target, self.folder / "backup", "tests", tools=tools(self.phase.target))
+        made = dump.make(
+            self.phase.target, self.folder / "backup", "tests", tools=tools(self.phase.target)
+        )
         self.run.write_evidence("backup", {"folder": str(made.folder), "sha256": made.sha256})
         self.run.write_evidence("backup.statistics", statistics.read(self.phase.db))
 
     def fix(self, proof: bool = True) -> None:
         """Maintenance mode, proven or not asked for, and the state before."""
-        self.run.write_evidence("plan", {"hash": "p", "files": {FILE: "x"}, "declared": {"changes": [], "rows": {}}})
+        self.run.write_evidence(
+            "plan", {"hash": "p", "files": {FILE: "x"}, "declared": {"changes": [], "rows": {}}}
+        )
         if proof:
             self.announce.proof()
         self.announce.fix_the_state_before()
@@ -73,14 +77,33 @@ def application() -> Iterator[Application]:
 
 
 @pytest.fixture
-def night(database: str, application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
+def night(
+    database: str, application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Story]:
     """A run, before its backup."""
     monkeypatch.setenv("NIGHT_URL", database)
     monkeypatch.setattr("runbook_lib.phases.announce.OBSERVED_S", 0.1)
     values = params.load(ROOT / "params" / "demo.yaml")
-    values["environment"]["archive"], values["database"]["url"] = str(tmp_path / "archive"), "env:NIGHT_URL"
-    values["service"] = {"url": application.url, "maintenance": {"enable": "true", "disable": "true", "write": {"path": "/write", "json": {}}}}
-    story = Story(create(values, [FILE], {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1}), tmp_path)
+    values["environment"]["archive"], values["database"]["url"] = (
+        str(tmp_path / "archive"),
+        "env:NIGHT_URL",
+    )
+    values["service"] = {
+        "url": application.url,
+        "maintenance": {
+            "enable": "true",
+            "disable": "true",
+            "write": {"path": "/write", "json": {}},
+        },
+    }
+    story = Story(
+        create(
+            values,
+            [FILE],
+            {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1},
+        ),
+        tmp_path,
+    )
     story.phase.db.execute(TABLES)
     yield story
     story.phase._give_back()
@@ -98,33 +121,55 @@ def _databases(url: str) -> list[str]:
 def test_an_undeclared_difference_fails_with_its_key_range(night: Story) -> None:
     night.back_up()
     night.fix()
-    night.write('UPDATE "Visit" SET note = NULL WHERE id IN (50, 53)', 'DELETE FROM "Login" WHERE seen = 7')
+    night.write(
+        'UPDATE "Visit" SET note = NULL WHERE id IN (50, 53)', 'DELETE FROM "Login" WHERE seen = 7'
+    )
     found, checks = night.validated()
-    assert not checks.unknown and {item.found.name: str(item.where) for item in found.having(Verdict.UNDECLARED)} == {
-        'public."Visit"': "id 50 to 53: 2 changed (in note)", 'public."Login"': "between the rows 177 and 178 in the order of address: 1 missing"}
+    assert not checks.unknown and {
+        item.found.name: str(item.where) for item in found.having(Verdict.UNDECLARED)
+    } == {
+        'public."Visit"': "id 50 to 53: 2 changed (in note)",
+        'public."Login"': "between the rows 177 and 178 in the order of address: 1 missing",
+    }
     assert "id 50 to 53" in checks.failed[0].found
     evidence = "".join(path.read_text() for path in night.run.folder.rglob("*.json*"))
-    assert "example.org" not in evidence and "example.org" not in f"{found}{found._repr_html_()}{checks}"
+    assert (
+        "example.org" not in evidence
+        and "example.org" not in f"{found}{found._repr_html_()}{checks}"
+    )
 
 
-def test_where_nothing_differs_no_backup_is_brought_up(night: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_differs_no_backup_is_brought_up(
+    night: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
     night.back_up()
     night.fix()
-    monkeypatch.setattr(past.scratch, "reserved", lambda *_: pytest.fail("a scratch database was asked for"))
+    monkeypatch.setattr(
+        past.scratch, "reserved", lambda *_: pytest.fail("a scratch database was asked for")
+    )
     assert night.validated()[1].passed
 
 
 def test_what_was_written_before_maintenance_mode_is_told_apart(night: Story) -> None:
     night.back_up()
-    night.write('INSERT INTO "Visit" VALUES (900, \'walk-in\')', 'UPDATE "Visit" SET note = NULL WHERE id = 3')
+    night.write(
+        "INSERT INTO \"Visit\" VALUES (900, 'walk-in')",
+        'UPDATE "Visit" SET note = NULL WHERE id = 3',
+    )
     night.fix()
     found, checks = night.validated()
     assert checks.passed and [item.id for item in checks] == ["content.declared", "content.earlier"]
-    assert "1 inserted, 1 updated" in checks.items[1].found and 'public."Visit": rows differ (200 → 201)' in checks.items[1].found
+    assert (
+        "1 inserted, 1 updated" in checks.items[1].found
+        and 'public."Visit": rows differ (200 → 201)' in checks.items[1].found
+    )
     night.write('UPDATE "Visit" SET note = NULL WHERE id = 5')
     night.phase.__dict__.pop("content")
     found, checks = night.validated()
-    assert "id 3 to 900: 1 added, 2 changed (in note); rows that were written between backup and maintenance mode are among them" in checks.failed[0].found
+    assert (
+        "id 3 to 900: 1 added, 2 changed (in note); rows that were written between backup and maintenance mode are among them"
+        in checks.failed[0].found
+    )
 
 
 def test_without_maintenance_mode_a_person_has_to_look(night: Story) -> None:
@@ -132,22 +177,36 @@ def test_without_maintenance_mode_a_person_has_to_look(night: Story) -> None:
     night.fix(proof=False)
     night.write('UPDATE "Visit" SET note = NULL WHERE id = 3')
     found, checks = night.validated()
-    assert not checks.failed and [item.id for item in checks.unknown] == ['content.application: public."Visit"']
-    assert "id 3: 1 changed" in checks.unknown[0].found and "1 updated" in checks.unknown[0].found and "not proven" in checks.unknown[0].found
+    assert not checks.failed and [item.id for item in checks.unknown] == [
+        'content.application: public."Visit"'
+    ]
+    assert (
+        "id 3: 1 changed" in checks.unknown[0].found
+        and "1 updated" in checks.unknown[0].found
+        and "not proven" in checks.unknown[0].found
+    )
     assert not checks.passed and "may have written" in found.finding()
 
 
-def test_without_maintenance_mode_more_rows_than_were_counted_are_undeclared(night: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_maintenance_mode_more_rows_than_were_counted_are_undeclared(
+    night: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("runbook_lib.phases.undeclared.LAG_S", 0)
     night.back_up()
     night.fix(proof=False)
-    night.write('UPDATE "Visit" SET note = NULL WHERE id = 3', 'TRUNCATE "Login"')  # which no counter tells
+    night.write(
+        'UPDATE "Visit" SET note = NULL WHERE id = 3', 'TRUNCATE "Login"'
+    )  # which no counter tells
     found, checks = night.validated()
-    assert [item.found.name for item in found.having(Verdict.UNDECLARED)] == ['public."Login"'] and "200 missing" in checks.failed[0].found
+    assert [item.found.name for item in found.having(Verdict.UNDECLARED)] == [
+        'public."Login"'
+    ] and "200 missing" in checks.failed[0].found
     assert [item.found.name for item in found.having(Verdict.WROTE)] == ['public."Visit"']
 
 
-def test_maintenance_mode_that_is_off_by_now_proves_nothing(night: Story, application: Application) -> None:
+def test_maintenance_mode_that_is_off_by_now_proves_nothing(
+    night: Story, application: Application
+) -> None:
     night.back_up()
     night.fix()
     application.maintenance = False
@@ -160,7 +219,11 @@ def test_counters_that_began_anew_tell_nothing(night: Story) -> None:
     night.fix(proof=False)
     night.write('UPDATE "Visit" SET note = NULL WHERE id = 3', "SELECT pg_stat_reset()")
     found, checks = night.validated()
-    assert [item.id for item in checks.unknown] == ["content.compared"] and "began anew" in checks.unknown[0].found and not checks.failed
+    assert (
+        [item.id for item in checks.unknown] == ["content.compared"]
+        and "began anew" in checks.unknown[0].found
+        and not checks.failed
+    )
 
 
 def _no_backup(night: Story) -> None:
@@ -183,12 +246,25 @@ def _no_right(night: Story) -> None:
     assert night.phase.target.user == "narrow_minded"
 
 
-@pytest.mark.parametrize(("spoil", "why"), [(_no_backup, "this run has no backup"), (_damaged, "could not be narrowed"), (_no_right, "permission denied")])
-def test_where_it_cannot_be_narrowed_the_difference_still_fails(night: Story, spoil: Callable[[Story], None], why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (_no_backup, "this run has no backup"),
+        (_damaged, "could not be narrowed"),
+        (_no_right, "permission denied"),
+    ],
+)
+def test_where_it_cannot_be_narrowed_the_difference_still_fails(
+    night: Story, spoil: Callable[[Story], None], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NIGHT_URL", os.environ["NIGHT_URL"])
     night.back_up()
     night.fix()
     night.write('UPDATE "Visit" SET note = NULL WHERE id = 3')
     spoil(night)
     failed = night.validated()[1].failed
-    assert 'public."Visit": content differs' in failed[0].found and "could not be narrowed" in failed[0].found and why in failed[0].found
+    assert (
+        'public."Visit": content differs' in failed[0].found
+        and "could not be narrowed" in failed[0].found
+        and why in failed[0].found
+    )

@@ -22,18 +22,27 @@ def phase(begins_in: timedelta | None, lasts: timedelta = timedelta(hours=2)) ->
         return SimpleNamespace(params=SimpleNamespace(migrate=Migrate()))
     start = now().astimezone(BERLIN) + begins_in
     texts = [f"{moment:%Y-%m-%d %H:%M}" for moment in (start, start + lasts)]
-    return SimpleNamespace(params=SimpleNamespace(migrate=Migrate(window=Window(start=texts[0], end=texts[1], time_zone="Europe/Berlin"))))
+    return SimpleNamespace(
+        params=SimpleNamespace(
+            migrate=Migrate(window=Window(start=texts[0], end=texts[1], time_zone="Europe/Berlin"))
+        )
+    )
 
 
-@pytest.mark.parametrize(("begins_in", "opening", "expected"), [
-    (timedelta(hours=-1), True, Status.PASSED),
-    (timedelta(hours=3), True, Status.FAILED),
-    (timedelta(hours=-5), True, Status.FAILED),
-    (timedelta(hours=3), False, Status.PASSED),
-    (timedelta(hours=-5), False, Status.FAILED),
-    (None, True, Status.NOT_CONFIGURED),
-])
-def test_the_window_is_open_only_between_its_ends(begins_in: timedelta | None, opening: bool, expected: Status) -> None:
+@pytest.mark.parametrize(
+    ("begins_in", "opening", "expected"),
+    [
+        (timedelta(hours=-1), True, Status.PASSED),
+        (timedelta(hours=3), True, Status.FAILED),
+        (timedelta(hours=-5), True, Status.FAILED),
+        (timedelta(hours=3), False, Status.PASSED),
+        (timedelta(hours=-5), False, Status.FAILED),
+        (None, True, Status.NOT_CONFIGURED),
+    ],
+)
+def test_the_window_is_open_only_between_its_ends(
+    begins_in: timedelta | None, opening: bool, expected: Status
+) -> None:
     assert window_check(phase(begins_in), opening=opening).status is expected
 
 

@@ -23,7 +23,12 @@ RICH = (Path(__file__).parent / "rich.sql").read_text()
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that also keeps prepared transactions and logical slots."""
-    settings = {"fsync": "off", "full_page_writes": "off", "max_prepared_transactions": "10", "wal_level": "logical"}
+    settings = {
+        "fsync": "off",
+        "full_page_writes": "off",
+        "max_prepared_transactions": "10",
+        "wal_level": "logical",
+    }
     made = Server(tmp_path_factory.mktemp("postgres"), settings).start()
     yield made
     made.stop()

@@ -54,7 +54,9 @@ def _state(target: Target) -> tuple[snapshot.Snapshot, catalog.Catalog]:
 
 
 @contextmanager
-def made_database(server: Target, name: str, statements: str, template: str = "template0") -> Iterator[Target]:
+def made_database(
+    server: Target, name: str, statements: str, template: str = "template0"
+) -> Iterator[Target]:
     """A database of that name which holds what the statements make; dropped at the end."""
     with Database(server.named("postgres"), "runbook/test/faults") as admin:
         admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -73,7 +75,11 @@ def small_disk(mebibytes: int) -> Iterator[Path]:
         Path(name).chmod(0o755)
         folder = Path(name) / "disk"
         folder.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0777", "tmpfs", str(folder)], capture_output=True, text=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0777", "tmpfs", str(folder)],
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
         try:
@@ -91,7 +97,9 @@ def fill(folder: Path) -> Path:
     return path
 
 
-def before(patch: pytest.MonkeyPatch, module: object, name: str, happens: Callable[[], object]) -> None:
+def before(
+    patch: pytest.MonkeyPatch, module: object, name: str, happens: Callable[[], object]
+) -> None:
     """Let something happen once, right before a function of the runbook is called."""
     real, todo = getattr(module, name), [happens]
 
@@ -106,8 +114,11 @@ def before(patch: pytest.MonkeyPatch, module: object, name: str, happens: Callab
 @contextmanager
 def process(target: Target, code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A Python process of its own that runs `code` on a target; killed at the end."""
-    child = subprocess.Popen([sys.executable, "-c", _START + code, *arguments], stdout=subprocess.PIPE,
-                             env={**os.environ, "RUNBOOK_TEST_URL": target.url()})
+    child = subprocess.Popen(
+        [sys.executable, "-c", _START + code, *arguments],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "RUNBOOK_TEST_URL": target.url()},
+    )
     try:
         yield child
     finally:
@@ -131,12 +142,24 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 def nothing_works_for(db: Database, application_name: str, folder: Path) -> None:
     """Wait until the server has no session of that name, and no program works on the folder."""
-    until(lambda: not db.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", [application_name]), "the sessions ended")
-    until(lambda: not any(_names(one, folder) for one in psutil.process_iter()), "the programs ended")
+    until(
+        lambda: (
+            not db.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s",
+                [application_name],
+            )
+        ),
+        "the sessions ended",
+    )
+    until(
+        lambda: not any(_names(one, folder) for one in psutil.process_iter()), "the programs ended"
+    )
 
 
 def _names(one: psutil.Process, folder: Path) -> bool:
     try:
-        return one.name().startswith("pg_") and any(str(folder) in argument for argument in one.cmdline())
+        return one.name().startswith("pg_") and any(
+            str(folder) in argument for argument in one.cmdline()
+        )
     except psutil.NoSuchProcess:
         return False

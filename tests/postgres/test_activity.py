@@ -16,7 +16,11 @@ def test_a_session_is_told_without_its_statement(db: Database, target: Target) -
     with Database(target, "app") as other, other.transaction():
         other.execute("SELECT 'Marker McMarkface'")
         found = next(one for one in activity.sessions(db) if one.application == "app")
-        assert (found.state, found.command, found.pid) == ("idle in transaction", "SELECT", other.pid) and found.transaction_s >= 0
+        assert (found.state, found.command, found.pid) == (
+            "idle in transaction",
+            "SELECT",
+            other.pid,
+        ) and found.transaction_s >= 0
         assert "Marker" not in str(activity.sessions(db)) + repr(activity.sessions(db).as_dict())
 
 
@@ -26,13 +30,23 @@ def test_only_sessions_of_this_database_are_listed(db: Database, admin: Database
 
 
 def test_an_application_name_is_matched_whole_or_up_to_a_slash() -> None:
-    assert activity.named("runbook/1", "runbook/1") and activity.named("runbook/1/migrate", "runbook/1")
-    assert not activity.named("runbook/10", "runbook/1") and not activity.named("x", "") and not activity.named("/x", "/")
+    assert activity.named("runbook/1", "runbook/1") and activity.named(
+        "runbook/1/migrate", "runbook/1"
+    )
+    assert (
+        not activity.named("runbook/10", "runbook/1")
+        and not activity.named("x", "")
+        and not activity.named("/x", "/")
+    )
     assert activity.named("r" * 63, "r" * 63 + "/longer than the server keeps")
 
 
 def test_who_is_busy_is_told_from_who_is_connected(db: Database, target: Target) -> None:
-    with Database(target, "api"), Database(target, "api") as holding, Database(target, "cron") as other:
+    with (
+        Database(target, "api"),
+        Database(target, "api") as holding,
+        Database(target, "cron") as other,
+    ):
         with holding.transaction(), other.transaction():
             holding.execute("SELECT 1")
             other.execute("SELECT 1")
@@ -47,17 +61,33 @@ def test_sessions_are_counted_by_application_and_what_they_do(db: Database, targ
     with Database(target, "api"), Database(target, "api") as holding, holding.transaction():
         holding.execute("SELECT 1")
         found = {one.application: one for one in activity.connected(db)}["api"]
-        assert (found.sessions, found.active, found.idle, found.in_transaction) == (2, 0, 1, 1) and found.longest_transaction_s > 0
+        assert (found.sessions, found.active, found.idle, found.in_transaction) == (
+            2,
+            0,
+            1,
+            1,
+        ) and found.longest_transaction_s > 0
 
 
 def test_who_holds_which_tables_is_told_and_nobody_else(db: Database, target: Target) -> None:
     db.execute('CREATE TABLE t (id int); CREATE TABLE "Odd" (id int)')
-    with Database(target, "api") as holding, Database(target, "other") as other, holding.transaction(), other.transaction():
+    with (
+        Database(target, "api") as holding,
+        Database(target, "other") as other,
+        holding.transaction(),
+        other.transaction(),
+    ):
         holding.execute('SELECT * FROM t, "Odd"')
         other.execute("SELECT 1")
-        assert [(one.session.pid, one.tables) for one in activity.holders(db)] == [(holding.pid, ('public."Odd"', "public.t"))]
-        assert [one.tables for one in activity.holders(db, ["public.t", "public.x"])] == [("public.t",)] and activity.holders(db, ["public.x"]) == ()
-        assert "pid" in str(activity.holders(db)[0]) and "idle in transaction" in str(activity.holders(db)[0])
+        assert [(one.session.pid, one.tables) for one in activity.holders(db)] == [
+            (holding.pid, ('public."Odd"', "public.t"))
+        ]
+        assert [one.tables for one in activity.holders(db, ["public.t", "public.x"])] == [
+            ("public.t",)
+        ] and activity.holders(db, ["public.x"]) == ()
+        assert "pid" in str(activity.holders(db)[0]) and "idle in transaction" in str(
+            activity.holders(db)[0]
+        )
 
 
 def test_a_quiet_database_is_certain_to_be_quiet(db: Database, target: Target) -> None:
@@ -67,12 +97,16 @@ def test_a_quiet_database_is_certain_to_be_quiet(db: Database, target: Target) -
     with Database(target) as other:
         with other.transaction():
             other.execute("INSERT INTO t VALUES (1)")
-            assert not activity.writes(db).quiet_since(first) and activity.writes(db).writing_pids == (other.pid,)
+            assert not activity.writes(db).quiet_since(first) and activity.writes(
+                db
+            ).writing_pids == (other.pid,)
         second = activity.writes(db)
         assert not second.quiet_since(first) and activity.writes(db).quiet_since(second)
 
 
-def test_an_old_transaction_that_ends_between_two_newer_looks_is_no_quiet(db: Database, target: Target) -> None:
+def test_an_old_transaction_that_ends_between_two_newer_looks_is_no_quiet(
+    db: Database, target: Target
+) -> None:
     db.execute("CREATE TABLE t (id int)")
     with Database(target) as other:
         with other.transaction():
@@ -94,19 +128,26 @@ def test_rows_written_are_counted_by_table(db: Database, target: Target) -> None
 
 
 def test_the_progress_of_an_index_build_is_told(db: Database, target: Target) -> None:
-    db.execute("CREATE TABLE t AS SELECT g AS id, md5(g::text) AS a FROM generate_series(1, 300000) AS g")
+    db.execute(
+        "CREATE TABLE t AS SELECT g AS id, md5(g::text) AS a FROM generate_series(1, 300000) AS g"
+    )
     seen: list[activity.Step] = []
 
     def build() -> None:
         with Database(target, "runbook/x/migrate") as other:
-            other.execute("CREATE INDEX by_a ON t (a COLLATE \"C\", id)")
+            other.execute('CREATE INDEX by_a ON t (a COLLATE "C", id)')
 
     builder = threading.Thread(target=build)
     builder.start()
     while builder.is_alive():
         seen += activity.progress(db, application_name_prefix="runbook/x")
         assert not activity.progress(db, application_name_prefix="other")
-    assert seen and seen[0].what == "create index" and seen[0].relation == "public.t" and "public.t" in str(seen[0])
+    assert (
+        seen
+        and seen[0].what == "create index"
+        and seen[0].relation == "public.t"
+        and "public.t" in str(seen[0])
+    )
 
 
 def test_prepared_transactions_and_slots_are_listed(db: Database) -> None:
@@ -116,7 +157,9 @@ def test_prepared_transactions_and_slots_are_listed(db: Database) -> None:
     assert [one.name for one in activity.prepared_transactions(db)] == ["left"]
     db.execute("ROLLBACK PREPARED 'left'")
     db.execute("SELECT pg_create_physical_replication_slot('standby')")
-    assert [(one.kind, one.name, one.state) for one in activity.replication(db)] == [("physical slot", "standby", "inactive")]
+    assert [(one.kind, one.name, one.state) for one in activity.replication(db)] == [
+        ("physical slot", "standby", "inactive")
+    ]
     db.execute("SELECT pg_drop_replication_slot('standby')")
 
 

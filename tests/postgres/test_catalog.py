@@ -30,23 +30,20 @@ CREATE DOMAIN positive AS int CHECK (value > 0);
 """
 
 CHANGES = {
-    """ALTER TABLE "Appointment" ADD channel text NOT NULL DEFAULT 'phone'""":
-        """column public."Appointment".channel added (text, not null, default 'phone')""",
+    """ALTER TABLE "Appointment" ADD channel text NOT NULL DEFAULT 'phone'""": """column public."Appointment".channel added (text, not null, default 'phone')""",
     'ALTER TABLE "Appointment" DROP COLUMN minutes': 'column public."Appointment".minutes removed (integer)',
     'ALTER TABLE "Appointment" ALTER minutes TYPE bigint': 'column public."Appointment".minutes: type changed from integer to bigint',
     'ALTER TABLE "Appointment" ALTER minutes SET NOT NULL': 'column public."Appointment".minutes: not null changed from nothing to yes',
     'ALTER TABLE "Appointment" ALTER status DROP DEFAULT': """column public."Appointment".status: default changed from 'open'::text to nothing""",
-    'ALTER TABLE "Appointment" ADD CHECK (minutes > 0) NOT VALID':
-        'constraint public."Appointment"."Appointment_minutes_check" added (CHECK ((minutes > 0)), not validated)',
+    'ALTER TABLE "Appointment" ADD CHECK (minutes > 0) NOT VALID': 'constraint public."Appointment"."Appointment_minutes_check" added (CHECK ((minutes > 0)), not validated)',
     'CREATE INDEX by_minutes ON "Appointment" (minutes)': 'index public.by_minutes added (CREATE INDEX by_minutes ON public."Appointment" USING btree (minutes))',
     "DROP INDEX by_status": 'index public.by_status removed (CREATE INDEX by_status ON public."Appointment" USING btree (status))',
     "ALTER TYPE mood ADD VALUE 'happy'": "enum public.mood: labels gained happy",
     "CREATE OR REPLACE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 2'": "function public.one(): body changed",
     'ALTER TABLE "Patient" DISABLE TRIGGER touched': 'trigger public."Patient".touched: enabled changed from yes to no',
     'DROP TRIGGER touched ON "Patient"': 'trigger public."Patient".touched removed (definition CREATE TRIGGER touched BEFORE UPDATE ON public."Patient" '
-                                         "FOR EACH ROW EXECUTE FUNCTION public.touch())",
-    "CREATE OR REPLACE VIEW open AS SELECT id FROM \"Appointment\" WHERE status = 'new'":
-        "view public.open: definition changed from SELECT ",
+    "FOR EACH ROW EXECUTE FUNCTION public.touch())",
+    "CREATE OR REPLACE VIEW open AS SELECT id FROM \"Appointment\" WHERE status = 'new'": "view public.open: definition changed from SELECT ",
     "ALTER SEQUENCE counter INCREMENT 2": "sequence public.counter: increment changed from 1 to 2",
     'GRANT SELECT ON "Patient" TO PUBLIC': 'table public."Patient": acl gained =r/postgres',
     'ALTER TABLE "Patient" OWNER TO pg_database_owner': 'table public."Patient": owner changed from postgres to pg_database_owner',
@@ -57,20 +54,20 @@ CHANGES = {
     "COMMENT ON COLUMN \"Patient\".name IS 'full'": 'comment table column public."Patient".name added (text full)',
     "CREATE EXTENSION citext": "extension citext added (version 1.",
     "ALTER DOMAIN positive SET NOT NULL": "domain public.positive: not null changed from nothing to yes",
-    "CREATE TABLE visit_2024 PARTITION OF visit FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')":
-        "table public.visit_2024 added (kind table, partition of public.visit, partition bound FOR VALUES FROM ('2024-01-01') TO ('2025-01-01'))",
-    'ALTER TABLE "Patient" ADD CONSTRAINT who FOREIGN KEY (id) REFERENCES "Appointment" (id)':
-        'constraint public."Patient".who added (FOREIGN KEY (id) REFERENCES public."Appointment"(id))',
+    "CREATE TABLE visit_2024 PARTITION OF visit FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')": "table public.visit_2024 added (kind table, partition of public.visit, partition bound FOR VALUES FROM ('2024-01-01') TO ('2025-01-01'))",
+    'ALTER TABLE "Patient" ADD CONSTRAINT who FOREIGN KEY (id) REFERENCES "Appointment" (id)': 'constraint public."Patient".who added (FOREIGN KEY (id) REFERENCES public."Appointment"(id))',
     "CREATE SCHEMA billing": "schema billing added",
-    'ALTER TABLE "Patient" ADD copy bigint; ALTER TABLE "Patient" DROP id; ALTER TABLE "Patient" RENAME copy TO id':
-        'table public."Patient": columns in another order: name, id',
+    'ALTER TABLE "Patient" ADD copy bigint; ALTER TABLE "Patient" DROP id; ALTER TABLE "Patient" RENAME copy TO id': 'table public."Patient": columns in another order: name, id',
 }
 
 
 @pytest.fixture(scope="module")
 def module_db(server: Server) -> Iterator[Database]:
     """One database for all kinds of DDL, each of which is rolled back."""
-    with scratch(Target.parse(server.url()), "catalog", "runbook/test") as target, Database(target) as db:
+    with (
+        scratch(Target.parse(server.url()), "catalog", "runbook/test") as target,
+        Database(target) as db,
+    ):
         db.execute(BASE)
         yield db
 
@@ -87,7 +84,9 @@ def test_each_kind_of_ddl_is_named_in_plain_english(module_db: Database, ddl: st
 
 def test_a_validated_constraint_is_one_change(module_db: Database) -> None:
     with module_db.connection.transaction(force_rollback=True):
-        module_db.execute('ALTER TABLE "Appointment" ADD CONSTRAINT few CHECK (minutes < 99) NOT VALID')
+        module_db.execute(
+            'ALTER TABLE "Appointment" ADD CONSTRAINT few CHECK (minutes < 99) NOT VALID'
+        )
         before = catalog.read(module_db)
         module_db.execute('ALTER TABLE "Appointment" VALIDATE CONSTRAINT few')
         words = catalog.difference(before, catalog.read(module_db)).in_words()
@@ -98,7 +97,9 @@ def test_everything_in_a_rich_database_is_listed(still: Database) -> None:
     found = catalog.read(still)
     empty = {kind for kind, objects in found.objects.items() if not objects}
     assert empty == {"event trigger", "publication", "subscription", "foreign server"}
-    assert found.objects["column"]['"Odd schema"."Table with ""quotes"" and Größe, of sixty-three bytes, as we lo"."select"'] == {"type": "text"}
+    assert found.objects["column"][
+        '"Odd schema"."Table with ""quotes"" and Größe, of sixty-three bytes, as we lo"."select"'
+    ] == {"type": "text"}
     assert found.objects["table"]["public.visit_2024"]["partition_of"] == "public.visit"
     assert found.objects["sequence"]["public.kinds_id_seq"]["owned_by"] == "public.kinds.id"
 
@@ -121,37 +122,83 @@ def test_catalog_and_difference_survive_json(rich: Database) -> None:
 def test_a_table_locked_exclusively_ends_the_reading_with_its_name(still: Database) -> None:
     with Database(still.target) as other, other.transaction():
         other.execute("LOCK TABLE visit IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(DatabaseError, match="locked exclusively: public.visit, public.visit_2024, public.visit_rest"):
+        with pytest.raises(
+            DatabaseError,
+            match="locked exclusively: public.visit, public.visit_2024, public.visit_rest",
+        ):
             catalog.read(still, lock_timeout_s=0.1)
 
 
 def test_casts_that_move_in_a_restore_are_no_change_only_there() -> None:
-    old = Catalog("a", {"constraint": {"c": {"definition": "CHECK (((note)::text = ANY ((ARRAY['x'::character varying])::text[])))"}}})
-    new = Catalog("b", {"constraint": {"c": {"definition": "CHECK (((note)::text = ANY (ARRAY[('x'::character varying)::text])))"}}})
+    old = Catalog(
+        "a",
+        {
+            "constraint": {
+                "c": {
+                    "definition": "CHECK (((note)::text = ANY ((ARRAY['x'::character varying])::text[])))"
+                }
+            }
+        },
+    )
+    new = Catalog(
+        "b",
+        {
+            "constraint": {
+                "c": {
+                    "definition": "CHECK (((note)::text = ANY (ARRAY[('x'::character varying)::text])))"
+                }
+            }
+        },
+    )
     assert catalog.difference(old, new, restored=True).empty
     assert not catalog.difference(old, new).empty
 
 
 COLUMNS_THAT_COME_AND_GO = {
     "ALTER TABLE kinds ADD extra int": ["column public.kinds.extra added (integer)"],
-    "ALTER TABLE kinds DROP b, DROP i8 CASCADE": ["column public.kinds.b removed (boolean)", "column public.kinds.doubled removed", "column public.kinds.i8 removed (bigint)"],
-    "ALTER TABLE kinds RENAME b TO z": ["column public.kinds.b removed (boolean)", "column public.kinds.z added (boolean)"],
-    "ALTER TABLE parent ADD born date": ["column public.child.born added (date)", "column public.parent.born added (date)"],
-    "ALTER TABLE visit DROP note": ["column public.visit.note removed", "column public.visit_2024.note removed", "column public.visit_rest.note removed"],
+    "ALTER TABLE kinds DROP b, DROP i8 CASCADE": [
+        "column public.kinds.b removed (boolean)",
+        "column public.kinds.doubled removed",
+        "column public.kinds.i8 removed (bigint)",
+    ],
+    "ALTER TABLE kinds RENAME b TO z": [
+        "column public.kinds.b removed (boolean)",
+        "column public.kinds.z added (boolean)",
+    ],
+    "ALTER TABLE parent ADD born date": [
+        "column public.child.born added (date)",
+        "column public.parent.born added (date)",
+    ],
+    "ALTER TABLE visit DROP note": [
+        "column public.visit.note removed",
+        "column public.visit_2024.note removed",
+        "column public.visit_rest.note removed",
+    ],
 }
 
 
 @pytest.mark.parametrize("ddl", COLUMNS_THAT_COME_AND_GO)
-def test_columns_that_come_and_go_leave_the_others_in_their_order(still: Database, ddl: str) -> None:
+def test_columns_that_come_and_go_leave_the_others_in_their_order(
+    still: Database, ddl: str
+) -> None:
     before = catalog.read(still)
     with still.connection.transaction(force_rollback=True):
         still.execute(ddl)
-        changes = [str(change) for change in catalog.difference(before, catalog.read(still)) if change.kind in ("column", "table")]
+        changes = [
+            str(change)
+            for change in catalog.difference(before, catalog.read(still))
+            if change.kind in ("column", "table")
+        ]
     assert len(changes) == len(COLUMNS_THAT_COME_AND_GO[ddl])
-    assert all(said.startswith(wanted) for said, wanted in zip(changes, COLUMNS_THAT_COME_AND_GO[ddl])), changes
+    assert all(
+        said.startswith(wanted) for said, wanted in zip(changes, COLUMNS_THAT_COME_AND_GO[ddl])
+    ), changes
 
 
 def test_an_earlier_catalogue_without_the_order_of_columns_is_no_change(still: Database) -> None:
     now = catalog.read(still)
-    old = {name: {key: value for key, value in table.items() if key != "columns"} for name, table in now.objects["table"].items()}
+    old = {
+        name: {key: value for key, value in table.items() if key != "columns"}
+        for name, table in now.objects["table"].items()
+    }
     assert catalog.difference(Catalog("old", {**now.objects, "table": old}), now).empty

@@ -38,11 +38,18 @@ def seventeen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Target
 
 
 @pytest.fixture(scope="module", params=[*COMPRESSIONS, "none"])
-def packed(request: pytest.FixtureRequest, source: Target, programs: Tools, tmp_path_factory: pytest.TempPathFactory) -> Backup:
+def packed(
+    request: pytest.FixtureRequest,
+    source: Target,
+    programs: Tools,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Backup:
     """A backup in each compression, to be damaged and mended again; from another server where the first one's tools do not write it."""
     written = request.param in (*programs.compressions, "none")
     target, able = (source, programs) if written else request.getfixturevalue("seventeen")
-    return dump.make(target, tmp_path_factory.mktemp("packed") / "b", NAME, tools=able, compression=request.param)
+    return dump.make(
+        target, tmp_path_factory.mktemp("packed") / "b", NAME, tools=able, compression=request.param
+    )
 
 
 def refused(made: Backup, programs: Tools) -> str:
@@ -54,12 +61,14 @@ def refused(made: Backup, programs: Tools) -> str:
 
 def flipped(good: bytes, chance: random.Random) -> bytes:
     place = chance.randrange(len(good))
-    return good[:place] + bytes([good[place] ^ 1 << chance.randrange(8)]) + good[place + 1:]
+    return good[:place] + bytes([good[place] ^ 1 << chance.randrange(8)]) + good[place + 1 :]
 
 
 def test_every_flipped_bit_is_found(packed: Backup, programs: Tools) -> None:
     chance = random.Random(7)
-    files = sorted(path for path in packed.folder.rglob("*") if path.is_file() and path.stat().st_size)
+    files = sorted(
+        path for path in packed.folder.rglob("*") if path.is_file() and path.stat().st_size
+    )
     for _ in range(50):
         path = chance.choice(files)
         good = path.read_bytes()
@@ -70,14 +79,27 @@ def test_every_flipped_bit_is_found(packed: Backup, programs: Tools) -> None:
     assert verify_hashes(packed).passed
 
 
-def test_files_cut_emptied_deleted_replaced_or_added_are_found(packed: Backup, programs: Tools) -> None:
-    first, second = sorted((packed.folder / "dump").glob("*.dat*"), key=lambda path: -path.stat().st_size)[:2]
-    good, other, foreign = first.read_bytes(), second.read_bytes(), packed.folder / "dump" / "9999.dat"
-    damages = {f"{first.name} has {len(good) - 1} instead of": lambda: first.write_bytes(good[:-1]),
-               f"{first.name} has {len(good) // 2} instead of": lambda: first.write_bytes(good[:len(good) // 2]),
-               f"{first.name} has 0 instead of": lambda: first.write_bytes(b""),
-               f"{first.name} has {len(other)} instead of": lambda: first.write_bytes(other),
-               f"{first.name} is missing": first.unlink, foreign.name: lambda: foreign.write_bytes(good)}
+def test_files_cut_emptied_deleted_replaced_or_added_are_found(
+    packed: Backup, programs: Tools
+) -> None:
+    first, second = sorted(
+        (packed.folder / "dump").glob("*.dat*"), key=lambda path: -path.stat().st_size
+    )[:2]
+    good, other, foreign = (
+        first.read_bytes(),
+        second.read_bytes(),
+        packed.folder / "dump" / "9999.dat",
+    )
+    damages = {
+        f"{first.name} has {len(good) - 1} instead of": lambda: first.write_bytes(good[:-1]),
+        f"{first.name} has {len(good) // 2} instead of": lambda: first.write_bytes(
+            good[: len(good) // 2]
+        ),
+        f"{first.name} has 0 instead of": lambda: first.write_bytes(b""),
+        f"{first.name} has {len(other)} instead of": lambda: first.write_bytes(other),
+        f"{first.name} is missing": first.unlink,
+        foreign.name: lambda: foreign.write_bytes(good),
+    }
     for said, damage in damages.items():
         damage()
         assert said in refused(packed, programs)
@@ -102,8 +124,14 @@ def test_every_flipped_bit_of_the_manifest_is_found(made: Backup, programs: Tool
     for _ in range(50):
         path.write_bytes(flipped(good, chance))
         assert "manifest" in refused(made, programs)
-    for place in [place for place in range(len(good)) if good[place:place + 2] == rb"\u"]:  # a digit of it in capitals means the same
-        path.write_bytes(good[:place] + good[place:place + 6].upper().replace(rb"\U", rb"\u") + good[place + 6:])
+    for place in [
+        place for place in range(len(good)) if good[place : place + 2] == rb"\u"
+    ]:  # a digit of it in capitals means the same
+        path.write_bytes(
+            good[:place]
+            + good[place : place + 6].upper().replace(rb"\U", rb"\u")
+            + good[place + 6 :]
+        )
         assert path.read_bytes() == good or "manifest" in refused(made, programs)
 
 
@@ -120,7 +148,11 @@ def test_a_manifest_that_says_nothing_is_damaged(made: Backup, programs: Tools, 
     assert "is damaged" in refused(made, programs)
 
 
-def test_a_backup_put_together_from_two_is_found(made: Backup, source: Target, programs: Tools, tmp_path: Path) -> None:
+def test_a_backup_put_together_from_two_is_found(
+    made: Backup, source: Target, programs: Tools, tmp_path: Path
+) -> None:
     other = dump.make(source, tmp_path / "other", NAME, tools=programs)
     shutil.copy(other.folder / "manifest.json", made.folder / "manifest.json")
-    assert "was altered" in refused(made, programs)  # globals.sql at the least: pg_dumpall puts a word of its own into each
+    assert "was altered" in refused(
+        made, programs
+    )  # globals.sql at the least: pg_dumpall puts a word of its own into each

@@ -48,19 +48,44 @@ def tables(any_server: Server) -> Iterator[Target]:
 def test_tables_without_statistics_are_named_and_analyze_mends_it_once(tables: Target) -> None:
     before = planner.statistics_check(tables, NAME)
     assert before.status is Status.FAILED
-    assert sorted(before.remedy.split("; ")) == [f"ANALYZE public.{name}" for name in ("counted", "filled", "gone", "visit", "visit_1")]
-    first, again = planner.statistics_checks(tables, NAME, 2), until(lambda: planner.statistics_checks(tables, NAME, 2), lambda found: "of 0 tables" in found[0].found)
-    assert {one.status for one in first + again} == {Status.PASSED} and "of 0 tables" in again[0].found, (first, again)
+    assert sorted(before.remedy.split("; ")) == [
+        f"ANALYZE public.{name}" for name in ("counted", "filled", "gone", "visit", "visit_1")
+    ]
+    first, again = (
+        planner.statistics_checks(tables, NAME, 2),
+        until(
+            lambda: planner.statistics_checks(tables, NAME, 2),
+            lambda found: "of 0 tables" in found[0].found,
+        ),
+    )
+    assert {one.status for one in first + again} == {Status.PASSED} and "of 0 tables" in again[
+        0
+    ].found, (first, again)
 
 
-@pytest.mark.parametrize("statement", ["ALTER TABLE filled ADD extra int DEFAULT 1", "CREATE INDEX ON filled ((id + 1))", "ALTER TABLE filled ALTER id TYPE bigint",
-                                       "UPDATE filled SET id = 2"])
-def test_statistics_that_a_migration_made_old_or_lost_are_renewed(tables: Target, statement: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE filled ADD extra int DEFAULT 1",
+        "CREATE INDEX ON filled ((id + 1))",
+        "ALTER TABLE filled ALTER id TYPE bigint",
+        "UPDATE filled SET id = 2",
+    ],
+)
+def test_statistics_that_a_migration_made_old_or_lost_are_renewed(
+    tables: Target, statement: str
+) -> None:
     planner.statistics_checks(tables, NAME, 2)
     with Database(tables) as db:
         db.execute(statement)
-    analyze, present = until(lambda: planner.statistics_checks(tables, NAME, 2), lambda found: "of 0 tables" not in found[0].found)
-    assert (analyze.found.partition(";")[0], present.status) == ("renewed those of 1 tables", Status.PASSED)
+    analyze, present = until(
+        lambda: planner.statistics_checks(tables, NAME, 2),
+        lambda found: "of 0 tables" not in found[0].found,
+    )
+    assert (analyze.found.partition(";")[0], present.status) == (
+        "renewed those of 1 tables",
+        Status.PASSED,
+    )
 
 
 @pytest.fixture
@@ -68,12 +93,21 @@ def other_role(tables: Target) -> Iterator[Target]:
     """The database as a role sees it that may read one of the tables."""
     role = f"r{uuid.uuid4().hex[:8]}"
     with Database(tables) as db:
-        db.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'of-the-tests'; GRANT SELECT ON filled TO {role}; ANALYZE")
+        db.execute(
+            f"CREATE ROLE {role} LOGIN PASSWORD 'of-the-tests'; GRANT SELECT ON filled TO {role}; ANALYZE"
+        )
         yield replace(tables, user=role, password="of-the-tests")
         db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_tables_that_the_role_may_not_analyse_are_named(other_role: Target) -> None:
     done, present = planner.statistics_checks(other_role, NAME, 2)
-    assert done.status is Status.UNKNOWN and done.found.startswith("ANALYZE passed over ") and '"counted"' in done.found
-    assert present.status is Status.UNKNOWN and present.found == "hidden from this role: public.visit, public.counted, public.visit_1"
+    assert (
+        done.status is Status.UNKNOWN
+        and done.found.startswith("ANALYZE passed over ")
+        and '"counted"' in done.found
+    )
+    assert (
+        present.status is Status.UNKNOWN
+        and present.found == "hidden from this role: public.visit, public.counted, public.visit_1"
+    )

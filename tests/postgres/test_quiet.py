@@ -47,6 +47,7 @@ def repeated(db: Database, statement: str) -> Iterator[None]:
     def run() -> None:
         while not over.wait(0.02):
             db.execute(statement)
+
     thread = threading.Thread(target=run)
     thread.start()
     try:
@@ -69,7 +70,10 @@ def pid(db: Database) -> int:
 def test_a_database_at_rest_is_seen_to_be(opened: Callable[..., Database]) -> None:
     opened(API).execute("SELECT 1")
     cleared, written = seen(opened(f"{OWN}/announce"), API)
-    assert (cleared.status, cleared.found) == (Status.PASSED, "1 idle") and written.status is Status.PASSED
+    assert (cleared.status, cleared.found) == (
+        Status.PASSED,
+        "1 idle",
+    ) and written.status is Status.PASSED
 
 
 def test_a_transaction_left_open_is_named_with_its_age(opened: Callable[..., Database]) -> None:
@@ -78,17 +82,26 @@ def test_a_transaction_left_open_is_named_with_its_age(opened: Callable[..., Dat
     api.execute("SELECT 1")
     cleared, written = seen(opened(f"{OWN}/announce"), API)
     assert cleared.status is Status.FAILED and written.status is Status.PASSED
-    assert f"pid {pid(api)} (api, idle in transaction for " in cleared.found and "transaction open for" in cleared.found
+    assert (
+        f"pid {pid(api)} (api, idle in transaction for " in cleared.found
+        and "transaction open for" in cleared.found
+    )
 
 
 def test_a_background_writer_of_another_name_is_named_on_every_version(any_server: Server) -> None:
-    with Database(Target.parse(any_server.url()), "setup") as db, Database(Target.parse(any_server.url()), "night-batch") as batch:
+    with (
+        Database(Target.parse(any_server.url()), "setup") as db,
+        Database(Target.parse(any_server.url()), "night-batch") as batch,
+    ):
         db.execute("CREATE TABLE IF NOT EXISTS visit (id int)")
         with repeated(batch, "INSERT INTO visit VALUES (1)"):
             cleared, written = seen(db, API)
         assert cleared.status is Status.PASSED and written.status is Status.FAILED
         assert f"pid {pid(batch)} (night-batch, " in written.found and "INSERT" not in written.found
-        assert [check.status for check in (seen(db, API)[1], quiet.prepared(db), quiet.subscriptions(db))] == [Status.PASSED] * 3
+        assert [
+            check.status
+            for check in (seen(db, API)[1], quiet.prepared(db), quiet.subscriptions(db))
+        ] == [Status.PASSED] * 3
         db.execute("DROP TABLE visit")
 
 
@@ -97,35 +110,65 @@ def test_a_transaction_that_has_written_and_waits_is_named(opened: Callable[...,
     batch.execute("BEGIN")
     batch.execute("INSERT INTO visit VALUES (1)")
     written = seen(opened(f"{OWN}/announce"), API)[1]
-    assert written.status is Status.FAILED and f"pid {pid(batch)} (night-batch, idle in transaction" in written.found
+    assert (
+        written.status is Status.FAILED
+        and f"pid {pid(batch)} (night-batch, idle in transaction" in written.found
+    )
 
 
-def test_wal_of_the_application_is_seen_though_no_transaction_ended(opened: Callable[..., Database]) -> None:
+def test_wal_of_the_application_is_seen_though_no_transaction_ended(
+    opened: Callable[..., Database],
+) -> None:
     api = opened(API)
     with repeated(api, "SELECT pg_logical_emit_message(false, 'tests', 'nothing')"):
-        written = seen(opened(f"{OWN}/announce"), API, seconds=2.5)[1]  # a session tells of it once a second
-    assert written.status is Status.FAILED and f"pid {pid(api)} (api" in written.found and "bytes of WAL" in written.found
+        written = seen(opened(f"{OWN}/announce"), API, seconds=2.5)[
+            1
+        ]  # a session tells of it once a second
+    assert (
+        written.status is Status.FAILED
+        and f"pid {pid(api)} (api" in written.found
+        and "bytes of WAL" in written.found
+    )
 
 
-def test_writes_in_another_database_do_not_count(opened: Callable[..., Database], server: Server) -> None:
+def test_writes_in_another_database_do_not_count(
+    opened: Callable[..., Database], server: Server
+) -> None:
     with repeated(opened("elsewhere", server.url()), "SELECT pg_current_xact_id()"):
         written = seen(opened(f"{OWN}/announce"), API)[1]
-    assert written.status is Status.PASSED and "something else on the server writes" in written.found
+    assert (
+        written.status is Status.PASSED and "something else on the server writes" in written.found
+    )
 
 
-def test_an_emptied_table_is_seen_beside_them(opened: Callable[..., Database], server: Server) -> None:
+def test_an_emptied_table_is_seen_beside_them(
+    opened: Callable[..., Database], server: Server
+) -> None:
     script = opened("script")
-    with repeated(opened("elsewhere", server.url()), "SELECT pg_current_xact_id()"), repeated(script, "TRUNCATE visit"):
+    with (
+        repeated(opened("elsewhere", server.url()), "SELECT pg_current_xact_id()"),
+        repeated(script, "TRUNCATE visit"),
+    ):
         written = seen(opened(f"{OWN}/announce"), API)[1]
-    assert written.status is Status.FAILED and "pg_catalog.pg_class" in written.found and f"pid {pid(script)}" in written.found
+    assert (
+        written.status is Status.FAILED
+        and "pg_catalog.pg_class" in written.found
+        and f"pid {pid(script)}" in written.found
+    )
 
 
-def test_sessions_that_this_role_may_not_see_are_not_taken_for_idle(opened: Callable[..., Database], database: str) -> None:
+def test_sessions_that_this_role_may_not_see_are_not_taken_for_idle(
+    opened: Callable[..., Database], database: str
+) -> None:
     admin, api = opened("setup"), opened(API)
     api.execute("BEGIN")
-    admin.execute(sql.SQL("CREATE ROLE blind LOGIN PASSWORD {}").format(urlsplit(database).password))
+    admin.execute(
+        sql.SQL("CREATE ROLE blind LOGIN PASSWORD {}").format(urlsplit(database).password)
+    )
     try:
-        with Database(Target.parse(database.replace("//postgres:", "//blind:")), f"{OWN}/announce") as db:
+        with Database(
+            Target.parse(database.replace("//postgres:", "//blind:")), f"{OWN}/announce"
+        ) as db:
             cleared, written = seen(db, API)
             assert quiet.subscriptions(db).status is Status.PASSED
         assert cleared.status is Status.UNKNOWN and "pg_read_all_stats" in cleared.remedy
@@ -145,13 +188,19 @@ def subscribed(opened: Callable[..., Database], server: Server) -> Iterator[Data
         there.execute("SELECT pg_create_logical_replication_slot('visits', 'pgoutput')")
         target = Target.parse(server.url(name))
         conninfo = f"host={target.host} port={target.port} user={target.user} dbname={name} password={urlsplit(server.url()).password}"
-        here.execute(sql.SQL("CREATE SUBSCRIPTION visits CONNECTION {} PUBLICATION visits WITH (create_slot = false, copy_data = false)").format(conninfo))
+        here.execute(
+            sql.SQL(
+                "CREATE SUBSCRIPTION visits CONNECTION {} PUBLICATION visits WITH (create_slot = false, copy_data = false)"
+            ).format(conninfo)
+        )
         yield there
         here.execute("DROP SUBSCRIPTION visits")
     admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier(name)))
 
 
-def test_a_subscription_is_seen_and_its_worker_named_where_it_writes(opened: Callable[..., Database], subscribed: Database) -> None:
+def test_a_subscription_is_seen_and_its_worker_named_where_it_writes(
+    opened: Callable[..., Database], subscribed: Database
+) -> None:
     db = opened(f"{OWN}/announce")
     found = quiet.subscriptions(db)
     assert found.status is Status.FAILED and "visits" in found.found

@@ -19,21 +19,43 @@ def found(checks: Checks, name: str) -> Check:
 def test_the_superuser_has_all_rights(still: Database) -> None:
     checks = rights(still, ["public.kinds", "visit", "counted"])
     assert checks.passed, checks
-    assert "tables, tried and rolled back" in found(checks, "read").found and found(checks, "own").found == "3 tables, tried and rolled back"
+    assert (
+        "tables, tried and rolled back" in found(checks, "read").found
+        and found(checks, "own").found == "3 tables, tried and rolled back"
+    )
 
 
 def test_each_missing_right_is_a_check_of_its_own(rich: Database, limited: Target) -> None:
     with Database(limited) as db:
         failed = {one.id.removeprefix("environment.rights.") for one in rights(db).failed}
-    assert failed == {"read", "row_security", "own", "create_table", "create_index", "create_type", "alter_table", "create_database", "own_database",
-                      "signal", "statistics"}
+    assert failed == {
+        "read",
+        "row_security",
+        "own",
+        "create_table",
+        "create_index",
+        "create_type",
+        "alter_table",
+        "create_database",
+        "own_database",
+        "signal",
+        "statistics",
+    }
 
 
-def test_one_table_that_cannot_be_read_or_altered_is_named_among_many(rich: Database, limited: Target) -> None:
-    rich.execute("ALTER TABLE wide OWNER TO limited; GRANT SELECT ON ALL TABLES IN SCHEMA public TO limited; REVOKE SELECT ON parent FROM limited")
+def test_one_table_that_cannot_be_read_or_altered_is_named_among_many(
+    rich: Database, limited: Target
+) -> None:
+    rich.execute(
+        "ALTER TABLE wide OWNER TO limited; GRANT SELECT ON ALL TABLES IN SCHEMA public TO limited; REVOKE SELECT ON parent FROM limited"
+    )
     with Database(limited) as db:
         checks = rights(db, ["public.wide", "public.visit"])
-    assert "parent" in found(checks, "read").found and "wide" not in found(checks, "read").found and "secret" in found(checks, "read").found
+    assert (
+        "parent" in found(checks, "read").found
+        and "wide" not in found(checks, "read").found
+        and "secret" in found(checks, "read").found
+    )
     assert found(checks, "own").found == "not its own: public.visit" and found(checks, "own").remedy
 
 
@@ -51,17 +73,33 @@ def test_trying_rights_out_leaves_nothing(rich: Database) -> None:
     assert rich.value("SELECT obj_description('kinds'::regclass)") == "every type"
 
 
-def test_a_trial_keeps_nobody_out_and_one_that_is_kept_from_looking_is_unknown(rich: Database, target: Target) -> None:
+def test_a_trial_keeps_nobody_out_and_one_that_is_kept_from_looking_is_unknown(
+    rich: Database, target: Target
+) -> None:
     with Database(target) as other, other.transaction():
         other.execute("UPDATE wide SET body = body WHERE id = 1")
-        assert rights(rich, ["public.wide"]).passed, "a writer is not in the way, so no writer waits for it"
-        other.execute("LOCK TABLE wide IN ACCESS EXCLUSIVE MODE; CREATE TYPE runbook_probe_type AS ENUM ('a')")
+        assert rights(rich, ["public.wide"]).passed, (
+            "a writer is not in the way, so no writer waits for it"
+        )
+        other.execute(
+            "LOCK TABLE wide IN ACCESS EXCLUSIVE MODE; CREATE TYPE runbook_probe_type AS ENUM ('a')"
+        )
         checks = rights(rich, ["public.wide", "public.gone"])
-        assert "wide" in found(checks, "own").found and "not there: public.gone" in found(checks, "own").found and found(checks, "read").found.endswith("wide")
-        assert {one.id.rpartition(".")[2] for one in checks.unknown} == {"own", "read", "create_type"} and not checks.failed
+        assert (
+            "wide" in found(checks, "own").found
+            and "not there: public.gone" in found(checks, "own").found
+            and found(checks, "read").found.endswith("wide")
+        )
+        assert {one.id.rpartition(".")[2] for one in checks.unknown} == {
+            "own",
+            "read",
+            "create_type",
+        } and not checks.failed
 
 
-def test_a_login_on_another_server_is_asked_for_the_right_to_create_databases(source: Target, db: Database, limited: Target) -> None:
+def test_a_login_on_another_server_is_asked_for_the_right_to_create_databases(
+    source: Target, db: Database, limited: Target
+) -> None:
     assert creates_databases(source, "runbook/test", "id", "t").status is Status.PASSED
     assert creates_databases(limited, "runbook/test", "id", "t").status is Status.FAILED
     wrong = creates_databases(replace(source, password="wrong"), "runbook/test", "id", "t")
@@ -72,10 +110,17 @@ def test_every_version_answers(any_server: Server) -> None:
     with Database(Target.parse(any_server.url())) as db:
         assert rights(db).passed
         row = db.row(query("monitoring_server"))
-        assert 1 <= row["connections"] <= row["most"] and row["deadlocks"] == 0 and row["epoch"] and disk.elsewhere(db) == ""
+        assert (
+            1 <= row["connections"] <= row["most"]
+            and row["deadlocks"] == 0
+            and row["epoch"]
+            and disk.elsewhere(db) == ""
+        )
 
 
-def test_who_may_not_see_other_sessions_counts_them_all_the_same(db: Database, limited: Target) -> None:
+def test_who_may_not_see_other_sessions_counts_them_all_the_same(
+    db: Database, limited: Target
+) -> None:
     with Database(limited) as other:
         seen = [one.row(query("monitoring_server"))["connections"] for one in (db, other)]
     assert seen[0] == seen[1] >= 2

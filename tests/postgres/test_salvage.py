@@ -30,18 +30,39 @@ Save = Callable[..., Saved]
 @pytest.fixture
 def save(db: Database, programs: Tools, tmp_path: Path) -> Save:
     """Saves columns and tables of the test's database as of now."""
-    def saved(columns: list[str] = [], tables: list[str] = [], views: list[str] = [], folder: str = "saved") -> Saved:  # noqa: B006 - not changed
+
+    def saved(
+        columns: list[str] = [],
+        tables: list[str] = [],
+        views: list[str] = [],
+        folder: str = "saved",
+    ) -> Saved:  # noqa: B006 - not changed
         with snapshot.exported(db.target, NAME) as at:
-            return salvage.save(at, db.target, tmp_path / folder, NAME, columns=columns, tables=tables, views=views, tools=programs)
+            return salvage.save(
+                at,
+                db.target,
+                tmp_path / folder,
+                NAME,
+                columns=columns,
+                tables=tables,
+                views=views,
+                tools=programs,
+            )
+
     return saved
 
 
 @pytest.fixture
 def back(db: Database, programs: Tools) -> Callable[[Saved], dict[tuple[str, str], Any]]:
     """Reinstates; what was said, by state and name."""
+
     def bring(saved: Saved) -> dict[tuple[str, str], Any]:
         done = reinstate(saved, db.target, NAME, tools=programs)
-        return {(state, name): rows if rows is not None else what for state, name, what, rows in done.rows}
+        return {
+            (state, name): rows if rows is not None else what
+            for state, name, what, rows in done.rows
+        }
+
     return bring
 
 
@@ -76,7 +97,9 @@ def odd(db: Database) -> Database:
     return db
 
 
-ODD_COLUMNS = [f"{ODD}.{name}" for name in ('"V\'1"', '"ä; DROP"', "long", "counted", "twice", "ser", "bare")]
+ODD_COLUMNS = [
+    f"{ODD}.{name}" for name in ('"V\'1"', '"ä; DROP"', "long", "counted", "twice", "ser", "bare")
+]
 
 
 def drop(db: Database, columns: list[str]) -> None:
@@ -85,7 +108,9 @@ def drop(db: Database, columns: list[str]) -> None:
         db.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS {column} CASCADE")
 
 
-def test_columns_of_odd_names_come_back_with_every_value_and_everything_that_stood_on_them(odd: Database, save: Save, back: Any) -> None:
+def test_columns_of_odd_names_come_back_with_every_value_and_everything_that_stood_on_them(
+    odd: Database, save: Save, back: Any
+) -> None:
     before, rows = catalog.read(odd), values(odd, f"SELECT a, t::text FROM {ODD} AS t")
     saved = save(ODD_COLUMNS)
     assert saved.rows == 60 and saved.folder.stat().st_mode & 0o777 == 0o700
@@ -93,30 +118,49 @@ def test_columns_of_odd_names_come_back_with_every_value_and_everything_that_sto
     said = back(saved)
     by_name = f'SELECT a, ROW(a, "B b", keep, "V\'1", "ä; DROP", long, counted, twice, ser, bare)::text FROM {ODD}'
     assert values(odd, by_name) == rows
-    assert [change for change in catalog.difference(before, catalog.read(odd)) if change.property != "columns"] == []  # they come back at the end
+    assert [
+        change
+        for change in catalog.difference(before, catalog.read(odd))
+        if change.property != "columns"
+    ] == []  # they come back at the end
     assert (said[("back", ODD)], said[("passed over", ODD)], said[("since", ODD)]) == (60, 0, 0)
     assert not [key for key in said if key[0] == "open"]
     odd.execute(f"""INSERT INTO {ODD} (a, "B b", bare) VALUES (99, 'k', 'new')""")
-    assert odd.row(f"SELECT counted, twice, ser FROM {ODD} WHERE a = 99") == {"counted": 400, "twice": 800, "ser": 61}
+    assert odd.row(f"SELECT counted, twice, ser FROM {ODD} WHERE a = 99") == {
+        "counted": 400,
+        "twice": 800,
+        "ser": 61,
+    }
 
 
-def test_rows_deleted_since_are_passed_over_and_rows_that_came_since_have_the_default_or_nothing(odd: Database, save: Save, back: Any) -> None:
+def test_rows_deleted_since_are_passed_over_and_rows_that_came_since_have_the_default_or_nothing(
+    odd: Database, save: Save, back: Any
+) -> None:
     rows = values(odd, f"""SELECT a, "V'1", long, bare FROM {ODD} WHERE a > 10""")
     saved = save(ODD_COLUMNS)
     drop(odd, ODD_COLUMNS)
-    odd.execute(f"""DELETE FROM {ODD} WHERE a <= 10; UPDATE {ODD} SET keep = 'later' WHERE a = 20; INSERT INTO {ODD} VALUES (100, 'n', 'since'), (101, 'n', 'since')""")
+    odd.execute(
+        f"""DELETE FROM {ODD} WHERE a <= 10; UPDATE {ODD} SET keep = 'later' WHERE a = 20; INSERT INTO {ODD} VALUES (100, 'n', 'since'), (101, 'n', 'since')"""
+    )
     kept = values(odd, f"SELECT a, keep FROM {ODD}")
     said = back(saved)
     assert values(odd, f"""SELECT a, "V'1", long, bare FROM {ODD} WHERE a < 100""") == rows
     assert values(odd, f"SELECT a, keep FROM {ODD}") == kept  # no trigger fired
-    assert values(odd, f"""SELECT a, "V'1", bare, counted, ser FROM {ODD} WHERE a >= 100""") == [(100, "dé'fault", None, None, 61), (101, "dé'fault", None, None, 62)]
+    assert values(odd, f"""SELECT a, "V'1", bare, counted, ser FROM {ODD} WHERE a >= 100""") == [
+        (100, "dé'fault", None, None, 61),
+        (101, "dé'fault", None, None, 62),
+    ]
     assert (said[("passed over", ODD)], said[("since", ODD)]) == (10, 2)
     assert said[("open", f"{ODD}.bare")] == said[("open", f"{ODD}.counted")] == 2
-    assert {row["tgname"]: row["tgenabled"] for row in odd.rows("SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal")} == \
-        {"on it": "O", "always": "A", "never": "D"}
+    assert {
+        row["tgname"]: row["tgenabled"]
+        for row in odd.rows("SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal")
+    } == {"on it": "O", "always": "A", "never": "D"}
 
 
-def test_a_type_that_was_dropped_with_its_column_comes_back_first(odd: Database, save: Save, back: Any) -> None:
+def test_a_type_that_was_dropped_with_its_column_comes_back_first(
+    odd: Database, save: Save, back: Any
+) -> None:
     column = f'{ODD}."ä; DROP"'
     rows = values(odd, f'SELECT a, "ä; DROP"::text FROM {ODD}')
     saved = save([column])
@@ -135,7 +179,9 @@ def test_values_of_every_type_come_back(rich: Database, save: Save, back: Any) -
     assert values(rich, statement) == rows and len(rows) == 201
 
 
-def test_constraints_that_rows_since_violate_are_said_and_everything_else_is_back(db: Database, save: Save, back: Any) -> None:
+def test_constraints_that_rows_since_violate_are_said_and_everything_else_is_back(
+    db: Database, save: Save, back: Any
+) -> None:
     db.execute("""CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1), (2);
         CREATE TABLE child (id int PRIMARY KEY, parent int NOT NULL REFERENCES parent, code text, CONSTRAINT codes UNIQUE NULLS NOT DISTINCT (code));
         INSERT INTO child VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 2, NULL)""")
@@ -144,13 +190,25 @@ def test_constraints_that_rows_since_violate_are_said_and_everything_else_is_bac
     drop(db, columns)
     db.execute("DELETE FROM parent WHERE id = 1; INSERT INTO child VALUES (4)")
     said = back(saved)
-    assert values(db, "SELECT * FROM child") == [(1, 1, "a"), (2, 2, "b"), (3, 2, None), (4, None, None)]
+    assert values(db, "SELECT * FROM child") == [
+        (1, 1, "a"),
+        (2, 2, "b"),
+        (3, 2, None),
+        (4, None, None),
+    ]
     assert "could not create unique index" in said[("open", "constraint public.child.codes")]
-    assert "violates foreign key" in said[("open", "constraint public.child.child_parent_fkey")]  # and is there, not validated
-    assert db.value("SELECT convalidated FROM pg_constraint WHERE conname = 'child_parent_fkey'") is False
+    assert (
+        "violates foreign key" in said[("open", "constraint public.child.child_parent_fkey")]
+    )  # and is there, not validated
+    assert (
+        db.value("SELECT convalidated FROM pg_constraint WHERE conname = 'child_parent_fkey'")
+        is False
+    )
 
 
-def test_a_unique_index_over_columns_that_are_never_null_is_a_key(db: Database, save: Save, back: Any) -> None:
+def test_a_unique_index_over_columns_that_are_never_null_is_a_key(
+    db: Database, save: Save, back: Any
+) -> None:
     db.execute("""CREATE TABLE t (id int PRIMARY KEY, x int NOT NULL, y text COLLATE "C" NOT NULL, z int); CREATE UNIQUE INDEX ON t (z);
                   CREATE UNIQUE INDEX ON t (x, y) INCLUDE (z); INSERT INTO t SELECT g, g, 'y', g FROM generate_series(1, 5) AS g""")
     saved = save(["public.t.id"])
@@ -160,17 +218,28 @@ def test_a_unique_index_over_columns_that_are_never_null_is_a_key(db: Database, 
     assert values(db, "SELECT id, x FROM t") == [(n, n) for n in range(1, 6)]
 
 
-def test_a_table_without_a_key_is_saved_whole_and_comes_back_beside_for_a_person(db: Database, save: Save, back: Any) -> None:
-    db.execute("""CREATE TABLE "No Key" (a int, gone text); INSERT INTO "No Key" VALUES (1, 'x'), (1, NULL), (NULL, '')""")
+def test_a_table_without_a_key_is_saved_whole_and_comes_back_beside_for_a_person(
+    db: Database, save: Save, back: Any
+) -> None:
+    db.execute(
+        """CREATE TABLE "No Key" (a int, gone text); INSERT INTO "No Key" VALUES (1, 'x'), (1, NULL), (NULL, '')"""
+    )
     saved = save(['public."No Key".gone'])
     assert "no key: whole rows" in str(saved)
     drop(db, ['public."No Key".gone'])
     assert back(saved)[("open", 'public."No Key"')] == 3
-    assert db.value("""SELECT count(*) FROM (SELECT * FROM "No Key_saved" EXCEPT ALL VALUES (1, 'x'), (1, NULL), (NULL, '')) AS q""") == 0
+    assert (
+        db.value(
+            """SELECT count(*) FROM (SELECT * FROM "No Key_saved" EXCEPT ALL VALUES (1, 'x'), (1, NULL), (NULL, '')) AS q"""
+        )
+        == 0
+    )
     assert db.value("""SELECT count(*) FROM "No Key_saved" """) == 3
 
 
-def test_columns_of_a_partitioned_table_come_back_in_every_partition(db: Database, save: Save, back: Any) -> None:
+def test_columns_of_a_partitioned_table_come_back_in_every_partition(
+    db: Database, save: Save, back: Any
+) -> None:
     db.execute("""CREATE TABLE visit (id int, at date, note text, room text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
         CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM ('2024-01-01') TO ('2024-02-01'); CREATE TABLE visit_rest PARTITION OF visit DEFAULT;
         CREATE INDEX visit_note ON visit (note);
@@ -184,7 +253,11 @@ def test_columns_of_a_partitioned_table_come_back_in_every_partition(db: Databas
     drop(db, ["public.visit.note"])
     assert back(saved)[("back", "public.visit")] == 100
     assert values(db, "SELECT id, at, note, room FROM visit") == rows
-    assert [change for change in catalog.difference(before, catalog.read(db)) if change.property != "columns"] == []  # they come back at the end
+    assert [
+        change
+        for change in catalog.difference(before, catalog.read(db))
+        if change.property != "columns"
+    ] == []  # they come back at the end
 
 
 @pytest.fixture
@@ -215,10 +288,17 @@ def family(db: Database) -> Database:
 GONE = ['public."Old One"', "public.parts"]
 
 
-def test_tables_come_back_with_every_row_and_what_other_tables_and_views_had_on_them(family: Database, save: Save, back: Any) -> None:
+def test_tables_come_back_with_every_row_and_what_other_tables_and_views_had_on_them(
+    family: Database, save: Save, back: Any
+) -> None:
     before, shot = catalog.read(family), snapshot.take(family.target, NAME)
     saved = save(tables=[*GONE, "public.parts_a"])
-    assert saved.tables == ('public."Old One"', "public.parts", "public.parts_a", "public.parts_b") and saved.views == ("public.sad", "public.sadder")
+    assert saved.tables == (
+        'public."Old One"',
+        "public.parts",
+        "public.parts_a",
+        "public.parts_b",
+    ) and saved.views == ("public.sad", "public.sadder")
     family.execute('DROP TABLE "Old One", parts CASCADE; DROP TYPE mood')
     said = back(saved)
     assert not [key for key in said if key[0] == "open"]
@@ -228,12 +308,19 @@ def test_tables_come_back_with_every_row_and_what_other_tables_and_views_had_on_
     assert family.value("""INSERT INTO "Old One" (stay) VALUES (1) RETURNING id""") == 51
 
 
-def test_rows_that_a_table_refers_to_may_be_gone_and_its_rows_are_back_all_the_same(family: Database, save: Save, back: Any) -> None:
+def test_rows_that_a_table_refers_to_may_be_gone_and_its_rows_are_back_all_the_same(
+    family: Database, save: Save, back: Any
+) -> None:
     saved = save(tables=GONE)
-    family.execute('DROP TABLE "Old One", parts CASCADE; DELETE FROM stays WHERE id = 1; INSERT INTO refers VALUES (99, 99)')
+    family.execute(
+        'DROP TABLE "Old One", parts CASCADE; DELETE FROM stays WHERE id = 1; INSERT INTO refers VALUES (99, 99)'
+    )
     said = back(saved)
     assert family.value('SELECT count(*) FROM "Old One"') == 50
-    assert [name for state, name in said if state == "open"] == ['constraint public."Old One"."Old One_stay_fkey"', 'constraint public.refers."re fers"']
+    assert [name for state, name in said if state == "open"] == [
+        'constraint public."Old One"."Old One_stay_fkey"',
+        'constraint public.refers."re fers"',
+    ]
 
 
 def test_one_partition_comes_back_into_its_table(family: Database, save: Save, back: Any) -> None:
@@ -241,34 +328,63 @@ def test_one_partition_comes_back_into_its_table(family: Database, save: Save, b
     saved = save(tables=["public.parts_a"])
     family.execute("DROP TABLE parts_a")
     assert not [key for key in back(saved) if key[0] == "open"]
-    assert shot.compare(snapshot.take(family.target, NAME)).identical and catalog.difference(before, catalog.read(family)).in_words() == ()
+    assert (
+        shot.compare(snapshot.take(family.target, NAME)).identical
+        and catalog.difference(before, catalog.read(family)).in_words() == ()
+    )
 
 
-def test_a_table_and_the_column_that_refers_to_it_come_back_together(family: Database, save: Save, back: Any) -> None:
+def test_a_table_and_the_column_that_refers_to_it_come_back_together(
+    family: Database, save: Save, back: Any
+) -> None:
     before, shot = catalog.read(family), snapshot.take(family.target, NAME)
     saved = save(["public.refers.old"], GONE)
-    family.execute('ALTER TABLE refers DROP COLUMN old; DROP TABLE "Old One", parts CASCADE; DROP TYPE mood')
+    family.execute(
+        'ALTER TABLE refers DROP COLUMN old; DROP TABLE "Old One", parts CASCADE; DROP TYPE mood'
+    )
     assert not [key for key in back(saved) if key[0] == "open"]
-    assert shot.compare(snapshot.take(family.target, NAME)).identical and catalog.difference(before, catalog.read(family)).in_words() == ()
+    assert (
+        shot.compare(snapshot.take(family.target, NAME)).identical
+        and catalog.difference(before, catalog.read(family)).in_words() == ()
+    )
 
 
-@pytest.mark.parametrize(("again", "said"), [("CREATE TABLE parts (x int)", "public.parts exists again"), ("ALTER TABLE refers ADD COLUMN old text", "has a column old again"),
-                                             ("ALTER TABLE refers RENAME id TO number", "no longer the key"), ("DROP TABLE refers", "public.refers is gone"),
-                                             ("CREATE TYPE mood AS ENUM ('ok')", "lacks labels")])
-def test_what_is_there_again_or_does_not_fit_is_refused_and_nothing_is_changed(family: Database, save: Save, back: Any, again: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("again", "said"),
+    [
+        ("CREATE TABLE parts (x int)", "public.parts exists again"),
+        ("ALTER TABLE refers ADD COLUMN old text", "has a column old again"),
+        ("ALTER TABLE refers RENAME id TO number", "no longer the key"),
+        ("DROP TABLE refers", "public.refers is gone"),
+        ("CREATE TYPE mood AS ENUM ('ok')", "lacks labels"),
+    ],
+)
+def test_what_is_there_again_or_does_not_fit_is_refused_and_nothing_is_changed(
+    family: Database, save: Save, back: Any, again: str, said: str
+) -> None:
     saved = save(["public.refers.old"], GONE)
-    family.execute(f'ALTER TABLE refers DROP COLUMN old; DROP TABLE "Old One", parts CASCADE; DROP TYPE mood; {again}')
+    family.execute(
+        f'ALTER TABLE refers DROP COLUMN old; DROP TABLE "Old One", parts CASCADE; DROP TYPE mood; {again}'
+    )
     before, shot = catalog.read(family), snapshot.take(family.target, NAME)
     with pytest.raises(ToolError, match=f"nothing was changed.*{said}"):
         back(saved)
-    assert catalog.difference(before, catalog.read(family)).empty and shot.compare(snapshot.take(family.target, NAME)).identical
+    assert (
+        catalog.difference(before, catalog.read(family)).empty
+        and shot.compare(snapshot.take(family.target, NAME)).identical
+    )
 
 
-def test_values_that_do_not_arrive_are_found_before_anything_is_committed(family: Database, save: Save, back: Any) -> None:
+def test_values_that_do_not_arrive_are_found_before_anything_is_committed(
+    family: Database, save: Save, back: Any
+) -> None:
     saved = save(["public.refers.old"])
     drop(family, ["public.refers.old"])
     family.execute("CREATE RULE still AS ON UPDATE TO refers DO INSTEAD NOTHING")
-    with pytest.raises(ToolError, match="nothing was changed.*5 rows of public.refers did not take their saved values"):
+    with pytest.raises(
+        ToolError,
+        match="nothing was changed.*5 rows of public.refers did not take their saved values",
+    ):
         back(saved)
     assert values(family, "SELECT * FROM refers") == [(number,) for number in range(1, 6)]
 
@@ -280,32 +396,56 @@ def test_a_view_of_the_same_name_is_left_as_it_is(family: Database, save: Save, 
     assert values(family, "SELECT * FROM sad") == [(1,)]
 
 
-def test_what_cannot_be_made_again_is_said_when_it_is_saved_and_when_it_is_brought_back(family: Database, save: Save, back: Any) -> None:
-    family.execute("""CREATE POLICY seen ON refers USING (old > 0); CREATE TABLE above (id int PRIMARY KEY, x int); CREATE TABLE below () INHERITS (above)""")
+def test_what_cannot_be_made_again_is_said_when_it_is_saved_and_when_it_is_brought_back(
+    family: Database, save: Save, back: Any
+) -> None:
+    family.execute(
+        """CREATE POLICY seen ON refers USING (old > 0); CREATE TABLE above (id int PRIMARY KEY, x int); CREATE TABLE below () INHERITS (above)"""
+    )
     saved = save(["public.refers.old", "public.above.x", "public.below.x"])
-    assert [name for name, _ in saved.unsaved] == ["public.above.x", "policy seen on table public.refers"] and "not saved" in str(saved)
+    assert [name for name, _ in saved.unsaved] == [
+        "public.above.x",
+        "policy seen on table public.refers",
+    ] and "not saved" in str(saved)
     drop(family, ["public.refers.old"])
     assert "by hand" in back(saved)[("open", "policy seen on table public.refers")]
 
 
 def test_names_that_are_not_there_are_told(family: Database) -> None:
-    found = salvage.find(family, ["public.refers.nothing", "public.refers.old", 'public."Old One".body'], ["public.nowhere", 'public."Old One"'])
+    found = salvage.find(
+        family,
+        ["public.refers.nothing", "public.refers.old", 'public."Old One".body'],
+        ["public.nowhere", 'public."Old One"'],
+    )
     assert found.absent == ("public.refers.nothing", "public.nowhere")
     assert [row["name"] for row in found.columns] == ["old"]  # the other goes with its table
 
 
-def test_the_file_is_run_as_it_is_by_psql_and_reads_as_what_it_does(odd: Database, save: Save, programs: Tools) -> None:
+def test_the_file_is_run_as_it_is_by_psql_and_reads_as_what_it_does(
+    odd: Database, save: Save, programs: Tools
+) -> None:
     saved = save(ODD_COLUMNS)
-    assert "Grüße" not in saved.script.read_text() + json.dumps(saved.as_dict()) and saved.script.read_text().startswith("-- Brings back what a migration dropped:")
+    assert "Grüße" not in saved.script.read_text() + json.dumps(
+        saved.as_dict()
+    ) and saved.script.read_text().startswith("-- Brings back what a migration dropped:")
     drop(odd, ODD_COLUMNS)
-    done = subprocess.run([programs.path("psql"), "-v", "ON_ERROR_STOP=1", "-f", "reinstate.sql"], cwd=saved.folder, env=odd.target.environment(NAME),
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [programs.path("psql"), "-v", "ON_ERROR_STOP=1", "-f", "reinstate.sql"],
+        cwd=saved.folder,
+        env=odd.target.environment(NAME),
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr) == (0, "") and "60" in done.stdout
     assert odd.value(f"SELECT count(bare) FROM {ODD}") == 60
 
 
-@pytest.mark.parametrize("name", ["1_*.copy", "reinstate.sql", "functions.sql", "tables.sql", "manifest.json"])
-def test_damage_is_found_before_anything_is_touched(odd: Database, save: Save, back: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["1_*.copy", "reinstate.sql", "functions.sql", "tables.sql", "manifest.json"]
+)
+def test_damage_is_found_before_anything_is_touched(
+    odd: Database, save: Save, back: Any, name: str
+) -> None:
     saved = save(ODD_COLUMNS)
     drop(odd, ODD_COLUMNS)
     path = next(saved.folder.glob(name))
@@ -316,18 +456,24 @@ def test_damage_is_found_before_anything_is_touched(odd: Database, save: Save, b
     assert catalog.difference(before, catalog.read(odd)).empty
 
 
-def test_another_database_is_refused(odd: Database, save: Save, admin: Database, programs: Tools) -> None:
+def test_another_database_is_refused(
+    odd: Database, save: Save, admin: Database, programs: Tools
+) -> None:
     saved = save(ODD_COLUMNS)
     with pytest.raises(CheckError, match="saved from this database"):
         reinstate(saved, admin.target, NAME, tools=programs)
 
 
-def test_nothing_is_saved_over_something_nor_where_there_is_no_room(odd: Database, save: Save, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nothing_is_saved_over_something_nor_where_there_is_no_room(
+    odd: Database, save: Save, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     saved = save(ODD_COLUMNS)
     with pytest.raises(UsageError, match="never overwritten"):
         save(ODD_COLUMNS)
     assert salvage.load(saved.folder) == saved
-    monkeypatch.setattr(salvage.disk, "room", lambda folder: salvage.disk.Disk("local", str(folder), 1000, 10_000))
+    monkeypatch.setattr(
+        salvage.disk, "room", lambda folder: salvage.disk.Disk("local", str(folder), 1000, 10_000)
+    )
     with pytest.raises(UsageError, match="no room"):
         save(ODD_COLUMNS, folder="other")
     assert not (tmp_path / "other").exists()
@@ -340,34 +486,64 @@ def test_a_folder_that_was_not_finished_is_not_taken_for_saved(odd: Database, sa
         salvage.load(saved.folder)
 
 
-def test_a_connection_lost_on_the_way_is_not_called_a_refusal(odd: Database, save: Save, back: Any, admin: Database) -> None:
+def test_a_connection_lost_on_the_way_is_not_called_a_refusal(
+    odd: Database, save: Save, back: Any, admin: Database
+) -> None:
     saved = save([ODD_COLUMNS[0]])
     drop(odd, [ODD_COLUMNS[0]])
     with ThreadPoolExecutor(1) as pool, odd.transaction():
         odd.execute(f"LOCK TABLE {ODD}")
         future = pool.submit(back, saved)
-        while not admin.value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", [odd.target.database]):
+        while not admin.value(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s",
+            [odd.target.database],
+        ):
             assert not future.done()
         with pytest.raises(ToolError, match="whether it was committed is not known"):
             future.result()
     assert back(saved)[("back", ODD)] == 60
 
 
-def test_what_is_saved_is_the_instant_and_not_what_came_after(odd: Database, programs: Tools, tmp_path: Path, back: Any) -> None:
+def test_what_is_saved_is_the_instant_and_not_what_came_after(
+    odd: Database, programs: Tools, tmp_path: Path, back: Any
+) -> None:
     with snapshot.exported(odd.target, NAME) as at:
         odd.execute(f"""UPDATE {ODD} SET "V'1" = 'after'""")
-        saved = salvage.save(at, odd.target, tmp_path / "s", NAME, columns=[ODD_COLUMNS[0]], tables=[], tools=programs)
+        saved = salvage.save(
+            at,
+            odd.target,
+            tmp_path / "s",
+            NAME,
+            columns=[ODD_COLUMNS[0]],
+            tables=[],
+            tools=programs,
+        )
     drop(odd, [ODD_COLUMNS[0]])
     back(saved)
     assert odd.value(f"""SELECT count(*) FROM {ODD} WHERE "V'1" = 'after'""") == 0
 
 
-def test_a_role_that_row_security_holds_back_saves_nothing_rather_than_less(family: Database, programs: Tools, tmp_path: Path) -> None:
-    family.execute("CREATE ROLE held_back LOGIN PASSWORD 'fictitious'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO held_back")
+def test_a_role_that_row_security_holds_back_saves_nothing_rather_than_less(
+    family: Database, programs: Tools, tmp_path: Path
+) -> None:
+    family.execute(
+        "CREATE ROLE held_back LOGIN PASSWORD 'fictitious'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO held_back"
+    )
     target = replace(family.target, user="held_back", password="fictitious")
     try:
-        with snapshot.exported(target, NAME) as at, pytest.raises(DatabaseError, match="row-level security"):
-            salvage.save(at, target, tmp_path / "s", NAME, columns=['public."Old One".body'], tables=[], tools=programs)
+        with (
+            snapshot.exported(target, NAME) as at,
+            pytest.raises(DatabaseError, match="row-level security"),
+        ):
+            salvage.save(
+                at,
+                target,
+                tmp_path / "s",
+                NAME,
+                columns=['public."Old One".body'],
+                tables=[],
+                tools=programs,
+            )
     finally:
         family.execute("DROP OWNED BY held_back; DROP ROLE held_back")
     assert not (tmp_path / "s").exists()

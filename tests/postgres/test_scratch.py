@@ -17,20 +17,33 @@ NAME = "runbook/test/scratch"
 
 def test_a_scratch_database_is_there_and_then_gone(source: Target, admin: Database) -> None:
     with scratch.scratch(source, "try", NAME) as place, Database(place) as db:
-        assert db.value("SELECT current_database()") == place.database and place.database.startswith("runbook_scratch_try_")
-        assert databases.entry(admin, place.database).comment.startswith("runbook scratch: made by runbook/test/scratch at ")
+        assert db.value(
+            "SELECT current_database()"
+        ) == place.database and place.database.startswith("runbook_scratch_try_")
+        assert databases.entry(admin, place.database).comment.startswith(
+            "runbook scratch: made by runbook/test/scratch at "
+        )
         assert not scratch.leftovers(admin).items
     assert databases.entry(admin, place.database) is None
 
 
-def test_it_is_dropped_with_sessions_connected_and_after_an_error(source: Target, admin: Database) -> None:
+def test_it_is_dropped_with_sessions_connected_and_after_an_error(
+    source: Target, admin: Database
+) -> None:
     with pytest.raises(ZeroDivisionError), scratch.scratch(source, "try", NAME) as place:
         Database(place)
         raise ZeroDivisionError
     assert databases.entry(admin, place.database) is None
 
 
-@pytest.mark.parametrize("name, comment", [("runbook_scratch_x", ""), ("runbook_scratch_x", "production"), ("customers", "runbook scratch: made by me")])
+@pytest.mark.parametrize(
+    "name, comment",
+    [
+        ("runbook_scratch_x", ""),
+        ("runbook_scratch_x", "production"),
+        ("customers", "runbook scratch: made by me"),
+    ],
+)
 def test_name_and_comment_must_both_prove_it_ours(admin: Database, name: str, comment: str) -> None:
     admin.execute(f"CREATE DATABASE {name}")
     databases.comment_on(admin, name, comment)
@@ -49,7 +62,11 @@ def test_the_target_itself_is_refused(source: Target, admin: Database) -> None:
 
 def test_one_whose_maker_is_gone_is_left_over(admin: Database) -> None:
     admin.execute("CREATE DATABASE runbook_scratch_old")
-    databases.comment_on(admin, "runbook_scratch_old", "runbook scratch: made by runbook/x at 2024-01-01 00:00:00 UTC, session 999999/1.5")
+    databases.comment_on(
+        admin,
+        "runbook_scratch_old",
+        "runbook scratch: made by runbook/x at 2024-01-01 00:00:00 UTC, session 999999/1.5",
+    )
     assert [one.name for one in scratch.leftovers(admin)] == ["runbook_scratch_old"]
     assert "runbook_scratch_old" in str(scratch.leftovers(admin))
     scratch.drop(admin, "runbook_scratch_old")
@@ -59,11 +76,23 @@ def test_one_whose_maker_is_gone_is_left_over(admin: Database) -> None:
 NAMELESS = "runbook_scratch_atomicity_20240101_000000_000001"
 
 
-@pytest.mark.parametrize(("name", "limit", "ours"), [
-    (NAMELESS, databases.BORN_LIMIT, True), (NAMELESS, -1, False), ("runbook_scratch_x", databases.BORN_LIMIT, False),
-    (f"runbook_scratch_x_{datetime.now(UTC) + timedelta(hours=1):%Y%m%d_%H%M%S_%f}", databases.BORN_LIMIT, False),
-], ids=["ours", "no limit", "no time", "a time to come"])
-def test_one_whose_maker_was_killed_before_it_could_name_it_is_known(admin: Database, name: str, limit: int, ours: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "limit", "ours"),
+    [
+        (NAMELESS, databases.BORN_LIMIT, True),
+        (NAMELESS, -1, False),
+        ("runbook_scratch_x", databases.BORN_LIMIT, False),
+        (
+            f"runbook_scratch_x_{datetime.now(UTC) + timedelta(hours=1):%Y%m%d_%H%M%S_%f}",
+            databases.BORN_LIMIT,
+            False,
+        ),
+    ],
+    ids=["ours", "no limit", "no time", "a time to come"],
+)
+def test_one_whose_maker_was_killed_before_it_could_name_it_is_known(
+    admin: Database, name: str, limit: int, ours: bool
+) -> None:
     admin.execute(f"CREATE DATABASE {name} CONNECTION LIMIT {limit}")
     try:
         assert [one.name for one in scratch.leftovers(admin)] == ([name] if ours else [])

@@ -59,9 +59,13 @@ def holds(target: Target, name: str, table: str) -> bool:
         return bool(db.value("SELECT to_regclass(%s) IS NOT NULL", [table]))
 
 
-def test_twenty_idle_sessions_are_ended_and_the_names_swapped(three: Three, admin: Database) -> None:
+def test_twenty_idle_sessions_are_ended_and_the_names_swapped(
+    three: Three, admin: Database
+) -> None:
     oids = [databases.entry(admin, name).oid for name in three.names[:2]]
-    idle = [Database(three.server.named(three.live)) for _ in range(19)] + [Database(three.server.named(three.restored))]
+    idle = [Database(three.server.named(three.live)) for _ in range(19)] + [
+        Database(three.server.named(three.restored))
+    ]
     done = three.run(expected_live_oid=oids[0])
     assert (done.live_oid, done.failed_oid, done.sessions_ended) == (oids[1], oids[0], 20)
     assert holds(three.server, three.live, "restored") and holds(three.server, three.failed, "live")
@@ -72,59 +76,115 @@ def test_twenty_idle_sessions_are_ended_and_the_names_swapped(three: Three, admi
 def test_the_failed_database_tells_when_and_by_whom(three: Three, admin: Database) -> None:
     three.run()
     comment = databases.entry(admin, three.failed).comment
-    assert comment.startswith(f"runbook: failed database, was {three.live} until 20") and NAME in comment and comment.endswith("its comment was: ours")
+    assert (
+        comment.startswith(f"runbook: failed database, was {three.live} until 20")
+        and NAME in comment
+        and comment.endswith("its comment was: ours")
+    )
 
 
 def test_a_swap_that_is_done_is_not_done_again(three: Three) -> None:
     first = three.run()
     again = three.run()
-    assert (again.live_oid, again.failed_oid, again.sessions_ended) == (first.live_oid, first.failed_oid, 0)
+    assert (again.live_oid, again.failed_oid, again.sessions_ended) == (
+        first.live_oid,
+        first.failed_oid,
+        0,
+    )
 
 
-def test_a_swap_interrupted_between_the_renames_is_finished_by_a_rerun(three: Three, admin: Database) -> None:
+def test_a_swap_interrupted_between_the_renames_is_finished_by_a_rerun(
+    three: Three, admin: Database
+) -> None:
     found = state(admin, *three.names)
     databases.comment_on(admin, three.live, module._note(found, NAME, "ours"))
-    admin.execute(sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false").format(identifier(three.live)))
-    admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(identifier(three.live), identifier(three.failed)))
+    admin.execute(
+        sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false").format(identifier(three.live))
+    )
+    admin.execute(
+        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+            identifier(three.live), identifier(three.failed)
+        )
+    )
     assert state(admin, *three.names).stage is Stage.BETWEEN
     three.run()
-    assert state(admin, *three.names).stage is Stage.DONE and holds(three.server, three.live, "restored")
+    assert state(admin, *three.names).stage is Stage.DONE and holds(
+        three.server, three.live, "restored"
+    )
 
 
 KILLED = {
     "before the first rename": ("swap._rename = here", Stage.CLOSED),
-    "between the renames": ("left = [here, swap._rename]; swap._rename = lambda *names: left.pop()(*names)", Stage.CLOSED),
-    "after the renames, before anything is open": ("left = [here, swap._open, swap._open]; swap._open = lambda *more: left.pop()(*more)",
-                                                   Stage.RENAMED),
-    "before the failed one is open": ("left = [here, swap._open, swap._open, swap._open]; swap._open = lambda *more: left.pop()(*more)", Stage.RENAMED),
+    "between the renames": (
+        "left = [here, swap._rename]; swap._rename = lambda *names: left.pop()(*names)",
+        Stage.CLOSED,
+    ),
+    "after the renames, before anything is open": (
+        "left = [here, swap._open, swap._open]; swap._open = lambda *more: left.pop()(*more)",
+        Stage.RENAMED,
+    ),
+    "before the failed one is open": (
+        "left = [here, swap._open, swap._open, swap._open]; swap._open = lambda *more: left.pop()(*more)",
+        Stage.RENAMED,
+    ),
 }
 
 
 @pytest.mark.parametrize("point", KILLED)
-def test_a_swap_killed_at_any_point_is_finished_by_a_rerun(three: Three, admin: Database, point: str) -> None:
+def test_a_swap_killed_at_any_point_is_finished_by_a_rerun(
+    three: Three, admin: Database, point: str
+) -> None:
     patch, stage = KILLED[point]
     oids = [databases.entry(admin, name).oid for name in three.names[:2]]
-    with process(three.server, f"{patch}\nswap.swap(target, *sys.argv[1:], 'killed')", *three.names) as child:
+    with process(
+        three.server, f"{patch}\nswap.swap(target, *sys.argv[1:], 'killed')", *three.names
+    ) as child:
         assert arrived(child)
         child.kill()
-        until(lambda: not admin.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'killed'"), "the session ended")
+        until(
+            lambda: (
+                not admin.value(
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'killed'"
+                )
+            ),
+            "the session ended",
+        )
     assert state(admin, *three.names).stage is stage
     done = three.run(expected_live_oid=oids[0])
-    assert (done.live_oid, done.failed_oid) == (oids[1], oids[0]) and state(admin, *three.names).stage is Stage.DONE
+    assert (done.live_oid, done.failed_oid) == (oids[1], oids[0]) and state(
+        admin, *three.names
+    ).stage is Stage.DONE
     assert holds(three.server, three.live, "restored") and holds(three.server, three.failed, "live")
 
 
 def test_a_swap_killed_between_the_renames_can_be_taken_back(three: Three, admin: Database) -> None:
-    with process(three.server, f"{KILLED['between the renames'][0]}\nswap.swap(target, *sys.argv[1:], 'killed')", *three.names) as child:
+    with process(
+        three.server,
+        f"{KILLED['between the renames'][0]}\nswap.swap(target, *sys.argv[1:], 'killed')",
+        *three.names,
+    ) as child:
         assert arrived(child)
         child.kill()
-        until(lambda: not admin.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'killed'"), "the session ended")
+        until(
+            lambda: (
+                not admin.value(
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'killed'"
+                )
+            ),
+            "the session ended",
+        )
     found = module.reopen(three.server, *three.names, NAME)
-    assert found.stage is Stage.NOT_BEGUN and found.live.comment == "ours" and holds(three.server, three.live, "live")
+    assert (
+        found.stage is Stage.NOT_BEGUN
+        and found.live.comment == "ours"
+        and holds(three.server, three.live, "live")
+    )
     assert holds(three.server, three.restored, "restored")
 
 
-def test_an_interrupt_before_the_renames_leaves_the_live_database_open(three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_before_the_renames_leaves_the_live_database_open(
+    three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -132,10 +192,16 @@ def test_an_interrupt_before_the_renames_leaves_the_live_database_open(three: Th
     with pytest.raises(KeyboardInterrupt):
         three.run()
     found = state(admin, *three.names)
-    assert found.stage is Stage.NOT_BEGUN and found.live.comment == "ours" and holds(three.server, three.live, "live")
+    assert (
+        found.stage is Stage.NOT_BEGUN
+        and found.live.comment == "ours"
+        and holds(three.server, three.live, "live")
+    )
 
 
-def test_the_second_rename_failing_undoes_the_first(three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_rename_failing_undoes_the_first(
+    three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = module._rename
 
     def fails(db: Database, old: str, new: str) -> None:
@@ -144,11 +210,15 @@ def test_the_second_rename_failing_undoes_the_first(three: Three, admin: Databas
     monkeypatch.setattr(module, "_rename", fails)
     with pytest.raises(DatabaseError, match="does not exist"):
         three.run()
-    assert state(admin, *three.names).stage is Stage.NOT_BEGUN and holds(three.server, three.live, "live")
+    assert state(admin, *three.names).stage is Stage.NOT_BEGUN and holds(
+        three.server, three.live, "live"
+    )
 
 
 def test_a_half_restored_database_is_never_swapped_in(three: Three, admin: Database) -> None:
-    databases.comment_on(admin, three.restored, f"{databases.UNFINISHED}of backup x, session 999999/1.5")
+    databases.comment_on(
+        admin, three.restored, f"{databases.UNFINISHED}of backup x, session 999999/1.5"
+    )
     with pytest.raises(UsageError, match="not restored to its end"):
         three.run()
     assert holds(three.server, three.live, "live")
@@ -159,7 +229,11 @@ def test_a_swap_killed_before_the_renames_can_be_taken_back(three: Three, admin:
     module._open(admin, three.live, False)
     assert state(admin, *three.names).stage is Stage.CLOSED
     found = module.reopen(three.server, *three.names, NAME)
-    assert found.stage is Stage.NOT_BEGUN and found.live.comment == "ours" and holds(three.server, three.live, "live")
+    assert (
+        found.stage is Stage.NOT_BEGUN
+        and found.live.comment == "ours"
+        and holds(three.server, three.live, "live")
+    )
     three.run()
     with pytest.raises(UsageError, match="done"):
         module.reopen(three.server, *three.names, NAME)
@@ -170,19 +244,36 @@ def test_prepared_transactions_are_named_and_hold_it_up(three: Three, admin: Dat
         db.execute("BEGIN")
         db.execute("CREATE TABLE p ()")
         db.execute("PREPARE TRANSACTION 'forgotten'")
-        with pytest.raises(GateError, match="prepared transaction 'forgotten' of postgres in .* live"):
+        with pytest.raises(
+            GateError, match="prepared transaction 'forgotten' of postgres in .* live"
+        ):
             three.run()
         db.execute("ROLLBACK PREPARED 'forgotten'")
     assert state(admin, *three.names).stage is Stage.NOT_BEGUN
 
 
-def test_an_active_logical_slot_is_named_and_an_idle_one_is_no_obstacle(three: Three, admin: Database, programs: Tools) -> None:
+def test_an_active_logical_slot_is_named_and_an_idle_one_is_no_obstacle(
+    three: Three, admin: Database, programs: Tools
+) -> None:
     with Database(three.server.named(three.live)) as db:
         db.execute("SELECT pg_create_logical_replication_slot('follower', 'pgoutput')")
         db.execute("CREATE PUBLICATION p")
-    command = [programs.path("pg_recvlogical"), "-d", f"dbname='{three.live}'", "--slot=follower", "--start", "-f", "-",
-               "-o", "proto_version=1", "-o", "publication_names=p"]
-    reader = subprocess.Popen(command, env={**os.environ, **three.server.environment(NAME)}, stdout=subprocess.DEVNULL)
+    command = [
+        programs.path("pg_recvlogical"),
+        "-d",
+        f"dbname='{three.live}'",
+        "--slot=follower",
+        "--start",
+        "-f",
+        "-",
+        "-o",
+        "proto_version=1",
+        "-o",
+        "publication_names=p",
+    ]
+    reader = subprocess.Popen(
+        command, env={**os.environ, **three.server.environment(NAME)}, stdout=subprocess.DEVNULL
+    )
     try:
         while not admin.value("SELECT active FROM pg_replication_slots"):
             time.sleep(0.02)

@@ -43,17 +43,32 @@ def looked_on(target: Target, looks: int = 4) -> timeline.Timeline:
 
 def test_who_holds_and_who_waits_behind_whom(db: Database, target: Target) -> None:
     db.execute("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int)")
-    with Database(target, PRISMA) as prisma, Database(target, "app") as app, prisma.transaction(), app.transaction():
+    with (
+        Database(target, PRISMA) as prisma,
+        Database(target, "app") as app,
+        prisma.transaction(),
+        app.transaction(),
+    ):
         prisma.execute("ALTER TABLE t ADD a int")
         prisma.execute("LOCK TABLE t IN SHARE MODE")
         app.execute("LOCK TABLE other")
         with waiting(target, "runbook/test/rehearse/reader", "SELECT * FROM t"):
             found = looked_on(target)
     holds = [(s.table, s.who, s.mode) for s in found if s.what == timeline.HOLDS]
-    assert holds == [("public.t", "prisma", "AccessExclusiveLock")], "its strongest lock, and of nobody else"
+    assert holds == [("public.t", "prisma", "AccessExclusiveLock")], (
+        "its strongest lock, and of nobody else"
+    )
     waits = next(s for s in found if s.what == timeline.WAITS)
-    assert (waits.table, waits.who, waits.mode, waits.behind) == ("public.t", "reader", "AccessShareLock", ("prisma",))
-    assert "A reader waited longest" in found.finding and found.as_dict()["spans"][0]["table"] == "public.t"
+    assert (waits.table, waits.who, waits.mode, waits.behind) == (
+        "public.t",
+        "reader",
+        "AccessShareLock",
+        ("prisma",),
+    )
+    assert (
+        "A reader waited longest" in found.finding
+        and found.as_dict()["spans"][0]["table"] == "public.t"
+    )
 
 
 def test_the_migration_waits_for_somebody_unseen(db: Database, target: Target) -> None:
@@ -72,12 +87,17 @@ def test_a_wait_for_a_row_is_told_with_its_table(db: Database, target: Target) -
         prisma.execute("UPDATE t SET a = 2")
         with waiting(target, "runbook/test/rehearse/writer", "UPDATE t SET a = 3"):
             found = looked_on(target)
-    assert [(s.table, s.mode, s.behind) for s in found if s.what == timeline.WAITS] == [("public.t", "a row", ("prisma",))]
+    assert [(s.table, s.mode, s.behind) for s in found if s.what == timeline.WAITS] == [
+        ("public.t", "a row", ("prisma",))
+    ]
 
 
 def test_a_lock_that_ends_and_comes_again_is_two_spans(db: Database, target: Target) -> None:
     db.execute("CREATE TABLE t (id int)")
-    with timeline.Sampler(target, "runbook/test/rehearse/sampler", PRISMA) as sampler, Database(target, PRISMA) as prisma:
+    with (
+        timeline.Sampler(target, "runbook/test/rehearse/sampler", PRISMA) as sampler,
+        Database(target, PRISMA) as prisma,
+    ):
         for _ in range(2):
             with prisma.transaction():
                 prisma.execute("LOCK TABLE t")

@@ -22,15 +22,26 @@ def fake(folder: Path, version: str) -> Path:
     return folder
 
 
-def test_the_servers_own_version_is_preferred(source: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = [fake(tmp_path / "19", "19.1"), BINARIES, fake(tmp_path / "15", "15.9 (Debian 15.9-1)")]
+def test_the_servers_own_version_is_preferred(
+    source: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [
+        fake(tmp_path / "19", "19.1"),
+        BINARIES,
+        fake(tmp_path / "15", "15.9 (Debian 15.9-1)"),
+    ]
     monkeypatch.setattr(module, "_places", lambda: iter(places))
     assert tools(source).folder == BINARIES
 
 
-def test_tools_older_than_the_server_are_refused_with_what_was_found(source: Target, tmp_path: Path) -> None:
+def test_tools_older_than_the_server_are_refused_with_what_was_found(
+    source: Target, tmp_path: Path
+) -> None:
     folder = fake(tmp_path / "13", "13.9 (Debian 13.9-1)")
-    with pytest.raises(UsageError, match=r"no PostgreSQL tools fit the server's version 1\d; found: 13.9 in .*13\n→ install"):
+    with pytest.raises(
+        UsageError,
+        match=r"no PostgreSQL tools fit the server's version 1\d; found: 13.9 in .*13\n→ install",
+    ):
         tools(source, folder)
 
 
@@ -39,7 +50,17 @@ def test_a_folder_without_tools_is_refused(source: Target, tmp_path: Path) -> No
         tools(source, tmp_path)
 
 
-@pytest.mark.parametrize("tool, server, good", [(15, 15, True), (16, 15, True), (17, 15, False), (18, 17, True), (17, 18, False), (18, 18, True)])
+@pytest.mark.parametrize(
+    "tool, server, good",
+    [
+        (15, 15, True),
+        (16, 15, True),
+        (17, 15, False),
+        (18, 17, True),
+        (17, 18, False),
+        (18, 18, True),
+    ],
+)
 def test_which_versions_fit_which_server(tool: int, server: int, good: bool) -> None:
     assert fits(tool, server) is good
 

@@ -30,13 +30,19 @@ CREATE MATERIALIZED VIEW called AS SELECT public.counted() AS n;
 @pytest.fixture(scope="module")
 def filled(any_server: Server) -> Iterator[Database]:
     """A database with such views."""
-    with scratch(Target.parse(any_server.url()), "views", "runbook/test") as target, Database(target) as db:
+    with (
+        scratch(Target.parse(any_server.url()), "views", "runbook/test") as target,
+        Database(target) as db,
+    ):
         db.execute(VIEWS)
         yield db
 
 
 def found(db: Database, *changed: str, empty_before: bool = False) -> dict[str, Check]:
-    return {view.name: views.view_check(db, view, set(changed), empty_before) for view in views.materialized_views(db)}
+    return {
+        view.name: views.view_check(db, view, set(changed), empty_before)
+        for view in views.materialized_views(db)
+    }
 
 
 def statuses(checks: dict[str, Check]) -> dict[str, Status]:
@@ -45,8 +51,13 @@ def statuses(checks: dict[str, Check]) -> dict[str, Status]:
 
 def test_the_tables_behind_other_views_and_partitions_are_known(filled: Database) -> None:
     known = {view.name: (view.tables, view.functions) for view in views.materialized_views(filled)}
-    assert known == {'public."Per day"': (("public.visit_1",), ()), "public.above": (("public.visit_1",), ()), "public.recent": (("public.visit_1",), ()),
-                     "public.empty": (("public.other",), ()), "public.called": ((), ("public.counted",))}
+    assert known == {
+        'public."Per day"': (("public.visit_1",), ()),
+        "public.above": (("public.visit_1",), ()),
+        "public.recent": (("public.visit_1",), ()),
+        "public.empty": (("public.other",), ()),
+        "public.called": ((), ("public.counted",)),
+    }
 
 
 def test_views_that_hold_what_their_query_gives_pass(filled: Database) -> None:
@@ -57,12 +68,26 @@ def test_views_that_hold_what_their_query_gives_pass(filled: Database) -> None:
 
 def test_a_view_is_stale_where_a_table_behind_it_changed(filled: Database) -> None:
     with filled.connection.transaction(force_rollback=True):
-        filled.execute("INSERT INTO visit VALUES (7, '2025-01-01', 5, '{}'); INSERT INTO other VALUES (1)")
+        filled.execute(
+            "INSERT INTO visit VALUES (7, '2025-01-01', 5, '{}'); INSERT INTO other VALUES (1)"
+        )
         checks = found(filled, "public.visit_1", "public.other")
-    assert statuses(checks) == {'"Per day"': Status.FAILED, "above": Status.PASSED, "recent": Status.UNKNOWN, "empty": Status.FAILED, "called": Status.UNKNOWN}
+    assert statuses(checks) == {
+        '"Per day"': Status.FAILED,
+        "above": Status.PASSED,
+        "recent": Status.UNKNOWN,
+        "empty": Status.FAILED,
+        "called": Status.UNKNOWN,
+    }
     day = checks['public."Per day"']
-    assert (day.found, day.remedy) == ("it holds 1 rows, its query gives 2", 'REFRESH MATERIALIZED VIEW public."Per day"')
-    assert "pg_catalog.now" in checks["public.recent"].found and checks["public.empty"].found == "it is not filled"
+    assert (day.found, day.remedy) == (
+        "it holds 1 rows, its query gives 2",
+        'REFRESH MATERIALIZED VIEW public."Per day"',
+    )
+    assert (
+        "pg_catalog.now" in checks["public.recent"].found
+        and checks["public.empty"].found == "it is not filled"
+    )
 
 
 def test_a_view_that_waited_for_its_refresh_before_waits_on(filled: Database) -> None:
@@ -71,9 +96,13 @@ def test_a_view_that_waited_for_its_refresh_before_waits_on(filled: Database) ->
         assert set(statuses(found(filled, empty_before=True)).values()) == {Status.PASSED}
 
 
-def test_a_query_that_takes_too_long_is_no_answer(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_that_takes_too_long_is_no_answer(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(views, "COMPARE_TIMEOUT_S", 0.3)
     with filled.connection.transaction(force_rollback=True):
-        filled.execute("CREATE MATERIALIZED VIEW slow AS SELECT id FROM other WHERE pg_sleep(id) IS NULL; INSERT INTO other VALUES (60)")
+        filled.execute(
+            "CREATE MATERIALIZED VIEW slow AS SELECT id FROM other WHERE pg_sleep(id) IS NULL; INSERT INTO other VALUES (60)"
+        )
         slow = found(filled, "public.other", empty_before=True)["public.slow"]
     assert slow.status is Status.UNKNOWN and "timeout" in slow.found

@@ -233,21 +233,40 @@ DO $$ BEGIN UPDATE p SET name = 'z'; END $$
 EXPLAIN ANALYZE UPDATE p SET name = 'c'
 """
 
-STATEMENTS = {statement: int(since or 0) for statement, _, since in (line.partition("  -- since ") for line in _TEXT.strip().splitlines())}
+STATEMENTS = {
+    statement: int(since or 0)
+    for statement, _, since in (
+        line.partition("  -- since ") for line in _TEXT.strip().splitlines()
+    )
+}
 """Each with the first major version of PostgreSQL that has it; 0 where all do."""
 
-_READ, _WRITTEN, _KEPT = (f"LOCK TABLE ONLY {{}} IN {mode} MODE" for mode in ("ACCESS SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"))
+_READ, _WRITTEN, _KEPT = (
+    f"LOCK TABLE ONLY {{}} IN {mode} MODE"
+    for mode in ("ACCESS SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE")
+)
 _HELD_UP: dict[str, dict[str, str]] = {
-    "CREATE INDEX CONCURRENTLY x ON p (n)": {"p": _WRITTEN}, "CREATE UNIQUE INDEX CONCURRENTLY x ON p (n)": {"p": _WRITTEN},
+    "CREATE INDEX CONCURRENTLY x ON p (n)": {"p": _WRITTEN},
+    "CREATE UNIQUE INDEX CONCURRENTLY x ON p (n)": {"p": _WRITTEN},
     "DROP INDEX CONCURRENTLY pn": {"p": _READ},
-    "REINDEX TABLE CONCURRENTLY p": {"p": _WRITTEN}, "REINDEX INDEX CONCURRENTLY pn": {"p": _WRITTEN},
-    "REINDEX TABLE part": {"part": _WRITTEN, "part1": _WRITTEN}, "REINDEX INDEX partk": {"part": _WRITTEN, "part1": _WRITTEN},
-    "REINDEX TABLE CONCURRENTLY part": {"part": _KEPT, "part1": _WRITTEN}, "REINDEX INDEX CONCURRENTLY partk": {"part": _KEPT, "part1": _WRITTEN},
+    "REINDEX TABLE CONCURRENTLY p": {"p": _WRITTEN},
+    "REINDEX INDEX CONCURRENTLY pn": {"p": _WRITTEN},
+    "REINDEX TABLE part": {"part": _WRITTEN, "part1": _WRITTEN},
+    "REINDEX INDEX partk": {"part": _WRITTEN, "part1": _WRITTEN},
+    "REINDEX TABLE CONCURRENTLY part": {"part": _KEPT, "part1": _WRITTEN},
+    "REINDEX INDEX CONCURRENTLY partk": {"part": _KEPT, "part1": _WRITTEN},
     "ALTER TABLE part DETACH PARTITION part1 CONCURRENTLY": {"part": _KEPT, "part1": _READ},
     "REFRESH MATERIALIZED VIEW CONCURRENTLY m": {"alone": "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"},
-    "VACUUM p": {"p": _KEPT}, "VACUUM (ANALYZE) p": {"p": _KEPT}, "VACUUM part": {"part": _KEPT, "part1": _KEPT},
-    "VACUUM FULL p": {"p": _READ}, "VACUUM (FULL, ANALYZE) p": {"p": _READ}, "VACUUM FULL part": {"part": _READ, "part1": _READ},
+    "VACUUM p": {"p": _KEPT},
+    "VACUUM (ANALYZE) p": {"p": _KEPT},
+    "VACUUM part": {"part": _KEPT, "part1": _KEPT},
+    "VACUUM FULL p": {"p": _READ},
+    "VACUUM (FULL, ANALYZE) p": {"p": _READ},
+    "VACUUM FULL part": {"part": _READ, "part1": _READ},
     "CLUSTER p USING pn": {"p": _READ},
 }
-HELD_UP = {statement: [lock.format(table) for table, lock in holders.items()] for statement, holders in _HELD_UP.items()}
+HELD_UP = {
+    statement: [lock.format(table) for table, lock in holders.items()]
+    for statement, holders in _HELD_UP.items()
+}
 """Statements that cannot run in a transaction or work in several, and the locks that hold each up for long enough to look at its own."""

@@ -23,10 +23,26 @@ DETAIL: Key (name)=(Mustermann) already exists.
 Files = Callable[..., tuple[MigrationFile, ...]]
 
 
-def row(name: str, checksum: str, *, finished: bool = True, rolled_back: bool = False, logs: str | None = None, day: int = 0) -> dict[str, Any]:
+def row(
+    name: str,
+    checksum: str,
+    *,
+    finished: bool = True,
+    rolled_back: bool = False,
+    logs: str | None = None,
+    day: int = 0,
+) -> dict[str, Any]:
     at = START + timedelta(days=day)
-    return {"id": name, "checksum": checksum, "migration_name": name, "started_at": at, "finished_at": at if finished else None,
-            "rolled_back_at": at if rolled_back else None, "logs": logs, "applied_steps_count": int(finished)}
+    return {
+        "id": name,
+        "checksum": checksum,
+        "migration_name": name,
+        "started_at": at,
+        "finished_at": at if finished else None,
+        "rolled_back_at": at if rolled_back else None,
+        "logs": logs,
+        "applied_steps_count": int(finished),
+    }
 
 
 def test_without_rows_everything_is_pending(files: Files) -> None:
@@ -38,42 +54,85 @@ def test_without_rows_everything_is_pending(files: Files) -> None:
 def test_each_state_is_told_from_the_others(files: Files) -> None:
     disk = files(*(f"SELECT {number};" for number in range(1, 8)))
     sha = {file.name: file.sha256 for file in disk}
-    found = compare(disk, [
-        row("1", sha["1"]), row("2", "0" * 64), row("22", "f" * 64),
-        row("3", sha["3"], finished=False, logs=LOGS),
-        row("4", sha["4"], finished=False, rolled_back=True, logs=LOGS),
-        row("5", sha["5"], finished=False, rolled_back=True), row("5", sha["5"], day=1),
-    ])
+    found = compare(
+        disk,
+        [
+            row("1", sha["1"]),
+            row("2", "0" * 64),
+            row("22", "f" * 64),
+            row("3", sha["3"], finished=False, logs=LOGS),
+            row("4", sha["4"], finished=False, rolled_back=True, logs=LOGS),
+            row("5", sha["5"], finished=False, rolled_back=True),
+            row("5", sha["5"], day=1),
+        ],
+    )
     assert (found.applied, found.edited, found.missing) == (("1", "2", "22", "5"), ("2",), ("22",))
     assert (found.failed, found.rolled_back, found.pending) == (("3",), ("4",), ("4", "6", "7"))
     assert found.out_of_order == ("4",)
-    assert {item.id for item in found.checks().failed} == {"history.failed", "history.edited", "history.missing", "history.order"}
+    assert {item.id for item in found.checks().failed} == {
+        "history.failed",
+        "history.edited",
+        "history.missing",
+        "history.order",
+    }
 
 
 def test_a_row_that_was_rolled_back_and_has_no_file_is_past(files: Files) -> None:
-    assert compare(files("SELECT 1;"), [row("0_tried", "x", finished=False, rolled_back=True)]).pending == ("1",)
+    assert compare(
+        files("SELECT 1;"), [row("0_tried", "x", finished=False, rolled_back=True)]
+    ).pending == ("1",)
 
 
 def test_a_failure_keeps_its_code_and_first_line_and_no_data(files: Files) -> None:
     found = compare(files("SELECT 1;"), [row("1", "x", finished=False, logs=LOGS)])
-    assert found.entries[0].reason == '23505: ERROR: duplicate key value violates unique constraint "Patient_pkey"'
-    assert "Mustermann" not in str(found.as_dict()) + str(found) + str(found.checks()) + found._repr_html_()
+    assert (
+        found.entries[0].reason
+        == '23505: ERROR: duplicate key value violates unique constraint "Patient_pkey"'
+    )
+    assert (
+        "Mustermann"
+        not in str(found.as_dict()) + str(found) + str(found.checks()) + found._repr_html_()
+    )
 
 
-@pytest.mark.parametrize("logs, said", [(None, ""), ("", ""), ("external connector error\n  0: apply_script", ""),
-                                        ("Database error code: P0001\n\nDatabase error:\nERROR: Mustermann", "P0001: its message is withheld, for it can quote a row")])
+@pytest.mark.parametrize(
+    "logs, said",
+    [
+        (None, ""),
+        ("", ""),
+        ("external connector error\n  0: apply_script", ""),
+        (
+            "Database error code: P0001\n\nDatabase error:\nERROR: Mustermann",
+            "P0001: its message is withheld, for it can quote a row",
+        ),
+    ],
+)
 def test_logs_without_a_known_error_say_nothing(logs: str | None, said: str) -> None:
     assert reason(logs) == said
 
 
-@pytest.mark.parametrize("stored, same", [
-    ("SELECT 1;\nSELECT 2;\n", True), ("SELECT 1;\r\nSELECT 2;\r\n", True), ("SELECT 1;\nSELECT 3;\n", False), ("\ufeffSELECT 1;\nSELECT 2;\n", False)])
-def test_other_line_ends_are_no_edit_as_prisma_sees_it(files: Files, stored: str, same: bool) -> None:
+@pytest.mark.parametrize(
+    "stored, same",
+    [
+        ("SELECT 1;\nSELECT 2;\n", True),
+        ("SELECT 1;\r\nSELECT 2;\r\n", True),
+        ("SELECT 1;\nSELECT 3;\n", False),
+        ("\ufeffSELECT 1;\nSELECT 2;\n", False),
+    ],
+)
+def test_other_line_ends_are_no_edit_as_prisma_sees_it(
+    files: Files, stored: str, same: bool
+) -> None:
     checksum = hashlib.sha256(stored.encode()).hexdigest()
-    assert all(file.matches(checksum) is same for file in files("SELECT 1;\nSELECT 2;\n", "SELECT 1;\r\nSELECT 2;\r\n"))
+    assert all(
+        file.matches(checksum) is same
+        for file in files("SELECT 1;\nSELECT 2;\n", "SELECT 1;\r\nSELECT 2;\r\n")
+    )
 
 
-def test_the_checksum_is_of_the_bytes_and_an_early_form_without_zeros_is_known(files: Files) -> None:
+def test_the_checksum_is_of_the_bytes_and_an_early_form_without_zeros_is_known(
+    files: Files,
+) -> None:
     file = files(b"\xef\xbb\xbfSELECT 1;\r\n")[0]
     digest = hashlib.sha256(b"\xef\xbb\xbfSELECT 1;\r\n")
     assert file.sha256 == digest.hexdigest() and file.bytes == 14

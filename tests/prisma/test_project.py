@@ -24,9 +24,20 @@ Fake = Callable[..., Path]
 @pytest.fixture
 def fake(tmp_path: Path) -> Fake:
     """A project that is only files: enough for everything but running Prisma."""
-    def made(version: str = "7.10.1", config: str = CONFIG, package: dict | None = None, schema: str = "datasource db {\n}\n") -> Path:
+
+    def made(
+        version: str = "7.10.1",
+        config: str = CONFIG,
+        package: dict | None = None,
+        schema: str = "datasource db {\n}\n",
+    ) -> Path:
         folder = tmp_path / "project"
-        for place in ("node_modules/.bin", "node_modules/prisma", "node_modules/@prisma/engines", "prisma/migrations/1_init"):
+        for place in (
+            "node_modules/.bin",
+            "node_modules/prisma",
+            "node_modules/@prisma/engines",
+            "prisma/migrations/1_init",
+        ):
             (folder / place).mkdir(parents=True)
         (folder / "package.json").write_text(json.dumps(package or {}))
         (folder / "node_modules/prisma/package.json").write_text(json.dumps({"version": version}))
@@ -36,29 +47,48 @@ def fake(tmp_path: Path) -> Fake:
         if config:
             (folder / "prisma.config.ts").write_text(config)
         return folder
+
     return made
 
 
 def test_the_sample_is_found_and_fits_its_lock_file(sample: Path) -> None:
-    project = Project(sample, engine="offline", engine_path=sample / "tooling" / "schema-engine.mjs")
-    assert project.schema == sample / "prisma" / "schema.prisma" and project.migrations == sample / "prisma" / "migrations"
+    project = Project(
+        sample, engine="offline", engine_path=sample / "tooling" / "schema-engine.mjs"
+    )
+    assert (
+        project.schema == sample / "prisma" / "schema.prisma"
+        and project.migrations == sample / "prisma" / "migrations"
+    )
     assert project.version == project.locked_version and project.major == 7
     assert project.checks().passed
     assert "7." in str(project)
 
 
-@pytest.mark.parametrize("version, engine, mode, rule", [
-    ("5.22.0", "installed", "", TransactionRule.WHOLE_FILE), ("7.3.0", "installed", "", TransactionRule.WHOLE_FILE),
-    ("7.4.0", "installed", "", TransactionRule.EACH_IF_PARSED), ("7.10.1", "installed", "", TransactionRule.EACH_IF_PARSED),
-    ("7.10.1", "offline", "", TransactionRule.EACH_STATEMENT), ("7.3.0", "offline", "", TransactionRule.WHOLE_FILE),
-    ("7.10.1", "offline", "file", TransactionRule.WHOLE_FILE), ("7.3.0", "offline", "statement", TransactionRule.EACH_STATEMENT),
-])
-def test_how_a_file_is_sent_follows_version_and_engine(fake: Fake, version: str, engine: str, mode: str, rule: TransactionRule) -> None:
+@pytest.mark.parametrize(
+    "version, engine, mode, rule",
+    [
+        ("5.22.0", "installed", "", TransactionRule.WHOLE_FILE),
+        ("7.3.0", "installed", "", TransactionRule.WHOLE_FILE),
+        ("7.4.0", "installed", "", TransactionRule.EACH_IF_PARSED),
+        ("7.10.1", "installed", "", TransactionRule.EACH_IF_PARSED),
+        ("7.10.1", "offline", "", TransactionRule.EACH_STATEMENT),
+        ("7.3.0", "offline", "", TransactionRule.WHOLE_FILE),
+        ("7.10.1", "offline", "file", TransactionRule.WHOLE_FILE),
+        ("7.3.0", "offline", "statement", TransactionRule.EACH_STATEMENT),
+    ],
+)
+def test_how_a_file_is_sent_follows_version_and_engine(
+    fake: Fake, version: str, engine: str, mode: str, rule: TransactionRule
+) -> None:
     environment = {"OFFLINE_ENGINE_TRANSACTIONS": mode} if mode else {}
-    project = Project(fake(version), engine=engine, engine_path=Path(__file__), environment=environment)  # type: ignore[arg-type]
+    project = Project(
+        fake(version), engine=engine, engine_path=Path(__file__), environment=environment
+    )  # type: ignore[arg-type]
     assert project.transaction_rule is rule
     told = project.variables().get("OFFLINE_ENGINE_TRANSACTIONS")
-    assert engine == "installed" or told == ("statement" if rule is TransactionRule.EACH_STATEMENT else "file")
+    assert engine == "installed" or told == (
+        "statement" if rule is TransactionRule.EACH_STATEMENT else "file"
+    )
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
@@ -66,10 +96,15 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         Project(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("gone, message", [
-    ("package.json", "has no package.json"), ("node_modules/prisma/package.json", "Prisma is not installed.*\n→ run `npm ci`"),
-    ("prisma/schema.prisma", "there is no Prisma schema"), ("prisma/migrations", "there is no folder of migrations"),
-])
+@pytest.mark.parametrize(
+    "gone, message",
+    [
+        ("package.json", "has no package.json"),
+        ("node_modules/prisma/package.json", "Prisma is not installed.*\n→ run `npm ci`"),
+        ("prisma/schema.prisma", "there is no Prisma schema"),
+        ("prisma/migrations", "there is no folder of migrations"),
+    ],
+)
 def test_what_is_missing_is_named_with_its_remedy(fake: Fake, gone: str, message: str) -> None:
     folder = fake()
     (folder / gone).rename(folder / "elsewhere")
@@ -77,7 +112,14 @@ def test_what_is_missing_is_named_with_its_remedy(fake: Fake, gone: str, message
         Project(folder)
 
 
-@pytest.mark.parametrize("version, message", [("8.0.0", "another command"), ("9.1.0-dev.3", "another command"), ("4.16.2", "knows Prisma 5 to 7")])
+@pytest.mark.parametrize(
+    "version, message",
+    [
+        ("8.0.0", "another command"),
+        ("9.1.0-dev.3", "another command"),
+        ("4.16.2", "knows Prisma 5 to 7"),
+    ],
+)
 def test_other_majors_are_refused(fake: Fake, version: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Project(fake(version))
@@ -86,9 +128,14 @@ def test_other_majors_are_refused(fake: Fake, version: str, message: str) -> Non
 def test_a_parameter_that_contradicts_the_config_is_refused(fake: Fake) -> None:
     folder = fake()
     (folder / "other").mkdir()
-    with pytest.raises(UsageError, match="the Prisma CLI uses prisma/migrations, as prisma.config.ts says"):
+    with pytest.raises(
+        UsageError, match="the Prisma CLI uses prisma/migrations, as prisma.config.ts says"
+    ):
         Project(folder, migrations=Path("other"))
-    with pytest.raises(UsageError, match="reads the URL from DATABASE_URL, not from DIRECT_URL.*\n→ set `prisma: url_variable: DATABASE_URL`"):
+    with pytest.raises(
+        UsageError,
+        match="reads the URL from DATABASE_URL, not from DIRECT_URL.*\n→ set `prisma: url_variable: DATABASE_URL`",
+    ):
         Project(folder, url_variable="DIRECT_URL")
 
 
@@ -98,7 +145,12 @@ def test_an_offline_engine_that_is_not_there_is_refused(fake: Fake) -> None:
 
 
 def test_an_unknown_transaction_mode_is_refused(fake: Fake) -> None:
-    project = Project(fake(), engine="offline", engine_path=Path(__file__), environment={"OFFLINE_ENGINE_TRANSACTIONS": "maybe"})
+    project = Project(
+        fake(),
+        engine="offline",
+        engine_path=Path(__file__),
+        environment={"OFFLINE_ENGINE_TRANSACTIONS": "maybe"},
+    )
     with pytest.raises(UsageError, match='"file" or "statement"'):
         print(project.transaction_rule)
 
@@ -106,9 +158,14 @@ def test_an_unknown_transaction_mode_is_refused(fake: Fake) -> None:
 def test_a_schema_folder_and_a_place_in_package_json_are_found(fake: Fake) -> None:
     folder = fake("6.19.0", config="", package={"prisma": {"schema": "db/schema"}})
     (folder / "db/schema/migrations/1_a").mkdir(parents=True)
-    (folder / "db/schema/main.prisma").write_text('datasource db {\n  provider = "postgresql"\n  url = env("POOLED")\n  directUrl = env("DIRECT")\n}\n')
+    (folder / "db/schema/main.prisma").write_text(
+        'datasource db {\n  provider = "postgresql"\n  url = env("POOLED")\n  directUrl = env("DIRECT")\n}\n'
+    )
     project = Project(folder, url_variable="POOLED")
-    assert project.schema == folder / "db/schema" and project.migrations == folder / "db/schema/migrations"
+    assert (
+        project.schema == folder / "db/schema"
+        and project.migrations == folder / "db/schema/migrations"
+    )
     variables = project.variables("postgresql://u@h/d")
     assert variables["POOLED"] == variables["DIRECT"] == "postgresql://u@h/d"
 
@@ -129,19 +186,34 @@ def test_a_migration_folder_without_sql_is_refused(fake: Fake) -> None:
 def test_another_version_than_the_locked_one_fails_a_check(fake: Fake) -> None:
     folder = fake()
     assert Project(folder).checks().unknown[0].id == "prisma.locked"
-    (folder / "package-lock.json").write_text(json.dumps({"packages": {"node_modules/prisma": {"version": "7.9.0"}}}))
+    (folder / "package-lock.json").write_text(
+        json.dumps({"packages": {"node_modules/prisma": {"version": "7.9.0"}}})
+    )
     failed = {item.id: item for item in Project(folder).checks().failed}
     assert failed["prisma.locked"].expected == "7.9.0" and "prisma.engine" in failed
 
 
-@pytest.mark.parametrize("name, text, version", [
-    ("package-lock.json", '{"packages": {"node_modules/prisma": {"version": "7.1.0"}}}', "7.1.0"),
-    ("package-lock.json", '{"dependencies": {"prisma": {"version": "5.1.0"}}}', "5.1.0"), ("package-lock.json", '{"packages": {}}', None),
-    ("pnpm-lock.yaml", "importers:\n  .:\n    devDependencies:\n      prisma:\n        specifier: ^7\n        version: 7.2.0(typescript@5)\n", "7.2.0"),
-    ("pnpm-lock.yaml", "devDependencies:\n  prisma: 5.2.0\n", "5.2.0"),
-    ("yarn.lock", 'prisma@^6.0.0:\n  version "6.3.0"\n  resolved "x"\n', "6.3.0"), ("yarn.lock", '"prisma@npm:^6":\n  version: 6.4.0\n', "6.4.0"),
-    ("bun.lock", '{"packages": {"prisma": ["prisma@6.5.0", "", {}]}}', "6.5.0"),
-])
+@pytest.mark.parametrize(
+    "name, text, version",
+    [
+        (
+            "package-lock.json",
+            '{"packages": {"node_modules/prisma": {"version": "7.1.0"}}}',
+            "7.1.0",
+        ),
+        ("package-lock.json", '{"dependencies": {"prisma": {"version": "5.1.0"}}}', "5.1.0"),
+        ("package-lock.json", '{"packages": {}}', None),
+        (
+            "pnpm-lock.yaml",
+            "importers:\n  .:\n    devDependencies:\n      prisma:\n        specifier: ^7\n        version: 7.2.0(typescript@5)\n",
+            "7.2.0",
+        ),
+        ("pnpm-lock.yaml", "devDependencies:\n  prisma: 5.2.0\n", "5.2.0"),
+        ("yarn.lock", 'prisma@^6.0.0:\n  version "6.3.0"\n  resolved "x"\n', "6.3.0"),
+        ("yarn.lock", '"prisma@npm:^6":\n  version: 6.4.0\n', "6.4.0"),
+        ("bun.lock", '{"packages": {"prisma": ["prisma@6.5.0", "", {}]}}', "6.5.0"),
+    ],
+)
 def test_each_lock_file_is_read(tmp_path: Path, name: str, text: str, version: str | None) -> None:
     (tmp_path / name).write_text(text)
     assert lockfile.locked((tmp_path / "package", tmp_path))[0] == version

@@ -75,4 +75,11 @@ def live(target: Target, name: str = "runbook_test") -> Day:
 
 def archiving(folder: Path, wal: Path) -> Server:
     """A server that copies its WAL into a folder."""
-    return Server(folder, {"fsync": "off", "archive_mode": "on", "archive_command": f'test ! -f {wal}/%f && cp "%p" {wal}/%f'}).start()
+    return Server(
+        folder,
+        {
+            "fsync": "off",
+            "archive_mode": "on",
+            "archive_command": f'test ! -f {wal}/%f && cp "%p" {wal}/%f',
+        },
+    ).start()

@@ -31,8 +31,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     server = archiving(folder / "server", folder / "wal")
     target = Target.parse(server.url())
     with Database(target, NAME) as db:
-        db.execute("ALTER SYSTEM SET archive_timeout = '1h'")  # a setting that a recovered server must not take over is there, too
-    local = Local(folder / "wal", folder / "bases", 24, identifier(target), NAME, server.binaries, deadline_s=240)
+        db.execute(
+            "ALTER SYSTEM SET archive_timeout = '1h'"
+        )  # a setting that a recovered server must not take over is there, too
+    local = Local(
+        folder / "wal",
+        folder / "bases",
+        24,
+        identifier(target),
+        NAME,
+        server.binaries,
+        deadline_s=240,
+    )
     yield World(server, local, local.make_base(target), live(target))
     server.stop("immediate")
 
@@ -42,7 +52,9 @@ def copied(world: World, tmp_path: Path) -> World:
     """The same with base backups and archive of its own, to be damaged: files are replaced, not written to, for they are links."""
     local = replace(world.local, archive=tmp_path / "wal", base_backups=tmp_path / "bases")
     shutil.copytree(world.local.archive, local.archive, copy_function=os.link)
-    shutil.copytree(world.base.folder, local.base_backups / world.base.folder.name, copy_function=os.link)
+    shutil.copytree(
+        world.base.folder, local.base_backups / world.base.folder.name, copy_function=os.link
+    )
     return replace(world, local=local)
 
 
@@ -50,8 +62,19 @@ def copied(world: World, tmp_path: Path) -> World:
 def amazon() -> Iterator[str]:
     """moto's server, in a process of its own."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from moto.server import main; main()",
+            "-H",
+            "127.0.0.1",
+            "-p",
+            str(port),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     url = f"http://127.0.0.1:{port}"
     while True:
         try:
@@ -69,15 +92,35 @@ def amazon() -> Iterator[str]:
 def client(amazon: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An account with one instance, `clinic`, in a network and with groups of its own."""
     httpx.post(f"{amazon}/moto-api/reset")
-    for name, value in {"AWS_ENDPOINT_URL": amazon, "AWS_ACCESS_KEY_ID": "fictitious", "AWS_SECRET_ACCESS_KEY": "fictitious"}.items():
+    for name, value in {
+        "AWS_ENDPOINT_URL": amazon,
+        "AWS_ACCESS_KEY_ID": "fictitious",
+        "AWS_SECRET_ACCESS_KEY": "fictitious",
+    }.items():
         monkeypatch.setenv(name, value)
-    made, network = boto3.client("rds", region_name="eu-central-1"), boto3.client("ec2", region_name="eu-central-1")
-    made.create_db_parameter_group(DBParameterGroupName="clinic-15", DBParameterGroupFamily="postgres15", Description="d")
+    made, network = (
+        boto3.client("rds", region_name="eu-central-1"),
+        boto3.client("ec2", region_name="eu-central-1"),
+    )
+    made.create_db_parameter_group(
+        DBParameterGroupName="clinic-15", DBParameterGroupFamily="postgres15", Description="d"
+    )
     subnet = network.describe_subnets()["Subnets"][0]["SubnetId"]
-    made.create_db_subnet_group(DBSubnetGroupName="inside", DBSubnetGroupDescription="d", SubnetIds=[subnet])
-    made.create_db_instance(DBInstanceIdentifier="clinic", DBInstanceClass="db.m5.large", Engine="postgres", AllocatedStorage=20,
-                            MasterUsername="fictitious",
-                            MasterUserPassword="fictitious-word", DBParameterGroupName="clinic-15", DBSubnetGroupName="inside",
-                            BackupRetentionPeriod=7,
-                            VpcSecurityGroupIds=["sg-12345"], DeletionProtection=True, Tags=[{"Key": "team", "Value": "clinic"}])
+    made.create_db_subnet_group(
+        DBSubnetGroupName="inside", DBSubnetGroupDescription="d", SubnetIds=[subnet]
+    )
+    made.create_db_instance(
+        DBInstanceIdentifier="clinic",
+        DBInstanceClass="db.m5.large",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername="fictitious",
+        MasterUserPassword="fictitious-word",
+        DBParameterGroupName="clinic-15",
+        DBSubnetGroupName="inside",
+        BackupRetentionPeriod=7,
+        VpcSecurityGroupIds=["sg-12345"],
+        DeletionProtection=True,
+        Tags=[{"Key": "team", "Value": "clinic"}],
+    )
     return made

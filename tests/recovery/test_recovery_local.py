@@ -43,7 +43,9 @@ def a_table(world: World) -> Path:
     return sorted((world.local.base_backups / world.base.folder.name / "base" / "1").iterdir())[3]
 
 
-def test_the_recovered_server_holds_what_was_there_at_the_point_and_nothing_later(world: World) -> None:
+def test_the_recovered_server_holds_what_was_there_at_the_point_and_nothing_later(
+    world: World,
+) -> None:
     assert not world.day.is_before(world.day.target)
     lines: list[str] = []
     found = world.local.recover(world.day.point, world.day.target, lines.append)
@@ -51,16 +53,25 @@ def test_the_recovered_server_holds_what_was_there_at_the_point_and_nothing_late
         assert world.day.is_before(found.target) and world.day.untouched()
         assert found.proof.passed and found.seconds and world.base.folder.name in lines[-1]
         with Database(found.target, NAME) as db:
-            assert db.value("SELECT string_agg(current_setting(s), ',') FROM unnest(ARRAY['archive_mode', 'archive_command', 'archive_timeout']) AS s") == "off,(disabled),0"
+            assert (
+                db.value(
+                    "SELECT string_agg(current_setting(s), ',') FROM unnest(ARRAY['archive_mode', 'archive_command', 'archive_timeout']) AS s"
+                )
+                == "off,(disabled),0"
+            )
     finally:
         world.local.discard(world.day.point)
     assert not world.local.place(world.day.point).exists()
 
 
-def test_a_point_without_a_name_is_reached_by_its_lsn_and_the_live_server_may_be_down(world: World) -> None:
+def test_a_point_without_a_name_is_reached_by_its_lsn_and_the_live_server_may_be_down(
+    world: World,
+) -> None:
     point = replace(world.day.point, name="", not_named="permission denied")
     try:
-        assert world.day.is_before(world.local.recover(point, replace(world.day.target, port=1)).target)
+        assert world.day.is_before(
+            world.local.recover(point, replace(world.day.target, port=1)).target
+        )
     finally:
         world.local.discard(point)
 
@@ -86,7 +97,11 @@ world.recover(point, target)
 
 @pytest.mark.parametrize("where", ["copied", "replaying"])
 def test_a_killed_attempt_is_begun_anew_or_gone_on_with(world: World, where: str) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, where], input=pickle.dumps((world.local, world.day.point, world.day.target)), timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, where],
+        input=pickle.dumps((world.local, world.day.point, world.day.target)),
+        timeout=60,
+    )
     assert done.returncode == 9 and world.local.place(world.day.point).exists()
     try:
         assert world.day.is_before(world.local.recover(world.day.point, world.day.target).target)
@@ -94,18 +109,62 @@ def test_a_killed_attempt_is_begun_anew_or_gone_on_with(world: World, where: str
         world.local.discard(world.day.point)
 
 
-@pytest.mark.parametrize(("damage", "error", "said"), [
-    (lambda w: last_segment(w).unlink(), UsageError, "lacks 1 WAL segments"),
-    (lambda w: put(last_segment(w), last_segment(w).read_bytes()[:1000]), UsageError, "lacks 1 WAL segments"),
-    (lambda w: change(last_segment(w), w.day.point.position % 2**24 - 20), ToolError, "pg_waldump.*record"),
-    (lambda w: change(a_table(w)), ToolError, "is damaged: checksum mismatch"),
-    (lambda w: a_table(w).unlink(), ToolError, "is damaged: .* is present in the manifest but not on disk"),
-    (lambda w: (w.local.base_backups / w.base.folder.name / "backup_manifest").unlink(), UsageError, "is no whole base backup"),
-    (lambda w: w.local.archive.rename(w.local.archive.with_name("gone")), UsageError, "lacks . WAL segments"),
-    (lambda w: (w.local.base_backups / w.base.folder.name).rename(w.local.base_backups / "elsewhere"), UsageError, "there is no base backup in"),
-], ids=["segment missing", "segment cut", "segment altered", "base backup altered", "base backup's file missing", "no manifest", "no archive", "no base backup"])
-def test_what_cannot_work_is_refused_before_anything_is_copied(copied: World, monkeypatch: pytest.MonkeyPatch, damage: Callable[[World], object],
-                                                               error: type[RunbookError], said: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "error", "said"),
+    [
+        (lambda w: last_segment(w).unlink(), UsageError, "lacks 1 WAL segments"),
+        (
+            lambda w: put(last_segment(w), last_segment(w).read_bytes()[:1000]),
+            UsageError,
+            "lacks 1 WAL segments",
+        ),
+        (
+            lambda w: change(last_segment(w), w.day.point.position % 2**24 - 20),
+            ToolError,
+            "pg_waldump.*record",
+        ),
+        (lambda w: change(a_table(w)), ToolError, "is damaged: checksum mismatch"),
+        (
+            lambda w: a_table(w).unlink(),
+            ToolError,
+            "is damaged: .* is present in the manifest but not on disk",
+        ),
+        (
+            lambda w: (w.local.base_backups / w.base.folder.name / "backup_manifest").unlink(),
+            UsageError,
+            "is no whole base backup",
+        ),
+        (
+            lambda w: w.local.archive.rename(w.local.archive.with_name("gone")),
+            UsageError,
+            "lacks . WAL segments",
+        ),
+        (
+            lambda w: (w.local.base_backups / w.base.folder.name).rename(
+                w.local.base_backups / "elsewhere"
+            ),
+            UsageError,
+            "there is no base backup in",
+        ),
+    ],
+    ids=[
+        "segment missing",
+        "segment cut",
+        "segment altered",
+        "base backup altered",
+        "base backup's file missing",
+        "no manifest",
+        "no archive",
+        "no base backup",
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_copied(
+    copied: World,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[World], object],
+    error: type[RunbookError],
+    said: str,
+) -> None:
     monkeypatch.setattr(local, "_ARRIVES_S", 0.1)
     damage(copied)
     with pytest.raises(error, match=said):
@@ -113,17 +172,23 @@ def test_what_cannot_work_is_refused_before_anything_is_copied(copied: World, mo
     assert not copied.local.place(copied.day.point).exists() and copied.day.untouched()
 
 
-def test_a_tablespace_on_the_way_is_refused_for_it_would_be_written_into_the_live_servers_files(tmp_path: Path) -> None:
+def test_a_tablespace_on_the_way_is_refused_for_it_would_be_written_into_the_live_servers_files(
+    tmp_path: Path,
+) -> None:
     for name in ("wal", "space"):
         (tmp_path / name).mkdir()
         give(tmp_path / name)
     server = archiving(tmp_path / "server", tmp_path / "wal")
     try:
         target = Target.parse(server.url())
-        made = Local(tmp_path / "wal", tmp_path / "bases", 24, identifier(target), NAME, server.binaries)
+        made = Local(
+            tmp_path / "wal", tmp_path / "bases", 24, identifier(target), NAME, server.binaries
+        )
         made.make_base(target)
         with Database(target, NAME) as db:
-            db.execute(sql.SQL("CREATE TABLESPACE elsewhere LOCATION {}").format(str(tmp_path / "space")))
+            db.execute(
+                sql.SQL("CREATE TABLESPACE elsewhere LOCATION {}").format(str(tmp_path / "space"))
+            )
             to = local.point.make(db, "runbook_test")
         with pytest.raises(UsageError, match="a tablespace was made between"):
             made.recover(to, target)
@@ -147,11 +212,18 @@ def test_a_base_backup_younger_than_the_point_is_not_used(copied: World) -> None
         copied.local.recover(early, copied.day.target)
 
 
-def test_a_point_that_the_wal_does_not_hold_ends_in_an_error_and_no_server_is_left(copied: World) -> None:
+def test_a_point_that_the_wal_does_not_hold_ends_in_an_error_and_no_server_is_left(
+    copied: World,
+) -> None:
     never = replace(copied.day.point, name="runbook_never")
-    with pytest.raises(ToolError, match="recovery ended before configured recovery target was reached"):
+    with pytest.raises(
+        ToolError, match="recovery ended before configured recovery target was reached"
+    ):
         copied.local.recover(never, copied.day.target)
-    assert LocalServer(copied.local.place(never), Path(), {}).process() is None and copied.day.untouched()
+    assert (
+        LocalServer(copied.local.place(never), Path(), {}).process() is None
+        and copied.day.untouched()
+    )
     copied.local.discard(never)
 
 
@@ -178,14 +250,28 @@ def statuses(found: World, target: Target) -> dict[str, Status]:
 
 
 def test_the_checks_of_a_server_that_archives_pass(world: World) -> None:
-    assert statuses(world, world.day.target) == dict.fromkeys(("archiving", "arrives", "base", "room"), Status.PASSED)
+    assert statuses(world, world.day.target) == dict.fromkeys(
+        ("archiving", "arrives", "base", "room"), Status.PASSED
+    )
 
 
-def test_each_thing_that_would_keep_a_recovery_from_working_fails_its_check(copied: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_thing_that_would_keep_a_recovery_from_working_fails_its_check(
+    copied: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local, "_ARRIVES_S", 0.1)
     change(a_table(copied))  # and the copied archive receives nothing
-    assert statuses(copied, copied.day.target) == {"archiving": Status.PASSED, "arrives": Status.FAILED, "base": Status.FAILED, "room": Status.PASSED}
-    old = replace(copied, local=replace(copied.local, max_age_hours=1e-9, archive=copied.local.archive.with_name("nowhere")))
+    assert statuses(copied, copied.day.target) == {
+        "archiving": Status.PASSED,
+        "arrives": Status.FAILED,
+        "base": Status.FAILED,
+        "room": Status.PASSED,
+    }
+    old = replace(
+        copied,
+        local=replace(
+            copied.local, max_age_hours=1e-9, archive=copied.local.archive.with_name("nowhere")
+        ),
+    )
     assert {statuses(old, copied.day.target)[key] for key in ("arrives", "base")} == {Status.FAILED}
 
 
@@ -198,7 +284,9 @@ def test_a_server_that_does_not_archive_fails(server: Server, world: World) -> N
     assert statuses(world, Target.parse(server.url()))["archiving"] is Status.FAILED
 
 
-def test_a_role_that_may_close_no_segment_has_the_last_archived_one_looked_for(world: World) -> None:
+def test_a_role_that_may_close_no_segment_has_the_last_archived_one_looked_for(
+    world: World,
+) -> None:
     with Database(world.day.target, NAME) as db:
         db.execute("CREATE ROLE plain LOGIN PASSWORD 'fictitious-word'")
     try:
@@ -207,7 +295,11 @@ def test_a_role_that_may_close_no_segment_has_the_last_archived_one_looked_for(w
             found = next(one for one in world.local.checks(db) if one.id == "recovery.arrives")
             point = local.point.make(db, "runbook_plain")
         assert (found.status, "the last that was archived" in found.found) == (Status.PASSED, True)
-        assert point.name == "" and "permission denied" in point.not_named and point.position > world.day.point.position
+        assert (
+            point.name == ""
+            and "permission denied" in point.not_named
+            and point.position > world.day.point.position
+        )
     finally:
         with Database(world.day.target, NAME) as db:
             db.execute("DROP ROLE plain")
@@ -215,8 +307,12 @@ def test_a_role_that_may_close_no_segment_has_the_last_archived_one_looked_for(w
 
 def test_names_of_segments_count_over_the_end_of_a_log_file() -> None:
     point = RestorePoint("p", "1/1000000", "", "000000030000000100000001")
-    assert archive.span(0xFE000000, point, 2**24) == ["0000000300000000000000FE", "0000000300000000000000FF", "000000030000000100000000",
-                                                      "000000030000000100000001"]
+    assert archive.span(0xFE000000, point, 2**24) == [
+        "0000000300000000000000FE",
+        "0000000300000000000000FF",
+        "000000030000000100000000",
+        "000000030000000100000001",
+    ]
 
 
 def test_a_base_backup_that_fails_is_none(world: World, tmp_path: Path) -> None:

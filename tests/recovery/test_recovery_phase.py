@@ -45,7 +45,12 @@ class ExampleMigrate(Migrate):
 
 def local(world: World, bases: Path) -> dict[str, Any]:
     """The provider of the server that archives."""
-    return {"provider": "local", "archive": str(world.local.archive), "base_backups": str(bases), "deadline_minutes": 5.0}
+    return {
+        "provider": "local",
+        "archive": str(world.local.archive),
+        "base_backups": str(bases),
+        "deadline_minutes": 5.0,
+    }
 
 
 @pytest.fixture
@@ -63,17 +68,24 @@ def target(world: World) -> Iterator[Target]:
 def opened(world: World, target: Target, tmp_path: Path) -> Iterator[Open]:
     """Opens phases of one run of that database."""
     (tmp_path / "url").write_text(world.server.url(target.database))
-    values = params.load(ROOT / "params" / "demo.yaml") | {"database": {"url": f"file:{tmp_path}/url", "tools": str(world.server.binaries)}}
+    values = params.load(ROOT / "params" / "demo.yaml") | {
+        "database": {"url": f"file:{tmp_path}/url", "tools": str(world.server.binaries)}
+    }
     values["environment"]["archive"] = str(tmp_path / "archive")
     values["backup"]["directory"] = str(tmp_path / "backups")
     phases, runs = [], {}
 
-    def open_it(cls: type[Phase] = Example, recovery: dict[str, Any] | None = local(world, world.local.base_backups),
-                **target_facts: str) -> Phase:  # noqa: B008
+    def open_it(
+        cls: type[Phase] = Example,
+        recovery: dict[str, Any] | None = local(world, world.local.base_backups),
+        **target_facts: str,
+    ) -> Phase:  # noqa: B008
         key = str((recovery, target_facts))
         if key not in runs:
             with Database(target, NAME) as db:
-                runs[key] = create(values | {"recovery": recovery}, [f"{len(runs)}_x"], identify(db) | target_facts)
+                runs[key] = create(
+                    values | {"recovery": recovery}, [f"{len(runs)}_x"], identify(db) | target_facts
+                )
         phases.append(cls(runs[key]))
         phases[-1]._passed.add("migrate")
         return phases[-1]
@@ -94,24 +106,39 @@ def day(phase: Phase, target: Target) -> snapshot.Snapshot:
     return before
 
 
-def test_the_content_of_the_point_comes_back_beside_the_live_database(opened: Open, target: Target, world: World) -> None:
+def test_the_content_of_the_point_comes_back_beside_the_live_database(
+    opened: Open, target: Target, world: World
+) -> None:
     before, phase = day(opened(ExampleMigrate), target), opened()
     live = snapshot.take(target, NAME)
     led = recovery.recover(phase)
-    assert led.backup and led.backup.snapshot.compare(before).identical and live.compare(snapshot.take(target, NAME)).identical
+    assert (
+        led.backup
+        and led.backup.snapshot.compare(before).identical
+        and live.compare(snapshot.take(target, NAME)).identical
+    )
     programs, beside = tools(target, world.server.binaries), target.named("clinic_restored")
     restore.restore(led.backup, beside, NAME, tools=programs)
     restore.compare_with(led.backup, beside, NAME).checks().require()
     assert before.compare(snapshot.take(beside, NAME)).identical
     assert not list((phase.params.recovery.base_backups).glob("recovered_*"))
-    assert recovery.recover(phase).backup.folder == led.backup.folder  # a second call finds what the first one made
+    assert (
+        recovery.recover(phase).backup.folder == led.backup.folder
+    )  # a second call finds what the first one made
 
 
-def test_the_way_back_puts_the_content_of_the_point_in_the_live_ones_place(opened: Open, target: Target, tmp_path: Path) -> None:
+def test_the_way_back_puts_the_content_of_the_point_in_the_live_ones_place(
+    opened: Open, target: Target, tmp_path: Path
+) -> None:
     before, phase = day(opened(ExampleMigrate), target), opened(Rollback)
     (tmp_path / "migrations").mkdir()
     phase.__dict__["project"] = SimpleNamespace(migrations=tmp_path / "migrations")
-    phase.params = phase.params.model_copy(update={"service": None, "prisma": phase.params.prisma.model_copy(update={"validate_command": None})})
+    phase.params = phase.params.model_copy(
+        update={
+            "service": None,
+            "prisma": phase.params.prisma.model_copy(update={"validate_command": None}),
+        }
+    )
     phase._resumed, phase._fired = None, Checks("fired", [])
     for _ in range(2):  # the first time it says that what was written since is not known
         gate.approve(phase.run, "rollback", "the later rows are on paper", way="point-in-time")
@@ -125,7 +152,9 @@ def test_the_way_back_puts_the_content_of_the_point_in_the_live_ones_place(opene
     assert snapshot.take(target.named(failed), NAME).tables["public.visit"].rows == 150
 
 
-def test_a_dump_that_fails_leaves_the_recovered_server_to_go_on_with(opened: Open, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dump_that_fails_leaves_the_recovered_server_to_go_on_with(
+    opened: Open, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, phase = day(opened(ExampleMigrate), target), opened()
 
     def fails(*arguments: object, **options: object) -> None:
@@ -141,7 +170,9 @@ def test_a_dump_that_fails_leaves_the_recovered_server_to_go_on_with(opened: Ope
     assert not any("copied" in line or "replaying" in line for line in lines)
 
 
-def test_what_an_interrupted_attempt_left_is_discarded_on_request(opened: Open, target: Target) -> None:
+def test_what_an_interrupted_attempt_left_is_discarded_on_request(
+    opened: Open, target: Target
+) -> None:
     day(opened(ExampleMigrate), target)
     phase = opened()
     made, to = recovery.provider(phase), recovery.point(phase)
@@ -150,14 +181,25 @@ def test_what_an_interrupted_attempt_left_is_discarded_on_request(opened: Open, 
     assert not made.place(to).exists()
 
 
-def test_a_base_backup_is_made_where_there_is_none_and_proven_where_it_was_not(opened: Open, world: World, tmp_path: Path) -> None:
+def test_a_base_backup_is_made_where_there_is_none_and_proven_where_it_was_not(
+    opened: Open, world: World, tmp_path: Path
+) -> None:
     phase = opened(recovery=local(world, tmp_path / "bases"))
-    assert {one.id for one in recovery.checks(phase) if one.status is not Status.PASSED} == {"recovery.base", "recovery.room"}
+    assert {one.id for one in recovery.checks(phase) if one.status is not Status.PASSED} == {
+        "recovery.base",
+        "recovery.room",
+    }
     first = recovery.base_backup(phase)
-    assert phase.run.read_evidence("base_backup")["recover_s"] > 0 and {one.status for one in recovery.checks(phase)} == {Status.PASSED}
+    assert phase.run.read_evidence("base_backup")["recover_s"] > 0 and {
+        one.status for one in recovery.checks(phase)
+    } == {Status.PASSED}
     proof = next((tmp_path / "bases").glob("proof_*.json"))
     proof.unlink()
-    assert recovery.base_backup(phase).title == first.title and proof.exists() and len(list(proof.parent.glob("base_*"))) == 1
+    assert (
+        recovery.base_backup(phase).title == first.title
+        and proof.exists()
+        and len(list(proof.parent.glob("base_*"))) == 1
+    )
 
 
 def test_once_the_migration_has_begun_the_point_from_before_stands(opened: Open) -> None:
@@ -168,14 +210,18 @@ def test_once_the_migration_has_begun_the_point_from_before_stands(opened: Open)
     phase.run.journal("migration begun", files=["1_x"])
     assert opened(ExampleMigrate).restore_point() == second == recovery.point(phase)
     made = [line for line in phase.run.read_journal() if line["what"] == "restore point made"]
-    assert [line["name"] for line in made] == [first.name, second.name] and asdict(second).items() <= made[-1].items()
+    assert [line["name"] for line in made] == [first.name, second.name] and asdict(
+        second
+    ).items() <= made[-1].items()
 
 
 def test_no_point_is_made_up_for_a_migration_that_had_begun_without_one(opened: Open) -> None:
     phase = opened(ExampleMigrate)
     phase.run.journal("migration begun", files=["1_x"])
     assert "No restore point" in phase.restore_point().title and recovery.point(phase) is None
-    assert recovery.price(phase) == recovery.Price(False, "no restore point was made before the migration")
+    assert recovery.price(phase) == recovery.Price(
+        False, "no restore point was made before the migration"
+    )
     with pytest.raises(GateError, match="no restore point was made"):
         recovery.recover(phase)
 
@@ -188,17 +234,27 @@ def test_the_migration_does_not_begin_without_the_cell_of_its_restore_point(open
         phase.deploy()
 
 
-def test_the_price_says_what_was_measured_and_what_is_missing(opened: Open, target: Target, world: World, tmp_path: Path) -> None:
+def test_the_price_says_what_was_measured_and_what_is_missing(
+    opened: Open, target: Target, world: World, tmp_path: Path
+) -> None:
     phase = opened(recovery=local(world, tmp_path / "bases"))
-    assert recovery.price(phase) == recovery.Price(False, "no restore point was made before the migration")
+    assert recovery.price(phase) == recovery.Price(
+        False, "no restore point was made before the migration"
+    )
     recovery.mark(phase)
     assert "no base backup" in recovery.price(phase).why
     recovery.base_backup(phase)
-    assert "older than the restore point" in recovery.price(phase).why  # the base backup came after the point
+    assert (
+        "older than the restore point" in recovery.price(phase).why
+    )  # the base backup came after the point
     point, made = recovery.mark(phase), recovery.provider(phase)
     made._require_wal(made.suitable(point), point, world.server.binaries, print)
-    assert recovery.price(phase) == recovery.Price(True, f"from {made.young().folder.name}", None,
-                                                    "not measured: there is no proof of the base backup, or of the run's own backup")
+    assert recovery.price(phase) == recovery.Price(
+        True,
+        f"from {made.young().folder.name}",
+        None,
+        "not measured: there is no proof of the base backup, or of the run's own backup",
+    )
     backup = dump.make(target, phase.params.backup.directory / "b", NAME, tools=tools(target))
     phase.run.write_evidence("backup", {"folder": str(backup.folder), "restore_s": 1.0})
     found = recovery.price(phase)
@@ -212,7 +268,10 @@ def test_the_price_says_what_was_measured_and_what_is_missing(opened: Open, targ
 def test_without_a_provider_everything_says_so(opened: Open) -> None:
     phase = opened(recovery=None)
     assert [one.status for one in recovery.checks(phase)] == [Status.NOT_CONFIGURED]
-    assert "no provider is configured" in recovery.price(phase).why and "No base backup" in recovery.base_backup(phase).title
+    assert (
+        "no provider is configured" in recovery.price(phase).why
+        and "No base backup" in recovery.base_backup(phase).title
+    )
     assert recovery.mark(phase).name.startswith("runbook_")  # the point is made all the same
     with pytest.raises(GateError, match="no provider is configured"):
         recovery.recover(phase)
@@ -223,7 +282,12 @@ def test_a_server_that_cannot_be_told_from_another_is_refused(opened: Open) -> N
         recovery.checks(opened(system_identifier="unknown"))
 
 
-AMAZON = {"provider": "rds", "instance": "clinic", "region": "eu-central-1", "deadline_minutes": 5.0}
+AMAZON = {
+    "provider": "rds",
+    "instance": "clinic",
+    "region": "eu-central-1",
+    "deadline_minutes": 5.0,
+}
 
 
 @pytest.fixture
@@ -238,18 +302,26 @@ def near(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rds, "recover", recover)
 
 
-def test_amazons_instance_is_renamed_once_it_has_proven_to_hold_the_pinned_database(opened: Open, client: Any, near: None) -> None:
+def test_amazons_instance_is_renamed_once_it_has_proven_to_hold_the_pinned_database(
+    opened: Open, client: Any, near: None
+) -> None:
     phase = opened(ExampleMigrate, AMAZON)
     recovery.mark(phase)
     assert recovery.price(phase).possible
     led = recovery.recover(phase)
     assert led.backup is None and led.replaced and led.replaced.live == "clinic"
-    assert recovery.recover(phase).replaced.failed == led.replaced.failed  # done already: nothing is done again
+    assert (
+        recovery.recover(phase).replaced.failed == led.replaced.failed
+    )  # done already: nothing is done again
     recovery.discard(phase)
-    assert {one["DBInstanceIdentifier"] for one in client.describe_db_instances()["DBInstances"]} == {"clinic", led.replaced.failed}
+    assert {
+        one["DBInstanceIdentifier"] for one in client.describe_db_instances()["DBInstances"]
+    } == {"clinic", led.replaced.failed}
 
 
-def test_an_instance_that_holds_another_database_is_not_renamed(opened: Open, client: Any, near: None) -> None:
+def test_an_instance_that_holds_another_database_is_not_renamed(
+    opened: Open, client: Any, near: None
+) -> None:
     phase = opened(ExampleMigrate, AMAZON, system_identifier="4711")
     recovery.mark(phase)
     with pytest.raises(UsageError, match="holds another database"):

@@ -20,7 +20,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.platform.down(lambda line: None)
 
 
-
 @pytest.fixture(scope="session")
 def tell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Story]]:
     """Runs a scenario by the command line, once a session."""

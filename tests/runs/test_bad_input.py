@@ -47,21 +47,39 @@ def untouched(world: World) -> Iterator[None]:
 def state(world: World) -> dict[str, Any]:
     """All that a refused run could have touched."""
     demo = world.folder / "demo"
-    project = [path for path in sorted((demo / "platform").rglob("*")) if path.is_file() and not {"node_modules", ".pm2", "logs"} & {*path.parts}]
+    project = [
+        path
+        for path in sorted((demo / "platform").rglob("*"))
+        if path.is_file() and not {"node_modules", ".pm2", "logs"} & {*path.parts}
+    ]
     with world.db() as db:
         return {
-            "folders": sorted(str(path) for path in (world.archive, demo / "backups") if path.exists()),
-            "project": {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in project},
-            "databases": [row["datname"] for row in db.rows("SELECT datname FROM pg_database ORDER BY 1")],
+            "folders": sorted(
+                str(path) for path in (world.archive, demo / "backups") if path.exists()
+            ),
+            "project": {
+                str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in project
+            },
+            "databases": [
+                row["datname"] for row in db.rows("SELECT datname FROM pg_database ORDER BY 1")
+            ],
             "history": db.rows('SELECT * FROM "_prisma_migrations" ORDER BY id'),
-            "sessions": db.rows("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'runbook%'"),
+            "sessions": db.rows(
+                "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'runbook%'"
+            ),
         }
 
 
 @pytest.fixture
 def refused(world: World, tmp_path: Path) -> Callable[..., str]:
     """Runs the runbook with changed parameters that are nobody's demo; what it says when it refuses."""
-    def run(change: Change = lambda values: None, text: str | None = None, file: Path = tmp_path / "bad.yaml", arguments: tuple[str, ...] = ()) -> str:
+
+    def run(
+        change: Change = lambda values: None,
+        text: str | None = None,
+        file: Path = tmp_path / "bad.yaml",
+        arguments: tuple[str, ...] = (),
+    ) -> str:
         values = copy.deepcopy(params.load(world.file))
         del values["demo"]
         change(values)
@@ -69,8 +87,11 @@ def refused(world: World, tmp_path: Path) -> Callable[..., str]:
         done = world.command("run", str(file), *arguments)
         said = done.stdout + done.stderr
         assert done.returncode == 2, said
-        assert "→ " in said and "Traceback" not in said and world.platform.server.password not in said
+        assert (
+            "→ " in said and "Traceback" not in said and world.platform.server.password not in said
+        )
         return said
+
     return run
 
 
@@ -81,7 +102,9 @@ Refused = Callable[..., str]
 def project(world: World, tmp_path: Path) -> Path:
     """A copy of the sample's project that a case may spoil."""
     made = tmp_path / "project"
-    shutil.copytree(world.platform.project, made, symlinks=True, ignore=shutil.ignore_patterns(".pm2", "logs"))
+    shutil.copytree(
+        world.platform.project, made, symlinks=True, ignore=shutil.ignore_patterns(".pm2", "logs")
+    )
     return made
 
 
@@ -97,7 +120,10 @@ def database_url(tmp_path: Path, url: str) -> Change:
 
 
 def test_a_parameter_file_that_is_missing(refused: Refused, tmp_path: Path) -> None:
-    assert f"the parameter file {tmp_path / 'missing.yaml'} cannot be read: No such file" in refused(file=tmp_path / "missing.yaml")
+    assert (
+        f"the parameter file {tmp_path / 'missing.yaml'} cannot be read: No such file"
+        in refused(file=tmp_path / "missing.yaml")
+    )
 
 
 def test_a_folder_in_place_of_the_parameter_file(refused: Refused, tmp_path: Path) -> None:
@@ -112,72 +138,138 @@ def test_a_parameter_file_that_holds_no_keys(refused: Refused) -> None:
     assert "bad.yaml holds no mapping of keys" in refused(text="- 1\n")
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (section("backup", colour="red"), "`backup.colour`: unknown key"),
-    (lambda values: values.update(colour="red"), "`colour`: unknown key"),
-    (lambda values: values.update(demo=True), "`demo` (bool given)"),
-    (lambda values: values.pop("database"), "`database`: is missing"),
-    (section("migrate", lock_timeout_s="5"), "`migrate.lock_timeout_s` (str given)"),
-    (section("migrate", lock_timeout_s=-1), "`migrate.lock_timeout_s` (int given): Input should be greater than 0"),
-], ids=["unknown key", "unknown section", "wrong type of a section", "missing section", "wrong type", "out of range"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (section("backup", colour="red"), "`backup.colour`: unknown key"),
+        (lambda values: values.update(colour="red"), "`colour`: unknown key"),
+        (lambda values: values.update(demo=True), "`demo` (bool given)"),
+        (lambda values: values.pop("database"), "`database`: is missing"),
+        (section("migrate", lock_timeout_s="5"), "`migrate.lock_timeout_s` (str given)"),
+        (
+            section("migrate", lock_timeout_s=-1),
+            "`migrate.lock_timeout_s` (int given): Input should be greater than 0",
+        ),
+    ],
+    ids=[
+        "unknown key",
+        "unknown section",
+        "wrong type of a section",
+        "missing section",
+        "wrong type",
+        "out of range",
+    ],
+)
 def test_keys_and_values_that_are_not_allowed(refused: Refused, change: Change, said: str) -> None:
     output = refused(change)
     assert said in output and "bad.yaml: 1 wrong" in output and "README" in output
 
 
-@pytest.mark.parametrize(("change", "key"), [
-    (section("database", url="postgresql://u:literal-pw@h/d"), "database.url"),
-    (section("service", url="http://u:literal-pw@h/"), "service.url"),
-    (section("service", environment={"API_TOKEN": "literal-pw"}), "service.environment"),
-    (section("prisma", environment={"DATABASE_URL": "postgresql://u:literal-pw@h/d"}), "prisma.environment"),
-    (section("prisma", environment={"PGPASSWORD": "literal-pw"}), "prisma.environment"),
-], ids=["database", "service", "token among variables", "URL among variables", "password among variables"])
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (section("database", url="postgresql://u:literal-pw@h/d"), "database.url"),
+        (section("service", url="http://u:literal-pw@h/"), "service.url"),
+        (section("service", environment={"API_TOKEN": "literal-pw"}), "service.environment"),
+        (
+            section("prisma", environment={"DATABASE_URL": "postgresql://u:literal-pw@h/d"}),
+            "prisma.environment",
+        ),
+        (section("prisma", environment={"PGPASSWORD": "literal-pw"}), "prisma.environment"),
+    ],
+    ids=[
+        "database",
+        "service",
+        "token among variables",
+        "URL among variables",
+        "password among variables",
+    ],
+)
 def test_a_literal_password(refused: Refused, change: Change, key: str) -> None:
     said = refused(change)
-    assert f"`{key}`" in said and "env:NAME, file:PATH or keyring:SERVICE/NAME" in said and "literal-pw" not in said
+    assert (
+        f"`{key}`" in said
+        and "env:NAME, file:PATH or keyring:SERVICE/NAME" in said
+        and "literal-pw" not in said
+    )
 
 
-@pytest.mark.parametrize(("reference", "said"), [
-    ("env:RUNBOOK_TEST_NOWHERE", "the variable RUNBOOK_TEST_NOWHERE, which is not set"), ("file:/nowhere/url", "the file /nowhere/url, which cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("env:RUNBOOK_TEST_NOWHERE", "the variable RUNBOOK_TEST_NOWHERE, which is not set"),
+        ("file:/nowhere/url", "the file /nowhere/url, which cannot be read"),
+    ],
+)
 def test_a_reference_that_leads_nowhere(refused: Refused, reference: str, said: str) -> None:
     assert f"`database.url` refers to {said}" in refused(section("database", url=reference))
 
 
 def test_a_url_of_another_database_system(refused: Refused, tmp_path: Path) -> None:
     said = refused(database_url(tmp_path, "mysql://u:hidden-pw@h/d"))
-    assert "not of the form postgresql://" in said and "`database: url:`" in said and "hidden-pw" not in said
+    assert (
+        "not of the form postgresql://" in said
+        and "`database: url:`" in said
+        and "hidden-pw" not in said
+    )
 
 
 def test_a_host_that_nobody_answers_on(refused: Refused, tmp_path: Path) -> None:
     with socket.socket() as probe:  # bound and not listening: closed, and nobody else's
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-        said = refused(database_url(tmp_path, f"postgresql://u:hidden-pw@127.0.0.1:{port}/healthcare"))
-    assert f"`database.url`: cannot connect to healthcare on 127.0.0.1:{port}" in said and "check host and port" in said and "hidden-pw" not in said
+        said = refused(
+            database_url(tmp_path, f"postgresql://u:hidden-pw@127.0.0.1:{port}/healthcare")
+        )
+    assert (
+        f"`database.url`: cannot connect to healthcare on 127.0.0.1:{port}" in said
+        and "check host and port" in said
+        and "hidden-pw" not in said
+    )
 
 
 def test_a_wrong_password(refused: Refused, world: World, tmp_path: Path) -> None:
-    said = refused(database_url(tmp_path, world.url().replace(world.platform.server.password, "hidden-pw")))
-    assert "`database.url`" in said and "password authentication failed" in said and "check the password" in said and "hidden-pw" not in said
+    said = refused(
+        database_url(tmp_path, world.url().replace(world.platform.server.password, "hidden-pw"))
+    )
+    assert (
+        "`database.url`" in said
+        and "password authentication failed" in said
+        and "check the password" in said
+        and "hidden-pw" not in said
+    )
 
 
-def test_a_database_that_is_missing_is_not_created(refused: Refused, world: World, tmp_path: Path) -> None:
+def test_a_database_that_is_missing_is_not_created(
+    refused: Refused, world: World, tmp_path: Path
+) -> None:
     said = refused(database_url(tmp_path, world.url("no_such_database")))
-    assert "`database.url`" in said and 'database "no_such_database" does not exist' in said and "it is never created here" in said
+    assert (
+        "`database.url`" in said
+        and 'database "no_such_database" does not exist' in said
+        and "it is never created here" in said
+    )
 
 
 def test_a_server_that_is_too_old(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """No PostgreSQL 13 can be had here, so the server's version is told falsely, to the function that refuses."""
     monkeypatch.setattr(Database, "server_version", property(lambda self: 130022))
-    with pytest.raises(UsageError, match=r"the server is PostgreSQL 13; 14 or later is needed\n→ upgrade the server first"):
+    with pytest.raises(
+        UsageError,
+        match=r"the server is PostgreSQL 13; 14 or later is needed\n→ upgrade the server first",
+    ):
         examine(params.parse(params.load(world.file)))
 
 
-@pytest.mark.skipif(not OLDER_TOOLS.exists(), reason=f"there are no tools of PostgreSQL 15 in {OLDER_TOOLS}")
+@pytest.mark.skipif(
+    not OLDER_TOOLS.exists(), reason=f"there are no tools of PostgreSQL 15 in {OLDER_TOOLS}"
+)
 def test_tools_that_are_older_than_the_server(refused: Refused) -> None:
     said = refused(section("database", tools=str(OLDER_TOOLS)))
-    assert "no PostgreSQL tools fit the server's version 18; found: 15." in said and "`database: tools:`" in said
+    assert (
+        "no PostgreSQL tools fit the server's version 18; found: 15." in said
+        and "`database: tools:`" in said
+    )
 
 
 def test_tools_that_are_not_there(refused: Refused, tmp_path: Path) -> None:
@@ -198,7 +290,9 @@ def test_prisma_that_is_not_installed(refused: Refused, project: Path) -> None:
 def test_prisma_of_a_major_that_is_not_known_yet(refused: Refused, project: Path) -> None:
     (project / "node_modules").unlink()
     (project / "node_modules" / "prisma").mkdir(parents=True)
-    (project / "node_modules" / "prisma" / "package.json").write_text('{"name": "prisma", "version": "8.0.0"}')
+    (project / "node_modules" / "prisma" / "package.json").write_text(
+        '{"name": "prisma", "version": "8.0.0"}'
+    )
     said = refused(section("prisma", project=str(project)))
     assert f"Prisma 8.0.0 is installed in {project}" in said and "install Prisma 7" in said
 
@@ -206,25 +300,39 @@ def test_prisma_of_a_major_that_is_not_known_yet(refused: Refused, project: Path
 def test_no_folder_of_migrations(refused: Refused, project: Path) -> None:
     shutil.rmtree(project / "prisma" / "migrations")
     said = refused(section("prisma", project=str(project)))
-    assert f"there is no folder of migrations at {project / 'prisma' / 'migrations'}" in said and "`prisma: migrations:`" in said
+    assert (
+        f"there is no folder of migrations at {project / 'prisma' / 'migrations'}" in said
+        and "`prisma: migrations:`" in said
+    )
 
 
 def test_a_migration_folder_without_sql(refused: Refused, project: Path) -> None:
     (project / "prisma" / "migrations" / "20991231000000_forgotten").mkdir()
     said = refused(section("prisma", project=str(project)))
-    assert "the migration folder 20991231000000_forgotten has no migration.sql" in said and "restore the file" in said
+    assert (
+        "the migration folder 20991231000000_forgotten has no migration.sql" in said
+        and "restore the file" in said
+    )
 
 
 def test_an_applied_migration_that_was_edited(refused: Refused, project: Path) -> None:
     first = sorted((project / "prisma" / "migrations").glob("*/migration.sql"))[0]
     first.write_text(first.read_text() + "-- a word more\n")
     said = refused(section("prisma", project=str(project)))
-    assert f"edited after they were applied: {first.parent.name}" in said and "write a new migration" in said
+    assert (
+        f"edited after they were applied: {first.parent.name}" in said
+        and "write a new migration" in said
+    )
 
 
 def test_a_run_folder_that_is_already_there(refused: Refused, world: World) -> None:
-    last = sorted((world.platform.project / "prisma" / "migrations").glob("*/migration.sql"))[-1].parent.name
-    taken = {world.archive / f"{now() + timedelta(seconds=second):%Y%m%dT%H%M%SZ}_demo_{last}" for second in range(60)}
+    last = sorted((world.platform.project / "prisma" / "migrations").glob("*/migration.sql"))[
+        -1
+    ].parent.name
+    taken = {
+        world.archive / f"{now() + timedelta(seconds=second):%Y%m%dT%H%M%SZ}_demo_{last}"
+        for second in range(60)
+    }
     for folder in taken:
         folder.mkdir(parents=True)
     said = refused()
@@ -235,22 +343,35 @@ def test_a_run_folder_that_is_already_there(refused: Refused, world: World) -> N
 
 def test_an_archive_that_cannot_be_made(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "correct `environment.archive`" in refused(section("environment", archive=str(tmp_path / "file" / "archive")))
+    assert "correct `environment.archive`" in refused(
+        section("environment", archive=str(tmp_path / "file" / "archive"))
+    )
 
 
 def test_phases_that_are_unknown_or_not_in_their_order(refused: Refused) -> None:
     assert "there is no phase 'migration'" in refused(arguments=("--to", "migration"))
-    assert "give --from and --to in their order" in refused(arguments=("--from", "migrate", "--to", "plan"))
+    assert "give --from and --to in their order" in refused(
+        arguments=("--from", "migrate", "--to", "plan")
+    )
 
 
 def test_a_disk_that_is_too_small(refused: Refused, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True
+        ).returncode
+    ):
         pytest.skip("a small disk cannot be mounted here")
     try:
         said = refused(section("backup", directory=str(small / "backups")))
-        assert f"the disk of `backup.directory` ({small / 'backups'}) has 64" in said and "the backup needs about" in said and "make room" in said
+        assert (
+            f"the disk of `backup.directory` ({small / 'backups'}) has 64" in said
+            and "the backup needs about" in said
+            and "make room" in said
+        )
         assert not list(small.iterdir())
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -25,8 +25,15 @@ from runbook_lib.run import create
 def settings(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch):
     """Parameters whose database holds one table, and a function that backs it up."""
     monkeypatch.setenv("RETENTION_URL", database)
-    made = params_of(make_world(tmp_path, lambda values: (values["database"].update(url="env:RETENTION_URL"),
-                                                          values["backup"].update(directory=str(tmp_path / "backups")))))
+    made = params_of(
+        make_world(
+            tmp_path,
+            lambda values: (
+                values["database"].update(url="env:RETENTION_URL"),
+                values["backup"].update(directory=str(tmp_path / "backups")),
+            ),
+        )
+    )
     made.backup.directory.mkdir()
     target = Target.parse(database)
     with Database(target) as db:
@@ -34,6 +41,7 @@ def settings(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch):
 
     def back_up(name: str) -> Path:
         return dump.make(target, made.backup.directory / name, "tests", tools=tools(target)).folder
+
     return made, back_up
 
 
@@ -46,7 +54,15 @@ def test_the_newest_proven_backup_stays_and_older_ones_go(settings) -> None:
     params, back_up = settings
     old, newer, newest = back_up("1"), back_up("2"), back_up("3")
     retention.drill(params)
-    assert fates(params) == {"1": "would be removed", "2": "would be removed", "3": "kept: the newest proven backup of its database"} and old.exists()
+    assert (
+        fates(params)
+        == {
+            "1": "would be removed",
+            "2": "would be removed",
+            "3": "kept: the newest proven backup of its database",
+        }
+        and old.exists()
+    )
     fates(params, dry_run=False)
     assert (old.exists(), newer.exists(), newest.exists()) == (False, False, True)
 
@@ -54,7 +70,9 @@ def test_the_newest_proven_backup_stays_and_older_ones_go(settings) -> None:
 def test_a_young_backup_stays(settings) -> None:
     params, back_up = settings
     folder = back_up("1")
-    assert fates(params, 30, dry_run=False) == {"1": "kept: younger than 30 days"} and folder.exists()
+    assert (
+        fates(params, 30, dry_run=False) == {"1": "kept: younger than 30 days"} and folder.exists()
+    )
 
 
 def test_a_folder_without_a_manifest_is_not_touched(settings) -> None:
@@ -63,7 +81,9 @@ def test_a_folder_without_a_manifest_is_not_touched(settings) -> None:
     (back_up("killed") / "manifest.json").unlink()
     found = fates(params, dry_run=False)
     assert found.keys() == {"killed"} and "a dump that was killed, or is at work" in found["killed"]
-    assert (params.backup.directory / "somebodys").exists() and (params.backup.directory / "killed").exists()
+    assert (params.backup.directory / "somebodys").exists() and (
+        params.backup.directory / "killed"
+    ).exists()
 
 
 def test_a_drill_of_a_damaged_backup_fails_and_it_no_longer_counts_as_proven(settings) -> None:
@@ -96,13 +116,34 @@ def test_a_drill_without_a_backup_says_how_to_make_one(settings) -> None:
 
 def test_what_was_saved_before_it_was_dropped_stays_until_its_run_has_ended_well(settings) -> None:
     params, _ = settings
-    target, run = Target.parse(params.database_url()), create(params.model_dump(mode="json", by_alias=True, exclude_none=True), ["1_drop"], {"host": "h", "database": "d"})
+    target, run = (
+        Target.parse(params.database_url()),
+        create(
+            params.model_dump(mode="json", by_alias=True, exclude_none=True),
+            ["1_drop"],
+            {"host": "h", "database": "d"},
+        ),
+    )
     with snapshot.exported(target, "tests") as at:
-        salvage.save(at, target, params.backup.directory / "saved" / run.key, "tests", columns=[], tables=["public.kept"], tools=tools(target))
+        salvage.save(
+            at,
+            target,
+            params.backup.directory / "saved" / run.key,
+            "tests",
+            columns=[],
+            tables=["public.kept"],
+            tools=tools(target),
+        )
     run.end("failed")
-    assert fates(params, 30)[run.key] == "kept: younger than 30 days" and fates(params)[run.key] == "kept: its run has not ended well"
+    assert (
+        fates(params, 30)[run.key] == "kept: younger than 30 days"
+        and fates(params)[run.key] == "kept: its run has not ended well"
+    )
     run.end("succeeded")
-    assert fates(params, dry_run=False)[run.key] == "removed" and not (params.backup.directory / "saved" / run.key).exists()
+    assert (
+        fates(params, dry_run=False)[run.key] == "removed"
+        and not (params.backup.directory / "saved" / run.key).exists()
+    )
 
 
 @pytest.fixture
@@ -131,7 +172,9 @@ def test_a_failed_database_that_somebody_uses_is_kept(put_aside) -> None:
         assert "(somebody's notes)" in fates(params, dry_run=False)[name]
 
 
-def test_a_failed_database_with_a_replication_slot_is_kept_for_it_would_be_lost_with_it(put_aside) -> None:
+def test_a_failed_database_with_a_replication_slot_is_kept_for_it_would_be_lost_with_it(
+    put_aside,
+) -> None:
     params, name, _ = put_aside
     with Database(Target.parse(params.database_url()).named(name)) as db:
         db.execute("SELECT pg_create_logical_replication_slot('idle', 'pgoutput')")
@@ -142,16 +185,24 @@ def test_a_failed_database_with_a_replication_slot_is_kept_for_it_would_be_lost_
 
 def test_a_database_that_only_looks_like_a_failed_one_is_not_touched(put_aside) -> None:
     params, name, admin = put_aside
-    databases.comment_on(admin, name, (databases.entry(admin, name).comment or "").replace("oid ", "oid 9"))
+    databases.comment_on(
+        admin, name, (databases.entry(admin, name).comment or "").replace("oid ", "oid 9")
+    )
     assert name not in fates(params, dry_run=False) and databases.entry(admin, name)
 
 
-def test_a_backup_is_proven_on_another_server_where_the_parameters_name_one(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_is_proven_on_another_server_where_the_parameters_name_one(
+    settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     params, back_up = settings
     folder, other = back_up("1"), Server(tmp_path / "other", {"fsync": "off"}).start()
     try:
         monkeypatch.setenv("PROOF_URL", other.url())
-        changed = params.model_copy(update={"backup": params.backup.model_copy(update={"proof": Proof(server="env:PROOF_URL")})})
+        changed = params.model_copy(
+            update={
+                "backup": params.backup.model_copy(update={"proof": Proof(server="env:PROOF_URL")})
+            }
+        )
         assert retention.drill(changed).identical
         assert proof_of(load(folder))["proven_on"] == f"127.0.0.1:{other.port}"
     finally:

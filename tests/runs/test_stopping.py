@@ -26,7 +26,10 @@ BOUND_S = 20
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A platform for all tests of this file. Each leaves its database as it was; the last one migrates it."""
-    made = make_world(tmp_path_factory.mktemp("stopping"), lambda values: values["migrate"].update(lock_timeout_s=120))
+    made = make_world(
+        tmp_path_factory.mktemp("stopping"),
+        lambda values: values["migrate"].update(lock_timeout_s=120),
+    )
     made.platform.up(lambda line: None, fresh=True)
     yield made
     made.platform.down(lambda line: None)
@@ -41,11 +44,18 @@ def watch(world: World) -> Iterator[Database]:
 
 def at_work(db: Database) -> list[str]:
     """Sessions of the runbook that are not idle, in any database."""
-    rows = db.rows("SELECT application_name || ': ' || left(query, 60) AS it FROM pg_stat_activity WHERE application_name LIKE 'runbook/%' AND state <> 'idle'")
+    rows = db.rows(
+        "SELECT application_name || ': ' || left(query, 60) AS it FROM pg_stat_activity WHERE application_name LIKE 'runbook/%' AND state <> 'idle'"
+    )
     return [row["it"] for row in rows]
 
 
-def wait_for(what: str, holds: Callable[[], object], child: subprocess.Popen[str] | None = None, seconds: float = BOUND_S) -> None:
+def wait_for(
+    what: str,
+    holds: Callable[[], object],
+    child: subprocess.Popen[str] | None = None,
+    seconds: float = BOUND_S,
+) -> None:
     """Until it holds; fails where it does not in time, or where `child` ends before."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -74,7 +84,14 @@ class Running:
         wait_for("the server works for it no more", lambda: not at_work(db))
         output = self.child.communicate(timeout=BOUND_S)[0]
         assert psutil.wait_procs(self.family, BOUND_S)[1] == []
-        wait_for("its sessions are gone", lambda: not db.rows("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%'"))
+        wait_for(
+            "its sessions are gone",
+            lambda: (
+                not db.rows(
+                    "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%'"
+                )
+            ),
+        )
         return output
 
 
@@ -106,7 +123,9 @@ def expect_aborted(world: World, child: subprocess.Popen[str], output: str, phas
     expect_unfinished(run, phase)
     assert archive.verify(run) == []
     with world.db() as db:
-        assert db.rows("SELECT datname FROM pg_database WHERE datname LIKE 'runbook_scratch%'") == []
+        assert (
+            db.rows("SELECT datname FROM pg_database WHERE datname LIKE 'runbook_scratch%'") == []
+        )
     return run
 
 
@@ -130,21 +149,45 @@ def transaction(world: World, statement: str) -> Iterator[None]:
 def waiting_migration(world: World, watch: Database, start: Start) -> Iterator[Running]:
     """A run whose migration waits for the lock of somebody who came when it began."""
     running, before = start("run", str(world.file)), len(runs(world.archive))
-    running.until("the migration begins", lambda: len(runs(world.archive)) > before and any(line["what"] == "migration begun" for line in world.newest.read_journal()))
+    running.until(
+        "the migration begins",
+        lambda: (
+            len(runs(world.archive)) > before
+            and any(line["what"] == "migration begun" for line in world.newest.read_journal())
+        ),
+    )
     with transaction(world, 'SELECT count(*) FROM "Appointment"'):
-        yield running.until("the migration waits", lambda: watch.rows(
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event_type = 'Lock'"))
+        yield running.until(
+            "the migration waits",
+            lambda: watch.rows(
+                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event_type = 'Lock'"
+            ),
+        )
 
 
 def unfinished(db: Database) -> list[str]:
     """Migrations that Prisma recorded as begun and not as finished."""
-    return [row["migration_name"] for row in db.rows('SELECT migration_name FROM "_prisma_migrations" WHERE finished_at IS NULL AND rolled_back_at IS NULL')]
+    return [
+        row["migration_name"]
+        for row in db.rows(
+            'SELECT migration_name FROM "_prisma_migrations" WHERE finished_at IS NULL AND rolled_back_at IS NULL'
+        )
+    ]
 
 
-def test_sigterm_before_a_run_is_made_leaves_none(world: World, watch: Database, start: Start) -> None:
+def test_sigterm_before_a_run_is_made_leaves_none(
+    world: World, watch: Database, start: Start
+) -> None:
     with transaction(world, 'LOCK TABLE "Appointment" IN ACCESS EXCLUSIVE MODE'):
-        running = start("run", str(world.file)).until("it examines", lambda: at_work(watch) or watch.rows(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'runbook/examine' AND wait_event_type = 'Lock'"))
+        running = start("run", str(world.file)).until(
+            "it examines",
+            lambda: (
+                at_work(watch)
+                or watch.rows(
+                    "SELECT pid FROM pg_stat_activity WHERE application_name = 'runbook/examine' AND wait_event_type = 'Lock'"
+                )
+            ),
+        )
         running.child.send_signal(signal.SIGTERM)
         output = running.child.communicate(timeout=BOUND_S)[0]
     assert running.child.returncode == 1 and "stopped" in output and "Traceback" not in output
@@ -159,7 +202,12 @@ def test_sigterm_while_the_backup_dumps(world: World, watch: Database, start: St
         running.until("the dump begins", lambda: {*backups.glob("*/database.json")} - before)
         with other.transaction():
             other.execute('LOCK TABLE "Subscription" IN ACCESS EXCLUSIVE MODE')
-            running.until("pg_dump waits", lambda: watch.rows("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"))
+            running.until(
+                "pg_dump waits",
+                lambda: watch.rows(
+                    "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
+                ),
+            )
             output = running.stop(signal.SIGTERM, watch)
     expect_aborted(world, running.child, output, "backup")
     assert not {*backups.glob("*/manifest.json")} - before, "what was dumped in part is no backup"
@@ -168,7 +216,10 @@ def test_sigterm_while_the_backup_dumps(world: World, watch: Database, start: St
 def test_sigterm_in_the_middle_of_a_migration(world: World, watch: Database, start: Start) -> None:
     with waiting_migration(world, watch, start) as running:
         other = world.command("resume", str(world.newest.folder))
-        assert other.returncode == 2 and f"migrate of {world.newest.id} is at work: process" in other.stdout
+        assert (
+            other.returncode == 2
+            and f"migrate of {world.newest.id} is at work: process" in other.stdout
+        )
         output = running.stop(signal.SIGTERM, watch)
     run = expect_aborted(world, running.child, output, "migrate")
     assert unfinished(watch) == [run.state["migrations"][0]], "the server did not go on and commit"
@@ -178,42 +229,75 @@ def test_sigterm_in_the_middle_of_a_migration(world: World, watch: Database, sta
         assert unfinished(db) == []
 
 
-def test_a_run_that_was_killed_in_the_middle_of_a_migration(world: World, watch: Database, start: Start) -> None:
+def test_a_run_that_was_killed_in_the_middle_of_a_migration(
+    world: World, watch: Database, start: Start
+) -> None:
     with waiting_migration(world, watch, start) as running:
         running.stop(signal.SIGKILL, watch)
     run = world.newest
     assert unfinished(watch) == [run.state["migrations"][0]], "the server did not go on and commit"
     expect_unfinished(run, "migrate")
     said = world.command("status", str(run.folder)).stdout
-    assert re.search(r"outcome: unknown: process \d+ of migrate is gone without a word", said) and f"next: runbook resume {run.id}" in said
+    assert (
+        re.search(r"outcome: unknown: process \d+ of migrate is gone without a word", said)
+        and f"next: runbook resume {run.id}" in said
+    )
     done = world.command("resume", str(run.folder))
     assert "migrate was killed and could not say how it ended" in done.stdout
     entries = [entry for entry in run.state["phases"] if entry["phase"] in ("migrate", "rollback")]
     assert [entry["status"] for entry in entries] == ["aborted", "failed", "succeeded"], done.stdout
-    assert "was killed: what it began may have landed in part" in entries[0]["reason"] and "history.failed" not in entries[1]["reason"]
+    assert (
+        "was killed: what it began may have landed in part" in entries[0]["reason"]
+        and "history.failed" not in entries[1]["reason"]
+    )
     assert (done.returncode, run.outcome) == (4, "rolled_back"), done.stdout
     assert archive.verify(run) == []
 
 
-def test_a_kernel_that_was_killed_in_the_middle_of_a_migration(world: World, watch: Database, start: Start) -> None:
+def test_a_kernel_that_was_killed_in_the_middle_of_a_migration(
+    world: World, watch: Database, start: Start
+) -> None:
     with waiting_migration(world, watch, start) as running:
-        kernel = next(one for one in psutil.Process(running.child.pid).children(recursive=True) if "ipykernel" in " ".join(one.cmdline()))
+        kernel = next(
+            one
+            for one in psutil.Process(running.child.pid).children(recursive=True)
+            if "ipykernel" in " ".join(one.cmdline())
+        )
         kernel.kill()
-        wait_for("the server works for it no more", lambda: not watch.rows(
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND state <> 'idle'"))
+        wait_for(
+            "the server works for it no more",
+            lambda: (
+                not watch.rows(
+                    "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND state <> 'idle'"
+                )
+            ),
+        )
     output, run = running.child.communicate(timeout=120)[0], world.newest
     assert "its kernel died" in output, output
-    assert [entry["status"] for entry in run.state["phases"] if entry["phase"] in ("migrate", "rollback")] == ["failed", "succeeded"], output
+    assert [
+        entry["status"]
+        for entry in run.state["phases"]
+        if entry["phase"] in ("migrate", "rollback")
+    ] == ["failed", "succeeded"], output
     with world.db() as db:  # the database was swapped, and who was connected with it
         assert (running.child.returncode, run.outcome, unfinished(db)) == (4, "rolled_back", [])
     assert archive.verify(run) == []
 
 
-def test_what_a_killed_rehearsal_leaves_is_known_and_goes(world: World, watch: Database, start: Start) -> None:
+def test_what_a_killed_rehearsal_leaves_is_known_and_goes(
+    world: World, watch: Database, start: Start
+) -> None:
     def scratch() -> list[str]:
-        return [row["datname"] for row in watch.rows("SELECT datname FROM pg_database WHERE datname LIKE 'runbook_scratch%'")]
+        return [
+            row["datname"]
+            for row in watch.rows(
+                "SELECT datname FROM pg_database WHERE datname LIKE 'runbook_scratch%'"
+            )
+        ]
 
-    running = start("run", str(world.file), "--to", "rehearse").until("it makes copies of the copy", lambda: len(scratch()) > 1)
+    running = start("run", str(world.file), "--to", "rehearse").until(
+        "it makes copies of the copy", lambda: len(scratch()) > 1
+    )
     running.stop(signal.SIGKILL, watch)
     left = scratch()
     done = world.command("prune", str(world.file), "--dry-run")
@@ -223,13 +307,22 @@ def test_what_a_killed_rehearsal_leaves_is_known_and_goes(world: World, watch: D
     assert (done.returncode, scratch()) == (0, []), done.stdout
 
 
-def test_ctrl_c_while_the_rehearsal_restores_and_then_on_to_the_end(world: World, watch: Database, start: Start) -> None:
-    running = start("run", str(world.file)).until("it restores", lambda: watch.rows(
-        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/rehearse' AND datname LIKE 'runbook_scratch_rehearsal%'"))
+def test_ctrl_c_while_the_rehearsal_restores_and_then_on_to_the_end(
+    world: World, watch: Database, start: Start
+) -> None:
+    running = start("run", str(world.file)).until(
+        "it restores",
+        lambda: watch.rows(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/rehearse' AND datname LIKE 'runbook_scratch_rehearsal%'"
+        ),
+    )
     output = running.stop(signal.SIGINT, watch)
     run = expect_aborted(world, running.child, output, "rehearse")
     done = world.command("resume", str(run.folder))
     assert (done.returncode, run.outcome) == (0, "succeeded"), done.stdout
     assert "plan       already done" in done.stdout
-    assert sorted(path.name for path in run.folder.glob("20_*")) == ["20_rehearse-2.ipynb", "20_rehearse.ipynb"]
+    assert sorted(path.name for path in run.folder.glob("20_*")) == [
+        "20_rehearse-2.ipynb",
+        "20_rehearse.ipynb",
+    ]
     assert archive.verify(run) == []

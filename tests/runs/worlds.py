@@ -56,12 +56,27 @@ class World:
 
     def command(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """`runbook …`, to its end."""
-        return subprocess.run(self.argv(*arguments), cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=280, **options)
+        return subprocess.run(
+            self.argv(*arguments),
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            **options,
+        )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`runbook …`, in the background."""
-        return subprocess.Popen(self.argv(*arguments), cwd=ROOT, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True, start_new_session=True)
+        return subprocess.Popen(
+            self.argv(*arguments),
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def argv(self, *arguments: str) -> list[str]:
         """The command line with its program."""
@@ -82,7 +97,11 @@ class Story:
     output: str
 
 
-def make_world(folder: Path, change: Callable[[dict[str, Any]], None] = lambda values: None, scenario: str = "success") -> World:
+def make_world(
+    folder: Path,
+    change: Callable[[dict[str, Any]], None] = lambda values: None,
+    scenario: str = "success",
+) -> World:
     """A world in a folder, with the demo's parameters changed."""
     text = (ROOT / "params" / "demo.yaml").read_text().replace(".demo/", f"{folder}/demo/")
     values = yaml.safe_load(text)
@@ -101,7 +120,11 @@ def plant_markers(world: World) -> None:
         db.execute(f"""UPDATE "User" SET name = '{MARKER}' WHERE id = 'user_patient_000000002'""")
         db.execute(f"CREATE ROLE marked LOGIN SUPERUSER PASSWORD '{MARKER_PASSWORD}'")
     secret = world.folder / "demo" / "secrets" / "database_url"
-    secret.write_text(secret.read_text().replace(f"postgres:{world.platform.server.password}@", f"marked:{MARKER_PASSWORD}@"))
+    secret.write_text(
+        secret.read_text().replace(
+            f"postgres:{world.platform.server.password}@", f"marked:{MARKER_PASSWORD}@"
+        )
+    )
 
 
 def outputs(notebook: Path) -> str:

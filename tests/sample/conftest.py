@@ -32,16 +32,24 @@ def project(tmp_path: Path, sample: Path) -> Project:
 def platform(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Project:
     """A working copy of the sample, as an operator makes one: only node_modules is shared."""
     folder = tmp_path_factory.mktemp("sample") / "platform"
-    shutil.copytree(sample, folder, ignore=shutil.ignore_patterns("node_modules", "generated", "logs", ".pm2", ".maintenance"))
+    shutil.copytree(
+        sample,
+        folder,
+        ignore=shutil.ignore_patterns("node_modules", "generated", "logs", ".pm2", ".maintenance"),
+    )
     return Project(folder, sample)
 
 
 @pytest.fixture(scope="session")
-def deployed_template(server: Server, platform: Project, tmp_path_factory: pytest.TempPathFactory) -> str:
+def deployed_template(
+    server: Server, platform: Project, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """The name of a database with the first four migrations and some data, to be copied."""
     name = "sample_deployed"
     deployed = Project(tmp_path_factory.mktemp("deployed"), platform.sample)
-    for migration in sorted(path for path in platform.migrations.iterdir() if path.is_dir())[:DEPLOYED]:
+    for migration in sorted(path for path in platform.migrations.iterdir() if path.is_dir())[
+        :DEPLOYED
+    ]:
         shutil.copytree(migration, deployed.migrations / migration.name)
     with psycopg.connect(server.url(), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -57,7 +65,11 @@ def deployed_database(server: Server, deployed_template: str) -> Iterator[str]:
     """The URL of a copy of that database."""
     name = f"sample_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.url(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(deployed_template)))
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(deployed_template)
+            )
+        )
         yield server.url(name)
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -93,8 +105,15 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     processes: list[subprocess.Popen[str]] = []
 
     def start(command: list[str], **options: Any) -> subprocess.Popen[str]:
-        process = subprocess.Popen(command, text=True, start_new_session=True, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+        process = subprocess.Popen(
+            command,
+            text=True,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **options,
+        )
         processes.append(process)
         return process
 

@@ -23,11 +23,21 @@ def test_the_same_data_is_made_each_time(platform, deployed_database, query):
 def test_filling_a_table_keeps_its_indexes_and_foreign_keys(deployed_database, query):
     constraints = "SELECT conname FROM pg_constraint WHERE conrelid = '\"Appointment\"'::regclass AND contype = 'f' AND convalidated"
     assert len(query(deployed_database, constraints)) == 3
-    assert len(query(deployed_database, "SELECT indexname FROM pg_indexes WHERE tablename = 'Appointment'")) == 3
+    assert (
+        len(
+            query(
+                deployed_database,
+                "SELECT indexname FROM pg_indexes WHERE tablename = 'Appointment'",
+            )
+        )
+        == 3
+    )
 
 
 def test_statistics_are_there_after_the_seed(deployed_database, query):
-    assert query(deployed_database, "SELECT reltuples FROM pg_class WHERE relname = 'Appointment'") == [2000]
+    assert query(
+        deployed_database, "SELECT reltuples FROM pg_class WHERE relname = 'Appointment'"
+    ) == [2000]
 
 
 def test_everybody_is_obviously_fictitious(deployed_database, query):
@@ -55,7 +65,9 @@ def test_valid_data_passes(platform, deployed_database):
 def test_a_planted_orphan_is_found_and_counted_but_not_shown(platform, deployed_database):
     with psycopg.connect(deployed_database) as connection:
         connection.execute('ALTER TABLE "Subscription" DROP CONSTRAINT "Subscription_userId_fkey"')
-        connection.execute("UPDATE \"Subscription\" SET \"userId\" = 'nobody-at-all' WHERE \"id\" LIKE '%000000002'")
+        connection.execute(
+            'UPDATE "Subscription" SET "userId" = \'nobody-at-all\' WHERE "id" LIKE \'%000000002\''
+        )
     failed = platform.npm("db:validate", url=deployed_database)
     assert failed.returncode == 1 and "FAIL Subscription.userId names a User: 1" in failed.stdout
     assert "1 of 14 checks failed." in failed.stdout and "nobody-at-all" not in failed.stdout
@@ -63,4 +75,8 @@ def test_a_planted_orphan_is_found_and_counted_but_not_shown(platform, deployed_
 
 def test_a_database_that_cannot_be_asked_is_not_valid(platform):
     failed = platform.npm("db:validate", url="postgresql://postgres:a-secret@127.0.0.1:1/none")
-    assert failed.returncode == 2 and "Can't reach database server" in failed.stdout and "a-secret" not in failed.stdout
+    assert (
+        failed.returncode == 2
+        and "Can't reach database server" in failed.stdout
+        and "a-secret" not in failed.stdout
+    )

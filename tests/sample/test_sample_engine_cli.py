@@ -40,7 +40,9 @@ def test_a_failed_migration_stops_the_next_deployment_until_it_is_resolved(proje
     assert status.returncode == 1 and "Following migration have failed:\n2_failing" in status.stdout
     assert "P3009" in project.prisma("migrate", "deploy", url=database).stdout
     resolved = project.prisma("migrate", "resolve", "--rolled-back", "2_failing", url=database)
-    assert resolved.returncode == 0 and "Migration 2_failing marked as rolled back." in resolved.stdout
+    assert (
+        resolved.returncode == 0 and "Migration 2_failing marked as rolled back." in resolved.stdout
+    )
     applied = project.prisma("migrate", "resolve", "--applied", "2_failing", url=database)
     assert applied.returncode == 0 and "Migration 2_failing marked as applied." in applied.stdout
 
@@ -49,10 +51,17 @@ def test_a_migration_that_succeeded_cannot_be_rolled_back(project, database):
     project.migration("1_table", TABLE)
     with project.engine(database) as engine:
         engine.deploy()
-        assert engine.ask("markMigrationRolledBack", migrationName="1_table")["error"]["data"]["error_code"] == "P3012"
+        assert (
+            engine.ask("markMigrationRolledBack", migrationName="1_table")["error"]["data"][
+                "error_code"
+            ]
+            == "P3012"
+        )
 
 
-def test_the_migrations_and_the_database_are_compared_in_a_shadow_database(project, database, query):
+def test_the_migrations_and_the_database_are_compared_in_a_shadow_database(
+    project, database, query
+):
     project.migration("1_table", TABLE)
     project.schema(MODEL)
     with project.engine(database) as engine:
@@ -63,39 +72,80 @@ def test_the_migrations_and_the_database_are_compared_in_a_shadow_database(proje
     query(database, 'ALTER TABLE "T" ADD COLUMN "stray" text')
     drifted = project.prisma(*diff, "--to-config-datasource", url=database)
     assert drifted.returncode == 2 and "Added column `stray`" in drifted.stdout
-    assert query(database, "SELECT datname FROM pg_database WHERE datname LIKE 'prisma_migrate_shadow%'") == []
+    assert (
+        query(
+            database, "SELECT datname FROM pg_database WHERE datname LIKE 'prisma_migrate_shadow%'"
+        )
+        == []
+    )
 
 
-def test_a_migration_that_fails_in_the_shadow_database_leaves_no_shadow_database(project, database, query):
+def test_a_migration_that_fails_in_the_shadow_database_leaves_no_shadow_database(
+    project, database, query
+):
     project.migration("1_failing", FAILING)
-    diff = ["migrate", "diff", "--from-migrations", "prisma/migrations", "--to-schema", "prisma/schema.prisma"]
+    diff = [
+        "migrate",
+        "diff",
+        "--from-migrations",
+        "prisma/migrations",
+        "--to-schema",
+        "prisma/schema.prisma",
+    ]
     failed = project.prisma(*diff, url=database)
     assert failed.returncode == 1 and "P3006" in failed.stdout and "1_failing" in failed.stdout
-    assert query(database, "SELECT datname FROM pg_database WHERE datname LIKE 'prisma_migrate_shadow%'") == []
+    assert (
+        query(
+            database, "SELECT datname FROM pg_database WHERE datname LIKE 'prisma_migrate_shadow%'"
+        )
+        == []
+    )
 
 
-def test_a_configured_shadow_database_is_used_and_never_the_database_itself(project, database, server, query):
+def test_a_configured_shadow_database_is_used_and_never_the_database_itself(
+    project, database, server, query
+):
     project.migration("1_table", TABLE)
     shadow = server.url("sample_shadow")
     query(server.url(), "CREATE DATABASE sample_shadow")
     query(shadow, "CREATE TABLE left_behind ()")
     with project.engine(database, shadow=shadow) as engine:
-        assert engine.compare_migrations_with_nothing()["params"]["content"].strip() == '-- DropTable\nDROP TABLE "public"."T";'
+        assert (
+            engine.compare_migrations_with_nothing()["params"]["content"].strip()
+            == '-- DropTable\nDROP TABLE "public"."T";'
+        )
     query(database, "CREATE TABLE precious ()")
     with project.engine(database, shadow=database) as engine:
-        assert "must not be the database itself" in engine.compare_migrations_with_nothing()["error"]["data"]["message"]
-    assert query(database, "SELECT relname FROM pg_class WHERE relname = 'precious'") == ["precious"]
+        assert (
+            "must not be the database itself"
+            in engine.compare_migrations_with_nothing()["error"]["data"]["message"]
+        )
+    assert query(database, "SELECT relname FROM pg_class WHERE relname = 'precious'") == [
+        "precious"
+    ]
 
 
 def test_two_schemas_are_compared_without_any_database(project):
     project.schema(MODEL)
     nowhere = "postgresql://nobody:nothing@127.0.0.1:1/none"
-    diff = project.prisma("migrate", "diff", "--from-empty", "--to-schema", "prisma/schema.prisma", "--script", url=nowhere)
+    diff = project.prisma(
+        "migrate",
+        "diff",
+        "--from-empty",
+        "--to-schema",
+        "prisma/schema.prisma",
+        "--script",
+        url=nowhere,
+    )
     assert diff.returncode == 0 and TABLE in diff.stdout
 
 
 def test_the_database_is_pulled_into_the_schema(project, database, query):
-    query(database, TABLE + "CREATE TYPE mood AS ENUM ('fine'); ALTER TABLE \"T\" ADD COLUMN mood mood NOT NULL")
+    query(
+        database,
+        TABLE
+        + "CREATE TYPE mood AS ENUM ('fine'); ALTER TABLE \"T\" ADD COLUMN mood mood NOT NULL",
+    )
     pulled = project.prisma("db", "pull", url=database)
     assert pulled.returncode == 0, pulled.stdout
     schema = (project.folder / "prisma/schema.prisma").read_text()

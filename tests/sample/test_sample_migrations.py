@@ -16,8 +16,14 @@ def with_scenario(platform, tmp_path):
 
     def lay_over(name: str) -> Project:
         folder = tmp_path / name
-        shutil.copytree(platform.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("node_modules"))
-        shutil.copytree(folder / "scenarios" / name / "migrations", folder / "prisma/migrations", dirs_exist_ok=True)
+        shutil.copytree(
+            platform.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("node_modules")
+        )
+        shutil.copytree(
+            folder / "scenarios" / name / "migrations",
+            folder / "prisma/migrations",
+            dirs_exist_ok=True,
+        )
         return Project(folder, platform.sample)
 
     return lay_over
@@ -34,28 +40,53 @@ def migrations(project):
 
 
 def test_the_deployed_schema_is_what_the_first_four_migrations_make(platform, deployed_database):
-    diff = platform.prisma("migrate", "diff", "--from-config-datasource", "--to-schema", "prisma/deployed.prisma", "--exit-code",
-                           url=deployed_database)
+    diff = platform.prisma(
+        "migrate",
+        "diff",
+        "--from-config-datasource",
+        "--to-schema",
+        "prisma/deployed.prisma",
+        "--exit-code",
+        url=deployed_database,
+    )
     assert diff.returncode == 0, diff.stdout
 
 
 def test_exactly_the_last_three_migrations_are_pending(platform, deployed_database):
     with platform.engine(deployed_database) as engine:
-        history = engine.ask("diagnoseMigrationHistory", optInToShadowDatabase=False, **engine.migrations())["result"]["history"]
-    assert history["diagnostic"] == "databaseIsBehind" and len(history["unappliedMigrationNames"]) == 3
+        history = engine.ask(
+            "diagnoseMigrationHistory", optInToShadowDatabase=False, **engine.migrations()
+        )["result"]["history"]
+    assert (
+        history["diagnostic"] == "databaseIsBehind" and len(history["unappliedMigrationNames"]) == 3
+    )
     assert history["unappliedMigrationNames"] == migrations(platform)[DEPLOYED:]
 
 
-def test_the_new_schema_is_what_all_migrations_make_and_all_rules_still_hold(platform, deployed_database):
+def test_the_new_schema_is_what_all_migrations_make_and_all_rules_still_hold(
+    platform, deployed_database
+):
     deployed = platform.prisma("migrate", "deploy", url=deployed_database)
     assert "All migrations have been successfully applied." in deployed.stdout
-    diff = platform.prisma("migrate", "diff", "--from-config-datasource", "--to-schema", "prisma/schema.prisma", "--exit-code",
-                           url=deployed_database)
+    diff = platform.prisma(
+        "migrate",
+        "diff",
+        "--from-config-datasource",
+        "--to-schema",
+        "prisma/schema.prisma",
+        "--exit-code",
+        url=deployed_database,
+    )
     assert diff.returncode == 0, diff.stdout
-    assert "InsurancePolicy.patientId names a Patient: 0" in platform.npm("db:validate", url=deployed_database).stdout
+    assert (
+        "InsurancePolicy.patientId names a Patient: 0"
+        in platform.npm("db:validate", url=deployed_database).stdout
+    )
 
 
-@pytest.mark.parametrize(("mode", "columns"), [("file", ["insuranceNumber", "insurerName"]), ("statement", [])])
+@pytest.mark.parametrize(
+    ("mode", "columns"), [("file", ["insuranceNumber", "insurerName"]), ("statement", [])]
+)
 def test_failing_migration_fails_half_way(with_scenario, deployed_database, query, mode, columns):
     project = with_scenario("failing-migration")
     write(project, "failing-migration", deployed_database)
@@ -72,7 +103,10 @@ def test_bad_data_succeeds_and_leaves_orphans(with_scenario, deployed_database):
     with project.engine(deployed_database) as engine:
         assert "result" in engine.deploy()
     checked = project.npm("db:validate", url=deployed_database)
-    assert checked.returncode == 1 and "FAIL InsurancePolicy.patientId names a Patient: 1" in checked.stdout
+    assert (
+        checked.returncode == 1
+        and "FAIL InsurancePolicy.patientId names a Patient: 1" in checked.stdout
+    )
 
 
 @pytest.mark.parametrize("name", ["failing-migration", "bad-data"])

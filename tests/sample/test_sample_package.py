@@ -28,7 +28,17 @@ def test_versions_are_pinned_as_in_the_lock_file(sample, lock):
 def test_every_script_and_variable_is_explained_in_the_readme(sample):
     readme = (sample / "README.md").read_text()
     scripts = json.loads((sample / "package.json").read_text())["scripts"]
-    sources = [path.read_text() for folder in ("src", "tooling") for path in (sample / folder).rglob("*.*s")
-               if "generated" not in path.parts]
-    variables = {name for text in sources for name in re.findall(r"process\.env\.([A-Z_0-9]+)|VARIABLE = '([A-Z_]+)'", text) for name in name if name}
+    sources = [
+        path.read_text()
+        for folder in ("src", "tooling")
+        for path in (sample / folder).rglob("*.*s")
+        if "generated" not in path.parts
+    ]
+    variables = {
+        name
+        for text in sources
+        for name in re.findall(r"process\.env\.([A-Z_0-9]+)|VARIABLE = '([A-Z_]+)'", text)
+        for name in name
+        if name
+    }
     assert [name for name in {*scripts, *variables} if f"`{name}" not in readme] == []

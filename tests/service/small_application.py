@@ -45,8 +45,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked += 1
         path = self.path.split("?")[0]
         answers = {
-            "/health": (200, {"status": "ok", "maintenance": self.server.maintenance, "items": [{"ready": True}]}),
-            "/me": (200, {"name": PATIENT}) if self.headers["Authorization"] == f"Bearer {TOKEN}" else (401, {"error": "no"}),
+            "/health": (
+                200,
+                {
+                    "status": "ok",
+                    "maintenance": self.server.maintenance,
+                    "items": [{"ready": True}],
+                },
+            ),
+            "/me": (200, {"name": PATIENT})
+            if self.headers["Authorization"] == f"Bearer {TOKEN}"
+            else (401, {"error": "no"}),
             "/broken": (500, {"error": PATIENT}),
             "/quiet-error": (200, {"error": PATIENT}),
             "/slow": (200, {"status": "ok"}),
@@ -80,7 +89,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, body: Any) -> None:
         text = body if isinstance(body, str) else json.dumps(body)
         self.send_response(status)
-        self.send_header("Content-Type", "application/json" if not isinstance(body, str) else "text/html" if "<" in body else "text/plain")
+        self.send_header(
+            "Content-Type",
+            "application/json"
+            if not isinstance(body, str)
+            else "text/html"
+            if "<" in body
+            else "text/plain",
+        )
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
@@ -89,7 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
     def handle(self) -> None:
-        with suppress(ConnectionError, ValueError):  # the test went away, or /drop closed the connection
+        with suppress(
+            ConnectionError, ValueError
+        ):  # the test went away, or /drop closed the connection
             super().handle()
 
 

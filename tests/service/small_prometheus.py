@@ -36,7 +36,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         time.sleep(self.server.wait_s)
         parts = urlsplit(self.path)
-        self.server.asked.append((parts.path, {key: value for key, (value,) in parse_qs(parts.query).items()}, self.headers["Authorization"] or ""))
+        self.server.asked.append(
+            (
+                parts.path,
+                {key: value for key, (value,) in parse_qs(parts.query).items()},
+                self.headers["Authorization"] or "",
+            )
+        )
         self.send_response(self.server.status)
         self.send_header("Content-Type", self.server.media)
         self.send_header("Content-Length", str(len(self.server.body)))
@@ -54,4 +60,10 @@ def success(kind: str, result: Any, **more: Any) -> dict[str, Any]:
 
 def vector(*values: str) -> dict[str, Any]:
     """An instant vector, one series a value."""
-    return success("vector", [{"metric": {"instance": f"db-{n}:9100"}, "value": [1435781451.781, value]} for n, value in enumerate(values)])
+    return success(
+        "vector",
+        [
+            {"metric": {"instance": f"db-{n}:9100"}, "value": [1435781451.781, value]}
+            for n, value in enumerate(values)
+        ],
+    )

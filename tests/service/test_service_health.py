@@ -28,14 +28,32 @@ WRONG = [
     ("slow", {"path": "/slow", "max_ms": 1.0}, "slower than 1 ms"),
     ("an error page with status 200", {"path": "/error-page"}, "headline speaks of an error"),
     ("an error in JSON with status 200", {"path": "/quiet-error"}, "the JSON carries an error"),
-    ("no JSON where JSON was asserted", {"path": "/error-page", "expect": {"status": "ok"}}, "the body is no JSON"),
-    ("another value than asserted", {"path": "/health", "expect": {"status": "up"}}, "status is not as expected"),
-    ("true is not 1", {"path": "/health", "expect": {"items.0.ready": 1}}, "items.0.ready is not as expected"),
-    ("a path that is not there", {"path": "/health", "expect": {"items.7.ready": True}}, "not as expected"),
+    (
+        "no JSON where JSON was asserted",
+        {"path": "/error-page", "expect": {"status": "ok"}},
+        "the body is no JSON",
+    ),
+    (
+        "another value than asserted",
+        {"path": "/health", "expect": {"status": "up"}},
+        "status is not as expected",
+    ),
+    (
+        "true is not 1",
+        {"path": "/health", "expect": {"items.0.ready": 1}},
+        "items.0.ready is not as expected",
+    ),
+    (
+        "a path that is not there",
+        {"path": "/health", "expect": {"items.7.ready": True}},
+        "not as expected",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("endpoint", "found"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+@pytest.mark.parametrize(
+    ("endpoint", "found"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG]
+)
 def test_what_is_wrong_is_told_apart(application, endpoint, found):
     item = ask(application, **endpoint)
     assert item.status is Status.FAILED
@@ -61,7 +79,11 @@ def test_a_token_with_a_newline_is_unknown_and_not_shown(application):
 
 
 def test_the_token_is_sent_and_neither_it_nor_the_body_is_shown(application):
-    asked = [Endpoint("/me?key=hidden", token=TOKEN), Endpoint("/broken"), Endpoint("/me", token="another-token")]
+    asked = [
+        Endpoint("/me?key=hidden", token=TOKEN),
+        Endpoint("/broken"),
+        Endpoint("/me", token="another-token"),
+    ]
     found = endpoints(application.url, asked)
     assert [item.status.mark for item in found] == ["good", "bad", "bad"]
     for text in (str(found), found._repr_html_(), repr(asked), str(found.times())):
@@ -76,7 +98,10 @@ def test_several_requests_give_a_distribution(application):
 
 def test_waiting_ends_when_the_application_comes_up():
     server = Application()
-    threading.Timer(0.4, lambda: threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()).start()
+    threading.Timer(
+        0.4,
+        lambda: threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start(),
+    ).start()
     assert wait(server.url + "/health", timeout_s=10).status is Status.PASSED
     server.shutdown()
     server.server_close()

@@ -62,14 +62,28 @@ def test_no_message_is_shown(path):
     before = log.position(path)
     append(path)
     window = log.since(path, before)
-    shown = str(window) + window._repr_html_() + str(window.new_messages()) + json.dumps([before.as_dict(), window.as_dict()])
+    shown = (
+        str(window)
+        + window._repr_html_()
+        + str(window.new_messages())
+        + json.dumps([before.as_dict(), window.as_dict()])
+    )
     assert "Zebulon" not in shown and "an old one" not in shown
 
 
 NEW = [
-    ('x ERROR The column "Invoice.roomId" does not exist\n', "… ERROR The column Invoice.roomId does not exist"),
-    ("2026-11-23T02:21:00Z ERROR login failed for zebulon@example.invalid, born 1980-01-02\n", "ERROR … failed for … .invalid, … #-#-#"),
-    ('{"level":50,"msg":"failed","err":{"type":"TypeError","code":"P2022","message":"no Müller"}}\n', "failed TypeError P2022 no …"),
+    (
+        'x ERROR The column "Invoice.roomId" does not exist\n',
+        "… ERROR The column Invoice.roomId does not exist",
+    ),
+    (
+        "2026-11-23T02:21:00Z ERROR login failed for zebulon@example.invalid, born 1980-01-02\n",
+        "ERROR … failed for … .invalid, … #-#-#",
+    ),
+    (
+        '{"level":50,"msg":"failed","err":{"type":"TypeError","code":"P2022","message":"no Müller"}}\n',
+        "failed TypeError P2022 no …",
+    ),
 ]
 
 
@@ -94,7 +108,9 @@ def test_the_first_time_of_a_new_error_is_named_across_a_rotation(path):
     append(path, "2026-11-23T02:20:00Z ERROR timeout of pool\n")
     path.rename(path.with_name("application.log.1"))
     path.write_text("2026-11-23T02:40:00Z ERROR timeout of pool\n")
-    assert [(kind.count, kind.first) for kind in log.since(path, before).new] == [(2, "2026-11-23T02:20:00Z")]
+    assert [(kind.count, kind.first) for kind in log.since(path, before).new] == [
+        (2, "2026-11-23T02:20:00Z")
+    ]
 
 
 def test_a_position_survives_json(path):

@@ -37,14 +37,20 @@ def test_a_request_that_is_refused_raises(application, closed_port):
 
 
 def test_its_headers_are_sent_and_never_shown(application):
-    request = Request(application.url + "/switch", "POST", body={"on": True}, headers={"X-Key": "secretword"})
+    request = Request(
+        application.url + "/switch", "POST", body={"on": True}, headers={"X-Key": "secretword"}
+    )
     maintenance.switch(request, status=200)
-    assert application.headers["X-Key"] == "secretword" and "secretword" not in repr(request) + str(request)
+    assert application.headers["X-Key"] == "secretword" and "secretword" not in repr(request) + str(
+        request
+    )
 
 
 def test_a_request_that_is_answered_otherwise_than_expected_raises(application):
     with pytest.raises(ToolError, match="expected 204"):
-        maintenance.switch(Request(application.url + "/switch", "POST", body={"on": True}), status=204)
+        maintenance.switch(
+            Request(application.url + "/switch", "POST", body={"on": True}), status=204
+        )
 
 
 def test_it_is_seen_by_its_flag_and_by_a_refused_write(application):
@@ -81,10 +87,15 @@ def test_a_write_that_does_not_come_as_far_is_unknown(application):
 
 def test_without_a_configured_write_it_says_so(application):
     application.maintenance = True
-    assert statuses(maintenance.seen(application.url, "/health", True)) == [Status.PASSED, Status.NOT_CONFIGURED]
+    assert statuses(maintenance.seen(application.url, "/health", True)) == [
+        Status.PASSED,
+        Status.NOT_CONFIGURED,
+    ]
 
 
-@pytest.mark.parametrize(("flag", "key"), [("yes", "maintenance"), (None, "maintenance"), (True, "mode.maintenance")])
+@pytest.mark.parametrize(
+    ("flag", "key"), [("yes", "maintenance"), (None, "maintenance"), (True, "mode.maintenance")]
+)
 def test_a_flag_that_is_no_flag_is_unknown(application, flag, key):
     application.maintenance = flag
     checks = maintenance.seen(application.url, "/health", True, key=key, write=WRITE, within_s=0)

@@ -15,8 +15,12 @@ AGAIN = (0.05, 0.05)
 def test_a_json_receiver_gets_the_message(application):
     url = application.url.replace("http", "json") + "/operations"
     sent = notify.send({"operations": [url]}, ["operations"], "Maintenance starts", "Reads only.")
-    (path, body), = application.received
-    assert (path, body["title"], body["message"]) == ("/operations", "Maintenance starts", "Reads only.")
+    ((path, body),) = application.received
+    assert (path, body["title"], body["message"]) == (
+        "/operations",
+        "Maintenance starts",
+        "Reads only.",
+    )
     assert sent.deliveries[0].delivered and not sent.failed
 
 
@@ -56,27 +60,38 @@ def hanging():
 
 def test_a_receiver_that_hangs_does_not_hold_the_run(hanging, application):
     began = time.monotonic()
-    sent = notify.send({"a": [hanging, application.url.replace("http", "json")]}, ["a"], "t", "b", timeout_s=1)
-    assert time.monotonic() - began < 4  # its own patience would be four seconds, and that several times
-    assert [item.delivered for item in sent.deliveries] == [False, True] and sent.failed[0].why == "no answer within 1 s"
+    sent = notify.send(
+        {"a": [hanging, application.url.replace("http", "json")]}, ["a"], "t", "b", timeout_s=1
+    )
+    assert (
+        time.monotonic() - began < 4
+    )  # its own patience would be four seconds, and that several times
+    assert [item.delivered for item in sent.deliveries] == [False, True] and sent.failed[
+        0
+    ].why == "no answer within 1 s"
 
 
 def test_a_receiver_that_comes_back_is_told_after_all(application):
     application.refusals = 2
-    (delivery,) = notify.send({"a": [application.url.replace("http", "json")]}, ["a"], "t", "b", pauses_s=AGAIN).deliveries
+    (delivery,) = notify.send(
+        {"a": [application.url.replace("http", "json")]}, ["a"], "t", "b", pauses_s=AGAIN
+    ).deliveries
     assert (delivery.delivered, delivery.tries, delivery.why) == (True, 3, "")
     assert len(application.received) == 3
 
 
 def test_it_is_not_tried_again_for_longer_than_a_message_may_take(application):
     application.refusals = 100
-    (delivery,) = notify.send({"a": [application.url.replace("http", "json")]}, ["a"], "t", "b", pauses_s=(0.1, 60)).deliveries
+    (delivery,) = notify.send(
+        {"a": [application.url.replace("http", "json")]}, ["a"], "t", "b", pauses_s=(0.1, 60)
+    ).deliveries
     assert (delivery.delivered, delivery.tries) == (False, 2) and "500" in delivery.why
 
 
 def test_an_address_whose_reference_leads_nowhere_is_recorded_and_not_raised():
     def resolve(reference):
         raise UsageError("`notify.audiences` refers to the variable NOBODY, which is not set")
+
     (delivery,) = notify.send({"a": ["env:NOBODY"]}, ["a"], "t", "b", resolve=resolve).deliveries
     assert not delivery.delivered and "NOBODY" in delivery.why
 
@@ -105,7 +120,11 @@ def test_an_address_is_shown_without_its_secrets(url, to):
 
 
 def test_no_secret_is_in_the_record_or_on_the_terminal(closed_port, capfd, caplog):
-    urls = [f"json://user:secretword@127.0.0.1:{closed_port}/secretword", "nosuchservice://host/secretword", "tgram://secretword/1"]
+    urls = [
+        f"json://user:secretword@127.0.0.1:{closed_port}/secretword",
+        "nosuchservice://host/secretword",
+        "tgram://secretword/1",
+    ]
     sent = notify.send({"a": urls}, ["a"], "t", "b", pauses_s=())
     out, err = capfd.readouterr()
     assert "secretword" not in str(sent) + json.dumps(sent.as_dict()) + out + err

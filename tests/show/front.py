@@ -46,13 +46,19 @@ class Front:
             self.client.control_channel.send(self.client.session.msg("create_subshell_request"))
             self._subshell = self.client.get_control_msg(timeout=60)["content"]["subshell_id"]
         id = next(id for id, state in self.models.items() if state.get("description") == button)
-        message = self.client.session.msg("comm_msg", {"comm_id": id, "data": {"method": "custom", "content": {"event": "click"}}})
+        message = self.client.session.msg(
+            "comm_msg", {"comm_id": id, "data": {"method": "custom", "content": {"event": "click"}}}
+        )
         message["header"]["subshell_id"] = self._subshell
         self.client.shell_channel.send(message)
 
     def offered(self) -> list[str]:
         """The labels of the buttons that are shown."""
-        rows = [state["children"] for state in self.models.values() if state.get("_model_name") == "HBoxModel"]
+        rows = [
+            state["children"]
+            for state in self.models.values()
+            if state.get("_model_name") == "HBoxModel"
+        ]
         return [self.models[child.removeprefix("IPY_MODEL_")]["description"] for child in rows[0]]
 
     def until_offered(self, *labels: str) -> None:
@@ -74,4 +80,8 @@ class Front:
             (self.shown if kind == "display_data" else self.updates).append(content["data"])
         elif kind == "error":
             self.printed += content["evalue"]
-        self._done |= kind == "status" and content["execution_state"] == "idle" and message["parent_header"]["msg_type"] == "execute_request"
+        self._done |= (
+            kind == "status"
+            and content["execution_state"] == "idle"
+            and message["parent_header"]["msg_type"] == "execute_request"
+        )

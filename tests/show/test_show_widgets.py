@@ -6,15 +6,34 @@ from runbook_lib.check import Checks, check, unknown
 from runbook_lib.show import widgets
 from runbook_lib.show.widgets import Checklist, Decision, Gate, Item
 
-FACTS = {"environment": "eu-1", "database": "clinic", "host": "db.internal", "run": "20261124T020000Z_eu-1_x", "phase": "Migrate", "engineer": "Dana"}
-CHECKS = Checks("The gate", [check("a", "the backup is proven", True, "14 min old"), unknown("b", "the disk has room", "cannot be seen from here")])
+FACTS = {
+    "environment": "eu-1",
+    "database": "clinic",
+    "host": "db.internal",
+    "run": "20261124T020000Z_eu-1_x",
+    "phase": "Migrate",
+    "engineer": "Dana",
+}
+CHECKS = Checks(
+    "The gate",
+    [
+        check("a", "the backup is proven", True, "14 min old"),
+        unknown("b", "the disk has room", "cannot be seen from here"),
+    ],
+)
 
 
 def test_production_differs_by_word_colour_and_shape():
-    production, other = widgets.banner(**FACTS, production=True), widgets.banner(**FACTS, production=False)
+    production, other = (
+        widgets.banner(**FACTS, production=True),
+        widgets.banner(**FACTS, production=False),
+    )
     assert "▲ PRODUCTION — eu-1" in str(production) and "● eu-1 — not production" in str(other)
     for shape in ("#86120f", "border-image", "border-radius:0"):
-        assert shape in production._repr_html_() and shape not in other._repr_html_().split("</style>")[1]
+        assert (
+            shape in production._repr_html_()
+            and shape not in other._repr_html_().split("</style>")[1]
+        )
 
 
 @pytest.mark.parametrize("fact", [value for name, value in FACTS.items() if name != "environment"])
@@ -42,10 +61,16 @@ def decide(approved, person, reason):
 
 def test_a_gate_that_waits_says_so_and_how_to_open_it():
     text = str(Gate("migrate", CHECKS))
-    assert "waits for a person" in text and "runbook approve RUN migrate" in text and "the disk has room" in text
+    assert (
+        "waits for a person" in text
+        and "runbook approve RUN migrate" in text
+        and "the disk has room" in text
+    )
 
 
-@pytest.mark.parametrize(("approved", "word"), [(True, "approved by Rita"), (False, "refused by Rita")])
+@pytest.mark.parametrize(
+    ("approved", "word"), [(True, "approved by Rita"), (False, "refused by Rita")]
+)
 def test_a_button_records_who_and_why(approved, word):
     name, reason, approve, refuse, said, became = pressed(Gate("migrate", CHECKS, decide=decide))
     name.value, reason.value = "Rita", "read it all"
@@ -64,18 +89,28 @@ def test_without_name_and_reason_nothing_is_recorded(person, why):
     assert not became and "needed" in said.value
 
 
-ITEMS = [Item("B1", "the backup works", "passed", "14 min old", "backup-make"), Item("B2", "the disk has room", "failed", "0 B free", "backup-make"),
-         Item("P5", "the front desk told users", "open", "nobody was told"), Item("P6", "on-call is awake", "done", "by phone", done_by="Devin"),
-         Item("R1", "marked as rolled back", "not needed", "way back: none")]
+ITEMS = [
+    Item("B1", "the backup works", "passed", "14 min old", "backup-make"),
+    Item("B2", "the disk has room", "failed", "0 B free", "backup-make"),
+    Item("P5", "the front desk told users", "open", "nobody was told"),
+    Item("P6", "on-call is awake", "done", "by phone", done_by="Devin"),
+    Item("R1", "marked as rolled back", "not needed", "way back: none"),
+]
 
 
 def told(id, person, note):
-    return Item(id, "the front desk told users", "done", f"2026-11-24 01:55 UTC: {note}", done_by=person)
+    return Item(
+        id, "the front desk told users", "done", f"2026-11-24 01:55 UTC: {note}", done_by=person
+    )
 
 
 def test_a_checklist_shows_what_was_checked_with_its_evidence_and_cell_and_what_is_open():
     checklist = Checklist("Before the window", ITEMS)
-    assert "2 of 4 done, 1 open for a person" in str(checklist) and "14 min old" in str(checklist) and "✘ failed" in str(checklist)
+    assert (
+        "2 of 4 done, 1 open for a person" in str(checklist)
+        and "14 min old" in str(checklist)
+        and "✘ failed" in str(checklist)
+    )
     assert '<a href="#cell-id=backup-make">show</a>' in checklist._repr_html_()
 
 
@@ -86,7 +121,9 @@ def test_only_what_is_a_persons_has_a_button():
 
 @pytest.mark.parametrize(("person", "note"), [("", "by phone"), ("Rita", " ")])
 def test_without_name_and_note_no_item_is_ticked(person, note):
-    name, row, said = Checklist("Before", ITEMS, tick=told).buttons(lambda now: pytest.fail("ticked")).children
+    name, row, said = (
+        Checklist("Before", ITEMS, tick=told).buttons(lambda now: pytest.fail("ticked")).children
+    )
     (text, button), name.value = row.children[1].children, person
     text.value = note
     button.click()
@@ -99,14 +136,20 @@ def test_ticking_records_who_when_and_the_note():
     (text, button), name.value = row.children[1].children, "Rita"
     text.value = "by phone"
     button.click()
-    assert "2026-11-24 01:55 UTC: by phone" in str(became[0]) and "3 of 4 done" in str(became[0]) and "Rita" in str(became[0])
+    assert (
+        "2026-11-24 01:55 UTC: by phone" in str(became[0])
+        and "3 of 4 done" in str(became[0])
+        and "Rita" in str(became[0])
+    )
     button.click()
     assert len(became) == 1 and "P5 was recorded" in said.value
 
 
 def test_shown_in_a_notebook_there_are_buttons_only_where_something_is_to_be_decided(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda what, **_: shown.append(type(what).__name__))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda what, **_: shown.append(type(what).__name__)
+    )
     Gate("migrate", CHECKS)._ipython_display_()
     Gate("migrate", CHECKS, decision=decide(True, "Rita", "x"), decide=decide)._ipython_display_()
     assert shown == ["Html", "Html"]
@@ -116,6 +159,10 @@ def test_shown_in_a_notebook_there_are_buttons_only_where_something_is_to_be_dec
 
 def test_a_refused_gate_can_be_approved_after_all(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda what, **_: shown.append(type(what).__name__))
-    Gate("migrate", CHECKS, decision=decide(False, "Rita", "not tonight"), decide=decide)._ipython_display_()
+    monkeypatch.setattr(
+        "IPython.display.display", lambda what, **_: shown.append(type(what).__name__)
+    )
+    Gate(
+        "migrate", CHECKS, decision=decide(False, "Rita", "not tonight"), decide=decide
+    )._ipython_display_()
     assert shown == ["Html", "VBox"]
