@@ -89,7 +89,8 @@ class Past:
     def _require_room(self, needed: int) -> None:
         """Refuse where the server is known to lack the room for the rows."""
         with databases.maintenance(self.target, self.phase.application_name) as admin:
-            place = disk.tablespace(admin, self.made.database()["tablespace"])
+            wanted = self.made.database()["tablespace"]
+            place = disk.tablespace(admin, databases.tablespace(admin, wanted)["name"])
         if place.free_bytes is not None and place.free_bytes < 2 * needed:
             raise UsageError(
                 f"its rows took {size(needed)}, and {size(place.free_bytes)} are free in {place.path}"

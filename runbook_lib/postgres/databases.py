@@ -126,12 +126,21 @@ def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> N
         text |= {"ICU_RULES": facts["icu_rules"]} if facts["icu_rules"] else {}
     parts = [sql.SQL(f"{key} {{}}").format(sql.Literal(value)) for key, value in text.items()]
     parts += [sql.SQL("OWNER {}").format(identifier(facts["owner"]))]
-    if (
-        db.row("SELECT 1 AS it FROM pg_tablespace WHERE spcname = %s", [facts["tablespace"]])
-        is not None
-    ):
-        parts += [sql.SQL("TABLESPACE {}").format(identifier(facts["tablespace"]))]
+    place = tablespace(db, facts["tablespace"])
+    if not place["inherited"]:  # naming pg_default needs a right that only superusers have
+        parts += [sql.SQL("TABLESPACE {}").format(identifier(place["name"]))]
     make(db, name, "template0", comment, sql.SQL(" ").join(parts))
+
+
+def tablespace(db: Database, wanted: str) -> Mapping[str, Any]:
+    """Where a new database goes that was in the tablespace `wanted`: there, if this role may use it, else where template0 is.
+
+    Returns:
+        `name`, and whether it is `inherited` from template0, so that CREATE DATABASE need not name it.
+    """
+    row = db.row(query("databases_tablespace"), {"wanted": wanted})
+    assert row
+    return row
 
 
 def make(

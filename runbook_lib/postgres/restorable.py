@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runbook_lib.errors import UsageError
-from runbook_lib.postgres import disk
+from runbook_lib.postgres import databases, disk
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.parallel import Ticker
@@ -47,7 +47,16 @@ _LACKING = {
 
 def require_room(admin: Database, backup: Backup, facts: Mapping[str, Any], ticker: Ticker) -> None:
     """Refuse where the server is known to lack the room that the database took when it was dumped."""
-    needed, place = backup.snapshot.database_bytes, disk.tablespace(admin, facts["tablespace"])
+    needed, where = (
+        backup.snapshot.database_bytes,
+        databases.tablespace(admin, facts["tablespace"])["name"],
+    )
+    place = disk.tablespace(admin, where)
+    if where != facts["tablespace"]:
+        ticker(
+            f"the new database goes to the tablespace {where}: {facts['tablespace']} is not there, or not this role's to use",
+            last=True,
+        )
     if place.free_bytes is None:
         ticker(
             f"whether the server has the {size(needed)} that the database took is not known: {place.why}",
