@@ -38,20 +38,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.stop()
 
 
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+"""Debian's PostgreSQL 15: the newest minor release, where the wheels of the other majors are older."""
+
+
 @pytest.fixture(
-    scope="session", params=(14, 15, 16, 17, 18), ids=lambda major: f"PostgreSQL {major}"
+    scope="session",
+    params=(14, 15, "Debian's 15", 16, 17, 18),
+    ids=lambda version: f"PostgreSQL {version}",
 )
 def any_server(
     request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A real PostgreSQL of each major version, one after the other; a test is skipped for one that is not here."""
+    """A real PostgreSQL of each major version and of the newest minor, one after the other; a test is skipped for one that is not here."""
     if request.param == 18:
         yield server
         return
-    binaries = ROOT / ".servers" / str(request.param) / "bin"
+    binaries, fetched_by = ROOT / ".servers" / str(request.param) / "bin", "make servers"
+    if request.param == "Debian's 15":
+        binaries, fetched_by = DEBIAN, "apt-get install postgresql-15"
     if not (binaries / "postgres").exists():
-        pytest.skip(f"PostgreSQL {request.param} is not here: `make servers` fetches it")
-    made = Server(tmp_path_factory.mktemp(f"server{request.param}"), FAST, binaries).start()
+        pytest.skip(f"PostgreSQL {request.param} is not here: `{fetched_by}` fetches it")
+    made = Server(tmp_path_factory.mktemp("server"), FAST, binaries).start()
     yield made
     made.stop("immediate")
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from runbook_lib.postgres import options
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.difference import Change, Difference, difference
 from runbook_lib.postgres.reading import reading
@@ -54,10 +55,12 @@ class Catalog(Shown):
     Args:
         database: its name.
         objects: kind → name → property → value; a property without a value is left out.
+        unknown_options: object → the names of its options that nobody knows; they are in no comparison.
     """
 
     database: str
     objects: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    unknown_options: Mapping[str, list[str]] = field(default_factory=dict, compare=False)
 
     def names(self, kind: str) -> tuple[str, ...]:
         """The names of all objects of one kind, sorted."""
@@ -81,6 +84,7 @@ class Catalog(Shown):
                 kind: {name: _portable(kind, properties) for name, properties in objects.items()}
                 for kind, objects in self.objects.items()
             },
+            self.unknown_options,
         )
 
     def table(self) -> Table:
@@ -90,12 +94,16 @@ class Catalog(Shown):
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files and backups."""
-        return {"database": self.database, "objects": self.objects}
+        return {
+            "database": self.database,
+            "objects": self.objects,
+            "unknown_options": self.unknown_options,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Catalog:
         """What `as_dict` gave."""
-        return cls(data["database"], data["objects"])
+        return cls(data["database"], data["objects"], data.get("unknown_options", {}))
 
 
 def read(
@@ -122,15 +130,39 @@ def read(
         statement_timeout_s=statement_timeout_s,
         lock_timeout_s=lock_timeout_s,
     ):
-        return Catalog(db.target.database, {kind: _objects(db, kind) for kind in KINDS})
+        unknown: dict[str, list[str]] = {}
+        objects = {kind: _objects(db, kind, unknown) for kind in KINDS}
+        return Catalog(db.target.database, objects, unknown)
 
 
-def _objects(db: Database, kind: str) -> dict[str, dict[str, Any]]:
+def _objects(
+    db: Database, kind: str, unknown_options: dict[str, list[str]]
+) -> dict[str, dict[str, Any]]:
     rows = db.rows(query(f"catalog_{kind.replace(' ', '_')}"))
+    if kind in options.KNOWN:
+        for row in rows:
+            if unknown := _keep_declared_options(kind, row):
+                unknown_options[f"{kind} {row['name']}"] = unknown
     return {
         row.pop("name"): {key: value for key, value in row.items() if value is not None}
         for row in rows
     }
+
+
+def _keep_declared_options(kind: str, row: dict[str, Any]) -> list[str]:
+    """Leave the options that a person declares in a row, and return the names of those that nobody knows.
+
+    The options of an index stand in its definition.
+    """
+    found = row.pop("options") or []
+    declared, unknown = options.split(
+        kind, found, custom_access_method=row.pop("custom_access_method", False)
+    )
+    if kind == "index":
+        row["definition"] = options.without(row["definition"], set(found) - set(declared))
+    else:
+        row["options"] = declared or None
+    return unknown
 
 
 def _portable(kind: str, properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 SELECT format('%I.%I', n.nspname, x.relname) AS name,
        format('%I.%I', tn.nspname, c.relname) AS "table",
        pg_get_indexdef(i.indexrelid) AS definition,
+       x.reloptions AS options,
+       coalesce(x.relam >= 16384, false) AS custom_access_method,
        i.indisvalid AS valid,
        i.indisready AS ready,
        (SELECT format('%I.%I', pn.nspname, p.relname) FROM pg_inherits AS h JOIN pg_class AS p ON p.oid = h.inhparent

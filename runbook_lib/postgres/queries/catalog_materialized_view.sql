@@ -2,7 +2,8 @@
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
        pg_get_viewdef(c.oid) AS definition,
        c.relispopulated AS populated,
-       c.reloptions AS options,
+       c.reloptions || ARRAY(SELECT 'toast.' || o FROM pg_class AS toast, unnest(toast.reloptions) AS o WHERE toast.oid = c.reltoastrelid) AS options,
+       coalesce(c.relam >= 16384, false) AS custom_access_method,
        s.spcname AS tablespace,
        pg_get_userbyid(c.relowner) AS owner,
        ARRAY(SELECT a::text FROM unnest(coalesce(c.relacl, acldefault('r', c.relowner))) AS a ORDER BY a::text COLLATE "C") AS acl
