@@ -23,7 +23,7 @@ lab: install
 	$(BIN)/runbook demo up
 	$(BIN)/runbook lab params/demo.yaml --new; $(BIN)/runbook demo down
 
-test: install
+test: install servers
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What the phases show, written down anew from a real run; then read the difference.

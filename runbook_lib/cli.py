@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from runbook_lib import params as parameters
+from runbook_lib import process
 from runbook_lib.commands import people, record
 from runbook_lib.commands.output import Json, out
 from runbook_lib.commands.people import show_escalations
@@ -52,6 +53,7 @@ TakeOver = Annotated[
 
 def main() -> None:
     """Run the command line; errors of ours are one message and an exit status, not a traceback."""
+    process.hear_signals()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup
             signal.signal(
@@ -59,8 +61,8 @@ def main() -> None:
             )  # ended as by Ctrl-C: with what was started
     try:
         app()
-    except SystemExit as end:
-        if end.code != INTERRUPTED:
+    except (SystemExit, KeyboardInterrupt) as end:
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
         _stop(Aborted("stopped", "`runbook status` says how the newest run stands"), 1)
     except UsageError as error:

@@ -40,6 +40,28 @@ for family in $families; do kill -s KILL -- "-$family"; done
 """Reads which families began and ended; at the end of its input, ends those that are left."""
 
 
+def hear_signals() -> None:
+    """Hear again what this process was started deaf to; called before it starts any other, for they would be as deaf.
+
+    A script's `&`, cron and `nohup` start programs with SIGINT and SIGQUIT ignored; a few parents ignore SIGCHLD, under
+    which every program seems to end with status 0. SIGHUP stays as it is: nohup means it.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number, handler in _HEARD.items():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+_HEARD = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGQUIT: signal.SIG_DFL,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGCHLD: signal.SIG_DFL,
+}
+
+
 @dataclass(frozen=True)
 class Completed:
     """A program that ended: `status` 0 is success; `output` is stdout and stderr in order, redacted."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runbook_lib import process
 from runbook_lib.demo import node, platform
 from runbook_lib.demo.embedded import BINARIES, Server
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
 
+process.hear_signals()  # wherever the tests are started: cron, nohup, a script's `&`
 ROOT = Path(__file__).resolve().parents[1]
 FAST = {"fsync": "off", "full_page_writes": "off"}
 
@@ -112,3 +116,27 @@ def pytest_report_header() -> str:
     return subprocess.run(
         [BINARIES / "postgres", "--version"], capture_output=True, text=True
     ).stdout.strip()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was skipped, and which Debian package would change that, in the last lines."""
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    if not reasons:
+        return
+    terminalreporter.section("skipped")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} × {reason}")
+    packages = sorted({name for reason in reasons for name in debian_packages(reason)})
+    if packages:
+        terminalreporter.write_line(f"to run them: apt-get install {' '.join(packages)}")
+
+
+def debian_packages(reason: str) -> list[str]:
+    """The packages that a reason for skipping names: `… (Debian: NAME NAME)`."""
+    found = re.search(r"\(Debian: ([^)]+)\)", reason)
+    return found[1].split() if found else []

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib import process
 from runbook_lib.errors import RunbookError
 from runbook_lib.phases import talk
 from runbook_lib.redact import redact
@@ -68,6 +69,9 @@ def watch(phase: Phase) -> None:
         if result.info.raw_cell.strip():
             phase.cell_ended(getattr(result.info, "cell_id", None), result.success)
 
+    process.hear_signals()
+    if hasattr(shell, "kernel"):
+        shell.kernel.saved_sigint_handler = _idle
     shell.set_custom_exc((Exception, KeyboardInterrupt), handler)
     for callback in list(
         shell.events.callbacks["post_run_cell"]
@@ -86,6 +90,10 @@ def _escalate(phase: Phase, error: BaseException) -> None:
     entry = phase.run.phase(phase.name) or {}
     if entry.get("status") == "failed" and talk.is_grave(phase):
         display(talk.escalate(phase, getattr(error, "failed", ())))
+
+
+def _idle(*_: object) -> None:
+    """Stand for `SIG_IGN` between two cells, which a program started there would inherit."""
 
 
 def _hear_once(*_: object) -> None:

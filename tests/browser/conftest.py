@@ -34,7 +34,7 @@ def chromium() -> Iterator[Browser]:
     )
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
-        pytest.skip("there is no chromium on this machine: apt-get install chromium")
+        pytest.skip("there is no Chromium here (Debian: chromium)")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
         yield browser

@@ -35,7 +35,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A rich database on a server of version 15."""
     if not (OLDER / "postgres").exists():
-        pytest.skip(f"PostgreSQL 15 is not in {OLDER} (Debian: apt install postgresql-15)")
+        pytest.skip(f"PostgreSQL 15 is not in {OLDER} (Debian: postgresql-15)")
     made = Server(tmp_path_factory.mktemp("older"), QUICK, OLDER).start()
     with Database(Target.parse(made.url()), NAME) as admin:
         admin.execute("CREATE DATABASE elder TEMPLATE template0")

@@ -22,7 +22,7 @@ from runbook_lib.secret import resolve
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 needs_pgbackrest = pytest.mark.skipif(
     not shutil.which("pgbackrest") or not (DEBIAN / "postgres").exists(),
-    reason="needs Debian's packages pgbackrest and postgresql-15",
+    reason="there is no pgBackRest, or no PostgreSQL 15 (Debian: pgbackrest postgresql-15)",
 )
 AS_SERVER = " ".join(unprivileged([]))
 RECOVER = """

@@ -20,6 +20,8 @@ from runbook_lib.run import Run, runs
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 2_000
+DEAF = ("/bin/sh", "-c", "trap '' INT QUIT CHLD; exec \"$@\"", "sh")
+"""Starts a program as some schedulers do."""
 MARKER = "Zebediah Q. Markerperson"
 MARKER_PASSWORD = "markerpassword-7f3a9c"
 
@@ -67,9 +69,9 @@ class World:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """`runbook …`, in the background."""
+        """`runbook …`, in the background, as a script's `&` starts it: with SIGINT and SIGQUIT ignored."""
         return subprocess.Popen(
-            self.argv(*arguments),
+            [*DEAF, *self.argv(*arguments)],
             cwd=ROOT,
             env=self.environment(),
             stdout=subprocess.PIPE,
