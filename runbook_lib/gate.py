@@ -1,7 +1,7 @@
 """Gates: what must hold before a phase may act, and the person who has to agree.
 
 An approval names run, gate, plan, person, time and reason; one of the gate `plan` lists the severe findings that it
-accepts. It stands only for the plan whose hash it names: change a file, and it is void. Which gates need a person is set
+accepts. It stands only for the plan whose hash it names: change a fact that was reviewed, and it is void. Which gates need a person is set
 by `approvals.required`; a check that could not be made needs one everywhere, who was told of that very check: an approval
 accepts what the gate was waiting with, and nothing later.
 """
@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from runbook_lib import reviewed
 from runbook_lib.check import Checks
 from runbook_lib.errors import ApprovalNeeded, GateError
 from runbook_lib.run import Run, person, stamp
+
+_NAMED = 5
+"""Changes of a plan that a refusal names."""
 
 
 def approve(
@@ -48,6 +52,11 @@ def approve(
 def plan_hash(run: Run) -> str | None:
     """The hash of the run's plan, or None before there is one."""
     return (run.read_evidence("plan") or {}).get("hash")
+
+
+def facts_name(plan: str) -> str:
+    """Return the name of the evidence that keeps the facts of a plan, by its hash."""
+    return f"plan.{plan[:16]}"
 
 
 def standing(run: Run, gate: str) -> dict[str, Any] | None:
@@ -110,12 +119,7 @@ def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
         )
     old = [record for record in run.read_approvals() if record["gate"] == gate]
     if old:
-        void = (
-            "was of another plan and is void"
-            if old[-1]["plan"] != plan_hash(run)
-            else "was given before that was known"
-        )
-        why += f"; the approval of {old[-1]['person']} {void}"
+        why += f"; the approval of {old[-1]['person']} {_void(run, old[-1]['plan'])}"
     commands = (
         f"`runbook rollback {run.id} --reason …`"
         if gate == "rollback"
@@ -126,3 +130,17 @@ def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
         f"read the evidence above; then {commands}",
         gate=gate,
     )
+
+
+def _void(run: Run, approved: str | None) -> str:
+    """Why an approval does not count: which of the reviewed facts changed since."""
+    plan = plan_hash(run)
+    if approved == plan:
+        return "was given before that was known"
+    void = "was of another plan and is void"
+    before, now = (run.read_evidence(facts_name(one)) if one else None for one in (approved, plan))
+    if not before or not now:
+        return void
+    changed = reviewed.differences(before, now)
+    more = f"; and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    return f"{void}, because it has changed since: {'; '.join(changed[:_NAMED])}{more}"

@@ -15,6 +15,7 @@ from runbook_lib.phases.application import Application
 from runbook_lib.phases.base import Phase, phase_class
 from runbook_lib.phases.start import applied
 from runbook_lib.prisma import history
+from runbook_lib.reviewed import differences
 from runbook_lib.run import FINAL, PHASES, Run
 from runbook_lib.table import Shown, Table
 
@@ -173,7 +174,7 @@ def _plan(phase: Phase) -> list[Check]:
                 if record["files"].get(file.name, file.sha256) != file.sha256
             ]
         else:
-            said = plan.changes(record, plan.contents(phase))
+            said = differences(record, plan.contents(phase))
         return check(
             "again.plan",
             title,

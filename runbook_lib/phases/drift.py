@@ -139,7 +139,7 @@ def _compared(phase: Phase, shadow: Target, files: list[MigrationFile]) -> Drift
         for change in changes
         if change.kind == "extension"
         and change.action == "changed"
-        or change.property == "columns"
+        or change.property in ("columns", "populated")
         or change.name in WATCHES
     ]
     lines = tuple(

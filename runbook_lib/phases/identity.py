@@ -23,12 +23,17 @@ def identify(db: Database) -> dict[str, Any]:
     }
 
 
-def same_database(pinned: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """Whether two identities are of one database; the address says it where the role may not read the server's identifier."""
+def pinned(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an identity tells the database from every other; the address does if the role may not read the server's identifier."""
     keys = ["system_identifier", "database", "database_oid"] + (
-        ["host", "port"] if pinned["system_identifier"] == "unknown" else []
+        ["host", "port"] if identity["system_identifier"] == "unknown" else []
     )
-    return all(found[key] == pinned[key] for key in keys)
+    return {key: identity[key] for key in keys}
+
+
+def same_database(before: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether two identities are of one database."""
+    return all(found[key] == value for key, value in pinned(before).items())
 
 
 def describe(identity: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from runbook_lib.phases.attempts import Attempts
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.checks import project_check, same_changes, up_to_date
-from runbook_lib.phases.plan import changes, contents, window_check
+from runbook_lib.phases.plan import contents, window_check
 from runbook_lib.phases.progress import Progress
 from runbook_lib.phases.readings import recording
 from runbook_lib.phases.rehearse import durations
@@ -26,6 +26,7 @@ from runbook_lib.postgres import catalog, statistics
 from runbook_lib.postgres.difference import same_after_restore
 from runbook_lib.prisma import cli, history, schemafile
 from runbook_lib.prisma.declared import Declared
+from runbook_lib.reviewed import differences
 from runbook_lib.run import PHASES
 from runbook_lib.show import charts
 from runbook_lib.table import Table
@@ -296,7 +297,7 @@ class Migrate(Phase):
                 f"{plan['hash'][:16]}, already applied by this run: only the proof is left",
                 "unchanged",
             )
-        changed = changes(
+        changed = differences(
             {**plan, "files": left, "applied": [*plan["applied"], *done]}, contents(self)
         )
         said = plan["hash"][:16] + (

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from runbook_lib import gate
-from runbook_lib.check import Check, Checks, check, not_configured
+from runbook_lib import gate, reviewed
+from runbook_lib.check import Check, Checks, check, not_configured, unknown
 from runbook_lib.phases import livedata
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.drift import Drift, find
-from runbook_lib.phases.identity import describe, identify, same_database
+from runbook_lib.phases.identity import identify, pinned
 from runbook_lib.phases.livedata import LiveData
 from runbook_lib.phases.start import applied, running_client
 from runbook_lib.phases.talk import Message, message, tell
 from runbook_lib.postgres import catalog, statistics
+from runbook_lib.postgres.catalog import Catalog
 from runbook_lib.prisma import cli, client, history, questions, review
 from runbook_lib.run import now
 from runbook_lib.service.messages import span
@@ -52,9 +50,14 @@ class Plan(Phase):
         return find(self, self.history)
 
     @cached_property
-    def objects(self) -> Any:
+    def catalog(self) -> Catalog:
         """The live catalogue."""
-        return catalog.read(self.db).objects
+        return catalog.read(self.db)
+
+    @property
+    def objects(self) -> Any:
+        """The live catalogue's objects."""
+        return self.catalog.objects
 
     @cached_property
     def review(self) -> review.Review:
@@ -160,39 +163,43 @@ class Plan(Phase):
 
     def seal(self) -> Table:
         """Make the plan one object with one hash; later gates compare with it."""
-        reviewed = {
+        facts = contents(self) | {
             "findings": [finding.named() for finding in self.review.findings],
-            "data": self.live_data.outcomes(),
-            "client": self.breaks.as_dict(),
-            "drift": self.found_drift.as_dict(),
+            "data": [f"{a.question.place}: {a.question.demand}" for a in self.live_data.answers],
+            "client": [f"{item.place}: {item.names}" for item in self.breaks.items],
+            "drift": [": ".join(line) for line in self.found_drift.lines],
+            "compared": not self.found_drift.why,
         }
-        content = contents(self) | reviewed
-        digest = hashlib.sha256(
-            json.dumps(content, sort_keys=True, default=str).encode()
-        ).hexdigest()
+        digest = reviewed.digest(facts)
+        self.run.write_evidence(gate.facts_name(digest), facts)
         self.run.write_evidence(
             "plan",
             {
                 "hash": digest,
-                **content,
+                **facts,
                 "severe": self._severe(),
                 "declared": self.review.declared().as_dict(),
             },
         )
         self.run.journal("plan sealed", hash=digest)
-        facts = [(key, str(content[key])) for key in ("server", "prisma", "engine", "transactions")]
         rows = [
             ("hash", digest),
-            *content["files"].items(),
-            ("last applied", (content["applied"] or ["none"])[-1]),
-            *facts,
+            *facts["files"].items(),
+            ("last applied", (facts["applied"] or ["none"])[-1]),
+            *((key, str(facts[key])) for key in ("server", "prisma", "engine", "transactions")),
         ]
         return Table("The plan that approvals are bound to", ("", "sha256, or what it is"), rows)
 
     def gate(self) -> Checks:
         """Pass the plan's gate: a file that does not parse or that must fail shuts it, what is not known for certain needs a person."""
         checks = Checks(
-            "The plan", [*self.review.checks(), self.found_drift.check(), *self.live_data.checks()]
+            "The plan",
+            [
+                *self.review.checks(),
+                self.found_drift.check(),
+                options_check(self.catalog),
+                *self.live_data.checks(),
+            ],
         )
         return self.pass_gate("plan", self.look("review.checks", checks))
 
@@ -244,10 +251,10 @@ def contents(phase: Phase) -> dict[str, Any]:
     """What a plan stands on, as it is now: change any of it, and approvals are void."""
     on_disk = history.files(phase.project)
     found = history.compare(on_disk, applied(phase.db, phase.target))
-    target = identify(phase.db)
+    identity = identify(phase.db)
     return {
-        "server": target.pop("server_version"),
-        "target": target,
+        "server": identity["server_version"],
+        "target": pinned(identity),
         "applied": list(found.applied),
         "files": {file.name: file.sha256 for file in on_disk if file.name in found.pending},
         "prisma": phase.project.version,
@@ -256,54 +263,26 @@ def contents(phase: Phase) -> dict[str, Any]:
     }
 
 
-def changes(plan: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is no longer as the plan has it, in words; none where it stands.
-
-    Args:
-        plan: as `Plan.seal` wrote it.
-        now: `contents`, asked again.
-    """
+def options_check(found: Catalog) -> Check:
+    """Whether every option of tables, columns, indexes and views is one that PostgreSQL documents: no comparison sees another."""
+    title = "every option of tables, columns, indexes and views is known"
+    where: dict[str, list[str]] = {}
+    for name, options in found.unknown_options.items():
+        for option in options:
+            where.setdefault(option, []).append(name)
+    if not where:
+        return check("plan.options", title, True, "all of them")
     said = [
-        _changed_file(name, sha, now)
-        for name, sha in plan["files"].items()
-        if now["files"].get(name) != sha
+        f"{option} ({len(names)} times, first at {names[0]})" for option, names in where.items()
     ]
-    said += [
-        f"{name} is pending, and was not there when the plan was made"
-        for name in now["files"]
-        if name not in plan["files"]
-    ]
-    said += [
-        f"migration {name} was applied by somebody"
-        for name in now["applied"]
-        if name not in plan["applied"] and name not in plan["files"]
-    ]
-    said += [
-        f"migration {name} is not applied any more"
-        for name in plan["applied"]
-        if name not in now["applied"]
-    ]
-    if not same_database(plan["target"], now["target"]):
-        said.append(
-            f"the database was replaced: {describe(plan['target'])} → {describe(now['target'])}"
-        )
-    names = {
-        "server": "the server's version",
-        "prisma": "Prisma's version",
-        "engine": "Prisma's engine",
-        "transactions": "how Prisma sends a file",
-    }
-    return said + [
-        f"{name}: {plan[key]} → {now[key]}" for key, name in names.items() if plan[key] != now[key]
-    ]
-
-
-def _changed_file(name: str, sha256: str, now: Mapping[str, Any]) -> str:
-    if name in now["applied"]:
-        return f"migration {name} was applied by somebody"
-    if name not in now["files"]:
-        return f"file {name} is gone, or its migration is unfinished"
-    return f"file {name} was edited (sha256 {sha256[:8]}… → {now['files'][name][:8]}…)"
+    return unknown(
+        f"plan.options: {', '.join(sorted(where))}",
+        title,
+        f"not known: {'; '.join(said)}",
+        "all of them",
+        "find out who sets them: the server itself, or a person. They are compared nowhere, and a change "
+        "of them will not be seen; approve if that may be so",
+    )
 
 
 def window_check(phase: Phase, *, opening: bool) -> Check:

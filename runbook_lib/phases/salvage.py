@@ -18,6 +18,7 @@ from runbook_lib.gate import plan_hash
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import reinstate, salvage, snapshot
 from runbook_lib.postgres.backup import verify_hashes
+from runbook_lib.postgres.difference import Difference
 from runbook_lib.postgres.salvage import Found, Saved
 from runbook_lib.postgres.tools import tools
 from runbook_lib.run import Run
@@ -68,7 +69,9 @@ class Dropped:
 def to_be_dropped(run: Run) -> Dropped:
     """What the plan of a run declares to remove, and what its rehearsal saw go; a rename removes nothing."""
     declared = (run.read_evidence("plan") or {}).get("declared", {}).get("changes", ())
-    seen = (run.read_evidence("promise") or {}).get("difference", {}).get("changes", ())
+    seen = Difference.from_dict(
+        (run.read_evidence("promise") or {}).get("difference", {"changes": ()})
+    )
     names: dict[str, set[str]] = {}
     renamed: list[tuple[str, str]] = []
     for change in declared:
@@ -79,13 +82,10 @@ def to_be_dropped(run: Run) -> Dropped:
         ):  # most go with their column: the rehearsal knows which do not
             names.setdefault(change["kind"], set()).add(_today(change["name"], renamed))
     for change in seen:
-        owned = change["kind"] == "sequence" and change["before"].get("owned_by")
-        if (
-            change["action"] == "removed"
-            and not owned
-            and not any(_within(change["name"], old) for old, _ in renamed)
-        ):
-            names.setdefault(change["kind"], set()).add(change["name"])
+        if change.action != "removed" or any(_within(change.name, old) for old, _ in renamed):
+            continue
+        if not (change.kind == "sequence" and change.before.get("owned_by")):
+            names.setdefault(change.kind, set()).add(change.name)
     made = frozenset(change["name"] for change in declared if change["action"] == "added")
     return Dropped({kind: frozenset(found) for kind, found in names.items()}, made)
 

@@ -329,9 +329,9 @@ class Finding:
         """For evidence files."""
         return asdict(self) | {"severity": self.severity.value}
 
-    def named(self) -> dict[str, Any]:
-        """What it is and where, for the plan's hash: without sentences, whose numbers change while nothing of the plan does."""
-        return {key: value for key, value in self.as_dict().items() if key not in ("why", "safer")}
+    def named(self) -> str:
+        """Return what it is and where, for the plan's hash: neither how grave it is nor its sentences, which move with the table's size."""
+        return f"{self.file}:{self.line}: {self.rule}" + (self.relation and f" of {self.relation}")
 
 
 Sizes = Mapping[str, Mapping[str, Any]]
