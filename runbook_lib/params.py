@@ -42,6 +42,10 @@ class Environment(Section):
     archive: Location = HOME / "archive"
     mirror: Annotated[str, Field(pattern=r"^[a-z0-9]+://[^\s@]+$")] | None = None
     """Object storage to which a run is copied when it is sealed, e.g. `s3://bucket/runs`; credentials from where the client looks for them."""
+    signing_key: Location | None = None
+    """SSH key that signs each seal: a private key without a passphrase, or a public key whose private half ssh-agent holds."""
+    allowed_signers: Location | None = None
+    """OpenSSH's file of whose key is whose: `runbook verify` then demands a signature of one of them."""
 
 
 class DatabaseSection(Section):

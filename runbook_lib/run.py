@@ -238,6 +238,9 @@ class Run:
                 )
                 (self.folder / seal.MANIFEST).rename(older)
                 release(older)
+                signed = self.folder / f"{seal.MANIFEST}.sig"
+                if signed.exists():
+                    signed.rename(older.with_name(f"{older.name}.sig"))
                 self.journal(
                     "seal opened",
                     manifest=older.name,

@@ -223,7 +223,11 @@ def _print(line: str, /, **_: Any) -> None:
 
 
 def finish(run: Run, say: Say = _print) -> None:
-    """Write entry and report, seal the folder, and mirror it; notebooks that were laid out and never run are no record."""
+    """Write entry and report, seal the folder, mirror it, and send the seal's hash to operations.
+
+    Notebooks that were laid out and never run are no record.
+    """
+    archive.record_missing_seal(run)
     run.open_seal()
     for path in run.folder.glob("[0-9][0-9]_*.ipynb"):
         if run.outcome in FINAL and not any(
@@ -235,6 +239,8 @@ def finish(run: Run, say: Say = _print) -> None:
     archive.seal(run)
     index(run.folder.parent)
     _mirror(run, say)
+    if run.outcome in FINAL:
+        _send_seal(run)
 
 
 def _mirror(run: Run, say: Say) -> None:
@@ -261,6 +267,17 @@ def _mirror(run: Run, say: Say) -> None:
             place=place,
             reason=error.message,
         )
+
+
+def _send_seal(run: Run) -> None:
+    """Send the hash of an ended run's seal to operations: a copy that stands outside the archive.
+
+    What became of the message stands in the archive's list of seals: the run itself is sealed.
+    """
+    from runbook_lib.phases import talk
+
+    if deliveries := talk.send_seal(run, archive.seal_hash(run)):
+        archive.note_seal(run, sent=deliveries)
 
 
 def report(run: Run) -> Path:

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+_BESIDE = (MANIFEST, f"{MANIFEST}.sig")
+"""What a seal consists of, and therefore does not cover."""
 _IN_WORDS = {"source": "its code or text", "outputs": "its output"}
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """The files that a seal covers, by name: all but the manifest itself, JupyterLab's checkpoints and files in the making."""
+    """The files that a seal covers, by name: all but the manifest itself and its signature, JupyterLab's checkpoints and files in the making."""
     found = (
-        file for file in sorted(folder.rglob("*")) if file.is_file() and file != folder / MANIFEST
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file not in [folder / name for name in _BESIDE]
     )
     return {
         str(file.relative_to(folder)): file

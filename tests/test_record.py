@@ -180,6 +180,7 @@ def test_a_run_that_was_copied_elsewhere_is_verified_and_reported_there(
     found = archive.examine(moved)
     assert found.intact and found.could_not_check == (
         f"the chain of seals: the run before it, {first.id}, is not here, nor is any other run",
+        "the archive's list of seals, seals.jsonl, is not here or does not name this run",
     )
     runner.finish(moved)
     page = (moved.folder / "report.html").read_text()
@@ -321,7 +322,7 @@ def test_another_person_who_shares_the_folder_goes_on_with_a_sealed_run(
             shared.journal("resumed")
             archive.seal(shared)
             os.write(
-                saying, f"{archive.verify(shared)} {shared.read_journal()[-1]['what']}".encode()
+                saying, f"{archive.verify(shared)} {shared.read_journal()[-2]['what']}".encode()
             )
         except BaseException as error:
             os.write(saying, repr(error).encode())

@@ -110,16 +110,34 @@ def verify(
     run: RunName = "",
     whole: Annotated[bool, typer.Option("--all", help="Every run of the archive")] = False,
     archive: Archive = HOME / "archive",
+    against: Annotated[
+        str,
+        typer.Option(help="The seal's sha256 as it was sent to operations", show_default=False),
+    ] = "",
+    allowed_signers: Annotated[
+        Path | None,
+        typer.Option(
+            help="OpenSSH's file of allowed signers; default: environment.allowed_signers",
+            show_default=False,
+        ),
+    ] = None,
     machines: Json = False,
 ) -> None:
-    """Whether a sealed run is intact: each file and cell, and the chain of seals before it."""
+    """Check that a sealed run is intact: each file and cell, its seal, and the chain of seals before it."""
     from runbook_lib import archive as archives
 
-    found = archives.examine_all(archive) if whole else [archives.examine(find(run))]
+    if whole and against:
+        raise UsageError("--against is of one run, and --all is every run", "name the run")
+    found = (
+        archives.examine_all(archive, allowed_signers)
+        if whole
+        else [archives.examine(find(run), against=against.lower(), allowed_signers=allowed_signers)]
+    )
     for one in found:
         if one.wrong or one.could_not_check:
             out.show(one.table())
-        out.print(f"{'intact' if one.intact else 'not intact'}: {one.run_id}")
+        signed = f", signed by {one.signer}" if one.signer else ""
+        out.print(f"{'intact' if one.intact else 'not intact'}: {one.run_id}{signed}")
         out.tell("verified", **one.as_dict())
     if not all(one.intact for one in found):
         raise typer.Exit(1)

@@ -168,6 +168,28 @@ def tell(run: Run, said: Message, *, also: Mapping[str, Sequence[str]] | None = 
     return sent
 
 
+def send_seal(run: Run, sha256: str) -> list[dict[str, Any]]:
+    """Send the hash of a run's seal to operations, so that a copy of it stands outside the archive.
+
+    Args:
+        sha256: of the seal.
+
+    Returns:
+        each delivery; none if `notify.audiences.operations` is not set.
+    """
+    if not (addresses := run.params.notify.audiences.get("operations")):
+        return []
+    sent = notify.send(
+        {"operations": addresses},
+        ["operations"],
+        f"{run.id} is sealed",
+        f"outcome: {run.outcome}\nsha256 of the seal: {sha256}\n"
+        f"Keep this message. It proves later what the record was:\nrunbook verify {run.id} --against {sha256}",
+        resolve=lambda url: dereference(url, "notify.audiences"),
+    )
+    return list(sent.as_dict())
+
+
 def told(run: Run, phase: str) -> Check:
     """Whether every address of the audiences in `notify.required` took the message `start`, since the phase was begun."""
     required, journal, title = (
