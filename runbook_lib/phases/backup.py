@@ -321,12 +321,14 @@ def proof_of(made: Backup) -> dict[str, Any]:
 
 
 def backups(params: Params) -> tuple[list[Backup], dict[Path, str]]:
-    """The finished backups of the directory, oldest first; and the folders whose manifest cannot be read, with why.
+    """Return the finished backups of the directory, oldest first; and the folders whose manifest cannot be read, with why.
 
-    A folder without a manifest is no backup.
+    A folder without a manifest is not a backup, and a link to a folder is not a second one.
     """
     good, damaged = list[Backup](), dict[Path, str]()
     for path in sorted(params.backup.directory.glob("*/manifest.json")):
+        if path.parent.is_symlink():
+            continue
         try:
             good.append(load(path.parent))
         except UsageError as error:

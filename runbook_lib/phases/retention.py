@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from runbook_lib.errors import UsageError
 from runbook_lib.params import Params
@@ -15,12 +19,14 @@ from runbook_lib.phases import backup
 from runbook_lib.phases.rollback import RESTORED
 from runbook_lib.phases.salvage import SAVED
 from runbook_lib.postgres import databases, restore, salvage, scratch, swap
-from runbook_lib.postgres.backup import Backup, unfinished
+from runbook_lib.postgres.backup import Backup, foreign_files, unfinished
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.run import FINAL, moment, now, runs
 from runbook_lib.table import Table
 
 NAME = "runbook/prune"
+LOCK = ".prune.lock"
+"""In the backup directory: held while backups are removed, or the newest is drilled."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,15 @@ def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
 
     Args:
         dry_run: only say what would be removed.
+
+    Raises:
+        UsageError: another prune or drill is at work in the backup directory.
     """
     target = Target.parse(params.database_url())
-    with databases.maintenance(
-        target, NAME, lock_timeout="10s", statement_timeout="10min"
-    ) as admin:
+    with (
+        _alone(params),
+        databases.maintenance(target, NAME, lock_timeout="10s", statement_timeout="10min") as admin,
+    ):
         found, rows = examine(params, keep_days, admin), []
         for one in found:
             if not one.why and not dry_run:
@@ -90,13 +100,36 @@ def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
     )
 
 
+@contextmanager
+def _alone(params: Params) -> Iterator[None]:
+    """Hold the backup directory against another prune or drill."""
+    path = params.backup.directory / LOCK
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"there is no folder {path.parent}",
+            "correct `backup.directory`; a run makes it when it makes its first backup",
+        )
+    try:
+        with FileLock(path, timeout=1):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"another prune or drill is at work in {path.parent}", "wait until it has ended"
+        ) from None
+
+
 def drill(params: Params) -> restore.Proof:
     """Restore the newest backup into a scratch database, compare it, and record beside it whether it is proven.
 
     Raises:
-        UsageError: there is no backup, or one whose manifest cannot be read.
+        UsageError: there is no backup, or one whose manifest cannot be read; or a prune is at work.
         CheckError: what came up is not what the backup says.
     """
+    with _alone(params):
+        return _drill(params)
+
+
+def _drill(params: Params) -> restore.Proof:
     found, damaged = backup.backups(params)
     if damaged:
         raise UsageError(
@@ -126,17 +159,19 @@ def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
         for run in runs(params.environment.archive)
         if run.outcome not in FINAL
     }
+    same = Counter(one.sha256 for one in found)
     for one in found:
-        why = _young(moment(one.finished_at), keep_days)
-        if not why and one.folder in proven.values():
-            why = "the newest proven backup of its database"
-        if (
-            not why and one.folder.name in needed
-        ):  # which may be mounted elsewhere on the machine that made it
-            why = f"the run {needed[one.folder.name]} has not ended well"
+        why = (
+            _young(moment(one.finished_at), keep_days)
+            or _proven_or_needed(one, proven.values(), needed)
+            or _changed_by_somebody(one, same)
+        )
         yield Kept(
             "backup", one.folder.name, moment(one.finished_at), why, lambda one=one: _remove(one)
         )  # type: ignore[misc]
+    for path in sorted(params.backup.directory.glob("*/manifest.json")):
+        if path.parent.is_symlink():
+            yield Kept("link", path.parent.name, None, "a link that somebody made", _nothing)
     for folder, why in damaged.items():
         yield Kept("damaged backup", folder.name, None, f"look at it yourself: {why}", _nothing)
     for folder in unfinished(params.backup.directory):
@@ -149,11 +184,31 @@ def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
         )
 
 
+def _proven_or_needed(one: Backup, proven: Iterable[Path], needed: dict[str, str]) -> str:
+    if one.folder in proven:
+        return "the newest proven backup of its database"
+    if one.folder.name in needed:  # it may be mounted elsewhere on the machine that made it
+        return f"the run {needed[one.folder.name]} has not ended well"
+    return ""
+
+
+def _changed_by_somebody(one: Backup, same: Counter[str]) -> str:
+    """Why a folder is not, or not only, what a run made: nothing of somebody else's is removed."""
+    if same[one.sha256] > 1:
+        return "somebody copied this backup within the folder: remove the copies by hand"
+    if foreign := foreign_files(one):
+        return f"it holds what is not of the backup: {', '.join(foreign[:3])}"
+    return ""
+
+
 def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
     """What was saved before it was dropped: its only copy in this form, while the run may still be led back."""
     ended = {run.key for run in runs(params.environment.archive) if run.outcome in FINAL}
     for path in sorted((params.backup.directory / SAVED).glob("*/manifest.json")):
         folder = path.parent
+        if folder.is_symlink() or folder.parent.is_symlink():
+            yield Kept("link", folder.name, None, "a link that somebody made", _nothing)
+            continue
         try:
             since = moment(salvage.load(folder).taken_at)
         except UsageError as error:
@@ -183,7 +238,9 @@ def _remove(one: Backup) -> None:
 
 
 def _erase(folder: Path) -> None:
-    """The manifest first: what is removed in part must not be taken for whole."""
+    """Remove a folder, its manifest first: what is removed in part must not be taken for whole."""
+    if folder.is_symlink():
+        raise AssertionError(f"{folder} is a link: what it leads to is not removed through it")
     (folder / "manifest.json").unlink()
     shutil.rmtree(folder)
 

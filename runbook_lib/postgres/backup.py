@@ -261,6 +261,11 @@ def hashes(folder: Path, jobs: int = 2) -> dict[str, File]:
         return dict(zip(names, pool.map(lambda name: _file(folder / name), names)))
 
 
+def foreign_files(backup: Sealed) -> list[str]:
+    """Return the paths in a backup's folder that its manifest does not name."""
+    return sorted(set(_files(backup.folder)) - backup.files.keys())
+
+
 def verify_hashes(backup: Sealed, jobs: int = 2) -> Checks:
     """Read every file again and compare it with the manifest: missing, cut, altered or foreign files are all found.
 
@@ -272,7 +277,7 @@ def verify_hashes(backup: Sealed, jobs: int = 2) -> Checks:
             lambda name: _damage(backup.folder, name, backup.files[name]), sorted(backup.files)
         )
     wrong = list(filter(None, damages))
-    extra = sorted(set(_files(backup.folder)) - backup.files.keys())
+    extra = foreign_files(backup)
     found = f"{len(backup.files)} files, {size(backup.bytes)}"
     return Checks(
         f"Files of {backup.folder.name}",

@@ -262,7 +262,8 @@ def test_a_server_that_is_too_old(world: World, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(
-    not OLDER_TOOLS.exists(), reason=f"there are no tools of PostgreSQL 15 in {OLDER_TOOLS} (Debian: postgresql-15)"
+    not OLDER_TOOLS.exists(),
+    reason=f"there are no tools of PostgreSQL 15 in {OLDER_TOOLS} (Debian: postgresql-15)",
 )
 def test_tools_that_are_older_than_the_server(refused: Refused) -> None:
     said = refused(section("database", tools=str(OLDER_TOOLS)))

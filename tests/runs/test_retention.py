@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from worlds import make_world, params_of
 
 from runbook_lib.demo.embedded import Server
@@ -65,6 +67,55 @@ def test_the_newest_proven_backup_stays_and_older_ones_go(settings) -> None:
     )
     fates(params, dry_run=False)
     assert (old.exists(), newer.exists(), newest.exists()) == (False, False, True)
+
+
+def test_a_link_to_the_proven_backup_is_not_followed(settings) -> None:
+    params, back_up = settings
+    folder = back_up("1")
+    retention.drill(params)
+    (params.backup.directory / "latest").symlink_to(folder, target_is_directory=True)
+    assert fates(params, dry_run=False) == {
+        "1": "kept: the newest proven backup of its database",
+        "latest": "kept: a link that somebody made",
+    }
+    assert (folder / "manifest.json").exists() and (params.backup.directory / "latest").exists()
+
+
+def test_a_link_to_an_old_backup_elsewhere_is_not_followed(settings, tmp_path: Path) -> None:
+    params, back_up = settings
+    elsewhere = back_up("1").rename(tmp_path / "elsewhere")
+    (params.backup.directory / "1").symlink_to(elsewhere, target_is_directory=True)
+    fates(params, dry_run=False)
+    assert (elsewhere / "manifest.json").exists()
+
+
+def test_saved_data_behind_a_link_is_not_removed(settings, tmp_path: Path) -> None:
+    params, _ = settings
+    elsewhere = tmp_path / "elsewhere" / "saved"
+    (elsewhere / "one").mkdir(parents=True)
+    (elsewhere / "one" / "manifest.json").write_text("{}")
+    (params.backup.directory / "saved").symlink_to(elsewhere, target_is_directory=True)
+    fates(params, dry_run=False)
+    assert (elsewhere / "one" / "manifest.json").exists()
+
+
+def test_a_copy_and_a_folder_with_somebodys_files_are_not_removed(settings) -> None:
+    params, back_up = settings
+    shutil.copytree(back_up("1"), params.backup.directory / "before the big change")
+    (back_up("2") / "notes.txt").write_text("keep me")
+    found = fates(params, dry_run=False)
+    assert "somebody copied this backup" in found["1"] == found["before the big change"]
+    assert "not of the backup: notes.txt" in found["2"]
+
+
+def test_two_prunes_do_not_work_at_once(settings) -> None:
+    params, back_up = settings
+    back_up("1")
+    with (
+        FileLock(params.backup.directory / retention.LOCK),
+        pytest.raises(UsageError, match="another prune or drill is at work"),
+    ):
+        retention.prune(params, 0, dry_run=False)
 
 
 def test_a_young_backup_stays(settings) -> None:
