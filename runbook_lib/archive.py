@@ -188,7 +188,7 @@ def examine(
     if not path.exists():
         raise UsageError(
             f"{run.id} is not sealed: it has not ended, or was taken up again since",
-            f"`runbook report {run.id}` seals it",
+            f"`runbook report {run.reference}` seals it",
         )
     manifest = read_manifest(path)
     if manifest is None:

@@ -6,10 +6,12 @@ Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a p
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,24 +19,23 @@ import typer
 
 from runbook_lib import params as parameters
 from runbook_lib import process
+from runbook_lib.advice import next_command
 from runbook_lib.commands import people, record
+from runbook_lib.commands.ending import ended
 from runbook_lib.commands.output import Json, out
 from runbook_lib.commands.people import show_escalations
 from runbook_lib.commands.which import RunName
 from runbook_lib.commands.which import find as _find
 from runbook_lib.commands.which import phases as _phases
-from runbook_lib.errors import Aborted, RunbookError, UsageError
-from runbook_lib.run import FINAL, PHASES, Run, between, create, newest
+from runbook_lib.errors import UsageError
+from runbook_lib.run import FINAL, PHASES, Run, between, create
 from runbook_lib.secret import HOME
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.",
 )
-INTERRUPTED = 130
-"""What typer makes of a KeyboardInterrupt."""
 console, _say, _show = out.console, out.say, out.show
 for _command in (*record.COMMANDS, *people.COMMANDS):
     app.command()(_command)
@@ -52,25 +53,30 @@ TakeOver = Annotated[
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one message and an exit status, not a traceback."""
+    """Run the command line: whatever happens, it ends with a message and an exit status, never with a traceback."""
     process.hear_signals()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup
             signal.signal(
                 number, signal.default_int_handler
             )  # ended as by Ctrl-C: with what was started
-    try:
-        app()
-    except (SystemExit, KeyboardInterrupt) as end:
-        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
-            raise
-        _stop(Aborted("stopped", "`runbook status` says how the newest run stands"), 1)
-    except UsageError as error:
-        _stop(error, 2)
-    except Aborted as error:
-        _stop(error, 1)
-    except RunbookError as error:
-        _stop(error, 1)
+    sys.exit(ended(app))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"runbook {version('database-migration-runbook')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Hold the options of the command line itself."""
 
 
 @app.command()
@@ -249,12 +255,13 @@ def lab(
 ) -> None:
     """Start a run, or go on with the open one, in JupyterLab."""
     from runbook_lib import runner
+    from runbook_lib.phases.base import newest_of
     from runbook_lib.phases.start import start_run
 
     values = parameters.load(params)
-    environment = parameters.parse(values, str(params)).environment
+    parameters.parse(values, str(params))
     with _demo(values, fresh=new):
-        open_run = newest(environment.archive, environment.name)
+        open_run = newest_of(values)
         found = (
             open_run
             if open_run and open_run.outcome not in FINAL and not new
@@ -290,7 +297,10 @@ def lab(
             runner.finish(found)
             _end(found)
         else:
-            console.print(f"not ended: {found.id}\nnext:     runbook lab {params}", markup=False)
+            console.print(
+                f"not ended: {found.id}\nnext:     runbook lab {shlex.quote(str(params.resolve()))}",
+                markup=False,
+            )
 
 
 def _serve(command: list[str], environment: dict[str, str]) -> None:
@@ -342,7 +352,7 @@ def _carry(made: Callable[[], Run], first: str, last: str) -> None:
     from runbook_lib import execute, runner
 
     with execute.stoppable() as stop:
-        found = made()
+        found = out.run = made()
         state = found.state
         out.print(f"run: {found.folder}")
         out.tell(
@@ -374,7 +384,7 @@ def _end(found: Run) -> None:
     state, code, command = (
         found.state,
         runner.EXIT_STATUS[found.outcome],
-        runner.next_command(found),
+        next_command(found),
     )
     _show(_phases(found))
     out.print(
@@ -404,12 +414,6 @@ def _demo(values: dict[str, Any], *, fresh: bool = False) -> Any:
     from runbook_lib.demo import platform
 
     return platform.Platform.of(values).running(_say, fresh)
-
-
-def _stop(error: RunbookError, status: int) -> None:
-    out.print(str(error), style="bold")
-    out.tell("error", message=error.message, remedy=error.remedy, exit_status=status)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
+from runbook_lib.advice import next_command
 from runbook_lib.archive import judge
 from runbook_lib.errors import Aborted, DatabaseError, RunbookError
 from runbook_lib.phases.base import notebook_name
@@ -110,7 +111,7 @@ def execute(
     with nullcontext(stop) if stop else stoppable() as heard:
         if heard.requested:
             run.end("aborted")
-            raise Aborted(f"stopped before {phase}", f"`runbook resume {run.id}` goes on")
+            raise Aborted(f"stopped before {phase}", f"`runbook resume {run.reference}` goes on")
         run.open_seal()
         work = _Work(run, heard, _free_name(run.folder / notebook_name(phase)), on_step)
         worker = threading.Thread(
@@ -299,14 +300,14 @@ def _judge(phase: str, work: _Work) -> Executed:
             run.end("aborted")
         raise Aborted(
             f"{phase} was stopped; database work of this run was cancelled",
-            f"`runbook resume {run.id}` goes on",
+            f"next: {next_command(run)}",
         )
     if status == "failed" and run.outcome == "running":
         run.end("failed")
     if isinstance(work.error, OSError):
         raise RunbookError(
             f"the notebook of {phase} could not be written: {work.error.strerror or work.error}",
-            f"make room in the archive, or correct its permissions; then `runbook resume {run.id}`",
+            f"make room in the archive, or correct its permissions; then `runbook resume {run.reference}`",
         ) from None
     if work.error and not isinstance(
         work.error, (PapermillExecutionError, DeadKernelError, Aborted)

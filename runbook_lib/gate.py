@@ -8,11 +8,11 @@ accepts what the gate was waiting with, and nothing later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runbook_lib import reviewed
-from runbook_lib.check import Checks
+from runbook_lib.check import Check, Checks, Status
 from runbook_lib.errors import ApprovalNeeded, GateError
 from runbook_lib.run import Run, person, stamp
 
@@ -84,7 +84,7 @@ def require(run: Run, gate: str, checks: Checks, required: Iterable[str]) -> dic
     if decision and decision["decision"] == "refused":
         raise GateError(
             f"the gate `{gate}` was refused by {decision['person']} at {decision['at']}: {decision['reason']}",
-            f"settle it with them; then `runbook approve {run.id} {gate}`",
+            f"settle it with them; then `runbook approve {run.reference} {gate}`",
         )
     checks.require(accepted=[item.id for item in checks.unknown])
     if gate not in required and not checks.unknown:
@@ -101,6 +101,36 @@ def require(run: Run, gate: str, checks: Checks, required: Iterable[str]) -> dic
         could_not_check=[item.id for item in checks.unknown],
     )
     return decision
+
+
+def keep_waiting(run: Run, phase: str, gate: str, step: str, checks: Checks) -> None:
+    """Keep what a gate waits with: once a person has decided, the phase goes on at `step` and measures nothing again."""
+    run.write_evidence(
+        f"gate.{phase}",
+        {
+            "gate": gate,
+            "step": step,
+            "plan": plan_hash(run),
+            "at": stamp(),
+            "title": checks.title,
+            "checks": [item.as_dict() for item in checks],
+        },
+    )
+
+
+def checks_of(kept: Mapping[str, Any]) -> Checks:
+    """The checks that `keep_waiting` kept."""
+    items = [Check(**{**item, "status": Status(item["status"])}) for item in kept["checks"]]
+    return Checks(kept["title"], items)
+
+
+def decided(run: Run, phase: str) -> dict[str, Any] | None:
+    """What the gate of a phase waited with, where a person has decided since, of the plan that stands; else None."""
+    entry, kept = run.phase(phase), run.read_evidence(f"gate.{phase}")
+    if not kept or not entry or entry["status"] != "waiting" or kept["plan"] != plan_hash(run):
+        return None
+    decision = standing(run, kept["gate"])
+    return dict(kept) if decision and decision["at"] >= kept["at"] else None
 
 
 def _waits_with(run: Run, gate: str) -> list[str]:
@@ -121,9 +151,9 @@ def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
     if old:
         why += f"; the approval of {old[-1]['person']} {_void(run, old[-1]['plan'])}"
     commands = (
-        f"`runbook rollback {run.id} --reason …`"
+        f"`runbook rollback {run.reference}`"
         if gate == "rollback"
-        else f"`runbook approve {run.id} {gate} --reason …` and `runbook resume {run.id}`"
+        else f"`runbook approve {run.reference} {gate} && runbook resume {run.reference}`"
     )
     return ApprovalNeeded(
         f"the gate `{gate}` needs a person: {why}",

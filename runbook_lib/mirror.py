@@ -6,6 +6,7 @@ which that folder is lost. Each file is read back and compared. The manifest com
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,12 @@ def mirror(folder: Path, place: str) -> Mirrored:
             first = (redact(str(error)).splitlines() or [""])[0]
             raise NotMirrored(
                 f"{name} could not be copied to {there}: {type(error).__name__}: {first}",
-                f"the run in {folder.parent} is whole; `runbook report {folder.name}` tries again",
+                f"the run in {folder.parent} is whole; `runbook report {shlex.quote(str(folder))}` tries again",
             ) from None
         if not same:
             raise NotMirrored(
                 f"{name} in {there} is not what was written",
-                f"`runbook report {folder.name}` tries again",
+                f"`runbook report {shlex.quote(str(folder))}` tries again",
             )
     return Mirrored(there, len(found))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import socket
 import time
@@ -43,6 +44,7 @@ from runbook_lib.files import (
 )
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
+from runbook_lib.secret import HOME
 from runbook_lib.whereabouts import Presence, at_work, person, presence, this_process
 
 PHASES = (
@@ -124,6 +126,12 @@ class Run:
     def id(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    @property
+    def reference(self) -> str:
+        """What names this run to every command, in any folder: its id where it lies in the default archive, else its folder."""
+        default = self.folder.parent == (HOME / "archive").resolve()
+        return self.id if default else shlex.quote(str(self.folder))
 
     @property
     def number(self) -> int:
@@ -467,6 +475,15 @@ def earlier(run: Run) -> list[Run]:
         other
         for other in runs(run.folder.parent)
         if (other.number, other.id) < (run.number, run.id)
+    ]
+
+
+def later(run: Run) -> list[Run]:
+    """The runs of its archive that were started after it, in their order."""
+    return [
+        other
+        for other in runs(run.folder.parent)
+        if (other.number, other.id) > (run.number, run.id)
     ]
 
 

@@ -14,7 +14,7 @@ from runbook_lib.errors import Aborted, DatabaseError, UsageError
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import activity
 from runbook_lib.postgres.connection import Database, Target
-from runbook_lib.run import FINAL, LOOKING, PHASES, Run, between, lasted, person, runs
+from runbook_lib.run import FINAL, PHASES, Run, between, lasted, person, runs
 
 EXIT_STATUS = {
     "succeeded": 0,
@@ -28,8 +28,6 @@ EXIT_STATUS = {
 """The exit status that an outcome ends with."""
 LED_BACK = ("migrate", "validate")
 """Phases whose failure is rolled back where that is automatic: before them nothing has happened, after them the application writes again."""
-HARMLESS = PHASES[: PHASES.index("announce")]
-"""Phases that change neither the database nor the application."""
 
 
 class Say(Protocol):
@@ -124,7 +122,7 @@ def settle(run: Run, *, take_over: bool = False) -> None:
         if entry in run.elsewhere:
             raise UsageError(
                 f"{entry['phase']} of {run.id} was begun by process {process['pid']} on {process['host']}: whether it is still at work cannot be told from here",
-                f"look there (`runbook status {run.id}` on {process['host']}); where it is gone: `--take-over`",
+                f"look there (`runbook status {run.reference}` on {process['host']}); where it is gone: `--take-over`",
             )
         raise UsageError(
             f"{entry['phase']} of {run.id} is at work: process {process['pid']} on {process['host']} has begun and not ended it",
@@ -201,9 +199,8 @@ def step(run: Run, phase: str, say: Say, stop: execute.Stop) -> execute.Executed
         ended,
     )
     entry = run.phase(phase) or {}
-    reason = (
-        str(entry.get("reason") or done.error).splitlines()[0] if done.status != "succeeded" else ""
-    )
+    said = str(entry.get("reason") or done.error) if done.status != "succeeded" else ""
+    reason, *details = said.splitlines() or [""]
     seconds = lasted(entry["started_at"], entry["ended_at"])
     say(
         f"{phase:<10} {done.status}"
@@ -213,8 +210,11 @@ def step(run: Run, phase: str, say: Say, stop: execute.Stop) -> execute.Executed
         phase=phase,
         status=done.status,
         seconds=seconds,
-        reason=reason,
+        reason=said,
+        failed_checks=entry.get("failed_checks", []),
     )
+    for line in details:
+        say(f"             {line}", event="progress", run=run.id, phase=phase, text=line)
     return done
 
 
@@ -362,25 +362,6 @@ def summary(run: Run) -> list[tuple[str, str, float | None]]:
     ]
 
 
-def next_command(run: Run, parameters: str = "") -> str:
-    """What a person types next, given how the run ended; empty where nothing is left to do."""
-    waiting = next(
-        (entry for entry in reversed(run.state["phases"]) if entry["status"] == "waiting"), None
-    )
-    harmless = all(entry["phase"] in (*HARMLESS, *LOOKING) for entry in run.state["phases"])
-    rollback = f"runbook rollback {run.id} --reason …   (or, once the cause is gone: runbook resume {run.id})"
-    commands: Mapping[str, str] = {
-        "waiting": f"runbook rollback {run.id} --reason …"
-        if waiting and waiting["phase"] == "rollback"
-        else f"runbook approve {run.id} {waiting['phase'] if waiting else 'GATE'} --reason … && runbook resume {run.id}",
-        "failed": f"runbook resume {run.id}   (once the cause is gone; nothing was changed)"
-        if harmless
-        else rollback,
-        "aborted": f"runbook resume {run.id}   (or: runbook rollback {run.id} --reason …)",
-    }
-    return commands.get("aborted" if run.lost else run.outcome, "")
-
-
 def _order(run: Run, path: Path) -> tuple[str, str]:
     started = next(
         (entry["started_at"] for entry in run.state["phases"] if entry["notebook"] == path.name),
@@ -404,7 +385,6 @@ __all__ = [
     "seat",
     "prepare",
     "summary",
-    "next_command",
     "EXIT_STATUS",
     "Any",
 ]

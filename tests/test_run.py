@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import archive, gate, history, params, runner
+from runbook_lib import archive, gate, history, params
+from runbook_lib.advice import next_command
 from runbook_lib.check import Checks, check, unknown
 from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, UsageError
 from runbook_lib.redact import HIDDEN, remember
@@ -246,10 +247,10 @@ def test_the_history_entry_is_filled_in_from_the_run(run: Run) -> None:
 
 def test_what_to_type_after_a_failure_depends_on_whether_anything_was_changed(run: Run) -> None:
     for phase, command in (
-        ("plan", f"runbook resume {run.id}"),
-        ("migrate", f"runbook rollback {run.id}"),
+        ("plan", f"runbook resume {run.folder}"),
+        ("migrate", f"runbook rollback {run.folder}"),
     ):
         run.begin_phase(phase, f"{phase}.ipynb")
         run.end_phase(phase, "failed")
         run.end("failed")
-        assert runner.next_command(run).startswith(command)
+        assert next_command(run).startswith(command)

@@ -20,7 +20,10 @@ With `--json` nothing else stands on standard output.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +32,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from runbook_lib.files import as_json
-from runbook_lib.run import now, stamp
+from runbook_lib.run import Run, now, stamp
 from runbook_lib.table import Table, text
 
 _MOST_DRAWN = 200
@@ -39,15 +42,18 @@ _MOST_DRAWN = 200
 class Output:
     """Standard output, in one of two languages.
 
+    Nobody may be there any more to read it: a pipe is closed, a terminal is gone, a disk is full. That ends no run.
+
     Attributes:
         machines: whether it speaks JSON.
+        run: the run that the command is about, once it is known.
     """
 
     def __init__(self) -> None:
         self.machines = False
-        self.console = Console(
-            highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160
-        )
+        self.run: Run | None = None
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        self.console = _Console(highlight=False, soft_wrap=True, width=None if terminal else 160)
 
     def say(self, line: str, /, **facts: Any) -> None:
         """One timed line.
@@ -58,31 +64,53 @@ class Output:
         if self.machines:
             self.tell(**({"event": "progress", "text": line.strip()} | facts))
         else:
-            self.console.print(f"{now():%H:%M:%SZ} {line}", markup=False)
+            self._write(lambda: self.console.print(f"{now():%H:%M:%SZ} {line}", markup=False))
 
     def tell(self, event: str, **facts: Any) -> None:
         """One object for machines; people are told the same in other words."""
         if self.machines:
-            print(as_json({"at": stamp(), "event": event, **facts}), flush=True)
+            text = as_json({"at": stamp(), "event": event, **facts})
+            self._write(lambda: print(text, flush=True))
 
     def print(self, words: str, *, style: str | None = None) -> None:
         """Words for people."""
         if not self.machines:
-            self.console.print(words, markup=False, style=style)
+            self._write(lambda: self.console.print(words, markup=False, style=style))
 
     def show(self, table: Table) -> None:
         """A table for people."""
         if self.machines:
             return
         if len(table) > _MOST_DRAWN:
-            print(table)
+            self._write(lambda: print(table))
             return
         shown = RichTable(title=table.title, title_justify="left")
         for column in table.columns:
             shown.add_column(column, overflow="fold")
         for row in table.rows:
             shown.add_row(*(escape(text(value)) for value in row))
-        self.console.print(shown)
+        self._write(lambda: self.console.print(shown))
+
+    def _write(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except (OSError, ValueError):  # ValueError: the file is closed
+            _swallow()
+
+
+class _Console(Console):
+    """A console for which a closed pipe is no reason to end the process."""
+
+    def on_broken_pipe(self) -> None:
+        _swallow()
+
+
+def _swallow() -> None:
+    """Let what is written to standard output from now on go nowhere."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 out = Output()

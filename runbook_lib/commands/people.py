@@ -50,7 +50,7 @@ def show_escalations(found: Run) -> None:
     for one in shown:
         out.show(one.table())
     if shown and not shown[-1].over:
-        out.print(f"to say that you have taken it up: runbook acknowledge {found.id} --note …")
+        out.print(f"to say that you have taken it up: runbook acknowledge {found.reference}")
 
 
 COMMANDS: tuple[Any, ...] = (acknowledge, escalate)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from runbook_lib.advice import next_command
 from runbook_lib.commands.output import Json, out
 from runbook_lib.commands.people import settled
 from runbook_lib.commands.which import RunName, find, phases
@@ -33,13 +34,13 @@ def status(run: RunName = "", machines: Json = False) -> None:
         for entry in found.elsewhere
     )
     out.print(f"outcome: {runner.outcome(found)}{lost}{apart}\nrun: {found.folder}")
-    if command := runner.next_command(found):
+    if command := next_command(found):
         out.print(f"next: {command}")
     out.tell(
         "status",
         **found.state | {"outcome": runner.outcome(found)},
         folder=str(found.folder),
-        next=runner.next_command(found),
+        next=next_command(found),
         lost=[entry["phase"] for entry in found.lost],
         elsewhere=[entry["phase"] for entry in found.elsewhere],
     )

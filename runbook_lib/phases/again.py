@@ -9,7 +9,8 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, Status, attempt, check
 from runbook_lib.errors import GateError
-from runbook_lib.gate import plan_hash
+from runbook_lib.gate import checks_of, plan_hash
+from runbook_lib.gate import decided as gate_decided
 from runbook_lib.phases import backup, plan
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.base import Phase, phase_class
@@ -54,6 +55,35 @@ class Earlier(Shown):
     def __getattr__(self, name: str) -> Step:
         if name.startswith("_"):
             raise AttributeError(name)
+        return Step(name, self._words)
+
+
+class AtGate(Shown):
+    """A phase that waited for a person, who has decided: what was measured before its gate is not measured again.
+
+    Steps say so, up to the one in which the gate asks; from there on the phase works as ever.
+    """
+
+    def __init__(self, phase: Phase, kept: Mapping[str, Any]) -> None:
+        self._phase, self._kept, self._reached = phase, kept, False
+        phase.decided = kept
+
+    def table(self) -> Table:
+        """What the gate waited with."""
+        found = checks_of(self._kept).table()
+        return Table(f"{self._words}. {found.title}", found.columns, found.rows, found.marks)
+
+    @property
+    def _words(self) -> str:
+        return f"measured before the gate `{self._kept['gate']}` waited, at {self._kept['at']}"
+
+    def _repr_html_(self) -> str:
+        return f"{self._phase.banner()._repr_html_()}{super()._repr_html_()}"
+
+    def __getattr__(self, name: str) -> Any:
+        self._reached |= name == self._kept["step"]
+        if self._reached or name.startswith("_") or name in ("checklist", "run", "params"):
+            return getattr(self._phase, name)
         return Step(name, self._words)
 
 
@@ -112,6 +142,16 @@ def opened(phase: Phase) -> Earlier | None:
     return None
 
 
+def decided(phase: Phase) -> AtGate | None:
+    """The phase at its gate, where a person has decided and what was measured still holds; None where it has to be measured."""
+    kept = gate_decided(phase.run, phase.name)
+    if kept is None or os.environ.get(AGAIN) == phase.name:
+        return None
+    ask = {"plan": _plan, "rehearse": _plan, "validate": _applied}.get(phase.name)
+    holds = Checks("What still holds", [*_pinned(phase), *(ask(phase) if ask else ())])
+    return AtGate(phase, kept) if holds.passed else None
+
+
 def look_at(run: Run, name: str) -> Checks:
     """The same, from outside a notebook."""
     phase = phase_class(name)(run)
@@ -142,14 +182,13 @@ def look(phase: Phase) -> Checks:
         raise GateError(
             "the state before the migration was fixed, and the migration has begun: 50_announce cannot be done again, and what it did "
             f"holds no more: {'; '.join(item.found for item in (*checks.failed, *checks.unknown))}",
-            "switch maintenance mode on by hand, and go on; or `runbook rollback`",
+            f"switch maintenance mode on by hand, and go on; or `runbook rollback {phase.run.reference}`",
         )
     return checks
 
 
 def _still(phase: Phase) -> Iterator[Check]:
-    if phase.needs_database:
-        yield attempt("identity", "the database is the one that this run pinned", phase.identity)
+    yield from _pinned(phase)
     ask = {
         "plan": _plan,
         "rehearse": _rehearsed,
@@ -161,6 +200,11 @@ def _still(phase: Phase) -> Iterator[Check]:
     }.get(phase.name)
     if ask:
         yield from ask(phase)
+
+
+def _pinned(phase: Phase) -> Iterator[Check]:
+    if phase.needs_database:
+        yield attempt("identity", "the database is the one that this run pinned", phase.identity)
 
 
 def _plan(phase: Phase) -> list[Check]:

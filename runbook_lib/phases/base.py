@@ -15,7 +15,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,7 +37,7 @@ from runbook_lib.postgres import databases, locks
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.project import Project
 from runbook_lib.redact import redact
-from runbook_lib.run import ASIDE, FINAL, LOOKING, PHASES, Run, newest, now
+from runbook_lib.run import ASIDE, FINAL, LOOKING, PHASES, Run, newest, now, runs
 from runbook_lib.secret import HOME
 from runbook_lib.show import widgets
 
@@ -69,6 +69,8 @@ class Phase:
         self._outcome_before = run.outcome
         self._passed: set[str] = set()
         self._failing: set[str | None] = set()
+        self.decided: Mapping[str, Any] | None = None
+        """What this phase's gate waited with, where a person has decided since: see `pass_gate_once`."""
 
     @cached_property
     def target(self) -> Target:
@@ -201,7 +203,25 @@ class Phase:
         """Pass a gate, or raise: see `runbook_lib.gate.require`. Returns the checks, to be shown."""
         required = self.params.approvals.required
         checks += checklists.open_checks(self.run, name) if name in required else Checks("", [])
-        decision = self._ask(name, checks, required)
+        return self._pass(name, checks)
+
+    def pass_gate_once(self, name: str, step: str, measure: Callable[[], Checks]) -> Checks:
+        """Pass a gate of what was measured, which is not measured again once a person has decided.
+
+        Args:
+            step: the method that asks. Opened again, the phase goes on there, with the checks that the gate waited with.
+            measure: the checks; not called where they are taken from the record.
+        """
+        if self.decided and self.decided["step"] == step:
+            return self._pass(name, gate.checks_of(self.decided))
+        try:
+            return self.pass_gate(name, found := measure())
+        except ApprovalNeeded:
+            gate.keep_waiting(self.run, self.name, name, step, found)
+            raise
+
+    def _pass(self, name: str, checks: Checks) -> Checks:
+        decision = self._ask(name, checks, self.params.approvals.required)
         self._passed.add(name)
         self.say(
             f"gate `{name}` is open"
@@ -302,7 +322,7 @@ class Phase:
             if isinstance(error, KeyboardInterrupt)
             else type(error).__name__
         )
-        reason = error.message if isinstance(error, RunbookError) else by_hand
+        reason = str(error) if isinstance(error, RunbookError) else by_hand
         self.run.end_phase(self.name, status, ids, reason)
         if self.run.outcome not in FINAL and self.name not in LOOKING:
             self.run.end(status)
@@ -376,8 +396,9 @@ def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
     if earlier := again.opened(phase):
         phase._give_back()
         return earlier
+    at_gate = again.decided(phase)
     phase.begin(notebook=_notebook(name))
-    return phase
+    return at_gate or phase
 
 
 def phase_class(name: str) -> type[Phase]:
@@ -399,7 +420,7 @@ def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run
         _same_parameters(run, values)
         return run
     archive = parse(values).environment.archive if values else HOME / "archive"
-    run = newest(archive, parse(values).environment.name if values else None)
+    run = newest_of(values) if values else newest(archive)
     if run is None and not values:
         raise UsageError(
             "there is no open run, and no parameters are given",
@@ -414,6 +435,20 @@ def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run
         return start_run(values or run.parameters)
     _same_parameters(run, values)
     return run
+
+
+def newest_of(values: Mapping[str, Any]) -> Run | None:
+    """Return the newest run of the environment, database and project that the parameters name: an environment may have several."""
+    given = parse(values)
+    for run in reversed(runs(given.environment.archive, given.environment.name)):
+        with suppress(UsageError):  # of an older form: nobody goes on with it
+            stored = run.params
+            if (stored.database.url, stored.prisma.project) == (
+                given.database.url,
+                given.prisma.project,
+            ):
+                return run
+    return None
 
 
 def _same_parameters(run: Run, values: dict[str, Any]) -> None:

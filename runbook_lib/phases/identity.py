@@ -23,6 +23,14 @@ def identify(db: Database) -> dict[str, Any]:
     }
 
 
+def same_place(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Return whether two identities are of one name on one server: a restored database that was swapped in counts, another database does not."""
+    keys = ["system_identifier", "database"] + (
+        ["host", "port"] if first["system_identifier"] == "unknown" else []
+    )
+    return all(first.get(key) == second.get(key) for key in keys)
+
+
 def pinned(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of an identity tells the database from every other; the address does if the role may not read the server's identifier."""
     keys = ["system_identifier", "database", "database_oid"] + (

@@ -192,16 +192,16 @@ class Plan(Phase):
 
     def gate(self) -> Checks:
         """Pass the plan's gate: a file that does not parse or that must fail shuts it, what is not known for certain needs a person."""
-        checks = Checks(
-            "The plan",
-            [
-                *self.review.checks(),
-                self.found_drift.check(),
-                options_check(self.catalog),
-                *self.live_data.checks(),
-            ],
-        )
-        return self.pass_gate("plan", self.look("review.checks", checks))
+        return self.pass_gate_once("plan", "gate", self._reviewed)
+
+    def _reviewed(self) -> Checks:
+        checks = [
+            *self.review.checks(),
+            self.found_drift.check(),
+            options_check(self.catalog),
+            *self.live_data.checks(),
+        ]
+        return self.look("review.checks", Checks("The plan", checks))
 
     def accepted(self) -> Table:
         """The severe findings of the plan, and who accepted them by opening its gate."""
@@ -211,7 +211,8 @@ class Plan(Phase):
             if approval
             else ("nobody was asked for", None, None)
         )
-        rows = [(finding, *who) for finding in self._severe()]
+        severe = (self.run.read_evidence("plan") or {}).get("severe", [])
+        rows = [(finding, *who) for finding in severe]
         columns = ("finding", "accepted by", "at (UTC)", "reason")
         return self.keep_table(
             "accepted",

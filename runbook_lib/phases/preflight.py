@@ -166,8 +166,11 @@ class Preflight(Phase):
 
     def require(self, *results: Checks) -> None:
         """Let the run go on only where nothing failed; what could not be checked needs a person."""
-        everything = Checks("Preflight", [item for result in results for item in result])
-        self.pass_gate("preflight", everything)
+        self.pass_gate_once(
+            "preflight",
+            "require",
+            lambda: Checks("Preflight", [item for result in results for item in result]),
+        )
 
     def _free(self) -> int | None:
         """On the tightest of the server's disks."""

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
 
+from runbook_lib import gate
 from runbook_lib.check import Check, Checks, Status, attempt, check, unknown
 from runbook_lib.errors import GateError
-from runbook_lib.gate import plan_hash
 from runbook_lib.phases import atomicity, declared, measured, rehearsal
 from runbook_lib.phases.backup import make_backup, newest_proven
 from runbook_lib.phases.base import Phase, milliseconds
@@ -78,21 +78,22 @@ class Rehearse(Phase):
 
     def prepare(self) -> Checks:
         """Restore the copy. Where none can be made, a person decides whether to go on without a rehearsal."""
-        checks = self._possible()
-        if all(item.status is Status.PASSED for item in checks):
-            checks.append(attempt("rehearse.copy", "a copy was restored", self._restore))
-        found, self._unclear = (
-            self.look("possible", Checks("A rehearsal can be made", checks)),
-            dict[str, Check](),
-        )
+        self._unclear = dict[str, Check]()
+        found = self._copied() if self.decided is None else gate.checks_of(self.decided)
         if found.unknown:
-            self.pass_gate("rehearse", found)
+            self.pass_gate_once("rehearse", "prepare", lambda: found)
             self.waived = "; ".join(item.found for item in found.unknown)
             self.run.write_evidence(
-                "rehearse.waived", {"why": self.waived, "plan": plan_hash(self.run)}
+                "rehearse.waived", {"why": self.waived, "plan": gate.plan_hash(self.run)}
             )
             self.run.journal("rehearsal waived", why=self.waived)
         return found
+
+    def _copied(self) -> Checks:
+        checks = self._possible()
+        if all(item.status is Status.PASSED for item in checks):
+            checks.append(attempt("rehearse.copy", "a copy was restored", self._restore))
+        return self.look("possible", Checks("A rehearsal can be made", checks))
 
     @rehearsed
     def measure(self) -> Costs:
@@ -250,7 +251,7 @@ class Rehearse(Phase):
         self.run.write_evidence(
             "promise",
             {
-                "plan": plan_hash(self.run),
+                "plan": gate.plan_hash(self.run),
                 "difference": self._difference.as_dict(),
                 "pulled": self._pulled,
             },
@@ -337,6 +338,9 @@ class Rehearse(Phase):
     @rehearsed
     def forecast(self) -> Checks:
         """Go or no-go against the budgets of the parameters; whatever this rehearsal could not check needs a person."""
+        return self.pass_gate_once("rehearse", "forecast", self._go_or_no_go)
+
+    def _go_or_no_go(self) -> Checks:
         whole = (
             unknown("forecast.statements", "every statement was measured", self._costs.failed)
             if self._costs.failed
@@ -347,22 +351,14 @@ class Rehearse(Phase):
                 f"{len(self._costs.items)} statements",
             )
         )
-        return self.pass_gate(
-            "rehearse",
-            self.look(
-                "forecast",
-                Checks(
-                    "Go or no-go",
-                    [
-                        *rehearsal.budgets(self.measured, self.params),
-                        *rehearsal.stall_checks(self._stalls, self.params.migrate.max_stall_s),
-                        rehearsal.room_check(self._costs, disk.disk(self.db)),
-                        whole,
-                        *self._unclear.values(),
-                    ],
-                ),
-            ),
-        )
+        checks = [
+            *rehearsal.budgets(self.measured, self.params),
+            *rehearsal.stall_checks(self._stalls, self.params.migrate.max_stall_s),
+            rehearsal.room_check(self._costs, disk.disk(self.db)),
+            whole,
+            *self._unclear.values(),
+        ]
+        return self.look("forecast", Checks("Go or no-go", checks))
 
     @rehearsed
     def chart(self) -> Any:

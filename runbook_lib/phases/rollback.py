@@ -180,7 +180,7 @@ class Rollback(Phase):
                 not chosen.impossible,
                 chosen.impossible or "yes",
                 "yes",
-                "take another way: `runbook rollback RUN --way …`; 95_troubleshoot shows the state",
+                f"take another way: `runbook rollback {self.run.reference} --way …`; 95_troubleshoot shows the state",
             ),
             unknown(
                 f"rollback.loss.{self.way}: {', '.join(self.losses.names(self.way))}",
@@ -265,7 +265,7 @@ class Rollback(Phase):
                 ("step",),
                 [
                     (
-                        f"runbook resume {self.run.id}: the files that are left are applied, and everything is verified and validated",
+                        f"runbook resume {self.run.reference}: the files that are left are applied, and everything is verified and validated",
                     )
                 ],
             )

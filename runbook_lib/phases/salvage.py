@@ -166,7 +166,7 @@ class Reinstate(Phase):
         if not record:
             raise UsageError(
                 f"{self.run.id} saved nothing: it dropped no column and no table, or did not come so far",
-                "`runbook status` says how far it came",
+                f"`runbook status {self.run.reference}` says how far it came",
             )
         return salvage.load(mounted(record["folder"], self.params.backup.directory / SAVED))
 

@@ -12,7 +12,8 @@ from filelock import Timeout
 from runbook_lib.check import Check, check, not_configured
 from runbook_lib.files import lock
 from runbook_lib.params import Params, dereference
-from runbook_lib.run import FINAL, Run, moment, newest, now, stamp
+from runbook_lib.phases.identity import same_place
+from runbook_lib.run import FINAL, Run, later, moment, now, stamp
 from runbook_lib.secret import is_reference
 from runbook_lib.service import messages, notify, people
 from runbook_lib.service.messages import Occasion
@@ -283,19 +284,26 @@ def escalations(run: Run) -> list[people.Escalation]:
     journal, params = run.read_journal(), run.params
     begun = [line for line in journal if line["what"] == "escalated"]
     over = [f"followed by another at {later['at']}" for later in begun[1:]] + [_over(run)]
-    return [_escalation(params, line, journal, why) for line, why in zip(begun, over)]
+    return [
+        _escalation(params, line, journal, why, run.reference) for line, why in zip(begun, over)
+    ]
 
 
 def _over(run: Run) -> str:
     """Why nobody is told any more of a run's failure, without an acknowledgement; empty where that is not so."""
     if run.outcome in FINAL:
         return f"over: the run is {run.outcome.replace('_', ' ')}"
-    later = newest(run.folder.parent, run.state["environment"])
-    return f"over: {later.id} was begun since" if later and later.id != run.id else ""
+    here = run.state["target"]
+    since = [one.id for one in later(run) if same_place(here, one.state["target"])]
+    return f"over: {since[-1]} was begun since on the same database" if since else ""
 
 
 def _escalation(
-    params: Params, line: Mapping[str, Any], journal: list[dict[str, Any]], over: str
+    params: Params,
+    line: Mapping[str, Any],
+    journal: list[dict[str, Any]],
+    over: str,
+    reference: str,
 ) -> people.Escalation:
     severity, began = str(line["severity"]), moment(line["at"])
     seen = [
@@ -322,7 +330,7 @@ def _escalation(
         began,
         steps,
         over,
-        _does(params, line["phase"]),
+        _does(params, line["phase"], reference),
     )
 
 
@@ -425,11 +433,11 @@ def standing(run: Run) -> str:
     return f"{application}; phases done: {', '.join(dict.fromkeys(ended)) or 'none yet'}"
 
 
-def _does(params: Params, phase: str) -> str:
+def _does(params: Params, phase: str, run: str) -> str:
     """What the runbook itself does about a failure of a phase."""
     if phase in ("migrate", "validate") and params.rollback.automatic:
         return "it takes the way back at once (`rollback.automatic`), unless writes would be lost: that needs a person"
-    return "it has stopped and changes nothing more: `runbook rollback` leads back, `runbook resume` goes on"
+    return f"it has stopped and changes nothing more: `runbook rollback {run}` leads back, `runbook resume {run}` goes on"
 
 
 def _facts(run: Run, params: Params) -> dict[str, str]:
@@ -438,6 +446,7 @@ def _facts(run: Run, params: Params) -> dict[str, str]:
         "environment": params.environment.name,
         "database": str(state["target"]["database"]),
         "run": run.id,
+        "reference": run.reference,
         "engineer": params.engineer,
         "migrations": ", ".join(state["migrations"]),
         "downtime": _downtime(run),

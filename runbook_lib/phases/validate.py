@@ -236,6 +236,9 @@ class Validate(Performance):
 
     def require(self) -> Checks:
         """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
+        return self.pass_gate_once("validate", "require", self._everything)
+
+    def _everything(self) -> Checks:
         everything: list[Check] = []
         for name in (
             "integrity",
@@ -263,7 +266,7 @@ class Validate(Performance):
                 )
             found = [Check(**{**item, "status": Status(item["status"])}) for item in kept or []]
             everything += [to_a_person(item) if name == "monitoring" else item for item in found]
-        return self.pass_gate("validate", Checks("Validation", everything))
+        return Checks("Validation", everything)
 
     def _invariant(self, item: Any, number: int) -> Check:
         from psycopg import sql

@@ -27,6 +27,7 @@ VARIABLES: Mapping[str, str] = {
     "environment": "the environment's name",
     "database": "the database's name",
     "run": "the run's id, under which everything is recorded",
+    "reference": "what names the run to the commands: its id, or its folder where it does not lie in the default archive",
     "engineer": "who is responsible",
     "migrations": "the files that are applied",
     "happens": "what happens now",

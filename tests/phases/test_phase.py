@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import params
-from runbook_lib.check import Checks, check
+from runbook_lib import gate, params
+from runbook_lib.check import Checks, check, unknown
 from runbook_lib.errors import ApprovalNeeded, CheckError, GateError
-from runbook_lib.phases.base import Phase, open_phase
+from runbook_lib.phases import again
+from runbook_lib.phases.base import Phase, newest_of, open_phase
 from runbook_lib.run import Run, create
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,3 +102,79 @@ def test_another_engineer_may_go_on(run: Run) -> None:
         "engineer": "Somebody Else",
     }
     assert open_phase("history", values).run.id == run.id
+
+
+class Measuring(Example):
+    """A phase that measures, asks a person, and goes on."""
+
+    name, gates = "preflight", ("preflight",)
+    measured = 0
+
+    def measure(self) -> Checks:
+        type(self).measured += 1
+        return Checks("Measured", [unknown("disk", "the disk has room", "it cannot be seen")])
+
+    def ask(self, found: Checks) -> Checks:
+        return self.pass_gate_once("preflight", "ask", lambda: found)
+
+    def afterwards(self) -> str:
+        return "done"
+
+
+def waits(run: Run) -> None:
+    """The phase has come to its gate, and waits."""
+    Measuring.measured = 0
+    first = Measuring(run)
+    run.begin_phase("preflight", "40_preflight.ipynb")
+    with pytest.raises(ApprovalNeeded, match="it cannot be seen") as asked:
+        first.ask(first.measure())
+    first.fail(asked.value)
+
+
+def test_a_phase_whose_gate_was_approved_goes_on_there_and_measures_nothing_again(run: Run) -> None:
+    waits(run)
+    gate.approve(run, "preflight", "looked at it on the server")
+    second = again.decided(phase := Measuring(run))
+    phase.begin("40_preflight-2.ipynb")
+    assert second is not None
+    found = second.measure()
+    assert "is not done again: measured before" in str(found)
+    assert [item.id for item in second.ask(found)] == ["disk"]
+    assert second.afterwards() == "done"
+    second.finish()
+    assert Measuring.measured == 1 and run.phase("preflight")["status"] == "succeeded"  # type: ignore[index]
+
+
+def test_a_refusal_is_told_without_measuring_again(run: Run) -> None:
+    waits(run)
+    gate.approve(run, "preflight", "no room", refused=True)
+    second = again.decided(Measuring(run))
+    assert second is not None
+    found = second.measure()
+    with pytest.raises(GateError, match="was refused by .*: no room"):
+        second.ask(found)
+    assert Measuring.measured == 1
+
+
+def test_a_phase_measures_again_where_nobody_decided_or_it_is_asked_for_or_the_plan_is_another(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits(run)
+    assert again.decided(Measuring(run)) is None
+    gate.approve(run, "preflight", "looked")
+    assert again.decided(Measuring(run)) is not None
+    monkeypatch.setenv(again.AGAIN, "preflight")
+    assert again.decided(Measuring(run)) is None
+    monkeypatch.delenv(again.AGAIN)
+    run.write_evidence("plan", {"hash": "another"})
+    assert again.decided(Measuring(run)) is None
+
+
+def test_parameters_lead_to_the_newest_run_of_their_database_though_another_has_a_later_one(
+    run: Run,
+) -> None:
+    values = run.parameters
+    other = {**values, "database": {"url": "env:ANOTHER_DATABASE"}}
+    later = create(other, ["1_x"], {**run.state["target"], "database": "another"})
+    assert (newest_of(values).id, newest_of(other).id) == (run.id, later.id)  # type: ignore[union-attr]
+    assert newest_of({**values, "database": {"url": "env:A_THIRD"}}) is None

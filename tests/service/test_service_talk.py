@@ -248,6 +248,28 @@ def test_an_address_that_is_not_known_is_recorded_and_stops_nothing(made: Make) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("other", "goes_on"),
+    [
+        ({"database": "billing", "database_oid": 2}, True),
+        ({"system_identifier": "2"}, True),
+        ({"database_oid": 7}, False),  # of the same name: restored beside, and swapped in
+        ({}, False),
+    ],
+)
+def test_an_escalation_ends_only_where_a_run_on_the_same_database_is_begun(
+    made: Make, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], goes_on: bool
+) -> None:
+    failed = made()
+    fail(failed)
+    following = run.create(failed.parameters, ["20261102100000_drop"], TARGET | other)
+    run.create(failed.parameters, ["1_x"], TARGET | {"database": "third", "database_oid": 9})
+    later(monkeypatch, 15.1)
+    (escalation,) = talk.escalations(failed)
+    assert bool(talk.send_due(failed)) is goes_on
+    assert (following.id in escalation.over) is not goes_on
+
+
 def test_a_preview_names_the_addresses_without_their_secrets(
     made: Make, application: Application
 ) -> None:
