@@ -101,18 +101,25 @@ def read_lines(path: Path, having: re.Pattern[str] | None = None) -> list[dict[s
     texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     for text in texts if having is None else [*filter(having.search, texts[:-1]), *texts[-1:]]:
         if text.strip():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                lines.append(
-                    {
-                        "at": lines[-1]["at"] if lines else None,
-                        "who": "unknown",
-                        "host": "unknown",
-                        "what": "a line that was cut off",
-                    }
-                )
+            lines.append(_line(text) or _cut_off(lines))
     return lines
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _cut_off(before: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "at": before[-1]["at"] if before else None,
+        "who": "unknown",
+        "host": "unknown",
+        "what": "a line that was cut off",
+    }
 
 
 def last_at(path: Path) -> str:
@@ -126,18 +133,40 @@ def last_at(path: Path) -> str:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A run.json.
+    """Return a mapping that the record holds as JSON: run.json, parameters.json.
 
     Raises:
-        UsageError: it is damaged.
+        UsageError: it is damaged, or cannot be read.
+    """
+    content = read_json(path)
+    if isinstance(content, dict):
+        return content
+    raise _damaged(path, "it is no JSON object")
+
+
+def read_json(path: Path) -> Any:
+    """Return what a file of the record holds.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageError: it is damaged, or cannot be read.
     """
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError):
-        raise UsageError(
-            f"{path} is damaged: it is no JSON",
-            f"look at it, and move the folder {path.parent.name} out of the archive",
-        ) from None
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except ValueError:
+        raise _damaged(path, "it is no JSON") from None
+    except OSError as error:
+        raise _damaged(path, error.strerror or type(error).__name__) from None
+
+
+def _damaged(path: Path, why: str) -> UsageError:
+    folder = path.parent.parent if path.parent.name == "evidence" else path.parent
+    return UsageError(
+        f"{path} is damaged: {why}",
+        f"restore it from a copy (`environment.mirror` keeps one), or move the folder {folder.name} out of the archive",
+    )
 
 
 def lock(archive: Path, name: str) -> FileLock:

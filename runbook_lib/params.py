@@ -277,8 +277,10 @@ def load(path: Path) -> dict[str, Any]:
             f"the parameter file {path} cannot be read: {error.strerror}",
             "give the path of a file like params/demo.yaml",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = getattr(
+            error, "problem_mark", None
+        )  # ValueError: a date that is none, bytes that are no text
         raise UsageError(
             f"{path} is not YAML" + (f" (line {where.line + 1})" if where else ""),
             "compare it with params/demo.yaml",

@@ -13,7 +13,6 @@ It is created exclusively and holds no secret and no row of data.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -36,6 +35,7 @@ from runbook_lib.files import (
     keep,
     last_at,
     lock,
+    read_json,
     read_lines,
     read_state,
     release,
@@ -151,7 +151,13 @@ class Run:
     @property
     def parameters(self) -> dict[str, Any]:
         """The same, as the mapping of top-level keys that a notebook is given."""
-        return json.loads((self.folder / "parameters.json").read_text(encoding="utf-8"))
+        try:
+            return read_state(self.folder / "parameters.json")
+        except FileNotFoundError:
+            raise UsageError(
+                f"{self.id} has no parameters.json",
+                f"restore it from a copy, or move the folder {self.id} out of the archive",
+            ) from None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -368,7 +374,7 @@ class Run:
     def read_evidence(self, name: str) -> Any:
         """What `write_evidence` kept, or None where there is none."""
         try:
-            return json.loads((self.folder / "evidence" / f"{name}.json").read_bytes())
+            return read_json(self.folder / "evidence" / f"{name}.json")
         except FileNotFoundError:
             return None
 

@@ -188,7 +188,7 @@ def test_bad_data_is_found_by_its_foreign_key_and_the_run_says_what_to_type(tell
         entry for entry in story.world.newest.state["phases"] if entry["phase"] == "validate"
     )["failed_checks"]
     assert any("InsurancePolicy_patientId_fkey" in item for item in failed)
-    assert f"runbook rollback {story.world.newest.id}" in story.output
+    assert f"runbook rollback {story.world.newest.reference}" in story.output
 
 
 def test_people_were_told_and_the_record_says_so(story: Story) -> None:

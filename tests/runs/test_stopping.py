@@ -15,6 +15,7 @@ import pytest
 from worlds import World, make_world
 
 from runbook_lib import archive
+from runbook_lib.advice import next_command
 from runbook_lib.postgres.connection import Database
 from runbook_lib.run import Run, runs
 
@@ -118,7 +119,7 @@ def expect_aborted(world: World, child: subprocess.Popen[str], output: str, phas
     """What must be true of a run that was told to stop in a phase."""
     run = world.newest
     assert child.returncode == 1 and "Traceback" not in output, output
-    assert f"{phase} was stopped" in output and f"runbook resume {run.id}" in output
+    assert f"{phase} was stopped" in output and next_command(run) in output
     assert (run.outcome, run.phase(phase)["status"]) == ("aborted", "aborted")
     expect_unfinished(run, phase)
     assert archive.verify(run) == []
@@ -240,7 +241,7 @@ def test_a_run_that_was_killed_in_the_middle_of_a_migration(
     said = world.command("status", str(run.folder)).stdout
     assert (
         re.search(r"outcome: unknown: process \d+ of migrate is gone without a word", said)
-        and f"next: runbook resume {run.id}" in said
+        and f"next: {next_command(run)}" in said
     )
     done = world.command("resume", str(run.folder))
     assert "migrate was killed and could not say how it ended" in done.stdout
