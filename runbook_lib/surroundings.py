@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from runbook_lib import literals
 from runbook_lib.section import (
     Address,
+    Body,
     Command,
     Location,
     Name,
     Percent,
+    Recipient,
     Seconds,
     Secret,
     Section,
@@ -26,15 +29,17 @@ from runbook_lib.service.people import MATRIX, Failure
 class Write(Section):
     """A request that writes, used to prove that writes are refused in maintenance mode."""
 
-    path: str
+    path: Address
     method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
-    json_body: dict[str, Any] = Field(default_factory=dict, alias="json")
+    json_body: Annotated[dict[str, Any], AfterValidator(literals.refuse_secret_body)] = Field(
+        default_factory=dict, alias="json"
+    )
 
 
 class Endpoint(Section):
     """One request that must work after the migration."""
 
-    path: str
+    path: Address
     status: int = 200
     authenticated: bool = True
     expect: dict[str, Any] = Field(default_factory=dict)
@@ -51,7 +56,7 @@ class Switch(Section):
     method: Literal["POST", "PUT", "PATCH", "DELETE", "GET"] = "POST"
     headers: dict[str, Secret] = Field(default_factory=dict)
     """Values by reference: most of what is sent in a header here lets somebody in."""
-    json_body: Any = Field(default=None, alias="json")
+    json_body: Body = Field(default=None, alias="json")
     status: Annotated[int, Field(ge=200, le=299)] | None = None
     """The status that says that it was done; default: any from 200 to 299."""
 
@@ -273,7 +278,7 @@ def _heard() -> dict[Occasion, list[str]]:
 class Notify(Section):
     """Who is told, of what, in which words."""
 
-    audiences: dict[Name, list[Address]] = Field(default_factory=dict)
+    audiences: dict[Name, list[Recipient]] = Field(default_factory=dict)
     """apprise URLs."""
     occasions: dict[Occasion, list[Name]] = Field(default_factory=dict)
     """Which audiences hear of what; what is not named stays as it is. Of a failure hear those of `people.severity_audiences`, too."""
@@ -309,7 +314,7 @@ class Contact(Section):
     """How a person reaches them: shown, and sent to others."""
     escalation: str
     """Their place in the matrix: Primary, Secondary, Escalation or 24/7, where it is the one that is built in."""
-    addresses: list[Address] = Field(default_factory=list)
+    addresses: list[Recipient] = Field(default_factory=list)
     """apprise URLs through which the runbook itself tells them of a failure, when the matrix says so."""
 
 

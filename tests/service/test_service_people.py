@@ -126,7 +126,7 @@ def test_a_level_of_the_parameters_replaces_the_one_that_is_built_in():
         ),
         (
             {"contacts": [{**contact("CTO"), "addresses": ["json://user:secretword@host/"]}]},
-            "password in it is refused",
+            "by reference",
         ),
     ],
 )
