@@ -16,7 +16,7 @@ from runbook_lib.history import minutes
 from runbook_lib.params import Params
 from runbook_lib.phases import declared, recovery
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import catalog, disk, dump, plans, restore, statistics
+from runbook_lib.postgres import catalog, disk, dump, plans, restore, statistics, writers
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.fingerprint import Method, method_for
@@ -79,7 +79,9 @@ class BackupPhase(Phase):
         """Dump the database, with globals, schema, row counts and fingerprints of the same instant."""
         folder = self.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}"
         with self.exclusive():
+            counters = writers.counters(self.db)
             made = make_backup(self, folder, self.tools, self.predicted.bytes)
+            self.run.write_evidence("backup.counters", counters)
         self.run.write_evidence(
             "backup",
             {

@@ -7,6 +7,7 @@ rows. Everything else must be as it was; `runbook_lib.phases.undeclared` looks i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -23,6 +24,7 @@ from runbook_lib.table import Shown, Table
 
 HISTORY = "_prisma_migrations"
 """Prisma's table of applied migrations, which every migration writes."""
+_OF_PRISMA = re.compile(rf"\.{HISTORY}(_pkey)?(\.|$)")
 REWRITES = frozenset({"", "type", "generated", "collation", "name"})
 """Changed properties of a column after which its values may look different; a default or NOT NULL leaves them alone."""
 Declared = Mapping[str, Any]
@@ -320,7 +322,12 @@ def differing(before: Snapshot, after: Snapshot) -> tuple[Compared, ...]:
 
 
 def _history(item: Compared) -> bool:
-    return item.name.endswith(f".{HISTORY}")
+    return of_prisma(item.name)
+
+
+def of_prisma(name: str) -> bool:
+    """Whether it is Prisma's own record of migrations, or a part of it."""
+    return _OF_PRISMA.search(name) is not None
 
 
 def _allowed(declared: Declared) -> dict[str, dict[str, str]]:

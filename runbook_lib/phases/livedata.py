@@ -1,14 +1,18 @@
-"""What the pending files demand of the rows that are there, asked of those rows now."""
+"""What the pending files demand of the rows that are there, asked of those rows when it is planned, and again at the last gate."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from runbook_lib.check import Check, Checks, Status
+from runbook_lib import gate
+from runbook_lib.check import Check, Checks, Status, check
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import violations
+from runbook_lib.postgres import catalog, violations
 from runbook_lib.postgres.violations import Counted
+from runbook_lib.prisma import questions, review
+from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.questions import Question, Worth
 from runbook_lib.table import Shown, Table, text
 
@@ -159,6 +163,61 @@ class LiveData(Shown):
             f"{a.question.place}: {a.question.demand}: {a.status.value if a.status else a.question.worth.value}"
             for a in self.answers
         ]
+
+
+def of_files(phase: Phase, files: Sequence[MigrationFile]) -> LiveData:
+    """What these files demand of the rows that are there, asked of them."""
+    objects, schema = catalog.read(phase.db).objects, phase.target.schema
+    version = phase.db.server_version
+    seen = review.review(
+        files,
+        catalog=objects,
+        rule=phase.project.transaction_rule,
+        schema=schema,
+        server_major=version // 10_000,
+    )
+    return ask(phase, questions.questions(seen.statements, objects, schema, version))
+
+
+def asked_again(phase: Phase, files: Sequence[MigrationFile]) -> list[Check]:
+    """The demands of the files that are left to apply, held against the rows as they are now.
+
+    What was not settled when it was planned, and was accepted then, needs nobody again; what has come since does.
+    """
+    found = phase.keep("data", of_files(phase, files))
+    accepted = _accepted(phase)
+    checks, fine = [], 0
+    for number, answer in enumerate(found.answers, 1):
+        if answer.status in (None, Status.PASSED):
+            fine += 1
+        elif answer.status is Status.UNKNOWN and _key(asdict(answer.question)) in accepted:
+            said = f"{answer.said}; accepted with the plan"
+            checks.append(
+                check(f"data.{answer.question.place}.{number}", answer.question.demand, True, said)
+            )
+        else:
+            checks.append(answer.check(number))
+    title = "the rows that are there are as the files demand, asked again now"
+    said = f"{fine} of {len(found.answers)} demands are violated by no row"
+    return [check("data.again", title, True, said), *checks]
+
+
+def _accepted(phase: Phase) -> set[tuple[Any, ...]]:
+    """The demands that were not settled when the plan's gate was opened by a person, who saw them."""
+    decision = gate.standing(phase.run, "plan")
+    planned = phase.run.read_evidence("plan.data") if decision else None
+    if not decision or decision["decision"] != "approved" or not planned:
+        return set()
+    known = {*decision.get("could_not_check", ())}
+    return {
+        _key(one)
+        for number, one in enumerate(planned["answers"], 1)
+        if f"data.{one['file']}:{one['line']}.{number}" in known
+    }
+
+
+def _key(question: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(question[key] for key in ("file", "line", "statement", "kind", "demand"))
 
 
 def ask(phase: Phase, questions: tuple[Question, ...]) -> LiveData:

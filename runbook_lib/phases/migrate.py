@@ -9,7 +9,7 @@ from typing import Any
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import DatabaseError, GateError
-from runbook_lib.phases import cause, recovery, salvage
+from runbook_lib.phases import cause, livedata, recovery, salvage
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.attempts import Attempts
 from runbook_lib.phases.backup import backup_checks
@@ -52,7 +52,7 @@ class Migrate(Phase):
         )
 
     def gate(self) -> Checks:
-        """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating, nothing in the way."""
+        """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating, nothing in the way, and rows that are as the files demand."""
         application = Application(self)
         maintenance = application.maintenance_checks(True) if application.has_maintenance else []
         return self.pass_gate(
@@ -70,6 +70,7 @@ class Migrate(Phase):
                         self._rehearsed(),
                         *maintenance,
                         *minute_checks(self),
+                        *livedata.asked_again(self, self.history.pending_files),
                     ],
                 ),
             ),
@@ -429,13 +430,11 @@ class Migrate(Phase):
         )
 
     def _count(self) -> None:
-        """Keep the counters of this moment: what is written from here on, a way back may lose."""
+        """Keep the counters of this moment: statements from here on are those after the migration."""
         try:
             self.run.write_evidence("migrated.statistics", statistics.read(self.db))
         except DatabaseError as error:
-            self.say(
-                f"the server's counters could not be read: what is written from here on will not be known: {error.message}"
-            )
+            self.say(f"the server's counters could not be read: {error.message}")
 
     def _failure(self, error: cli.MigrationFailed, watch: Watch) -> cli.MigrationFailed:
         """The same failure, with its cause, who was in the way, and what is true now."""

@@ -1,25 +1,16 @@
-"""What each way back costs: whether it is possible, how long it takes, and which writes it would lose.
-
-Between the backup and the moment before the migration both sides are known by content: that part is exact. Since the
-migration ended only PostgreSQL's counters tell (rows inserted, updated and deleted; up to ten seconds late) and the WAL.
-"""
+"""What each way back costs: whether it is possible, how long it takes, and which writes it would lose (`runbook_lib.phases.writes`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from runbook_lib.errors import RunbookError
 from runbook_lib.history import minutes
-from runbook_lib.phases import declared, recovery
-from runbook_lib.phases.backup import load_backup
+from runbook_lib.phases import recovery
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.landed import Landed
-from runbook_lib.postgres import statistics
-from runbook_lib.postgres.comparison import Compared, Outcome
-from runbook_lib.postgres.snapshot import Snapshot
-from runbook_lib.prisma.history import TABLE
+from runbook_lib.phases.writes import EVERYTHING, Moment, Span, earlier, since
 from runbook_lib.table import Shown, Table, size
 
 WAYS = ("resolve", "forward", "restore", "point-in-time")
@@ -28,91 +19,79 @@ only where a person names it."""
 
 
 @dataclass(frozen=True)
-class Interval:
-    """Writes in a span of time.
+class Losses(Shown):
+    """Writes of anybody but the migration.
 
     Args:
-        tables: table → what was written, in words.
-        unknown: why it is not known; empty where it is.
-        wal_bytes: what the whole server wrote to its log since; `None` where that was not measured.
+        before: between the backup and the moment before the migration.
+        since: from then until now.
+        wal_bytes: what the whole server wrote to its log since then; `None` where that was not measured.
     """
 
-    tables: Mapping[str, str]
-    unknown: str = ""
+    before: Span
+    since: Span
     wal_bytes: int | None = None
 
-
-@dataclass(frozen=True)
-class Losses(Shown):
-    """Writes that a way back would lose.
-
-    Args:
-        before: between the backup and the moment before the migration, by content.
-        since: since the migration ended, by PostgreSQL's counters.
-    """
-
-    before: Interval
-    since: Interval
-
-    def of(self, way: str) -> tuple[Interval, ...]:
+    def of(self, way: str) -> tuple[Span, ...]:
         """What a way would lose."""
         return {"restore": (self.before, self.since), "point-in-time": (self.since,)}.get(way, ())
 
     def names(self, way: str) -> tuple[str, ...]:
-        """The tables whose writes a way would lose: an approval accepts these, and no further ones."""
-        return tuple(sorted({name for span in self.of(way) for name in span.tables}))
+        """What a way would lose writes of, or may: an approval accepts these, and no further ones."""
+        return tuple(sorted({name for span in self.of(way) for name in span.lost | span.doubt}))
 
     def words(self, way: str) -> str:
-        """The same in words; empty where it is known that nothing would be lost."""
+        """The same in words; empty where it is proven that nothing would be lost."""
         spans = self.of(way)
         return "; ".join(
             [
-                *(f"{name}: {what}" for span in spans for name, what in span.tables.items()),
-                *(f"not known: {span.unknown}" for span in spans if span.unknown),
+                *(f"{name}: {what}" for span in spans for name, what in span.lost.items()),
+                *(
+                    f"may lose writes of {name}: {why}"
+                    for span in spans
+                    for name, why in span.doubt.items()
+                ),
             ]
         )
 
     def table(self) -> Table:
-        """Tables that were written, and when."""
-        names = sorted({*self.before.tables, *self.since.tables})
-        rows = [
-            (name, self.before.tables.get(name, "nothing"), self.since.tables.get(name, "nothing"))
-            for name in names
-        ]
-        if self.before.unknown or self.since.unknown:
-            rows.append(("not known", self.before.unknown or "–", self.since.unknown or "–"))
+        """What was written, and when."""
+        spans = (self.before, self.since)
+        lost = sorted({name for span in spans for name in span.lost})
+        doubt = sorted({name for span in spans for name in span.doubt} - {*lost})
+        rows = [(name, *(_in_span(name, span) for span in spans)) for name in (*lost, *doubt)]
         wal = (
-            f"; {size(self.since.wal_bytes)} of WAL since then, of the whole server"
-            if self.since.wal_bytes is not None
+            f"; {size(self.wal_bytes)} of WAL since then, of the whole server"
+            if self.wal_bytes is not None
             else ""
         )
-        title = (
-            f"Tables that were written: {len(names)}"
-            if names
-            else "Nothing was written"
-            if not rows
-            else "What was written is not known"
-        )
+        said = [f"{len(lost)} written by others"] * bool(lost) + [
+            f"{len(doubt)} of which it cannot be told"
+        ] * bool(doubt)
         return Table(
-            title + wal,
+            ("Writes since the backup: " + ", ".join(said) if said else "Nothing was written")
+            + wal,
             (
-                "table",
+                "what",
                 "from the backup to the moment before the migration",
-                "since the migration ended",
+                "since that moment",
             ),
             rows,
+            ["bad"] * len(lost) + ["unknown"] * len(doubt),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {
-            name: {
-                "tables": dict(span.tables),
-                "unknown": span.unknown,
-                "wal_bytes": span.wal_bytes,
-            }
-            for name, span in (("before", self.before), ("since", self.since))
+            "before": asdict(self.before),
+            "since": asdict(self.since),
+            "wal_bytes": self.wal_bytes,
         }
+
+
+def _in_span(name: str, span: Span) -> str:
+    why = span.doubt.get(name)
+    return span.lost.get(name) or (f"cannot be told: {why}" if why else "nothing")
 
 
 @dataclass(frozen=True)
@@ -123,7 +102,7 @@ class Option:
         impossible: why it cannot be taken; empty where it can.
         seconds: what it takes; `None` where that was not measured.
         basis: where that figure comes from.
-        loses: writes that it would lose, in words; empty where there are none.
+        loses: writes that it would lose, or may, in words; empty where it is proven that there are none.
     """
 
     way: str
@@ -145,9 +124,19 @@ class Option:
         )
 
 
-def losses(phase: Phase) -> Losses:
-    """Writes since the backup, by table, as far as they are known now."""
-    return Losses(_before(phase), _since(phase))
+def losses(phase: Phase, now: Moment | None, found: Landed) -> Losses:
+    """What anybody but the migration wrote since the backup.
+
+    Args:
+        found: what of the migration is in the database.
+        now: the live database; `None` where it was not looked at, because there is nothing to hold it against.
+    """
+    if not phase.run.read_evidence("backup"):
+        return Losses(Span({}, {EVERYTHING: "there is no backup"}), Span())
+    if phase.run.read_evidence("before.snapshot") is None or now is None:
+        return Losses(earlier(phase, now), Span())
+    begun = any(line["what"] == "migration begun" for line in phase.run.read_journal())
+    return Losses(earlier(phase), since(phase, now, found, begun), _wal(phase, now))
 
 
 def options(phase: Phase, found: Landed, lost: Losses) -> tuple[Option, ...]:
@@ -202,51 +191,7 @@ def _point_in_time(phase: Phase, busy: str, loses: str) -> Option:
     )
 
 
-def _before(phase: Phase) -> Interval:
-    stored = phase.run.read_evidence("before.snapshot")
-    if not phase.run.read_evidence("backup"):
-        return Interval({}, "there is no backup")
-    if stored is None:
-        return Interval({}, "the state before the migration was not fixed")
-    found = declared.differing(load_backup(phase).snapshot, Snapshot.from_dict(stored))
-    return Interval({item.name: _in_words(item) for item in found})
-
-
-def _in_words(item: Compared) -> str:
-    if item.outcome is Outcome.ROWS:
-        return f"{item.after - item.before:+,} rows".replace(",", " ")
-    return item.outcome.value + (f" ({item.why})" if item.why else "")
-
-
-def _since(phase: Phase) -> Interval:
-    """Since the migration ended; where its end was not seen, since before it, its own writes among them."""
-    seen, before = (
-        phase.run.read_evidence(name) for name in ("migrated.statistics", "before.statistics")
-    )
-    begun = any(line["what"] == "migration begun" for line in phase.run.read_journal())
-    if not begun:
-        return Interval({})
-    if not (seen or before):
-        return Interval(
-            {}, "the end of the migration was not seen, and there is no state from before"
-        )
-    then, now = statistics.Statistics.from_dict(seen or before), statistics.read(phase.db)
-    wal = phase.db.value(
-        "SELECT pg_wal_lsn_diff(%s, %s)::bigint", [now.database["lsn"], then.database["lsn"]]
-    )
-    tables = statistics.written(then, now)
-    if tables is None:
-        return Interval({}, "the server's counters began anew since then", wal)
-    tables = {name: counts for name, counts in tables.items() if not name.endswith(f".{TABLE}")}
-    whose = "" if seen else ", the migration's own among them"
-    return Interval(
-        {
-            name: ", ".join(
-                f"{count:,} {action}".replace(",", " ") for action, count in counts.items()
-            )
-            + whose
-            for name, counts in tables.items()
-        },
-        "",
-        wal,
-    )
+def _wal(phase: Phase, now: Moment) -> int | None:
+    then = (phase.run.read_evidence("before.snapshot") or {}).get("lsn")
+    found = phase.db.value("SELECT pg_wal_lsn_diff(%s, %s)::bigint", [now.content.lsn, then])
+    return None if found is None else int(found)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -157,8 +158,11 @@ def price(phase: Phase) -> Price:
     )
 
 
-def recover(phase: Phase) -> Led:
+def recover(phase: Phase, refuse: Callable[[Database], None] = lambda live: None) -> Led:
     """Lead back to the point. Called again after an interruption, it goes on from where it stands.
+
+    Args:
+        refuse: called with the live database right before another instance takes its place; raises where that must not be.
 
     With `local` and `command` a server is brought up beside the live one, its database dumped as a backup, and the server
     discarded; the live database is not touched. With `rds` the recovered instance takes the live one's name.
@@ -176,7 +180,7 @@ def recover(phase: Phase) -> Led:
     phase.run.journal("recovery begun", point=to.label, provider=phase.params.recovery.provider)
     made = provider(phase)
     led = (
-        Led(to, replaced=_replace(phase, made, to))
+        Led(to, replaced=_replace(phase, made, to, refuse))
         if isinstance(made, Rds)
         else Led(to, backup=_dumped(phase, made, to) or _dump(phase, made, to))
     )
@@ -342,7 +346,9 @@ def _dump(phase: Phase, made: Local | Commands, to: RestorePoint) -> Backup:
     return backup
 
 
-def _replace(phase: Phase, made: Rds, to: RestorePoint) -> Replaced:
+def _replace(
+    phase: Phase, made: Rds, to: RestorePoint, refuse: Callable[[Database], None]
+) -> Replaced:
     """The recovered instance in the live one's place, once it has proven to hold the pinned database."""
     beside = replace(phase.target, host=made.recover(to, phase.say))
     await_promotion(beside, phase.application_name, made.deadline_s, phase.say)
@@ -353,6 +359,7 @@ def _replace(phase: Phase, made: Rds, to: RestorePoint) -> Replaced:
             f"the recovered instance holds another database: {describe(found)}, not {describe(pinned)}",
             "look at it; nothing was renamed",
         )
+    refuse(phase.db)
     phase.db.close()
     done = made.replace(to, phase.say)
     await_promotion(phase.target, phase.application_name, made.deadline_s, phase.say)

@@ -10,8 +10,8 @@ from typing import Any
 
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
-from runbook_lib.errors import GateError
-from runbook_lib.phases import declared, price, recovery
+from runbook_lib.errors import ApprovalNeeded, GateError
+from runbook_lib.phases import declared, last_look, price, recovery, writes
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
 from runbook_lib.phases.base import Phase, milliseconds
@@ -22,7 +22,7 @@ from runbook_lib.phases.landed import Landed, landed
 from runbook_lib.phases.replay import Replayed
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.talk import Message, message, standing, tell
-from runbook_lib.postgres import databases, integrity, restore, snapshot, statistics, swap
+from runbook_lib.postgres import databases, integrity, restore, snapshot, statistics, swap, writers
 from runbook_lib.postgres.backup import Backup, load
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.tools import tools
@@ -54,8 +54,8 @@ class Rollback(Phase):
     def begin(self, notebook: str) -> None:
         """Finish a way back of this run that was interrupted, before anything else is asked: the live name may be missing."""
         self._resumed = self._interrupted()
-        if self._resumed:
-            self._swap(self._resumed)
+        if self._resumed and not self._finished(self._resumed):
+            self._resumed = None
         super().begin(notebook)
 
     def triggers(self) -> Checks:
@@ -111,7 +111,7 @@ class Rollback(Phase):
     @cached_property
     def losses(self) -> price.Losses:
         """Writes since the backup, by table: what a way back may lose."""
-        return self.keep("losses", price.losses(self))
+        return self.keep("losses", price.losses(self, self._now, self.landed))
 
     @cached_property
     def options(self) -> tuple[price.Option, ...]:
@@ -154,8 +154,7 @@ class Rollback(Phase):
     def decide(self) -> Table:
         """Pass the gate of the rollback: automatic by the parameters, or approved by a person; lost writes need a person always,
         who has been told of them. What is written goes on meanwhile: each time this is asked, it is priced anew."""
-        for stale in ("losses", "options", "way"):
-            self.__dict__.pop(stale, None)
+        self._look_again()
         if self.way == "none":
             return Table("No trigger fired: nothing is rolled back", ("", ""), [])
         automatic = (
@@ -165,6 +164,8 @@ class Rollback(Phase):
         self._ask("rollback", self.look("decision", checks), () if automatic else ("rollback",))
         self._passed.add("rollback")
         decision = gate.standing(self.run, "rollback")
+        if not self._resumed:
+            last_look.keep(self, self._now, self.losses.names(self.way))
         by = decision["person"] if decision else "rollback.automatic"
         self.run.journal("rollback decided", way=self.way, by=by)
         return Table(f"Decided: {self.way}", ("way", "by"), [(self.way, by)])
@@ -375,12 +376,30 @@ class Rollback(Phase):
         )
 
     @cached_property
+    def _now(self) -> writes.Moment | None:
+        """The live database as it is, held against the state before or else the backup; `None` where there is neither."""
+        stored = self.run.read_evidence("before.snapshot")
+        if stored is not None:
+            return writes.moment(self, snapshot.Snapshot.from_dict(stored))
+        made = self.run.read_evidence("backup") and load_backup(self)
+        return writes.moment(self, made.snapshot) if made else None
+
+    def _look_again(self) -> None:
+        """Price anew; content is read again where anything was counted since it was read."""
+        for stale in ("losses", "options", "way"):
+            self.__dict__.pop(stale, None)
+        now = self.__dict__.get("_now")
+        if now and now.counters.until(writers.counters(self.db)) != {}:
+            del self.__dict__["_now"]
+
+    @property
     def _comparison(self) -> tuple[snapshot.Snapshot, snapshot.Snapshot] | None:
         stored = self.run.read_evidence("before.snapshot")
-        if stored is None:
-            return None
-        before = snapshot.Snapshot.from_dict(stored)
-        return before, declared.taken_again(before, self.target, self.application_name)
+        return (
+            (snapshot.Snapshot.from_dict(stored), self._now.content)
+            if stored and self._now
+            else None
+        )
 
     def _content_checks(self) -> list[Check]:
         """Content and catalogue against what the way leads to: the backup, or the state before."""
@@ -405,7 +424,7 @@ class Rollback(Phase):
 
     def _landed_now(self) -> Landed:
         """What landed, looked at again."""
-        self.__dict__.pop("_comparison", None)
+        self.__dict__.pop("_now", None)
         return landed(self, self._comparison)
 
     def _resolve(self) -> Table:
@@ -463,7 +482,9 @@ class Rollback(Phase):
         """The backup that the way leads to: the run's own, or one of the point in time; `None` where an instance has taken the live one's place."""
         if self._resumed:
             return load(Path(self._resumed["backup"]))
-        return recovery.recover(self).backup if self.way == "point-in-time" else load_backup(self)
+        if self.way == "point-in-time":
+            return recovery.recover(self, last_look.LastLook(self).refuse).backup
+        return load_backup(self)
 
     def _restore(self) -> Table:
         """Stop the application, restore beside, swap; an attempt that was interrupted in the swap has ended it already."""
@@ -517,16 +538,40 @@ class Rollback(Phase):
         """Swap by name, however far an earlier attempt came; seconds for which the live name was closed."""
         if self._session:
             self._session.close()
-        done = swap.swap(
-            self.target, names["live"], names["restored"], names["failed"], self.application_name
-        )
+        look = last_look.LastLook(self)
+        try:
+            done = swap.swap(
+                self.target,
+                names["live"],
+                names["restored"],
+                names["failed"],
+                self.application_name,
+                last_look=look,
+            )
+        except ApprovalNeeded as error:
+            self.run.journal("swap refused", **names, reason=error.message)
+            raise
         with databases.maintenance(self.target, self.application_name) as admin:
             databases.comment_on(
                 admin, names["live"], load(Path(names["backup"])).database()["comment"] or None
             )
-        self.run.journal("swap ended", **names, seconds=round(done.closed_s, 3))
+        self.run.journal(
+            "swap ended",
+            **names,
+            seconds=round(done.closed_s, 3),
+            sequences_moved_on=list(look.carried),
+        )
         self._pin()
         return done.closed_s
+
+    def _finished(self, names: dict[str, str]) -> bool:
+        """Finish an interrupted swap; not where somebody has written meanwhile: then the way back is priced anew."""
+        try:
+            self._swap(names)
+        except ApprovalNeeded as error:
+            self.say(error.message)
+            return False
+        return True
 
     def _pin(self) -> None:
         """The database behind the live name is another one from now on."""
@@ -566,9 +611,9 @@ class Rollback(Phase):
         steps = [
             line
             for line in self.run.read_journal()
-            if line["what"] in ("swap begun", "rolled back")
+            if line["what"] in ("swap begun", "swap refused", "rolled back")
         ]
-        if not steps or steps[-1]["what"] == "rolled back":
+        if not steps or steps[-1]["what"] != "swap begun":
             return None
         return {key: steps[-1][key] for key in ("way", "backup", "live", "restored", "failed")}
 

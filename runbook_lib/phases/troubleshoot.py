@@ -9,9 +9,9 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.phases.cause import Cause
 from runbook_lib.phases.landed import at_work
 from runbook_lib.phases.start import applied
-from runbook_lib.postgres import activity, catalog, disk, integrity, locks, rights, space
+from runbook_lib.postgres import activity, disk, integrity, locks, rights, space
 from runbook_lib.postgres.connection import query
-from runbook_lib.prisma import history, questions, review
+from runbook_lib.prisma import history
 from runbook_lib.run import person
 from runbook_lib.table import Table
 
@@ -151,19 +151,7 @@ class Troubleshoot(Phase):
             for entry in found.entries
             if entry.name in (*found.failed, *found.pending) and entry.file
         ]
-        objects, schema, version = (
-            catalog.read(self.db).objects,
-            self.target.schema,
-            self.db.server_version,
-        )
-        seen = review.review(
-            files,
-            catalog=objects,
-            rule=self.project.transaction_rule,
-            schema=schema,
-            server_major=version // 10_000,
-        )
-        return livedata.ask(self, questions.questions(seen.statements, objects, schema, version))
+        return livedata.of_files(self, files)
 
     def unvalidated(self) -> Table:
         """Constraints that were never checked against the rows that were there before."""

@@ -11,7 +11,7 @@ from runbook_lib.errors import DatabaseError
 from runbook_lib.phases import kernel
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.start import applied
-from runbook_lib.postgres import activity, locks
+from runbook_lib.postgres import activity, locks, writers
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.guard import Guard, Harm, Limits
 from runbook_lib.run import stamp
@@ -40,6 +40,7 @@ class Watch:
         )
         self.lost: list[str] = []
         """What interrupted the watch; for that time nobody guarded."""
+        self._transactions: set[int] = set()
         self._waits: dict[tuple[int, int, str, str], dict[str, Any]] = {}
         self._view: live.View | None = None
         self._ended = threading.Event()
@@ -62,6 +63,8 @@ class Watch:
         if self._view:
             self._view.close()
         self.phase.keep("blockers", list(self._waits.values()))
+        earlier = self.phase.run.read_evidence(f"{self.phase.name}.transactions") or ()
+        self.phase.keep("transactions", sorted({*earlier, *self._transactions}))
         if self.lost:
             self.phase.run.journal("watch interrupted", reasons=self.lost)
 
@@ -119,6 +122,11 @@ class Watch:
         while not self._ended.wait(SAMPLE_S):
             found, decided = locks.blockers(db), len(self.guard.decisions)
             harm = self.guard.look(db, found)
+            self._transactions |= {
+                xid
+                for xid, application in writers.at_work(db).items()
+                if activity.named(application, self.phase.prisma_name)
+            }
             ours = [
                 wait
                 for wait in found.waits

@@ -80,6 +80,7 @@ class Cost:
         temporary_bytes: temporary files of its transaction, told with its last statement; `None` where this server does
             not say in time (before 15).
         bytes_before, bytes_after: of the database on disk.
+        rows: that it wrote; `None` of one that writes none by itself, or does not say.
     """
 
     file: str
@@ -92,6 +93,7 @@ class Cost:
     temporary_bytes: int | None
     bytes_before: int
     bytes_after: int
+    rows: int | None = None
 
     @property
     def strongest(self) -> tuple[Held, ...]:
@@ -248,7 +250,7 @@ def _one(
     """One statement between two looks; brings the locks that were `seen` and the `files` up to date."""
     before = db.row(query("costs_instant")) or {}
     started = time.monotonic()
-    db.execute(work.sql)
+    touched = db.execute(work.sql)
     seconds = time.monotonic() - started
     after = db.row(query("costs_instant")) or {}
     held = {
@@ -275,6 +277,7 @@ def _one(
         0,
         before["bytes"],
         after["bytes"],
+        touched if work.kind in ("INSERT", "UPDATE", "DELETE") else None,
     )
 
 

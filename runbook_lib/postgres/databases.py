@@ -229,8 +229,13 @@ def _values(name: str, value: str) -> Sequence[str]:
     ] or [""]
 
 
-def terminate(db: Database, names: Sequence[str], wait_s: float = 10) -> tuple[int, ...]:
+def terminate(
+    db: Database, names: Sequence[str], wait_s: float = 10, keep: Collection[int] = ()
+) -> tuple[int, ...]:
     """End every session in the databases `names`, and wait until they are gone.
+
+    Args:
+        keep: process numbers of sessions that stay.
 
     Returns:
         The process numbers that were ended.
@@ -241,7 +246,9 @@ def terminate(db: Database, names: Sequence[str], wait_s: float = 10) -> tuple[i
     ended: dict[int, None] = {}
     deadline = time.monotonic() + wait_s
     while inside := [
-        row for row in db.rows(query("databases_sessions")) if row["database"] in names
+        row
+        for row in db.rows(query("databases_sessions"))
+        if row["database"] in names and row["pid"] not in keep
     ]:
         for row in inside:
             _end(db, row)

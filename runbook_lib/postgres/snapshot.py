@@ -70,12 +70,14 @@ class ExportedSnapshot:
         lsn: the WAL position at which it was taken.
         time: UTC.
         db: the session that holds it.
+        transactions: which were finished by then, as `pg_current_snapshot()` writes it.
     """
 
     id: str
     lsn: str
     time: datetime
     db: Database
+    transactions: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Snapshot(Shown):
         large_object_fingerprint: "" where the role may not read them.
         settings: of this database, and those of the server that bear on a migration.
         seconds: how long it took.
+        transactions: which were finished by then, as `pg_current_snapshot()` writes it; empty in older records.
     """
 
     database: str
@@ -108,6 +111,7 @@ class Snapshot(Shown):
     settings: Mapping[str, str]
     extensions: Mapping[str, str]
     seconds: float
+    transactions: str = ""
 
     @property
     def rows(self) -> int:
@@ -199,7 +203,9 @@ def exported(
         reading(db, statement_timeout_s=600, lock_timeout_s=lock_timeout_s),
     ):
         row = db.row(query("snapshot_export")) or {}
-        yield ExportedSnapshot(row["id"], row["lsn"], row["time"].astimezone(UTC), db)
+        yield ExportedSnapshot(
+            row["id"], row["lsn"], row["time"].astimezone(UTC), db, row["transactions"]
+        )
 
 
 def take(
@@ -279,6 +285,7 @@ def take(
         {row["name"]: row["value"] for row in at.db.rows(query("snapshot_settings"))},
         {row["name"]: row["version"] for row in at.db.rows(query("catalog_extension"))},
         time.monotonic() - started,
+        at.transactions,
     )
 
 

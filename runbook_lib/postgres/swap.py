@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import sql
 
@@ -40,6 +41,19 @@ class Stage(str, Enum):
     RENAMED = "renamed: the restored database is in the live one's place, but not open yet"
     DONE = "done: the restored database is in the live one's place, the failed one is kept"
     UNCLEAR = "unclear: these databases are not in a state that a swap leaves behind"
+
+
+class LastLook(Protocol):
+    """A look at the live database once nobody else is in it, or can come in: what it finds can change no more."""
+
+    def open(self, live: Target, restored: Target) -> Collection[int]:
+        """Open the sessions that it needs, while that is possible; their process numbers."""
+
+    def judge(self) -> None:
+        """Raise where the swap must not happen: then nothing is renamed, and the live database is open again."""
+
+    def close(self) -> None:
+        """Close the sessions."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +171,7 @@ def swap(
     *,
     expected_live_oid: int | None = None,
     wait_s: float = 10,
+    last_look: LastLook | None = None,
 ) -> Swapped:
     """Put the restored database in the live one's place, and keep the live one under another name.
 
@@ -166,8 +181,10 @@ def swap(
         server: any database of the server; not connected to unless it is the maintenance database.
         expected_live_oid: the number that the live database must have; refuse another.
         wait_s: seconds to wait for sessions to end.
+        last_look: taken right before the renames, with both databases closed; not where they are done already.
 
     Raises:
+        What `last_look` raises; the live database is open again.
         UsageError: names or numbers do not fit together, or the restore has not finished; nothing was touched.
         GateError: a prepared transaction or an active logical slot holds on to a database; nothing was touched.
         DatabaseError: a step was refused. Where nothing was renamed yet, the live database is open again.
@@ -181,7 +198,7 @@ def swap(
         started = time.monotonic()
         ended: tuple[int, ...] = ()
         if found.stage in (Stage.NOT_BEGUN, Stage.CLOSED):
-            ended = _rename_both(db, found, names, application_name, wait_s)
+            ended = _rename_both(db, found, names, application_name, wait_s, last_look)
         elif found.stage is Stage.BETWEEN:
             ended = databases.terminate(db, [restored_name], wait_s)
             _rename(db, restored_name, live_name)
@@ -283,23 +300,43 @@ def _require_clear(
 
 
 def _rename_both(
-    db: Database, found: State, names: tuple[str, str, str], application_name: str, wait_s: float
+    db: Database,
+    found: State,
+    names: tuple[str, str, str],
+    application_name: str,
+    wait_s: float,
+    last_look: LastLook | None,
 ) -> tuple[int, ...]:
     live_name, restored_name, failed_name = names
     assert found.live and found.restored
     comment = _former_comment(found.live)
     try:
         databases.comment_on(db, live_name, _note(found, application_name, comment))
+        keep = _opened(db, names, last_look) if last_look else ()
         _open(db, live_name, False)
         _open(db, restored_name, False)
-        ended = databases.terminate(db, [live_name, restored_name], wait_s)
+        ended = databases.terminate(db, [live_name, restored_name], wait_s, keep)
+        if last_look:
+            last_look.judge()
+            last_look.close()
+            databases.terminate(db, [live_name, restored_name], wait_s)
         with db.transaction():
             _rename(db, live_name, failed_name)
             _rename(db, restored_name, live_name)
         return ended
     except BaseException:
+        if last_look:
+            last_look.close()
         _undo(db, found, names, comment)
         raise
+
+
+def _opened(db: Database, names: tuple[str, str, str], last_look: LastLook) -> Collection[int]:
+    """The sessions of the last look; an interrupted swap may have closed the databases to them."""
+    for name in names[:2]:
+        _open(db, name, True)
+    live, restored = (db.target.named(name) for name in names[:2])
+    return last_look.open(live, restored)
 
 
 def _former_comment(live: Entry) -> str:

@@ -1,0 +1,121 @@
+"""The last look before a database is swapped away: with connections refused, whether anybody wrote since the way back was priced.
+
+Whoever has left has reported to the counters what it wrote, so with everybody gone they are exact. A write that is found is
+not lost: the database is opened again, and the way back is priced anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+from runbook_lib.errors import ApprovalNeeded
+from runbook_lib.phases import declared
+from runbook_lib.phases.base import Phase
+from runbook_lib.phases.writes import EVERYTHING, SCHEMA, Moment
+from runbook_lib.postgres import catalog, sequences, writers
+from runbook_lib.postgres.catalog import Catalog
+from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.writers import Counters
+
+PRICED = "rollback.priced"
+"""The evidence that says as of when the way back was priced, and whose loss was accepted."""
+_COLLECTOR = 15_00_00
+"""Before this version a process of its own collects the counts, and tells them up to half a second late."""
+
+
+def keep(phase: Phase, now: Moment | None, accepted: Collection[str]) -> None:
+    """Keep what the last look is held against.
+
+    Args:
+        accepted: what a person has accepted to lose writes of.
+    """
+    priced = now and {
+        "counters": now.counters.as_dict(),
+        "objects": now.objects.as_dict(),
+        "settings": now.content.settings,
+    }
+    phase.run.write_evidence(PRICED, {**(priced or {}), "accepted": sorted(accepted)})
+
+
+class LastLook:
+    """See `runbook_lib.postgres.swap.LastLook`.
+
+    Args:
+        phase: whose run has kept what it is held against.
+    """
+
+    def __init__(self, phase: Phase) -> None:
+        self._phase = phase
+        self._priced: dict[str, Any] = phase.run.read_evidence(PRICED) or {"accepted": []}
+        self._sessions: list[Database] = []
+        self.carried: tuple[str, ...] = ()
+        """The sequences that were moved on."""
+
+    def open(self, live: Target, restored: Target) -> Collection[int]:
+        """Open a session in each database."""
+        name = f"{self._phase.application_name}/last-look"
+        for place in (live, restored):
+            self._sessions.append(
+                Database(place, name, lock_timeout="10s", statement_timeout="5min")
+            )
+        return [one.pid for one in self._sessions]
+
+    def judge(self) -> None:
+        """Raise where somebody wrote what nobody has accepted to lose; else move the restored sequences on.
+
+        Raises:
+            ApprovalNeeded: naming what was written.
+        """
+        live, restored = self._sessions
+        self.refuse(live)
+        self.carried = sequences.carry(live, restored)
+
+    def refuse(self, live: Database) -> None:
+        """The same of a database that is still open, where it cannot be closed: a write of this very moment may be missed.
+
+        Raises:
+            ApprovalNeeded: naming what was written.
+        """
+        if EVERYTHING not in self._priced["accepted"] and (found := self._written(live)):
+            raise ApprovalNeeded(
+                f"the gate `rollback` needs a person: written since the way back was priced: {'; '.join(found)}",
+                f"nothing was swapped, and the database is open again; price it anew: `runbook rollback {self._phase.run.id} --reason …`",
+                gate="rollback",
+            )
+
+    def close(self) -> None:
+        """Close both sessions."""
+        for one in self._sessions:
+            one.close()
+        self._sessions = []
+
+    def _written(self, live: Database) -> list[str]:
+        if "counters" not in self._priced:
+            return ["not known: it was not looked at then"]
+        if live.server_version < _COLLECTOR:
+            time.sleep(1.5)
+        then, now = Counters.from_dict(self._priced["counters"]), writers.counters(live)
+        counted = then.until(now)
+        if counted is None:
+            return ["not known: the server's counters began anew meanwhile"]
+        found = {name: f"{name}: emptied or rewritten" for name in then.renewed(now)}
+        found |= {name: f"{name}: {one}" for name, one in writers.of_tables(counted).items()}
+        found = {name: said for name, said in found.items() if not declared.of_prisma(name)}
+        found |= self._definitions(live) | self._settings(live)
+        return [said for name, said in found.items() if name not in self._priced["accepted"]]
+
+    def _definitions(self, live: Database) -> dict[str, str]:
+        then = Catalog.from_dict(self._priced["objects"])
+        changes = catalog.difference(then, catalog.read(live)).changes
+        return {SCHEMA: f"{SCHEMA}: {'; '.join(map(str, changes[:3]))}"} if changes else {}
+
+    def _settings(self, live: Database) -> dict[str, str]:
+        then = self._priced["settings"]
+        now = {row["name"]: row["value"] for row in live.rows(query("snapshot_settings"))}
+        return {
+            name: f"{name}: changed"
+            for name in then.keys() | now.keys()
+            if not name.startswith("server: ") and then.get(name) != now.get(name)
+        }

@@ -1,0 +1,362 @@
+"""The account of writes: whoever writes whatever, at whatever moment of the night, no way back that would lose it is taken unasked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runbook_lib import gate, params
+from runbook_lib.check import Checks, check
+from runbook_lib.demo.embedded import Server
+from runbook_lib.errors import ApprovalNeeded
+from runbook_lib.phases import last_look, price
+from runbook_lib.phases.rollback import Rollback
+from runbook_lib.phases.writes import SCHEMA
+from runbook_lib.postgres import catalog, dump, sequences, snapshot, writers
+from runbook_lib.postgres.connection import Database, Target, identifier, sql
+from runbook_lib.postgres.tools import tools
+from runbook_lib.prisma.transactions import TransactionRule
+from runbook_lib.run import create
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = "20260101000000_add"
+NAMES = ("Ins", "Upd", "Del", "Tru", "Cop", "Unlogged", "Own")
+TABLES = """
+    CREATE TABLE _prisma_migrations (id text, checksum text, finished_at timestamptz, migration_name text, logs text, rolled_back_at timestamptz,
+                                     started_at timestamptz DEFAULT now(), applied_steps_count int DEFAULT 0);
+    CREATE SEQUENCE "Numbers"; SELECT lo_from_bytea(4711, 'x');
+""" + "".join(
+    f'CREATE {"UNLOGGED" if name == "Unlogged" else ""} TABLE "{name}" (id int PRIMARY KEY, note text);'
+    f"INSERT INTO \"{name}\" SELECT g, 'fictitious ' || g FROM generate_series(1, 20) AS g;"
+    for name in NAMES
+)
+MIGRATION = """ALTER TABLE "Own" ADD COLUMN room text; UPDATE "Own" SET room = 'r' WHERE id < 9;"""
+ACTS: Mapping[str, tuple[str, str]] = {
+    "INSERT": ("""INSERT INTO "Ins" VALUES (100, 'late')""", 'public."Ins"'),
+    "UPDATE": ("""UPDATE "Upd" SET note = 'late' WHERE id = 1""", 'public."Upd"'),
+    "DELETE": ("""DELETE FROM "Del" WHERE id = 1""", 'public."Del"'),
+    "TRUNCATE": ("""TRUNCATE "Tru" """, 'public."Tru"'),
+    "COPY": ("COPY", 'public."Cop"'),
+    "INSERT into an unlogged table": (
+        """INSERT INTO "Unlogged" VALUES (100, 'late')""",
+        'public."Unlogged"',
+    ),
+    "INSERT into the table that is migrated": (
+        """INSERT INTO "Own" (id, note) VALUES (100, 'late')""",
+        'public."Own"',
+    ),
+    "a large object": ("SELECT lo_put(4711, 0, 'y')", "large objects"),
+    "DDL": ('CREATE TABLE "New" (id int)', SCHEMA),
+    "a function": ("CREATE FUNCTION late() RETURNS int LANGUAGE sql AS 'SELECT 1'", SCHEMA),
+    "a setting": ("SETTING", "database: work_mem"),
+}
+"""Act → the statement, and what it must be found under."""
+MOMENTS = (
+    "between backup and state before",
+    "between state before and migration",
+    "while it migrates",
+    "after the migration",
+)
+
+
+class Example(Rollback):
+    """A rollback of a run that was brought to this point by the test."""
+
+
+@contextmanager
+def world(server: Server, folder: Path, name: str) -> Iterator[Example]:
+    """A run before its backup, on a database of its own."""
+    with Database(Target.parse(server.url())) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier(name)))
+    (folder / "url").write_text(server.url(name))
+    values = params.load(ROOT / "params" / "demo.yaml")
+    values["environment"]["archive"] = str(folder / "archive")
+    values["database"]["url"], values["service"] = f"file:{folder / 'url'}", None
+    values["rollback"] = {"automatic": True}
+    values["approvals"] = {"required": []}
+    (folder / "migrations" / FILE).mkdir(parents=True)
+    (folder / "migrations" / FILE / "migration.sql").write_text(MIGRATION)
+    pinned = {"host": "h", "database": "d", "system_identifier": "1", "database_oid": 1}
+    phase = Example(create(values, [FILE], pinned))
+    phase.__dict__["project"] = SimpleNamespace(
+        migrations=folder / "migrations", transaction_rule=TransactionRule.EACH_IF_PARSED
+    )
+    failed = check("trigger.migration", "the migration did not fail", False, "failed")
+    phase._resumed, phase._fired = None, Checks("fired", [failed])
+    others(phase, TABLES)
+    yield phase
+    phase._give_back()
+    with Database(Target.parse(server.url())) as admin:
+        for made in (name, *phase.__dict__.get("made", ())):
+            admin.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier(made))
+            )
+
+
+def others(phase: Rollback, statement: str) -> None:
+    """Somebody else's act, in a session that has ended when this returns."""
+    with Database(Target.parse(phase.params.database_url()), "front desk") as desk:
+        pid = desk.pid
+        if statement == "COPY":
+            with desk.connection.cursor() as cursor, cursor.copy('COPY "Cop" FROM STDIN') as copy:
+                copy.write("100\tlate\n")
+        elif statement == "SETTING":
+            name = identifier(desk.target.database)
+            desk.execute(sql.SQL("ALTER DATABASE {} SET work_mem = '5MB'").format(name))
+        else:
+            desk.execute(statement)
+    while phase.db.rows("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]):
+        time.sleep(0.01)
+
+
+def back_up(phase: Rollback, folder: Path) -> None:
+    phase.run.write_evidence("backup.counters", writers.counters(phase.db))
+    made = dump.make(phase.target, folder, "tests", tools=tools(phase.target))
+    record = {"folder": str(folder), "sha256": made.sha256, "proven_at": "2026-01-01T00:00:00Z"}
+    phase.run.write_evidence(
+        "backup", {**record, "proven_on": "here", "restore_s": 70.0, "way_back_s": 90.0}
+    )
+
+
+def fix(phase: Rollback) -> None:
+    """The state before the migration, as 50_announce takes it."""
+    change = {"kind": "column", "name": 'public."Own".room', "action": "added", "property": ""}
+    rows = {'public."Own"': {"inserted": False, "deleted": False, "updated": ["room"]}}
+    plan = {"changes": [change], "rows": rows, "tables": ['public."Own"'], "unclear": []}
+    phase.run.write_evidence("plan", {"hash": "p", "files": {FILE: "x"}, "declared": plan})
+    counters, objects = writers.counters(phase.db), catalog.read(phase.db)
+    kept = {'public."Own"': [["id", "note"]]}
+    phase.run.write_evidence("before.snapshot", snapshot.take(phase.target, "tests", columns=kept))
+    phase.run.write_evidence("before.counters", counters)
+    phase.run.write_evidence("before.catalog", objects)
+
+
+def migrate(
+    phase: Rollback, meanwhile: Callable[[], None] = lambda: None, each: bool = False
+) -> None:
+    """The file lands, as one transaction or each statement by itself; the next one, which has failed, leaves no trace."""
+    phase.run.journal("migration begun", files=[FILE])
+    meanwhile()
+    for statement in MIGRATION.strip(";").split(";") if each else [f"BEGIN; {MIGRATION} COMMIT"]:
+        others(phase, statement)
+    row = f"('1', 'x', '{FILE}', now())"
+    others(
+        phase,
+        f"INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES {row}",
+    )
+
+
+def rehearse(phase: Rollback, rows: int) -> None:
+    """What the plan and its rehearsal say of each statement: the second one wrote so many rows."""
+    said = [{"file": FILE, "line": 1, "kind": kind} for kind in ("ALTER TABLE", "UPDATE")]
+    own = [{"table": 'public."Own"', "action": "update", "columns": ["room"]}]
+    review = [
+        one | {"statement": number, "transaction": "", "rows": own * (number - 1)}
+        for number, one in enumerate(said, 1)
+    ]
+    phase.run.write_evidence("plan.review", {"statements": review})
+    phase.run.write_evidence("promise", {"plan": "p", "difference": {"changes": []}})
+    counts = [one | {"rows": count} for one, count in zip(said, (None, rows))]
+    phase.run.write_evidence("rehearsal", {"statements": counts})
+
+
+def night(phase: Rollback, folder: Path, moment: str, *statements: str) -> None:
+    """All of it, with statements of others at one moment."""
+
+    def act(now: str) -> None:
+        for statement in statements if now == moment else ():
+            others(phase, statement)
+
+    back_up(phase, folder / "backup")
+    act(MOMENTS[0])
+    fix(phase)
+    act(MOMENTS[1])
+    migrate(phase, lambda: act(MOMENTS[2]))
+    act(MOMENTS[3])
+
+
+@pytest.fixture(scope="module")
+def told(
+    server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], tuple[price.Losses, str, str]]]:
+    """Moment → what is said to be lost where all acts happened then, the way that was chosen, and what deciding it automatically came to."""
+    with ExitStack() as stack:
+
+        @cache
+        def of(moment: str) -> tuple[price.Losses, str, str]:
+            folder = tmp_path_factory.mktemp("night")
+            phase = stack.enter_context(world(server, folder, f"writes_{MOMENTS.index(moment)}"))
+            night(phase, folder, moment, *(statement for statement, _ in ACTS.values()))
+            lost, way = phase.losses, phase.way
+            try:
+                phase.decide()
+            except ApprovalNeeded as error:
+                return lost, way, error.message
+            return lost, way, ""
+
+        yield of
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_whatever_anybody_writes_at_any_moment_is_in_the_price_of_a_restore(
+    told: Callable[[str], Any], moment: str, act: str
+) -> None:
+    lost, _, asked = told(moment)
+    name = ACTS[act][1]
+    assert name in lost.names("restore") and name in asked
+    assert (name in lost.names("point-in-time")) == (moment != MOMENTS[0])
+    assert lost.names("resolve") == lost.names("forward") == ()
+
+
+@pytest.fixture
+def phase(server: Server, tmp_path: Path) -> Iterator[Example]:
+    with world(server, tmp_path, "writes_one") as made:
+        yield made
+
+
+def test_where_only_the_migration_wrote_the_way_back_is_proven_to_lose_nothing(
+    phase: Example, tmp_path: Path
+) -> None:
+    night(phase, tmp_path, "never")
+    assert phase.losses.words("restore") == "" and phase.way == "restore"
+    phase.decide()
+
+
+@pytest.mark.parametrize(
+    "rehearsed, foreign, proven",
+    [(8, "", True), (0, "", False), (8, """UPDATE "Own" SET room = 'x' WHERE id = 15""", False)],
+)
+def test_statements_that_commit_alone_are_told_by_their_number(
+    phase: Example, tmp_path: Path, rehearsed: int, foreign: str, proven: bool
+) -> None:
+    back_up(phase, tmp_path / "backup")
+    fix(phase)
+    rehearse(phase, rehearsed)
+    migrate(phase, each=True)
+    if foreign:
+        others(phase, foreign)
+    assert [*phase.losses.since.doubt] == ([] if proven else ['public."Own"'])
+    assert not phase.losses.since.lost
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        """UPDATE "Own" SET room = 'mine' WHERE id = 15""",
+        """UPDATE "Own" SET room = 'mine' WHERE id = 3""",
+        """BEGIN; UPDATE "Own" SET room = 'mine' WHERE id = 15; CREATE TEMP TABLE t (); COMMIT""",
+    ],
+)
+def test_a_write_into_the_very_column_that_the_migration_filled_is_in_doubt(
+    phase: Example, tmp_path: Path, statement: str
+) -> None:
+    night(phase, tmp_path, MOMENTS[3], statement)
+    assert [*phase.losses.since.doubt] == ['public."Own"'] and not phase.losses.since.lost
+    with pytest.raises(ApprovalNeeded, match='may lose writes of public."Own"'):
+        phase.decide()
+
+
+def test_who_approved_before_the_writes_were_known_is_asked_again(
+    phase: Example, tmp_path: Path
+) -> None:
+    night(phase, tmp_path, "never")
+    gate.approve(phase.run, "rollback", "it failed")
+    others(phase, ACTS["INSERT"][0])
+    with pytest.raises(ApprovalNeeded, match="given before that was known"):
+        phase.decide()
+
+
+def test_before_a_state_before_was_taken_the_backup_itself_is_what_the_database_is_held_against(
+    phase: Example, tmp_path: Path
+) -> None:
+    back_up(phase, tmp_path / "backup")
+    assert phase.losses.words("restore") == ""
+    phase._look_again()
+    others(phase, ACTS["INSERT"][0])
+    phase._look_again()
+    assert phase.losses.before.lost == {'public."Ins"': "+1 rows; by the counters 1 inserted"}
+
+
+def restored_beside(phase: Example, tmp_path: Path) -> dict[str, str]:
+    """The way back up to the swap; its names."""
+    phase.decide()
+    names = phase._names(phase._source)
+    phase.__dict__["made"] = (names["restored"], names["failed"])
+    phase._restore_beside(phase._source, names)
+    return names
+
+
+def test_a_write_after_the_decision_is_found_with_connections_refused_and_nothing_is_swapped(
+    phase: Example, tmp_path: Path
+) -> None:
+    night(phase, tmp_path, "never")
+    names = restored_beside(phase, tmp_path)
+    for statement, name in ACTS.values():
+        others(phase, statement)
+        said = {"large objects": writers.LARGE_OBJECTS}.get(name, name)
+        with pytest.raises(ApprovalNeeded, match="written since the way back was priced") as found:
+            phase._swap(names)
+        assert said in found.value.message
+        assert phase._interrupted() is None
+        last_look.keep(phase, phase._look_again() or phase._now, ())
+    assert phase.db.value('SELECT count(*) FROM "Ins"') == 21
+
+
+def test_a_session_that_is_still_in_its_transaction_is_ended_and_what_it_wrote_was_never_committed(
+    phase: Example, tmp_path: Path
+) -> None:
+    night(phase, tmp_path, "never")
+    names = restored_beside(phase, tmp_path)
+    with Database(Target.parse(phase.params.database_url()), "front desk") as desk:
+        desk.execute("BEGIN")
+        desk.execute(ACTS["INSERT"][0])
+        with pytest.raises(ApprovalNeeded, match='public."Ins": 1 inserted'):
+            phase._swap(names)
+    phase._look_again()
+    phase.decide()
+    phase._swap(names)
+
+
+def test_numbers_that_a_sequence_gave_out_since_the_backup_are_not_given_out_again(
+    phase: Example, tmp_path: Path
+) -> None:
+    back_up(phase, tmp_path / "backup")
+    others(phase, """SELECT nextval('"Numbers"') FROM generate_series(1, 5)""")
+    fix(phase)
+    migrate(phase)
+    assert phase.losses.words("restore") == ""
+    names = restored_beside(phase, tmp_path)
+    others(phase, """SELECT nextval('"Numbers"')""")
+    phase._swap(names)
+    assert phase.db.value("""SELECT nextval('"Numbers"')""") == 7
+
+
+def test_an_interrupted_swap_is_not_finished_over_what_was_written_meanwhile(
+    phase: Example, tmp_path: Path
+) -> None:
+    night(phase, tmp_path, "never")
+    names = restored_beside(phase, tmp_path)
+    others(phase, ACTS["UPDATE"][0])
+    phase._resumed = phase._interrupted()
+    assert phase._resumed == names and not phase._finished(names)
+    assert phase._interrupted() is None
+    assert (
+        phase.db.value('SELECT count(*) FROM "Own" WHERE room IS NOT NULL') == 8
+    )  # the live one is live
+
+
+@pytest.mark.parametrize("increment, behind", [(1, (5, True)), (-1, (-5, True)), (1, (6, False))])
+def test_a_sequence_is_behind_in_its_own_direction(
+    increment: int, behind: tuple[int, bool]
+) -> None:
+    ahead = sequences.Position(6 * (1 if increment > 0 else -1), True, increment)
+    assert sequences.Position(*behind, increment).behind(ahead)
+    assert not ahead.behind(sequences.Position(*behind, increment))
