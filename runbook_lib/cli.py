@@ -229,11 +229,12 @@ def prune(
     from runbook_lib.phases import retention
 
     found = parameters.parse(parameters.load(params), str(params))
-    _show(
-        retention.prune(
-            found, found.backup.keep_days if keep_days < 0 else keep_days, dry_run=dry_run
-        )
+    done = retention.prune(
+        found, found.backup.keep_days if keep_days < 0 else keep_days, dry_run=dry_run
     )
+    _show(done)
+    if any(str(row[-1]).startswith(retention.NOT_REMOVED) for row in done.rows):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -4,6 +4,7 @@
      ├── UsageError         parameters, files, versions or targets that are refused before anything is touched
      ├── ToolError          a program (pg_dump, prisma, npm, a configured command) that failed
      ├── DatabaseError      PostgreSQL refused or could not be reached; carries the SQLSTATE
+     │    └── RightError    … because the role lacks a right; names the statement that gives it
      ├── CheckError         checks that failed, or could not be made
      ├── GateError          a gate that is shut because a condition does not hold
      │    └── ApprovalNeeded    … because a person has to approve
@@ -14,6 +15,9 @@ comes from a server or a program goes through `runbook_lib.redact` first.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class RunbookError(Exception):
@@ -65,6 +69,10 @@ class DatabaseError(RunbookError):
         self.sqlstate = sqlstate
 
 
+class RightError(DatabaseError):
+    """The role lacks a right. The remedy is the statement that gives it, and who can: until then it could not be checked."""
+
+
 class CheckError(RunbookError):
     """Checks failed or could not be made; `failed` holds their ids."""
 
@@ -87,3 +95,24 @@ class ApprovalNeeded(GateError):
 
 class Aborted(RunbookError):
     """The run was told to stop."""
+
+
+def in_full(error: BaseException) -> str:
+    """The error as a person reads it: message, remedy, and the notes of what went wrong while cleaning up after it."""
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+
+
+@contextmanager
+def beside(first: BaseException, what: str) -> Iterator[None]:
+    """Clean up after `first`: what goes wrong then is added to it as a note, and never takes its place.
+
+    Args:
+        what: what is being done, as the subject of the note: "dropping the database x".
+    """
+    try:
+        yield
+    except Exception as second:  # whatever it is: the error under way is the one to be shown
+        said = second.message if isinstance(second, RunbookError) else type(second).__name__
+        first.add_note(f"{what} failed, too: {said}")
+        if isinstance(second, RunbookError) and second.remedy:
+            first.add_note(f"→ {second.remedy}")

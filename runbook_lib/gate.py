@@ -65,6 +65,13 @@ def standing(run: Run, gate: str) -> dict[str, Any] | None:
     return decisions[-1] if decisions and decisions[-1]["plan"] == plan_hash(run) else None
 
 
+def accepted(run: Run, gate: str) -> set[str]:
+    """What a person accepted at a gate for the plan as it stands, by id: it is not asked a second time."""
+    decision = standing(run, gate)
+    approved = decision is not None and decision["decision"] == "approved"
+    return set(decision["could_not_check"]) if decision and approved else set()
+
+
 def require(run: Run, gate: str, checks: Checks, required: Iterable[str]) -> dict[str, Any] | None:
     """Pass the gate, or raise.
 

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from runbook_lib.commands.output import out
-from runbook_lib.errors import Aborted, RunbookError, UsageError
+from runbook_lib.errors import Aborted, RunbookError, UsageError, in_full
 from runbook_lib.redact import redact
 from runbook_lib.run import stamp
 
@@ -41,7 +41,7 @@ def ended(command: Callable[..., Any]) -> int:
 
 
 def _say(error: RunbookError, status: int) -> int:
-    out.print(redact(str(error)), style="bold")
+    out.print(redact(in_full(error)), style="bold")
     out.tell(
         "error", message=redact(error.message), remedy=redact(error.remedy), exit_status=status
     )

@@ -257,7 +257,8 @@ def _backup(phase: Phase) -> list[Check]:
     found = backup.backup_checks(phase)
     if _begun(phase.run):
         return [item for item in found if item.id in ("backup.made", "backup.intact")]
-    return [item for item in found if (item.id, item.status) != ("backup.proven", Status.UNKNOWN)]
+    decided = ("backup.proven", backup.LEFT_OUT)
+    return [item for item in found if item.id not in decided or item.status is not Status.UNKNOWN]
 
 
 def _maintenance(phase: Phase) -> list[Check]:

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.check import Check, Checks, attempt, check, unknown
-from runbook_lib.errors import GateError, UsageError
+from runbook_lib.check import Check, Checks, Status, attempt, check, unknown
+from runbook_lib.errors import GateError, RightError, UsageError
 from runbook_lib.files import mounted, write_json
 from runbook_lib.history import minutes
 from runbook_lib.params import Params
@@ -25,6 +25,9 @@ from runbook_lib.run import moment, now, stamp
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
 
+_PROVEN = ("backup.proven", "the backup was proven by restoring it")
+LEFT_OUT = "backup.restore.left_out"
+"""The check that a person decides: what this role may not bring up. 30_backup goes on, and 40_preflight asks."""
 PROVEN = ("proven_at", "proven_on", "restore_s", "way_back_s")
 """What a run's evidence and the record beside a backup say of its proof; None where it was not proven."""
 
@@ -105,19 +108,25 @@ class BackupPhase(Phase):
         made, wanted = load_backup(self), self.params.backup.proof
         if wanted.level == "hashes":
             return Checks("Not restored", [unproven(self)])
-        proof = prove(
-            self.params,
-            made,
-            self.application_name,
-            jobs=self.jobs,
-            on_line=self.say,
-            run=self.run.id,
-        )
+        stored = self.run.read_evidence("backup")
+        try:
+            proof = prove(
+                self.params,
+                made,
+                self.application_name,
+                jobs=self.jobs,
+                on_line=self.say,
+                run=self.run.id,
+            )
+        except RightError as error:
+            not_made = unknown(*_PROVEN, error.message, "proven", error.remedy)
+            self.run.write_evidence("backup", stored | {"unproven": not_made.as_dict()})
+            return self.look("proof.checks", Checks("Not restored", [not_made]))
         self.keep("proof", proof)
-        self.look("proof.checks", proof.verified.checks()).require()
-        record = proof_of(made)
+        checks = self.look("proof.checks", proof.checks()).require(accepted=[LEFT_OUT])
+        record, left_out = proof_of(made), [one.as_dict() for one in checks.unknown]
         self.run.write_evidence(
-            "backup", self.run.read_evidence("backup") | {key: record[key] for key in PROVEN}
+            "backup", stored | {key: record[key] for key in PROVEN} | {"left_out": left_out}
         )
         self.run.journal(
             "backup proven", folder=str(made.folder), **{key: record[key] for key in PROVEN}
@@ -362,8 +371,7 @@ def same_database(phase: Phase, made: Backup) -> bool:
 def unproven(phase: Phase) -> Check:
     """What is said of a backup that the parameters do not let be restored: whether it can be is not known."""
     return unknown(
-        "backup.proven",
-        "the backup was proven by restoring it",
+        *_PROVEN,
         "`backup.proof.level` is `hashes`: its files are whole, whether it can be restored is not known",
         "proven",
         "set it to `restore`; or restore it yourself, and approve",
@@ -385,11 +393,14 @@ def backup_checks(phase: Phase) -> list[Check]:
             )
         ]
     proven, seconds = record["proven_at"], record["way_back_s"]
+    left_out = [_again(one) for one in record.get("left_out") or ()]
     intact = attempt(
         "backup.intact", "every file of the backup is as it was made", lambda: _intact(phase)
     )
     if proven is None and options.proof.level == "hashes":
         return [unproven(phase), intact]
+    if proven is None and record.get("unproven"):
+        return [_again(record["unproven"]), intact]
     age = (now() - moment(proven)).total_seconds() / 60 if proven else None
     return [
         check(
@@ -419,7 +430,13 @@ def backup_checks(phase: Phase) -> list[Check]:
             "allow more time (`backup.restore_within_minutes`), or make the restore faster",
         ),
         intact,
+        *left_out,
     ]
+
+
+def _again(stored: dict[str, str]) -> Check:
+    """A check as it was kept."""
+    return Check(**{**stored, "status": Status(stored["status"])})
 
 
 def _intact(phase: Phase) -> Check:

@@ -29,6 +29,7 @@ from runbook_lib.errors import (
     GateError,
     RunbookError,
     UsageError,
+    beside,
 )
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.phases import checklists, kernel, talk
@@ -326,7 +327,8 @@ class Phase:
         self.run.end_phase(self.name, status, ids, reason)
         if self.run.outcome not in FINAL and self.name not in LOOKING:
             self.run.end(status)
-        self._give_back()
+        with beside(error, "giving back what the phase held"):
+            self._give_back()
 
     def cell_ended(self, cell: str | None, success: bool) -> None:
         """Keep in mind which cells have failed; where the last of them has passed, the phase goes on.

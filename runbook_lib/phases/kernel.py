@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import process
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import RunbookError, in_full
 from runbook_lib.phases import talk
 from runbook_lib.redact import redact
 
@@ -51,7 +51,7 @@ def watch(phase: Phase) -> None:
         phase.fail(error)
         _escalate(phase, error)
         own = isinstance(error, (RunbookError, KeyboardInterrupt))
-        message = redact(str(error)) or ("stopped by a person or a signal" if own else "")
+        message = redact(in_full(error)) or ("stopped by a person or a signal" if own else "")
         lines = (
             [f"{kind.__name__}: {message}"]
             if own

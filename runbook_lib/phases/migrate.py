@@ -66,7 +66,11 @@ class Migrate(Phase):
                         self._earlier(),
                         self._plan(),
                         window_check(self, opening=True),
-                        *backup_checks(self),
+                        *(
+                            one
+                            for one in backup_checks(self)
+                            if one.id not in gate.accepted(self.run, "preflight")
+                        ),
                         self._rehearsed(),
                         *maintenance,
                         *minute_checks(self),

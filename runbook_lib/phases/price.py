@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from runbook_lib.phases import recovery
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.landed import Landed
 from runbook_lib.phases.writes import EVERYTHING, Moment, Span, earlier, since
+from runbook_lib.postgres import rights
+from runbook_lib.postgres.connection import query
 from runbook_lib.table import Shown, Table, size
 
 WAYS = ("resolve", "forward", "restore", "point-in-time")
@@ -163,15 +166,28 @@ def options(phase: Phase, found: Landed, lost: Losses) -> tuple[Option, ...]:
         ),
         Option(
             "restore",
-            busy or ("" if record else "there is no backup"),
+            busy or ("" if record else "there is no backup") or _refused(phase),
             measured,
             basis
             if record.get("proven_at")
             else "it was never restored; what comes up is compared before it is used",
-            lost.words("restore"),
+            "; ".join(filter(None, [lost.words("restore"), *_left_out(record)])),
         ),
         _point_in_time(phase, busy, lost.words("point-in-time")),
     )
+
+
+def _refused(phase: Phase) -> str:
+    """Which right the role lacks to restore beside and swap by name; empty where it has them."""
+    found = phase.db.row(query("health_rights")) or {}
+    lacking = [name for name in ("create_database", "own_database") if not found[name]]
+    return "; ".join(rights.GRANTS[name].format(**found) for name in lacking)
+
+
+def _left_out(record: Mapping[str, Any]) -> list[str]:
+    """What a restore by this role would lack, and an application may need."""
+    unproven = [record["unproven"]] if record.get("unproven") else []
+    return [one["found"] for one in (*unproven, *(record.get("left_out") or ()))]
 
 
 def _point_in_time(phase: Phase, busy: str, loses: str) -> Option:

@@ -406,7 +406,7 @@ class Rehearse(Phase):
             scratch.reserved(self.target, "rehearsal", self.application_name, self.say)
         )
         self._copy = place.target
-        self._restored = restore.restore(
+        self._restored = restored = restore.restore(
             source,
             place.target,
             self.application_name,
@@ -419,7 +419,8 @@ class Rehearse(Phase):
             "rehearse.copy",
             "a copy was restored",
             True,
-            f"{source.folder.name} in {self._restored.total_seconds:.1f} s",
+            f"{source.folder.name} in {restored.total_seconds:.1f} s"
+            + "".join(f"; left out: {item}" for item in restored.left_out),
         )
 
     def _reviewed(self) -> review.Review:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from runbook_lib.errors import UsageError
+from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases import backup
 from runbook_lib.phases.rollback import RESTORED
 from runbook_lib.phases.salvage import SAVED
-from runbook_lib.postgres import databases, restore, salvage, scratch, swap
+from runbook_lib.postgres import databases, discard, restore, salvage, scratch, swap
 from runbook_lib.postgres.backup import Backup, foreign_files, unfinished
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.run import FINAL, moment, now, runs
@@ -27,6 +26,7 @@ from runbook_lib.table import Table
 NAME = "runbook/prune"
 LOCK = ".prune.lock"
 """In the backup directory: held while backups are removed, or the newest is drilled."""
+NOT_REMOVED = "could not be removed"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Kept:
     """One thing that a run has left, and why it is kept.
 
     Args:
-        kind: "backup", "saved columns and tables", "failed database", "restored database", "scratch database", "unfinished backup" or "damaged backup".
+        kind: "backup", "saved columns and tables", "failed database", "restored database", "unfinished restore", "scratch database", "unfinished backup" or "damaged backup".
         since: when it was made; `None` where that is not known.
         why: why it is kept; empty where it may go.
         remove: what removes it.
@@ -82,15 +82,16 @@ def prune(params: Params, keep_days: float, *, dry_run: bool) -> Table:
     ):
         found, rows = examine(params, keep_days, admin), []
         for one in found:
-            if not one.why and not dry_run:
-                one.remove()
+            became = (
+                f"kept: {one.why}" if one.why else "would be removed" if dry_run else _gone(one)
+            )
             age = None if one.since is None else (now() - one.since).total_seconds() / 86400
             rows.append(
                 (
                     one.kind,
                     one.name,
                     age,
-                    f"kept: {one.why}" if one.why else "would be removed" if dry_run else "removed",
+                    became,
                 )
             )
     return Table(
@@ -116,6 +117,15 @@ def _alone(params: Params) -> Iterator[None]:
         raise UsageError(
             f"another prune or drill is at work in {path.parent}", "wait until it has ended"
         ) from None
+
+
+def _gone(one: Kept) -> str:
+    """Remove it; what keeps one from being removed keeps no other."""
+    try:
+        one.remove()
+    except RunbookError as error:
+        return f"{NOT_REMOVED}: {error.message}"
+    return "removed"
 
 
 def drill(params: Params) -> restore.Proof:
@@ -276,15 +286,27 @@ def _restored(params: Params, admin: Database) -> Iterator[Kept]:
                 why,
                 lambda one=one: databases.drop(admin, one.name),
             )  # type: ignore[misc]
+        elif (
+            one.comment.startswith(databases.UNFINISHED)
+            and not one.maker_alive
+            and databases.made_at(one.name) is None
+        ):
+            yield Kept(
+                "unfinished restore",
+                one.name,
+                None,
+                "",
+                lambda one=one: discard.discard(admin, one.name),
+            )  # type: ignore[misc]
 
 
 def _scratch(admin: Database) -> Iterator[Kept]:
     for one in scratch.leftovers(admin):
-        made = re.search(r"at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", one.mark)
+        made = databases.made_at(one.name)
         yield Kept(
             "scratch database",
             one.name,
-            moment(f"{made[1]}Z") if made else None,
+            made.replace(tzinfo=UTC) if made else None,
             "",
             lambda one=one: scratch.drop(admin, one.name),
         )  # type: ignore[misc]

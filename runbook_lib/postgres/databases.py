@@ -5,15 +5,17 @@ Every function takes a session on another database of the same server: the maint
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
 
-from runbook_lib.errors import DatabaseError, UsageError
+from runbook_lib.errors import DatabaseError, RightError, UsageError, beside
 from runbook_lib.postgres.connection import Database, Target, identifier, query
 
 _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries")
@@ -23,9 +25,8 @@ UNFINISHED = "runbook: unfinished restore "
 """How the comments of databases begin that are ours to drop."""
 _DROPPED_MEANWHILE = ("42704", "3D000")
 """What the question for all databases fails with where one of them is dropped before its size was asked for."""
-BORN_LIMIT = 32_123
-"""The connection limit with which our databases are made: it is there at once, and so marks one whose maker was killed
-before it could comment on it. No server lets that many in."""
+SCRATCH_PREFIX = "runbook_scratch_"
+_SCRATCH_NAME = re.compile(SCRATCH_PREFIX + r"[a-z]+_(\d{8}_\d{6}_\d{6})_[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,22 @@ class Entry:
     bytes: int | None
 
 
+_NOT_THE_DATABASE = (
+    "timeout expired",
+    "could not translate host name",
+    "refused",
+    "password authentication failed",
+)
+"""What a connection fails with that would fail with every other database, too."""
+_let_in: dict[tuple[str, int, str], tuple[str, ...]] = {}
+"""Server and role → the database that let it in last: a target may be a database yet to be made."""
+
+
 def maintenance(
     target: Target, application_name: str, avoid: Collection[str] = (), **settings: str
 ) -> Database:
-    """A session on another database of the same server: `postgres`, or else `template1`.
+    """A session on another database of the same server: `postgres`, or else `template1`; where it lets us into neither, and the
+    target is not to be renamed, on the target itself.
 
     Args:
         avoid: databases that must not be used, because they are to be renamed or dropped.
@@ -62,16 +75,25 @@ def maintenance(
     Raises:
         DatabaseError: neither lets us in.
     """
-    names = [name for name in ("postgres", "template1") if name not in (target.database, *avoid)]
-    try:
-        return Database(target.named(names[0]), application_name, **settings)
-    except DatabaseError as error:
-        if len(names) == 1 or not any(
-            said in error.message
-            for said in ("does not exist", "permission denied", "not currently accepting")
-        ):
-            raise
-    return Database(target.named(names[1]), application_name, **settings)
+    server = (target.host, target.port, target.user)
+    first = [name for name in ("postgres", "template1") if name != target.database]
+    names = dict.fromkeys([*first, target.database, *_let_in.get(server, ())])
+    refused: DatabaseError | None = None
+    for name in [name for name in names if name not in avoid]:
+        try:
+            db = Database(target.named(name), application_name, **settings)
+            _let_in[server] = (name,)
+            return db
+        except DatabaseError as error:
+            if any(said in error.message for said in _NOT_THE_DATABASE):
+                raise
+            refused = refused or error
+    assert refused
+    raise RightError(
+        refused.message,
+        f"let the role {target.user} into another database of the server: GRANT CONNECT ON DATABASE postgres TO it",
+        sqlstate=refused.sqlstate,
+    )
 
 
 def entry(db: Database, name: str) -> Entry | None:
@@ -101,8 +123,19 @@ def comment_on(db: Database, name: str, comment: str | None) -> None:
     )
 
 
-def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> None:
+def create(
+    db: Database,
+    name: str,
+    facts: Mapping[str, Any],
+    comment: str,
+    *,
+    template: str = "template0",
+    copy: bool = False,
+) -> None:
     """An empty database with the encoding, locale and owner that `facts` tell (`queries/dump_database.sql`).
+
+    Args:
+        copy: it is thrown away: where this role may not give it to its owner, it is this role's.
 
     Raises:
         UsageError: the name is taken.
@@ -125,11 +158,18 @@ def create(db: Database, name: str, facts: Mapping[str, Any], comment: str) -> N
         }
         text |= {"ICU_RULES": facts["icu_rules"]} if facts["icu_rules"] else {}
     parts = [sql.SQL(f"{key} {{}}").format(sql.Literal(value)) for key, value in text.items()]
-    parts += [sql.SQL("OWNER {}").format(identifier(facts["owner"]))]
+    if not copy or may_act_as(db, facts["owner"]):
+        parts += [sql.SQL("OWNER {}").format(identifier(facts["owner"]))]
     place = tablespace(db, facts["tablespace"])
     if not place["inherited"]:  # naming pg_default needs a right that only superusers have
         parts += [sql.SQL("TABLESPACE {}").format(identifier(place["name"]))]
-    make(db, name, "template0", comment, sql.SQL(" ").join(parts))
+    make(db, name, template, comment, sql.SQL(" ").join(parts))
+
+
+def may_act_as(db: Database, role: str) -> bool:
+    """Whether this role may give something to that one."""
+    may = "SET" if db.server_version >= 160000 else "MEMBER"
+    return bool(db.value("SELECT pg_has_role(current_user, %s::name, %s)", [role, may]))
 
 
 def tablespace(db: Database, wanted: str) -> Mapping[str, Any]:
@@ -143,35 +183,70 @@ def tablespace(db: Database, wanted: str) -> Mapping[str, Any]:
     return row
 
 
+def scratch_name(db: Database, purpose: str) -> str:
+    """A new name that by itself proves a database ours: purpose, the server's time, and a digest of both, which nobody types.
+
+    CREATE DATABASE cannot be part of a transaction, so a comment always comes later; the name is there at once.
+
+    Args:
+        purpose: one word of small letters.
+    """
+    at: datetime = db.value("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
+    stem = f"{SCRATCH_PREFIX}{purpose}_{at:%Y%m%d_%H%M%S_%f}"
+    return f"{stem}_{_digest(stem)}"
+
+
+def made_at(name: str) -> datetime | None:
+    """When a scratch name was thought of (UTC, by the server's clock); `None` where the name does not prove itself."""
+    found = _SCRATCH_NAME.fullmatch(name)
+    if not found or not name.endswith(_digest(name[:-9])):
+        return None
+    return datetime.strptime(found[1], "%Y%m%d_%H%M%S_%f")
+
+
+def _digest(stem: str) -> str:
+    return hashlib.sha256(stem.encode()).hexdigest()[:8]
+
+
 def make(
-    db: Database, name: str, template: str, comment: str, options: sql.Composable = sql.SQL("")
-) -> None:  # noqa: B008 - immutable
-    """A new database with a comment that tells whose it is; an interrupt in between leaves none without a comment.
+    db: Database, name: str, template: str, comment: str, options: sql.Composable | None = None
+) -> None:
+    """A new database with a comment that tells whose it is. At no moment is there one that neither name nor comment prove ours:
+    it is born under a scratch name, marked, and only then takes its own.
 
     Raises:
-        DatabaseError: it was refused, e.g. because the name is taken.
+        DatabaseError: it was refused, e.g. because the name is taken; nothing of it is left, or a note says what is.
     """
+    born = name if made_at(name) else scratch_name(db, "unnamed")
     try:
         db.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} CONNECTION LIMIT {} ").format(
-                identifier(name), identifier(template), sql.Literal(BORN_LIMIT)
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} ").format(
+                identifier(born), identifier(template)
             )
-            + options
+            + (options or sql.SQL(""))
         )
-        comment_on(db, name, comment)
+        comment_on(db, born, comment)
+        if born != name:
+            rename(db, born, name)
     except DatabaseError as error:
-        raise DatabaseError(
+        kind = RightError if error.sqlstate == "42501" else DatabaseError
+        said = kind(
             f"the database {name} could not be made: {error.message}",
             _REMEDIES.get(error.sqlstate, error.remedy),
             sqlstate=error.sqlstate,
-        ) from None
-    except BaseException:
-        there = entry(db, name)
-        if (
-            there and not there.comment and there.connection_limit == BORN_LIMIT
-        ):  # else it is somebody else's, and the name was taken
-            drop(db, name)
+        )
+        with beside(said, f"dropping {born} again"):
+            drop(db, born)
+        raise said from None
+    except BaseException as error:
+        with beside(error, f"dropping {born} again"):
+            drop(db, born)
         raise
+
+
+def rename(db: Database, old: str, new: str) -> None:
+    """Give a database another name; nobody may be connected to it."""
+    db.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(identifier(old), identifier(new)))
 
 
 _REMEDIES = {
@@ -180,8 +255,11 @@ _REMEDIES = {
 }
 
 
-def apply(db: Database, name: str, facts: Mapping[str, Any]) -> None:
+def apply(db: Database, name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Give a database the privileges, settings and connection limit that `facts` tell.
+
+    Returns:
+        The names of settings that this role may not give; a superuser's, or another role's.
 
     Raises:
         DatabaseError: one was refused; e.g. a role does not exist here.
@@ -198,6 +276,7 @@ def apply(db: Database, name: str, facts: Mapping[str, Any]) -> None:
                 f"GRANT {grant['privilege']} ON DATABASE {{}} TO {grant['role']}{' WITH GRANT OPTION' if grant['grantable'] else ''}"
             ).format(target)
         )
+    refused = []
     for setting in facts["settings"]:
         who = sql.SQL(
             f"ALTER ROLE {setting['role']} IN DATABASE {{}}"
@@ -205,18 +284,26 @@ def apply(db: Database, name: str, facts: Mapping[str, Any]) -> None:
             else "ALTER DATABASE {}"
         ).format(target)
         value = sql.SQL(", ").join(map(sql.Literal, _values(setting["name"], setting["value"])))
-        db.execute(
-            who
-            + sql.SQL(" SET {} TO ").format(
-                sql.SQL(".").join(map(identifier, setting["name"].split(".")))
+        try:
+            db.execute(
+                who
+                + sql.SQL(" SET {} TO ").format(
+                    sql.SQL(".").join(map(identifier, setting["name"].split(".")))
+                )
+                + value
             )
-            + value
-        )
+        except DatabaseError as error:
+            if error.sqlstate != "42501":
+                raise
+            refused.append(
+                f"{setting['name']} of {setting['role']}" if setting["role"] else setting["name"]
+            )
     db.execute(
         sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
             target, sql.Literal(facts["connection_limit"])
         )
     )
+    return tuple(refused)
 
 
 def _values(name: str, value: str) -> Sequence[str]:

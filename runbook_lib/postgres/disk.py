@@ -159,8 +159,9 @@ def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Itera
         yield Disk(DATA, "", why=f"the server {db.target.host} is another machine")
         return
     try:
-        places = db.rows(query(question), parameters)
-        data, identifier = (db.row(query("disk_server")) or {}).values()
+        data = _data_directory(db)
+        places = db.rows(query(question), {**parameters, "data": data})
+        identifier = db.value(query("disk_server"))
     except DatabaseError as error:
         yield Disk(DATA, "", why=error.message)
         return
@@ -177,6 +178,23 @@ def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Itera
                 why="that folder is not here, or cannot be proven to be this server's",
             )
         )
+
+
+def _data_directory(db: Database) -> str:
+    """As the server says; where this role may not be told, where the process works that serves this session, if that is seen here.
+
+    Raises:
+        DatabaseError: neither.
+    """
+    try:
+        return str(db.value("SELECT current_setting('data_directory')"))
+    except DatabaseError as error:
+        if error.sqlstate != "42501" or elsewhere(db):
+            raise
+        try:
+            return psutil.Process((db.row(query("disk_session")) or {})["pid"]).cwd()
+        except psutil.Error:
+            raise error from None
 
 
 def room(folder: Path | str) -> Disk:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from runbook_lib.errors import DatabaseError, RunbookError
-from runbook_lib.postgres import catalog, databases, planner, restorable, scratch, snapshot
+from runbook_lib.errors import DatabaseError, beside
+from runbook_lib.postgres import (
+    catalog,
+    databases,
+    discard,
+    planner,
+    restorable,
+    restore_entries,
+    role_limits,
+    scratch,
+    snapshot,
+)
 from runbook_lib.postgres.backup import Backup, verify_hashes
 from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.difference import Difference
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.postgres.program import Progress, carry_out, failures_named
 from runbook_lib.postgres.reading import reading
 from runbook_lib.postgres.restored import Proof, Restored, Verified
+from runbook_lib.postgres.role_limits import LeftOut
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
 
@@ -70,7 +82,7 @@ def restore(
     """
     if verify:
         verify_hashes(backup, jobs).require()
-    facts = backup.database()
+    facts, copy = backup.database(), mark.startswith(databases.SCRATCH)
     seconds: dict[str, float] = {}
     ticker = Ticker(on_line)
     with databases.maintenance(
@@ -80,17 +92,36 @@ def restore(
         restorable.require_there(admin, backup, facts)
         _clear_unfinished(admin, target.database)
         restorable.require_room(admin, backup, facts, ticker)
-        databases.create(
+        limits = restore_entries.make(
             admin,
-            target.database,
-            facts,
+            backup,
+            target,
+            application_name,
             f"{databases.UNFINISHED}of backup {backup.sha256}, {databases.signature(admin)}",
+            copy=copy,
         )
         with _dropped_where_it_fails(target, application_name):
             with _step(seconds, "pg_restore"):
-                _pg_restore(backup, target, application_name, tools, jobs, timeout_s, admin, ticker)
+                restore_entries.bring_up(
+                    backup,
+                    target,
+                    application_name,
+                    tools,
+                    limits,
+                    lambda options: _pg_restore(
+                        backup,
+                        target,
+                        application_name,
+                        tools,
+                        jobs,
+                        timeout_s,
+                        admin,
+                        ticker,
+                        options,
+                    ),
+                )
             with _step(seconds, "privileges and settings"):
-                databases.apply(admin, target.database, facts)
+                refused = databases.apply(admin, target.database, facts)
             with _step(seconds, "analyze"):
                 _analyze(target, application_name, jobs)
             databases.comment_on(admin, target.database, mark or facts["comment"])
@@ -101,7 +132,19 @@ def restore(
             made.oid,
             backup.sha256,
             {step: round(took, 3) for step, took in seconds.items()},
+            (*limits.items, *map(_setting, refused)),
         )
+
+
+def _setting(name: str) -> LeftOut:
+    """A role's in this database bears on what that role does; a superuser's on what the server logs and loads."""
+    return LeftOut(
+        "setting",
+        name,
+        "only a superuser or that role sets it",
+        f"after a restore, as a superuser: set {name} again",
+        " of " in name,
+    )
 
 
 def restore_schema(
@@ -132,16 +175,23 @@ def restore_schema(
         facts = backup.database()
         restorable.require_fit(admin, backup, tools)
         restorable.require_there(admin, backup, facts)
-        databases.create(admin, target.database, facts, mark)
+        limits = restore_entries.make(admin, backup, target, application_name, mark, copy=True)
         with (
             _dropped_where_it_fails(target, application_name),
             failures_named(
                 "pg_restore", f"only {target.database} was touched, and is dropped again"
             ),
         ):
-            run(
-                _command(backup, target, tools, *options),
-                env=target.environment(application_name, **_TUNED),
+            restore_entries.bring_up(
+                backup,
+                target,
+                application_name,
+                tools,
+                limits,
+                lambda more: run(
+                    _command(backup, target, tools, *options, *more),
+                    env=target.environment(application_name, **_TUNED),
+                ),
             )
 
 
@@ -195,6 +245,7 @@ def compare_with(
         )
         schemas = backup.catalog(), catalog.read(at.db)
         now = at.db.row(query("dump_database")) or {}
+        limits = role_limits.known(at.db, backup)
     before, left_out = backup.snapshot, ""
     majors = [shot.server_version.split(".")[0] for shot in (before, after)]
     if majors[0] != majors[1]:
@@ -203,11 +254,13 @@ def compare_with(
         before, after = (
             replace(shot, extensions=dict.fromkeys(shot.extensions, "")) for shot in (before, after)
         )
+    content, changes = before.compare(after), catalog.difference(*schemas, restored=True)
     return Verified(
-        before.compare(after),
-        catalog.difference(*schemas, restored=True),
-        _database_differences(backup.database(), now),
+        limits.without_facts(content),
+        Difference(tuple(one for one in changes if not limits.explains(one))),
+        _database_differences(backup.database(), now, limits.owner_refused(backup.database())),
         left_out,
+        limits.lacking(content, changes),
     )
 
 
@@ -249,7 +302,7 @@ def _clear_unfinished(admin: Database, name: str) -> None:
     """Drop what a killed restore left behind: a database that our own comment calls unfinished, its maker gone."""
     there = databases.entry(admin, name)
     if there and there.comment.startswith(databases.UNFINISHED) and not there.maker_alive:
-        databases.drop(admin, name)
+        discard.discard(admin, name)
 
 
 @contextmanager
@@ -258,24 +311,16 @@ def _dropped_where_it_fails(target: Target, application_name: str) -> Iterator[N
     try:
         yield
     except BaseException as error:
-        try:
-            with databases.maintenance(
+        name = target.database
+        left = "it is marked as unfinished: the next restore of that name, and `runbook prune PARAMS`, drop it"
+        with (
+            beside(error, f"dropping {name} ({left})"),
+            databases.maintenance(
                 target, application_name, lock_timeout="30s", statement_timeout="10min"
-            ) as admin:
-                databases.drop(admin, target.database)
-        except DatabaseError as second:
-            if isinstance(error, RunbookError):
-                raise _both(error, second, target.database) from error
+            ) as admin,
+        ):
+            discard.discard(admin, name)
         raise
-
-
-def _both(first: RunbookError, second: DatabaseError, name: str) -> DatabaseError:
-    left = "it is marked as unfinished: the next restore of that name, or the next proof, drops it"
-    return DatabaseError(
-        f"{first.message}. Dropping {name} failed, too: {second.message}",
-        "\n→ ".join(filter(None, [first.remedy, left])),
-        sqlstate=second.sqlstate,
-    )
 
 
 def _pg_restore(
@@ -287,6 +332,7 @@ def _pg_restore(
     timeout_s: float | None,
     admin: Database,
     ticker: Ticker,
+    options: Sequence[str],
 ) -> None:
     tables = sum(not state.excluded for state in backup.snapshot.tables.values())
     progress = Progress(
@@ -297,7 +343,7 @@ def _pg_restore(
         backup.snapshot.database_bytes,
     )
     carry_out(
-        _command(backup, target, tools, "-j", str(jobs + 1), "--verbose"),
+        _command(backup, target, tools, "-j", str(jobs + 1), "--verbose", *options),
         target.environment(application_name, **_TUNED),
         f"only {target.database} was touched, and is dropped again",
         timeout_s=timeout_s,
@@ -333,9 +379,16 @@ def _analyze(target: Target, application_name: str, jobs: int) -> None:
     planner.renewed(target, application_name, jobs, names)
 
 
-def _database_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+def _database_differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], owner_refused: bool
+) -> tuple[str, ...]:
     """What differs, without the values of settings: they may be secret."""
-    ignored = ("comment", "tablespace", "collation_version", "has_acl", "settings", "roles")
+    ignored = ["comment", "tablespace", "collation_version", "has_acl", "settings", "roles"]
+    ignored += [
+        "extensions_used",
+        "extension_tables",
+        *(["owner", "grants"] if owner_refused else []),
+    ]
     return tuple(
         f"{key.replace('_', ' ')}: {before[key]} → {after[key]}"
         for key in before

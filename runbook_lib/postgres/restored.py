@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from runbook_lib.check import Checks, check
+from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.postgres.comparison import Comparison
 from runbook_lib.postgres.difference import Difference
+from runbook_lib.postgres.role_limits import LeftOut
 from runbook_lib.table import Shown, Table
 
 
@@ -21,12 +22,14 @@ class Restored(Shown):
         oid: its number, which a rename does not change.
         backup: sha256 of the backup's manifest.
         seconds: what each step took.
+        left_out: what this role may not bring up.
     """
 
     database: str
     oid: int
     backup: str
     seconds: Mapping[str, float]
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def total_seconds(self) -> float:
@@ -38,7 +41,27 @@ class Restored(Shown):
         return Table(
             f"Restored as {self.database} in {self.total_seconds:.1f} s",
             ("step", "seconds"),
-            list(self.seconds.items()),
+            [*self.seconds.items(), *((f"left out: {item}", None) for item in self.left_out)],
+        )
+
+    def left_out_check(self) -> Check:
+        """Whether all came up; what an application may need asks a person."""
+        title = "this role may bring up everything that the backup holds"
+        found = "; ".join(map(str, self.left_out)) or "everything"
+        if not any(item.matters for item in self.left_out):
+            return check(
+                "backup.restore.left_out",
+                title,
+                True,
+                f"left out, and needed by nothing: {found}" if self.left_out else found,
+            )
+        remedies = dict.fromkeys(item.remedy for item in self.left_out if item.matters)
+        return unknown(
+            "backup.restore.left_out",
+            title,
+            f"left out: {found}",
+            "everything",
+            "\n→ ".join([*remedies, "or decide to go on: a way back would lack it until then"]),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,12 +78,14 @@ class Verified(Shown):
         schema: every object and property that differs.
         database: what differs of the database itself: owner, locale, privileges, settings.
         left_out: what two major versions write differently, and was not compared; empty where both servers are of one.
+        lacking: what is missing because this role may not bring it up.
     """
 
     content: Comparison
     schema: Difference
     database: tuple[str, ...]
     left_out: str = ""
+    lacking: tuple[str, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -75,7 +100,10 @@ class Verified(Shown):
     def checks(self) -> Checks:
         """The same as checks that can be required."""
         remedy = "this backup does not prove itself: find out why before relying on it"
-        nothing = "nothing differs" + (f", left out: {self.left_out}" if self.left_out else "")
+        apart = [self.left_out, *self.lacking]
+        nothing = ", left out: ".join(
+            filter(None, ["nothing differs", "; ".join(filter(None, apart))])
+        )
         count = sum(item.kind == "table" for item in self.content)
         said = [f"{item.name}: {item.outcome.value}" for item in self.content.differing]
         facts = [
@@ -123,6 +151,7 @@ class Verified(Shown):
             "schema": self.schema.as_dict(),
             "database": list(self.database),
             "left_out": self.left_out,
+            "lacking": list(self.lacking),
         }
 
 
@@ -143,9 +172,13 @@ class Proof:
         """Whether what came up is what the backup says."""
         return self.verified.identical
 
+    def checks(self) -> Checks:
+        """What came up against the backup, and what was left out of it."""
+        return self.verified.checks() + Checks("", [self.restored.left_out_check()])
+
     def table(self) -> Table:
         """The checks as rows."""
-        return self.verified.table()
+        return self.checks().table()
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""

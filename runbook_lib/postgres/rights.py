@@ -6,8 +6,9 @@ and leaves nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from psycopg import sql
 
@@ -34,27 +35,6 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
     Each is a check of its own, `environment.rights.<what>`.
     """
     found = db.row(query("health_rights")) or {}
-    flags = (
-        (
-            "create_database",
-            "the role creates databases",
-            "create_database",
-            "ALTER ROLE … CREATEDB: proofs and rollbacks need a database of their own",
-        ),
-        (
-            "own_database",
-            "the role owns the database",
-            "owner_of_database",
-            "a rollback renames the database: grant the owner's role",
-        ),
-        ("signal", "the role ends other sessions", "signal_sessions", "grant it pg_signal_backend"),
-        (
-            "statistics",
-            "the role sees what other sessions do",
-            "read_all_statistics",
-            "grant it pg_read_all_stats, or pg_monitor",
-        ),
-    )
     return Checks(
         "Rights",
         (
@@ -82,19 +62,41 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
                 "own", "the role alters the tables of the plan", partial(_alters, db, affected)
             ),
             *_makes(db),
-            *(
-                check(
-                    f"environment.rights.{name}",
-                    title,
-                    found[key],
-                    "yes, by its attributes and memberships" if found[key] else "no",
-                    "yes",
-                    remedy,
-                )
-                for name, title, key, remedy in flags
-            ),
+            *(_flag(name, title, found) for name, title in _FLAGS.items()),
         ),
     )
+
+
+_FLAGS = {
+    "create_database": "the role creates databases",
+    "own_database": "the role owns the database",
+    "signal": "the role ends other sessions",
+    "statistics": "the role sees what other sessions do",
+}
+GRANTS = {
+    "create_database": "this role may not create databases: as an administrator: ALTER ROLE {me} CREATEDB;",
+    "own_database": "this role may not rename the database: as an administrator: GRANT {owner} TO {me};",
+    "signal": "sessions of {others} are there: as an administrator: GRANT pg_signal_backend TO {me};",
+    "statistics": "sessions of {others} are there: as an administrator: GRANT pg_read_all_stats TO {me};",
+}
+"""What each right is missing for, and the statement that gives it."""
+_WITHOUT = {
+    "create_database": "without it no rehearsal, no proof on this server (name another: `backup.proof.server`) and no way back by restoring",
+    "own_database": "without it no way back by restoring beside and swapping by name",
+    "signal": "without it their sessions are not ended, neither before the migration nor where one blocks it",
+    "statistics": "without it what they do is not seen: who blocks, who writes, since when",
+}
+
+
+def _flag(name: str, title: str, found: Mapping[str, Any]) -> Check:
+    """A right that the night can do without, in part: where it is missing, a person decides, who was told what that means."""
+    id, said = f"environment.rights.{name}", GRANTS[name].format(**found)
+    if found[name]:
+        return check(id, title, True, "yes, by its attributes and memberships", "yes")
+    if name in ("signal", "statistics") and not found["others"]:
+        return check(id, title, True, "those of its own roles, and no others are there", "yes")
+    why, _, statement = said.partition(": ")
+    return unknown(id, title, f"no: {why}", "yes", f"{statement} {_WITHOUT[name]}")
 
 
 def creates_databases(target: Target, application_name: str, id: str, title: str) -> Check:
@@ -103,7 +105,8 @@ def creates_databases(target: Target, application_name: str, id: str, title: str
     def look() -> Check:
         try:
             with Database(target, application_name, **LIMITS) as db:
-                allowed = (db.row(query("health_rights")) or {})["create_database"]
+                found = db.row(query("health_rights")) or {}
+                allowed = found["create_database"]
         except DatabaseError as error:
             return check(id, title, False, error.message, "a session", error.remedy)
         return check(
@@ -112,7 +115,7 @@ def creates_databases(target: Target, application_name: str, id: str, title: str
             allowed,
             f"{target} as {target.user}: {'yes' if allowed else 'no'}",
             "yes",
-            "ALTER ROLE … CREATEDB on that server",
+            f"on that server: ALTER ROLE {found['me']} CREATEDB;",
         )
 
     return attempt(id, title, look)

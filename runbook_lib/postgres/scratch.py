@@ -1,25 +1,25 @@
-"""Databases of our own that are thrown away: known by name *and* by comment, and dropped only where both say so.
+"""Databases of our own that are thrown away: known by a name that proves itself, and dropped whatever state they are in.
 
-One whose maker was killed before it could comment on it is known by its name, which holds the moment it was thought of,
-and by the connection limit that it was born with.
+Each is born under such a name (`databases.scratch_name`), so nothing of ours can be there without it, and nothing of others
+has it. Its comment tells who made it, in which session: while that is alive, nobody else drops it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from runbook_lib.errors import DatabaseError, UsageError
-from runbook_lib.postgres import databases
+from runbook_lib.errors import DatabaseError, UsageError, beside
+from runbook_lib.postgres import databases, discard
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.table import Shown, Table
 
-PREFIX = "runbook_scratch_"
-_THOUGHT_OF = re.compile(PREFIX + r"[a-z]+_(\d{8}_\d{6}_\d{6})")
+PREFIX = databases.SCRATCH_PREFIX
+_UNMARKED = timedelta(minutes=1)
+"""How long a new one may be without its comment: between making and marking lie milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,18 @@ def reserved(
         server, application_name, lock_timeout="30s", statement_timeout="5min"
     ) as admin:
         clear(admin, on_line)
-        now = datetime.now(UTC)
+        name = databases.scratch_name(admin, purpose)
         place = Place(
-            server.named(f"{PREFIX}{purpose}_{now:%Y%m%d_%H%M%S_%f}"),
-            f"{databases.SCRATCH}made by {application_name} at {now:%Y-%m-%d %H:%M:%S} UTC, {databases.signature(admin)}",
+            server.named(name),
+            f"{databases.SCRATCH}made by {application_name} at {databases.made_at(name):%Y-%m-%d %H:%M:%S} UTC, {databases.signature(admin)}",
         )
         try:
             yield place
-        except BaseException:
-            with suppress(
-                DatabaseError
-            ):  # the error that is under way tells more, and the next one clears it
-                _drop(server, place.target.database, application_name)
+        except BaseException as error:
+            with beside(error, f"dropping the scratch database {name}"):
+                _drop(server, name, application_name)
             raise
-        _drop(server, place.target.database, application_name)
+        _drop(server, name, application_name)
 
 
 def _drop(server: Target, name: str, application_name: str) -> None:
@@ -149,19 +147,20 @@ def drop(admin: Database, name: str) -> None:
         return
     if not _ours(there):
         raise UsageError(
-            f"{name} is not dropped: its name and comment do not prove that it is a scratch database of the runbook",
+            f"{name} is not dropped: its name does not prove that it is a scratch database of the runbook",
             "drop it by hand if it is not needed",
         )
-    databases.drop(admin, name)
+    discard.discard(admin, name)
 
 
 def leftovers(db: Database) -> Leftovers:
     """Scratch databases of which the session that made them is gone, and which can be dropped."""
+    now: datetime = db.value("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
     return Leftovers(
         tuple(
             Leftover(one.name, one.bytes, one.comment or "never said: it was killed")
             for one in databases.entries(db).values()
-            if _ours(one) and not one.maker_alive
+            if _ours(one) and not one.maker_alive and not _being_made(one, now)
         )
     )
 
@@ -179,16 +178,14 @@ def clear(admin: Database, on_line: Callable[[str], None] | None = None) -> None
 
 
 def _ours(one: databases.Entry) -> bool:
-    return one.name.startswith(PREFIX) and (
-        one.comment.startswith((databases.SCRATCH, databases.UNFINISHED)) or _never_named(one)
+    """By its name; or, made by an earlier version, by the beginning of its name and of its comment."""
+    return databases.made_at(one.name) is not None or (
+        one.name.startswith(PREFIX)
+        and one.comment.startswith((databases.SCRATCH, databases.UNFINISHED))
     )
 
 
-def _never_named(one: databases.Entry) -> bool:
-    """Whether it was made by us and its maker came no further: between making and naming lie milliseconds, not seconds."""
-    found = _THOUGHT_OF.fullmatch(one.name)
-    if not found or one.comment or one.connection_limit != databases.BORN_LIMIT:
-        return False
-    return datetime.now(UTC) - datetime.strptime(found[1], "%Y%m%d_%H%M%S_%f").replace(
-        tzinfo=UTC
-    ) > timedelta(seconds=5)
+def _being_made(one: databases.Entry, now: datetime) -> bool:
+    """Whether its maker may be about to mark it: only in the minute in which it was thought of."""
+    at = databases.made_at(one.name)
+    return not one.comment and at is not None and abs(now - at) < _UNMARKED

@@ -201,7 +201,7 @@ def swap(
             ended = _rename_both(db, found, names, application_name, wait_s, last_look)
         elif found.stage is Stage.BETWEEN:
             ended = databases.terminate(db, [restored_name], wait_s)
-            _rename(db, restored_name, live_name)
+            databases.rename(db, restored_name, live_name)
         for name in (live_name, failed_name):
             _open(db, name, True)
         return _result(db, names, len(ended), time.monotonic() - started)
@@ -321,8 +321,8 @@ def _rename_both(
             last_look.close()
             databases.terminate(db, [live_name, restored_name], wait_s)
         with db.transaction():
-            _rename(db, live_name, failed_name)
-            _rename(db, restored_name, live_name)
+            databases.rename(db, live_name, failed_name)
+            databases.rename(db, restored_name, live_name)
         return ended
     except BaseException:
         if last_look:
@@ -362,10 +362,6 @@ def _undo(db: Database, found: State, names: tuple[str, str, str], comment: str)
         _open(db, names[0], True)
         _open(db, names[1], True)
         databases.comment_on(db, names[0], comment or None)
-
-
-def _rename(db: Database, old: str, new: str) -> None:
-    db.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(identifier(old), identifier(new)))
 
 
 def _open(db: Database, name: str, allow: bool) -> None:

@@ -25,7 +25,7 @@ from faults import (
 )
 
 from runbook_lib.demo.embedded import Server
-from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
+from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError, in_full
 from runbook_lib.postgres import databases, disk, dump, restorable, scratch
 from runbook_lib.postgres import restore as module
 from runbook_lib.postgres.backup import Backup
@@ -115,11 +115,11 @@ def test_a_disk_so_full_that_nothing_can_be_dropped_is_said_and_the_next_restore
     with (
         unharmed(source.named("tight")),
         pytest.raises(
-            DatabaseError, match=r"(?s)No space left on device.* Dropping .* failed, too"
+            ToolError, match=r"(?s)No space left on device.*dropping .* failed, too"
         ) as caught,
     ):
         restore(made, beside, NAME, tools=programs)
-    assert caught.value.remedy.startswith(f"{FREE}\n→ it is marked as unfinished")
+    assert caught.value.remedy == FREE and "it is marked as unfinished" in in_full(caught.value)
     (folder / "filler").unlink()
     restore(made, beside, NAME, tools=programs)
     assert compare_with(made, beside, NAME).identical
@@ -279,9 +279,11 @@ def test_a_server_restarted_during_a_restore_is_said_and_what_is_left_is_cleared
 
     with monkeypatch.context() as patch:
         before(patch, databases, "apply", stop)
-        with pytest.raises(RunbookError, match="Dropping again failed, too") as caught:
+        with pytest.raises(RunbookError, match="dropping again .* failed, too") as caught:
             restore(large, Target.parse(bare.url("again")), NAME, tools=programs)
-    assert "the next restore of that name, or the next proof, drops it" in caught.value.remedy
+    assert "the next restore of that name, and `runbook prune PARAMS`, drop it" in in_full(
+        caught.value
+    )
     bare.start()
     again = Target.parse(bare.url("again"))
     restore(large, again, NAME, tools=programs)

@@ -27,7 +27,8 @@ def test_the_superuser_has_all_rights(still: Database) -> None:
 
 def test_each_missing_right_is_a_check_of_its_own(rich: Database, limited: Target) -> None:
     with Database(limited) as db:
-        failed = {one.id.removeprefix("environment.rights.") for one in rights(db).failed}
+        checks = rights(db)
+        failed = {one.id.removeprefix("environment.rights.") for one in checks.failed}
     assert failed == {
         "read",
         "row_security",
@@ -36,11 +37,17 @@ def test_each_missing_right_is_a_check_of_its_own(rich: Database, limited: Targe
         "create_index",
         "create_type",
         "alter_table",
-        "create_database",
-        "own_database",
-        "signal",
-        "statistics",
     }
+    decided = {one.id.removeprefix("environment.rights."): one for one in checks.unknown}
+    assert decided.keys() == {"create_database", "own_database", "signal", "statistics"}
+    assert "sessions of postgres are there" in decided["signal"].found
+    for name, grant in {
+        "create_database": "ALTER ROLE limited CREATEDB;",
+        "own_database": "GRANT postgres TO limited;",
+        "signal": "GRANT pg_signal_backend TO limited;",
+        "statistics": "GRANT pg_read_all_stats TO limited;",
+    }.items():
+        assert grant in decided[name].remedy and "without it" in decided[name].remedy
 
 
 def test_one_table_that_cannot_be_read_or_altered_is_named_among_many(

@@ -114,9 +114,9 @@ def test_a_swap_interrupted_between_the_renames_is_finished_by_a_rerun(
 
 
 KILLED = {
-    "before the first rename": ("swap._rename = here", Stage.CLOSED),
+    "before the first rename": ("databases.rename = here", Stage.CLOSED),
     "between the renames": (
-        "left = [here, swap._rename]; swap._rename = lambda *names: left.pop()(*names)",
+        "left = [here, databases.rename]; databases.rename = lambda *names: left.pop()(*names)",
         Stage.CLOSED,
     ),
     "after the renames, before anything is open": (
@@ -202,12 +202,12 @@ def test_an_interrupt_before_the_renames_leaves_the_live_database_open(
 def test_the_second_rename_failing_undoes_the_first(
     three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module._rename
+    real = databases.rename
 
     def fails(db: Database, old: str, new: str) -> None:
         real(db, old if old == three.live else "not there", new)
 
-    monkeypatch.setattr(module, "_rename", fails)
+    monkeypatch.setattr(databases, "rename", fails)
     with pytest.raises(DatabaseError, match="does not exist"):
         three.run()
     assert state(admin, *three.names).stage is Stage.NOT_BEGUN and holds(

@@ -1,5 +1,5 @@
--- Where does the server keep this database's tables? (Needs pg_read_all_settings.)
-SELECT 'data directory' AS place, current_setting('data_directory') AS path
+-- Where does the server keep this database's tables? (:data is the data directory.)
+SELECT 'data directory' AS place, %(data)s::text AS path
 UNION ALL
 SELECT 'tablespace ' || quote_ident(t.spcname), pg_tablespace_location(t.oid)
 FROM pg_tablespace AS t

@@ -1,2 +1,2 @@
--- Which data directory has the server, and which system identifier must be found there? (Needs pg_read_all_settings.)
-SELECT current_setting('data_directory') AS data, (SELECT system_identifier FROM pg_control_system()) AS identifier;
+-- Which system identifier must be found in the server's data directory?
+SELECT system_identifier AS identifier FROM pg_control_system();

@@ -1,5 +1,13 @@
 -- What belongs to the database itself and is in no dump of its objects: locale, owner, privileges, settings, comment,
 -- and the roles that it names?
+-- And on which extensions does something depend that is no part of one?
+WITH RECURSIVE parts (classid, objid, extension) AS (
+    SELECT 'pg_extension'::regclass::oid, oid, oid FROM pg_extension
+    UNION
+    SELECT d.classid, d.objid, p.extension
+    FROM pg_depend AS d JOIN parts AS p ON d.refclassid = p.classid AND d.refobjid = p.objid
+    WHERE d.deptype IN ('e', 'i', 'a')
+)
 SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding, d.datcollate::text AS lc_collate,
        d.datctype::text AS lc_ctype, s.spcname::text AS tablespace, d.datconnlimit AS connection_limit,
        CASE to_jsonb(d) ->> 'datlocprovider' WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END AS locale_provider,
@@ -17,6 +25,15 @@ SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS en
                                  ORDER BY r.rolname NULLS FIRST, item)
                  FROM pg_db_role_setting AS c CROSS JOIN LATERAL unnest(c.setconfig) AS item
                  LEFT JOIN pg_roles AS r ON r.oid = c.setrole WHERE c.setdatabase = d.oid), '[]') AS settings,
+       ARRAY(SELECT DISTINCT quote_ident(e.extname)
+             FROM pg_extension AS e
+             JOIN parts AS p ON p.extension = e.oid
+             JOIN pg_depend AS u ON u.refclassid = p.classid AND u.refobjid = p.objid
+             WHERE NOT EXISTS (SELECT FROM parts AS own WHERE own.classid = u.classid AND own.objid = u.objid)) AS extensions_used,
+       coalesce((SELECT json_object_agg(quote_ident(e.extname), ARRAY(SELECT format('%s %s', n.nspname, c.relname)
+                                                                      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                                                                      WHERE c.oid = ANY (e.extconfig)))
+                 FROM pg_extension AS e), '{}') AS extension_tables,
        ARRAY(SELECT DISTINCT pg_get_userbyid(r.oid)::text
              FROM (SELECT d.datdba UNION ALL SELECT nspowner FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
                    UNION ALL SELECT relowner FROM pg_class WHERE oid >= 16384

@@ -1,9 +1,12 @@
 -- Which rights has this role that only the catalogues can tell, and which tables is it to be tried on? Large objects that neither
 -- are its own nor may be read by everybody; of sequences, those that it may not read.
 SELECT r.rolcreatedb OR r.rolsuper AS create_database, r.rolbypassrls OR r.rolsuper AS bypass_row_security,
-       r.rolsuper OR pg_has_role(current_user, 'pg_signal_backend', 'USAGE') AS signal_sessions,
-       r.rolsuper OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS read_all_statistics,
-       pg_has_role(current_user, d.datdba, 'USAGE') AS owner_of_database,
+       r.rolsuper OR pg_has_role(current_user, 'pg_signal_backend', 'USAGE') AS signal,
+       r.rolsuper OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS statistics,
+       pg_has_role(current_user, d.datdba, 'USAGE') AS own_database,
+       quote_ident(current_user) AS me, quote_ident(pg_get_userbyid(d.datdba)) AS owner,
+       (SELECT string_agg(DISTINCT a.usename, ', ') FROM pg_stat_activity AS a
+        WHERE a.datname = current_database() AND NOT pg_has_role(current_user, a.usesysid, 'USAGE')) AS others,
        ARRAY(SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
              WHERE (c.relkind IN ('r', 'p') OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
              ORDER BY 1) AS tables,
