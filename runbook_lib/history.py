@@ -170,7 +170,7 @@ def entry(run: Run) -> Entry:
         migrate_s=done.get("seconds"),
         rollback=rolled_back,
         changes_by_kind=_changes(run),
-        issues=(*_failures(state), *_anomalies(done, journal)),
+        issues=(*_failures(state), *_anomalies(done, journal), *_beyond_limits(run)),
         lessons=tuple(line["text"] for line in journal if line["what"] == "lessons learned"),
     )
 
@@ -247,6 +247,13 @@ def _failures(state: Mapping[str, Any]) -> tuple[str, ...]:
         for phase in state["phases"]
         if phase["status"] in ("failed", "aborted") and phase["phase"] not in LOOKING
     )
+
+
+def _beyond_limits(run: Run) -> Iterator[str]:
+    """What of the monitoring list was beyond its limit: over the run, or as far as it came while it migrated."""
+    found = run.read_evidence("validate.beyond_limits")
+    for line in run.read_evidence("migrate.beyond_limits") or () if found is None else found:
+        yield f"beyond its limit: {line}"
 
 
 def _anomalies(done: Mapping[str, Any], journal: Sequence[Mapping[str, Any]]) -> Iterator[str]:

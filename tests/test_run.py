@@ -245,6 +245,16 @@ def test_the_history_entry_is_filled_in_from_the_run(run: Run) -> None:
     assert "lock timeout" in str(entry) and entry.duration_s is not None
 
 
+def test_the_history_names_what_was_beyond_its_limit_for_a_run_that_succeeded_too(run: Run) -> None:
+    line = (
+        "blocked sessions (limit 0): worst 1 at 02:00:05 UTC (migrate); beyond the limit for 75 s"
+    )
+    run.write_evidence("migrate.beyond_limits", [line])
+    assert history.entry(run).issues == (f"beyond its limit: {line}",)
+    run.write_evidence("validate.beyond_limits", [])
+    assert history.entry(run).issues == ()
+
+
 def test_what_to_type_after_a_failure_depends_on_whether_anything_was_changed(run: Run) -> None:
     for phase, command in (
         ("plan", f"runbook resume {run.folder}"),

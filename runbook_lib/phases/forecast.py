@@ -20,6 +20,10 @@ RUNS = 10
 _ROOM = "the server's disk has room for WAL and growth"
 
 
+ENOUGH = 3
+"""So many past runs it takes to forecast less than the rehearsal measured."""
+
+
 @dataclass(frozen=True)
 class Correction:
     """How past runs came out against what their rehearsal had said.
@@ -34,23 +38,33 @@ class Correction:
 
     @property
     def factor(self) -> float:
-        """What the rehearsal's figure is multiplied by; 1 where nothing is known."""
-        return median(self.ratios) if self.ratios else 1.0
+        """What the rehearsal's figure is multiplied by; 1 where nothing is known, and never less by fewer runs than `ENOUGH`."""
+        if not self.ratios:
+            return 1.0
+        return median(self.ratios) if self._enough else max(1.0, *self.ratios)
+
+    @property
+    def _enough(self) -> bool:
+        return len(self.ratios) >= ENOUGH
+
+    def span(self, rehearsed: float) -> tuple[float, float] | None:
+        """From which figure to which, as past runs came out, the rehearsal's own among them; `None` where none is known."""
+        if not self.ratios:
+            return None
+        known = self.ratios if self._enough else (1.0, *self.ratios)
+        return rehearsed * min(known), rehearsed * max(known)
 
     def __str__(self) -> str:
         if not self.ratios:
             return "no past run to learn from: the rehearsal's figure stands as it is"
-        spread = (
-            f" (from {min(self.ratios):.1f} to {max(self.ratios):.1f})"
-            if len(self.ratios) > 1
-            else ""
-        )
-        what = (
-            f"the last {len(self.ratios)} runs{self.of} took"
-            if len(self.ratios) > 1
-            else f"the last run{self.of} took"
-        )
-        return f"{what} {self.factor:.1f} × what the rehearsal had said{spread}"
+        many = len(self.ratios)
+        spread = f" (from {min(self.ratios):.1f} to {max(self.ratios):.1f})" if many > 1 else ""
+        what = f"the last {many} runs{self.of} took" if many > 1 else f"the last run{self.of} took"
+        if self._enough:
+            return f"{what} {self.factor:.1f} × what the rehearsal had said{spread}"
+        took = spread.strip(" ()") if many > 1 else f"{self.ratios[0]:.1f}"
+        stands = "" if self.factor > 1 else ": too few to forecast less than the rehearsal"
+        return f"{what} {took} × what the rehearsal had said{stands or '; the longest counts'} ({many} of the {ENOUGH} runs that it takes)"
 
 
 @dataclass(frozen=True)
@@ -89,11 +103,20 @@ class Forecast(Shown):
         """The migration with what is around it, where that is known."""
         return self.downtime_s if self.downtime_s is not None else self.migrate_s
 
+    @property
+    def downtime_span(self) -> tuple[float, float] | None:
+        """From which downtime to which: that of the migration, and the least and the most that was around it."""
+        migration = self.migration.span(self.rehearsed_migrate_s)
+        if not self.around_s or not migration:
+            return None
+        return migration[0] + min(self.around_s), migration[1] + max(self.around_s)
+
     def table(self) -> Table:
         """The figures, and where each comes from."""
         around = "no past run tells what is around the migration"
         if self.around_s:
-            around = f"the migration, and around it {median(self.around_s):.1f} s as in {len(self.around_s)} past runs"
+            runs = f"{len(self.around_s)} past run{'s' * (len(self.around_s) > 1)}"
+            around = f"the migration, and around it {_around_of(self.around_s):.1f} s as in {runs}"
         needs = "the rehearsal did not measure it"
         if self.disk_bytes is not None:
             needs = f"WAL and growth in the rehearsal: {size(self.wal_bytes)} and {size(self.growth_bytes)}"
@@ -102,25 +125,28 @@ class Forecast(Shown):
                 "migration",
                 f"{self.rehearsed_migrate_s:.1f} s",
                 f"{self.migrate_s:.1f} s",
+                _span(self.migration.span(self.rehearsed_migrate_s)),
                 str(self.migration),
             ),
             (
                 "downtime",
                 None,
                 None if self.downtime_s is None else f"{self.downtime_s:.1f} s",
+                _span(self.downtime_span),
                 around,
             ),
             (
                 "way back",
                 f"{self.rehearsed_restore_s:.1f} s",
                 f"{self.restore_s:.1f} s",
+                _span(self.way_back.span(self.rehearsed_restore_s)),
                 str(self.way_back),
             ),
-            ("disk", size(self.disk_bytes), size(self.disk_bytes), needs),
+            ("disk", size(self.disk_bytes), size(self.disk_bytes), None, needs),
         ]
         return Table(
             f"Forecast: {self.migrate_s:.1f} s for the migration, {self.restore_s:.1f} s for the way back",
-            ("what", "rehearsed", "forecast", "because"),
+            ("what", "rehearsed", "forecast", "range", "because"),
             rows,
         )
 
@@ -128,6 +154,9 @@ class Forecast(Shown):
         """For evidence files."""
         return asdict(self) | {
             "factor": self.migration.factor,
+            "migrate_span_s": self.migration.span(self.rehearsed_migrate_s),
+            "restore_span_s": self.way_back.span(self.rehearsed_restore_s),
+            "downtime_span_s": self.downtime_span,
             "correction": str(self.migration),
             "disk_bytes": self.disk_bytes,
         }
@@ -236,7 +265,7 @@ def forecast(phase: Phase) -> Forecast:
     return Forecast(
         migrate_s,
         rehearsed["rollback_s"] * way_back.factor,
-        migrate_s + median(around) if around else None,
+        migrate_s + _around_of(around) if around else None,
         around,
         rehearsed["migrate_s"],
         rehearsed["rollback_s"],
@@ -274,6 +303,15 @@ def _way_back(run: Run) -> tuple[float, float] | None:
     """The restore that proved the night's backup, against the rehearsal's."""
     rehearsed, backup = run.read_evidence("rehearsal"), run.read_evidence("backup") or {}
     return (rehearsed["restore_s"], backup["restore_s"]) if backup.get("restore_s") else None
+
+
+def _around_of(seconds: Sequence[float]) -> float:
+    """What is around the migration, as past runs had it: the most of a few, the median of enough."""
+    return median(seconds) if len(seconds) >= ENOUGH else max(seconds)
+
+
+def _span(found: tuple[float, float] | None) -> str:
+    return "not known" if found is None else f"{found[0]:.1f} to {found[1]:.1f} s"
 
 
 def _around(run: Run) -> float | None:

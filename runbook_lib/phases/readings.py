@@ -377,7 +377,9 @@ def recording(phase: Phase) -> Iterator[None]:
         yield
     finally:
         recorder.end()
-        phase.keep("readings", [vars(one) for one in list(recorder.found)])
+        found = list(recorder.found)
+        phase.keep("readings", [vars(one) for one in found])
+        phase.keep("beyond_limits", trends(found, limits(phase)).issues())
 
 
 class _Recorder(threading.Thread):

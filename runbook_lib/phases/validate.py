@@ -225,9 +225,10 @@ class Validate(Performance):
         return self.look("invariants", Checks("Invariants", checks or none))
 
     def monitoring(self) -> Checks:
-        """The seed's monitoring list, read once more: each a measured value beside its limit."""
+        """The seed's monitoring list, read once more: each a measured value beside its limit, judged over the run with its worst."""
         readings.take(self)
         self._trends = self.keep("trends", readings.gathered(self))
+        self.keep("beyond_limits", self._trends.issues())
         return self.look("monitoring", self._trends.checks())
 
     def monitoring_chart(self) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +23,7 @@ class Measure:
         remedy: what to do where it does not.
         least: whether the limit is the least that is allowed, not the most.
         counted: whether it is a counter: what counts is by how much it grew since the first reading.
+        tolerated_s: seconds for which it may be beyond its limit during the run: a peak is shown, and not held against it.
         key: the parameter that brings it, for the message where there is none.
     """
 
@@ -32,6 +34,7 @@ class Measure:
     remedy: str
     least: bool = False
     counted: bool = False
+    tolerated_s: float = 0.0
     key: str = "monitoring.sources"
 
     def said(self, value: float | None) -> str:
@@ -45,17 +48,25 @@ class Measure:
         return value >= limit if self.least else value <= limit
 
 
+_PREFLIGHT = "preflight"
+BUSY_S = 30.0
+"""Seconds for which a machine may be busy, and an application slow, without a person having to look."""
+WAIT_S = 5.0
+"""The same for sessions that wait for a lock, after the second from which on they count."""
 _SEE = "see what runs: 95_troubleshoot lists the sessions"
 MEASURES: Mapping[str, Measure] = {
     one.name: one
     for one in (
-        Measure("cpu_percent", "CPU", "%", "the processor is not saturated", _SEE),
+        Measure(
+            "cpu_percent", "CPU", "%", "the processor is not saturated", _SEE, tolerated_s=BUSY_S
+        ),
         Measure(
             "memory_percent",
             "memory",
             "%",
             "memory is not exhausted",
             "see what uses it on the database's machine",
+            tolerated_s=BUSY_S,
         ),
         Measure(
             "disk_io_percent",
@@ -63,6 +74,7 @@ MEASURES: Mapping[str, Measure] = {
             "%",
             "the disk keeps up",
             f"an SSD can do more than this says, a single disk cannot; {_SEE}",
+            tolerated_s=BUSY_S,
         ),
         Measure(
             "connections_percent",
@@ -77,6 +89,7 @@ MEASURES: Mapping[str, Measure] = {
             "ms",
             "the application answers in time",
             "read the application's log; 70_validate compares the queries' times",
+            tolerated_s=BUSY_S,
             key="service",
         ),
         Measure(
@@ -101,6 +114,7 @@ MEASURES: Mapping[str, Measure] = {
             "",
             "nobody has been waiting for a lock for a second or longer",
             "95_troubleshoot shows them as a tree",
+            tolerated_s=WAIT_S,
         ),
         Measure(
             "disk_free_percent",
@@ -135,6 +149,26 @@ class Reading:
     phase: str = ""
     why: str = ""
     epoch: str = ""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A time for which a measure was beyond its limit.
+
+    Args:
+        began: UTC, ISO 8601.
+        seconds: until the first reading that kept the limit again, or the last one that did not.
+        worst, at: the value farthest beyond, and when it was read.
+        phase: in which it began.
+        judged: whether a person was asked then: what is beyond its limit at the preflight shuts that gate.
+    """
+
+    began: str
+    seconds: float
+    worst: float
+    at: str
+    phase: str
+    judged: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,18 +229,55 @@ class Trend:
         """Readings that failed."""
         return sum(value is None for _, value in self.points)
 
+    @cached_property
+    def episodes(self) -> tuple[Episode, ...]:
+        """The times for which it was beyond its limit, in their order; a reading that failed ends none."""
+        found, open_ = list[Episode](), list[tuple[Reading, float]]()
+        for reading, (_, value) in zip(self.readings, self.points):
+            if value is None:
+                continue
+            if not self.measure.keeps(value, self.limit):
+                open_.append((reading, value))
+            elif open_:
+                found.append(self._episode(open_, reading))
+                open_ = []
+        return (*found, *([self._episode(open_, open_[-1][0])] if open_ else ()))
+
+    def _episode(self, beyond: Sequence[tuple[Reading, float]], end: Reading) -> Episode:
+        first = beyond[0][0]
+        worst = (min if self.measure.least else max)(beyond, key=lambda one: one[1])
+        return Episode(
+            first.at,
+            round((_moment(end.at) - _moment(first.at)).total_seconds(), 1),
+            worst[1],
+            worst[0].at,
+            first.phase,
+            all(reading.phase == _PREFLIGHT for reading, _ in beyond),
+        )
+
+    @property
+    def lasting(self) -> tuple[Episode, ...]:
+        """Those that are held against it: longer than it may be beyond its limit, and not looked at by a person then."""
+        return tuple(
+            one
+            for one in self.episodes
+            if one.seconds > self.measure.tolerated_s and not one.judged
+        )
+
     @property
     def kept(self) -> bool | None:
-        """Whether the newest value keeps the limit; `None` where it is not known."""
+        """Whether it kept its limit over the run, and does now; `None` where that is not known."""
+        if self.lasting:
+            return False
         return None if self.now is None else self.measure.keeps(self.now, self.limit)
 
     def check(self) -> Check:
-        """The newest value beside its limit, with how it went."""
+        """The newest value beside its limit, and the worst of the run with its time."""
         one, id = self.measure, f"monitoring.{self.measure.name.removesuffix('_percent')}"
         expected = f"at {'least' if one.least else 'most'} {one.said(self.limit)}"
         if not self.readings:
             return not_configured(id, one.title, one.key)
-        if self.now is None:
+        if self.now is None and not self.lasting:
             return unknown(
                 id,
                 one.title,
@@ -214,15 +285,29 @@ class Trend:
                 expected,
                 "look at its dashboard, then approve the gate; or correct `monitoring.sources`",
             )
-        return check(
-            id, one.title, bool(self.kept), one.said(self.now) + self._went(), expected, one.remedy
-        )
+        now = f"{one.said(self.now)} now" if self.lasting else one.said(self.now)
+        return check(id, one.title, bool(self.kept), now + self._went(), expected, one.remedy)
+
+    def beyond(self) -> str:
+        """When it was beyond its limit, and by how much; empty where it never was, or only the newest reading is."""
+        only_now = len(self.episodes) == 1 and self.episodes[0].began == self.readings[-1].at
+        if not self.episodes or only_now:
+            return ""
+        pick = min if self.measure.least else max
+        worst = pick(self.episodes, key=lambda one: one.worst)
+        longest = max(one.seconds for one in self.episodes)
+        times = f" in {len(self.episodes)} spans, the longest" if len(self.episodes) > 1 else ""
+        where = f" ({worst.phase})" if worst.phase else ""
+        return f"worst {self.measure.said(worst.worst)} at {_clock(worst.at)}{where}; beyond the limit{times} for {longest:.0f} s"
 
     def _went(self) -> str:
         lowest, highest = (self.measure.said(pick(self.values)) for pick in (min, max))
         failed = next((one.why for one in self.readings if one.why), "")
-        return (f"; from {lowest} to {highest} during the run" if lowest != highest else "") + (
-            f"; {self.gaps} of {len(self.readings)} readings failed: {failed}" if failed else ""
+        beyond = self.beyond()
+        return (
+            (f"; from {lowest} to {highest} during the run" if lowest != highest else "")
+            + (f"; {beyond}" if beyond else "")
+            + (f"; {self.gaps} of {len(self.readings)} readings failed: {failed}" if failed else "")
         )
 
 
@@ -252,6 +337,14 @@ class Trends(Shown):
         )
         return said + (f"; could not check: {', '.join(blind)}" if blind else "")
 
+    def issues(self) -> list[str]:
+        """What was beyond its limit for too long during the run, a line each: for the history."""
+        return [
+            f"{one.measure.label} (limit {one.measure.said(one.limit)}): {one.beyond()}"
+            for one in self.items
+            if one.lasting
+        ]
+
     def checks(self) -> Checks:
         """Each a measured value beside its limit."""
         return Checks("Monitoring", [one.check() for one in self.items])
@@ -265,6 +358,7 @@ class Trends(Shown):
                 one.now,
                 one.limit,
                 *((min(one.values), max(one.values), one.values[0]) if one.values else (None,) * 3),
+                one.beyond() or None,
                 len(one.readings) - one.gaps,
                 one.gaps,
                 one.readings[-1].source,
@@ -282,6 +376,7 @@ class Trends(Shown):
                 "lowest",
                 "highest",
                 "first",
+                "beyond its limit",
                 "readings",
                 "failed",
                 "from",
@@ -301,6 +396,8 @@ class Trends(Shown):
                     "unit": one.measure.unit,
                     "limit": one.limit,
                     "now": one.now,
+                    "kept": one.kept,
+                    "episodes": [asdict(episode) for episode in one.episodes],
                     "readings": [asdict(reading) for reading in one.readings],
                 }
                 for one in self.items
@@ -344,3 +441,11 @@ def to_a_person(item: Check) -> Check:
 
 def _anew(first: Reading, later: Reading) -> bool:
     return first.epoch != later.epoch or (later.value or 0) < (first.value or 0)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _clock(text: str) -> str:
+    return f"{_moment(text):%H:%M:%S} UTC"

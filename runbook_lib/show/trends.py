@@ -111,7 +111,8 @@ def _heading(one: Trend) -> str:
         if not one.measure.least
         else f"at least {one.measure.said(one.limit)}"
     )
-    if one.now is None:
+    if one.kept is None:
         return f"? {one.measure.label}: could not check ({limit})"
     failed = f"; {one.gaps} readings failed" if one.gaps else ""
-    return f"{'✔' if one.kept else '✘'} {one.measure.label}: {one.measure.said(one.now)} ({limit}){failed}"
+    beyond = f"; {one.beyond()}" if one.lasting else ""
+    return f"{'✔' if one.kept else '✘'} {one.measure.label}: {one.measure.said(one.now)} ({limit}){beyond}{failed}"

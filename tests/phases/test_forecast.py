@@ -93,12 +93,41 @@ def test_runs_of_the_same_environment_come_first_and_others_only_where_there_are
     archive: Any,
 ) -> None:
     archive(10.0, 20.0, environment="staging")
-    assert (
-        str(forecast(Example(archive(1.0, None))).migration)
-        == "the last run (of other environments) took 2.0 × what the rehearsal had said"
+    assert str(forecast(Example(archive(1.0, None))).migration).startswith(
+        "the last run (of other environments) took 2.0 × what the rehearsal had said"
     )
     archive(10.0, 15.0)
     assert forecast(Example(archive(1.0, None))).migration.ratios == (1.5,)
+
+
+@pytest.mark.parametrize(
+    "ratios, factor, span, said",
+    [
+        ((), 1.0, None, "no past run"),
+        ((0.33,), 1.0, (3.3, 10.0), "too few to forecast less than the rehearsal (1 of the 3"),
+        ((0.3, 0.5), 1.0, (3.0, 10.0), "from 0.3 to 0.5 × what the rehearsal had said: too few"),
+        ((2.0,), 2.0, (10.0, 20.0), "2.0 × what the rehearsal had said; the longest counts"),
+        ((0.5, 3.0), 3.0, (5.0, 30.0), "the longest counts (2 of the 3"),
+        ((0.3, 0.5, 0.4), 0.4, (3.0, 5.0), "the last 3 runs took 0.4 ×"),
+    ],
+)
+def test_a_forecast_says_from_how_many_runs_with_a_range_and_fewer_than_three_never_shorten_it(
+    ratios: tuple[float, ...], factor: float, span: tuple[float, float] | None, said: str
+) -> None:
+    found = Correction(ratios)
+    assert found.factor == factor and said in str(found)
+    assert found.span(10.0) == (span and pytest.approx(span))
+
+
+def test_the_range_of_the_downtime_is_in_the_table_and_a_few_runs_count_with_their_worst(
+    archive: Any,
+) -> None:
+    archive(10.0, 5.0, downtime=25.0)
+    archive(10.0, 20.0, downtime=80.0)
+    found = forecast(Example(archive(10.0, None)))
+    assert found.around_s == (20.0, 60.0) and found.downtime_s == 20.0 + 60.0
+    assert found.downtime_span == (5.0 + 20.0, 20.0 + 60.0)
+    assert "25.0 to 80.0 s" in str(found) and found.as_dict()["migrate_span_s"] == (5.0, 20.0)
 
 
 def test_a_run_that_did_not_succeed_tells_how_long_it_took_and_nothing_of_the_downtime(

@@ -51,13 +51,59 @@ def only(found: Trends):
         ("response_ms", 2000, (), Status.NOT_CONFIGURED, "`service` is not set"),
     ],
 )
-def test_each_is_judged_by_its_newest_value(name, limit, values, status, said):
+def test_each_is_judged_by_its_newest_value_and_by_what_lasted(name, limit, values, status, said):
     item = only(trends(readings(name, *values), {name: float(limit)})).check()
     assert (
         item.status is status
         and item.found.startswith(said.split(";")[0] if status is Status.PASSED else "")
         and said in item.found
     )
+
+
+def spaced(name: str, *values: tuple[int, float | None], phase: str = "migrate") -> list[Reading]:
+    """Readings so many seconds after two o'clock."""
+    return [
+        Reading(name, f"2026-11-24T02:{at // 60:02}:{at % 60:02}.000Z", value, "tests", phase)
+        for at, value in values
+    ]
+
+
+WAITED = [(0, 0), *((at, 1) for at in range(5, 80)), (80, 0), (300, 0)]
+
+
+def test_blocking_that_is_over_at_the_end_of_the_run_is_judged_with_its_worst_and_when() -> None:
+    found = trends(spaced("blocked_sessions", *WAITED), {"blocked_sessions": 0.0})
+    item = only(found).check()
+    said = "worst 1 at 02:00:05 UTC (migrate); beyond the limit for 75 s"
+    assert item.status is Status.FAILED and item.found.startswith("0 now") and said in item.found
+    assert found.finding == "Beyond the limit: blocked sessions" and said in str(found.table())
+    assert found.issues() == [f"blocked sessions (limit 0): {said}"]
+    assert found.as_dict()["measures"][0]["episodes"][0]["seconds"] == 75.0
+
+
+@pytest.mark.parametrize(
+    "name, limit, values, phase, kept",
+    [
+        ("blocked_sessions", 0, [(0, 0), (1, 2), (3, 0), (9, 0)], "migrate", True),  # a short wait
+        ("blocked_sessions", 0, [(0, 0), (1, 2), (9, None), (20, 0)], "migrate", False),
+        ("blocked_sessions", 0, [(0, 0), (60, 1), (120, 0)], "migrate", False),  # rarely looked at
+        ("blocked_sessions", 0, [(0, 3), (60, 0)], "preflight", True),  # judged at that gate
+        ("cpu_percent", 95, [(0, 99), (20, 99), (25, 9)], "migrate", True),  # a peak
+        ("cpu_percent", 95, [(0, 99), (20, 99), (35, 9)], "migrate", False),
+        ("errors_per_minute", 1, [(0, 0), (10, 5), (11, 0)], "migrate", False),
+        ("disk_free_percent", 30, [(0, 40), (10, 5), (11, 40)], "migrate", False),
+        ("deadlocks", 0, [(0, 7), (5, 8), (9, 8)], "migrate", False),
+    ],
+)
+def test_what_lasts_is_held_against_it_and_a_peak_is_shown(name, limit, values, phase, kept):
+    trend = only(trends(spaced(name, *values, phase=phase), {name: float(limit)}))
+    assert trend.kept is kept and trend.beyond().startswith("worst ")
+
+
+def test_what_lasted_is_said_even_where_the_newest_reading_failed() -> None:
+    values = [*WAITED, (400, None)]
+    item = only(trends(spaced("blocked_sessions", *values), {"blocked_sessions": 0.0})).check()
+    assert item.status is Status.FAILED and "75 s" in item.found
 
 
 def test_a_counter_that_began_anew_is_unknown_even_where_it_grew():
