@@ -7,18 +7,22 @@ pending ones, and takes its folder from a program, `prisma.config.ts`. The SQL t
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runbook_lib.check import Check, check, unknown
 from runbook_lib.errors import DatabaseError, ToolError
 from runbook_lib.phases.base import Phase
+from runbook_lib.phases.observed import observe
 from runbook_lib.postgres import catalog, scratch
 from runbook_lib.postgres.catalog import Change
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
 from runbook_lib.prisma import cli, history, replay
 from runbook_lib.prisma.history import MigrationFile
+from runbook_lib.prisma.judge import Observed
 from runbook_lib.prisma.names import join
 from runbook_lib.prisma.statements import split
 from runbook_lib.table import Shown, Table
@@ -48,6 +52,7 @@ class Drift(Shown):
         sql: what would make the database as the files have it, where Prisma can express it.
         no_sql: why there is none.
         why: it could not be found out.
+        observed: what pending statements changed in the shadow database, whose text does not tell; only without drift.
     """
 
     lines: tuple[tuple[str, str], ...] = ()
@@ -55,6 +60,7 @@ class Drift(Shown):
     sql: str = ""
     no_sql: str = ""
     why: str = ""
+    observed: Observed = field(default_factory=dict, compare=False)
 
     def check(self) -> Check:
         """Drift is no failure of this migration, and the rehearsal runs with it; but whoever approves has to see it."""
@@ -116,17 +122,23 @@ def find(phase: Phase, found: history.History) -> Drift:
         )
     try:
         with scratch.scratch(phase.target, "shadow", phase.application_name) as shadow:
-            return _compared(phase, shadow, files)
+            return _compared(phase, shadow, files, found.pending_files)
     except DatabaseError as error:
         return Drift(why=error.message)
     except _NotReplayed as error:
         return Drift(why=f"an applied file cannot be run on an empty database: {error}")
 
 
-def _compared(phase: Phase, shadow: Target, files: list[MigrationFile]) -> Drift:
-    with Database(
-        shadow, phase.application_name, statement_timeout="2min", lock_timeout="5s"
-    ) as db:
+def _compared(
+    phase: Phase,
+    shadow: Target,
+    files: list[MigrationFile],
+    pending: Sequence[MigrationFile],
+) -> Drift:
+    session = partial(
+        Database, shadow, phase.application_name, statement_timeout="2min", lock_timeout="5s"
+    )
+    with session() as db:
         _run(db, files)
         made = catalog.read(db)
     changes = [
@@ -145,8 +157,10 @@ def _compared(phase: Phase, shadow: Target, files: list[MigrationFile]) -> Drift
     lines = tuple(
         (_SIDES[change.action], _said(change)) for change in changes if change not in aside
     )
-    statements, problem = _reconciling(phase, shadow) if lines else ("", "")
-    return Drift(lines, tuple(map(str, aside)), statements, problem)
+    if lines:
+        return Drift(lines, tuple(map(str, aside)), *_reconciling(phase, shadow))
+    with session() as db:
+        return Drift(aside=tuple(map(str, aside)), observed=observe(db, made, files, pending))
 
 
 def _said(change: Change) -> str:

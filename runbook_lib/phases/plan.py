@@ -70,6 +70,7 @@ class Plan(Phase):
             schema=self.target.schema,
             index_use=self.statistics.indexes,
             server_major=self.db.server_version // 10_000,
+            observed=self.found_drift.observed,
         )
 
     @cached_property

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
-
-from psycopg import Rollback
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, query
@@ -31,6 +29,7 @@ STRENGTH = (
 )
 """Lock modes of tables, the weakest first."""
 
+_BOUNDS = ("begin", "commit", "rollback")
 Files = dict[int, tuple[str, int | None]]
 """Number of a table or index → its name, and the file in which it lies."""
 
@@ -225,14 +224,12 @@ class _Refused(Exception):
 def _transaction(db: Database, work: list[Work], there: Mapping[int, str]) -> list[Cost]:
     """Statements that share a transaction, which is committed at the end, as the file has it."""
     temporary, done, begun, at = _temporary(db), list[Cost](), list[float](), work[0]
+    looks = _Looks(db, there)
     try:
-        with nullcontext() if any(one.alone for one in work) else db.transaction():
-            seen, files = set[tuple[str, str]](), _files(db)
-            for at in (one for one in work if one.control not in ("begin", "commit", "rollback")):
+        with nullcontext() if any(one.alone for one in work) else _as_written(db, work):
+            for at in (one for one in work if one.control not in _BOUNDS):
                 begun.append(time.monotonic())
-                done.append(_one(db, at, there, seen, files))
-            if work[-1].control == "rollback":
-                raise Rollback
+                done.append(looks.cost(at))
     except DatabaseError as error:
         raise _Refused(at, error.sqlstate, done) from None
     ended, after = time.monotonic(), _temporary(db)
@@ -244,41 +241,86 @@ def _transaction(db: Database, work: list[Work], there: Mapping[int, str]) -> li
     return [*whole[:-1], replace(whole[-1], temporary_bytes=written)] if whole else []
 
 
-def _one(
-    db: Database, work: Work, there: Mapping[int, str], seen: set[tuple[str, str]], files: Files
-) -> Cost:
-    """One statement between two looks; brings the locks that were `seen` and the `files` up to date."""
-    before = db.row(query("costs_instant")) or {}
-    started = time.monotonic()
-    touched = db.execute(work.sql)
-    seconds = time.monotonic() - started
-    after = db.row(query("costs_instant")) or {}
-    held = {
-        (there[row["oid"]], row["mode"])
-        for row in db.rows(query("costs_locks"))
-        if row["oid"] in there
-    }
-    new = sorted(held - seen)
-    seen |= held
-    now = _files(db)
-    rewritten = sorted(
-        name for oid, (name, file) in now.items() if oid in files and files[oid][1] != file
-    )
-    files |= now
-    wal = db.value("SELECT (%s::pg_lsn - %s::pg_lsn)::bigint", [after["lsn"], before["lsn"]])
-    return Cost(
-        work.file,
-        work.line,
-        work.kind,
-        seconds,
-        tuple(Held(table, mode, 0.0) for table, mode in new),
-        tuple(rewritten),
-        wal,
-        0,
-        before["bytes"],
-        after["bytes"],
-        touched if work.kind in ("INSERT", "UPDATE", "DELETE") else None,
-    )
+@contextmanager
+def _as_written(db: Database, work: list[Work]) -> Iterator[None]:
+    """A transaction that begins as the file has it: the file's own BEGIN may name an isolation level."""
+    db.execute(work[0].sql if work[0].control == "begin" else "BEGIN")
+    try:
+        yield
+        db.execute("ROLLBACK" if work[-1].control == "rollback" else "COMMIT")
+    except DatabaseError:
+        with suppress(DatabaseError):  # the session may be gone: the first error is the one to tell
+            db.execute("ROLLBACK")
+        raise
+
+
+class _Looks:
+    """What the session's statements do, seen by a look after each.
+
+    The first look is before the transaction, and a SET is not followed by one: SET TRANSACTION is refused after any query.
+
+    Args:
+        there: the tables that were there before the first file.
+    """
+
+    def __init__(self, db: Database, there: Mapping[int, str]) -> None:
+        self._db, self._there = db, there
+        self._seen: set[tuple[str, str]] = set()
+        self._files = _files(db)
+        self._instant = self._now()
+
+    def cost(self, work: Work) -> Cost:
+        """Run a statement, and return what it cost."""
+        started, before = time.monotonic(), self._instant
+        touched = self._db.execute(work.sql)
+        seconds, setting = time.monotonic() - started, work.kind == "SET"
+        locks, rewritten = ((), ()) if setting else (self._locks(), self._rewritten())
+        self._instant = after = before if setting else self._now()
+        return Cost(
+            work.file,
+            work.line,
+            work.kind,
+            seconds,
+            locks,
+            rewritten,
+            _position(after["lsn"]) - _position(before["lsn"]),
+            0,
+            before["bytes"],
+            after["bytes"],
+            touched if work.kind in ("INSERT", "UPDATE", "DELETE") else None,
+        )
+
+    def _now(self) -> dict[str, Any]:
+        return self._db.row(query("costs_instant")) or {}
+
+    def _locks(self) -> tuple[Held, ...]:
+        """Return the locks that are held and were not before."""
+        held = {
+            (self._there[row["oid"]], row["mode"])
+            for row in self._db.rows(query("costs_locks"))
+            if row["oid"] in self._there
+        }
+        new = sorted(held - self._seen)
+        self._seen |= held
+        return tuple(Held(table, mode, 0.0) for table, mode in new)
+
+    def _rewritten(self) -> tuple[str, ...]:
+        """Return the tables and indexes that lie in another file than before."""
+        before, now = self._files, _files(self._db)
+        self._files = before | now
+        return tuple(
+            sorted(
+                name
+                for oid, (name, file) in now.items()
+                if oid in before and before[oid][1] != file
+            )
+        )
+
+
+def _position(lsn: str) -> int:
+    """Return a place in the WAL, `16/B374D848`, in bytes."""
+    high, _, low = lsn.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
 
 
 def _files(db: Database) -> Files:

@@ -105,6 +105,22 @@ _UNCLEAR: dict[type[ast.Node], tuple[str, str]] = {
 }
 
 
+_ROWS = (
+    ast.SelectStmt,
+    ast.InsertStmt,
+    ast.UpdateStmt,
+    ast.DeleteStmt,
+    ast.MergeStmt,
+    ast.TruncateStmt,
+    ast.CopyStmt,
+    ast.CallStmt,
+    ast.ExecuteStmt,
+    ast.PrepareStmt,
+    ast.VariableSetStmt,
+)
+"""Commands that may do more than the catalogue shows, and that rows may decide."""
+
+
 def effect(node: ast.Node, sql: str, known: Known) -> Effect:
     """What one statement does.
 
@@ -142,6 +158,8 @@ def effect(node: ast.Node, sql: str, known: Known) -> Effect:
         )
     if draft.unclear:
         draft.remark("not-understood", because=draft.unclear)
+        if isinstance(node, _ROWS):
+            draft.unseen = draft.unclear
     return draft.done()
 
 

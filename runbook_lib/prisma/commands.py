@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 from pglast import ast
-from pglast.parser import ParseError, parse_plpgsql_json, parse_sql
+from pglast.parser import ParseError, parse_sql
 
-from runbook_lib.prisma import safer
+from runbook_lib.prisma import plpgsql, safer
 from runbook_lib.prisma.effect import Draft, Effect
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import BY_NODE, CONCURRENTLY, LockMode
 from runbook_lib.prisma.names import join, relation, short
-from runbook_lib.prisma.queries import reads
+from runbook_lib.prisma.queries import CATALOGUE, HARMLESS, reads
 
 _CONTROL = {
     "BEGIN": "begin",
@@ -155,22 +153,25 @@ def publication(draft: Draft, node: ast.CreatePublicationStmt | ast.AlterPublica
 def block(draft: Draft, sql: str, analyse: Callable[[ast.Node, str, Known], Effect]) -> None:
     """DO: what it may do, as far as its text says so; whether it does is decided when it runs."""
     draft.kind = "DO"
-    try:
-        code = json.loads(parse_plpgsql_json(sql))
-    except ParseError:
-        draft.unclear = "a DO block that cannot be read here"
+    found = plpgsql.read(sql)
+    if found is None:
+        draft.unclear = draft.unseen = "a DO block that cannot be read here"
         return
+    draft.unseen = found.course(HARMLESS, CATALOGUE)
     said, certain, draft.known.certain = [], draft.known.certain, False
     try:
-        for text in _statements(code):
-            for raw in _parsed(text) or ():
-                effect = analyse(raw.stmt, text, draft.known)
-                draft.may(effect)
-                said.append(effect.kind)
-            if _parsed(text) is None:
+        for one in (one for one in found.inner if one.runs):
+            if one.node is None or not one.exact:
                 said.append("SQL put together when it runs")
+                continue
+            effect = analyse(one.node, one.text, draft.known)
+            draft.may(effect)
+            draft.unseen = draft.unseen or effect.unseen
+            said.append(effect.kind)
     finally:
         draft.known.certain = certain
+    if found.catches_data and (draft.touches_rows or any(not one.exact for one in found.inner)):
+        draft.unseen = draft.unseen or f"whether rows raise {', '.join(sorted(found.catches_data))}"
     draft.unclear = "a DO block" + (
         f" that may run {', '.join(dict.fromkeys(said))}" if said else ""
     )
@@ -181,28 +182,3 @@ def _parsed(text: str) -> tuple[ast.RawStmt, ...] | None:
         return tuple(parse_sql(text))
     except ParseError:
         return None
-
-
-def _statements(code: Any) -> Iterator[str]:
-    """The SQL in a block of PL/pgSQL; of EXECUTE, the constant that it runs, or the expression that makes it."""
-    if isinstance(code, list):
-        for item in code:
-            yield from _statements(item)
-    elif isinstance(code, dict):
-        for key, value in code.items():
-            if key == "PLpgSQL_stmt_execsql":
-                yield value["sqlstmt"]["PLpgSQL_expr"]["query"]
-            elif key == "PLpgSQL_stmt_dynexecute":
-                yield _constant(value["query"]["PLpgSQL_expr"]["query"])
-            elif key == "PLpgSQL_stmt_perform":
-                yield "SELECT " + value["expr"]["PLpgSQL_expr"]["query"].removeprefix("SELECT ")
-            else:
-                yield from _statements(value)
-
-
-def _constant(expression: str) -> str:
-    """The text of a constant string; the expression itself where it is none."""
-    parsed = _parsed(f"SELECT {expression}")
-    value = parsed[0].stmt.targetList[0].val if parsed else None
-    constant = isinstance(value, ast.A_Const) and isinstance(value.val, ast.String)
-    return value.val.sval if constant else f"EXECUTE {expression} :"  # no SQL: it is not known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -96,6 +96,7 @@ class Effect:
         transaction: "begin", "commit", "rollback" or "savepoint" for a statement that controls one.
         alone: the command, where it cannot run inside a transaction block.
         unclear: why it cannot be told what else it does; empty where it can.
+        unseen: why the catalogue before and after would not tell that either; empty where it would.
     """
 
     kind: str
@@ -109,6 +110,7 @@ class Effect:
     transaction: str = ""
     alone: str = ""
     unclear: str = ""
+    unseen: str = ""
 
     @property
     def strongest(self) -> Lock | None:
@@ -140,6 +142,40 @@ class Effect:
         }
 
 
+def seen(effect: Effect, changes: Iterable[Change]) -> Effect:
+    """Return the effect of a statement that was watched: its changes are known, and nothing about it is unclear.
+
+    Args:
+        changes: of the catalogue, as they were seen.
+    """
+    found = dict.fromkeys(changes)
+    kept = [
+        change
+        for change in effect.changes
+        if effect.kind != "DO" or replace(change, renamed="") in found
+    ]
+    named = {(change.kind, change.name) for change in effect.changes}
+    more = any(
+        (one.kind, one.name) not in named
+        for one in found
+        if one.action == "removed" and not _of_table(one, named)
+    )
+    settled = {"not-understood"} | ({"dropped-with-dependents"} if not more else set())
+    return replace(
+        effect,
+        changes=tuple(dict.fromkeys((*kept, *found))),
+        remarks=tuple(remark for remark in effect.remarks if remark.rule not in settled),
+        unclear="",
+    )
+
+
+def _of_table(change: Change, named: Iterable[tuple[str, str]]) -> bool:
+    """Whether it goes with a table or view that the statement names."""
+    return any(
+        change.name.startswith(f"{name}.") for kind, name in named if kind in ("table", "view")
+    )
+
+
 @dataclass
 class Draft:
     """An effect being put together; what it does to the catalogue is learned at once.
@@ -153,6 +189,7 @@ class Draft:
     transaction: str = ""
     alone: str = ""
     unclear: str = ""
+    unseen: str = ""
     _locks: dict[str, Lock] = field(default_factory=dict)
     _changes: dict[Change, None] = field(default_factory=dict)
     _rows: dict[RowChange, None] = field(default_factory=dict)
@@ -276,6 +313,11 @@ class Draft:
         """There is something to say: `values` fill the sentence of `rules.RULES[rule]`."""
         self._remarks.append(Remark(rule, relation, safer, self.known.is_new(relation), values))
 
+    @property
+    def touches_rows(self) -> bool:
+        """Whether it reads, writes or checks rows, so that they can make it fail."""
+        return bool(self._rows or self._scans or self._rewrites)
+
     def may(self, other: Effect) -> None:
         """It may do what another statement does, e.g. one within a DO block."""
         for lock in other.locks:
@@ -301,4 +343,5 @@ class Draft:
             self.transaction,
             self.alone,
             self.unclear,
+            self.unseen,
         )

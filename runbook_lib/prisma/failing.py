@@ -16,9 +16,14 @@ from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.project import Project
 from runbook_lib.prisma.statements import BYTE_ORDER_MARK
 
-SQLSTATE = "22012"
-"""What the added statement fails with: division by zero. Any other failure proves nothing."""
-_ADDED = "SELECT 1/0"
+REACHED = "runbook_failing.reached"
+"""A sequence that the added statement moves, which no rollback undoes: it tells that the file came so far."""
+MARK = """CREATE SCHEMA runbook_failing;
+CREATE SEQUENCE runbook_failing.reached;
+GRANT USAGE ON SCHEMA runbook_failing TO PUBLIC;
+GRANT USAGE ON SEQUENCE runbook_failing.reached TO PUBLIC;"""
+"""What makes it in the copy of the database."""
+_ADDED = f"SELECT nextval('{REACHED}') / 0"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from pglast import ast
 from pglast.visitors import Visitor
 
 from runbook_lib.prisma.analysis import effect
-from runbook_lib.prisma.effect import Effect, Remark
+from runbook_lib.prisma.effect import Change, Effect, Remark, seen
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.names import listed, short
@@ -54,10 +54,25 @@ class Statement:
         }
 
 
-def statements(file: MigrationFile, known: Known) -> tuple[Statement, ...]:
+Observed = Mapping[tuple[str, int], tuple[Change, ...]]
+"""File and number of a statement that was watched → what it changed in the catalogue."""
+
+
+def statements(
+    file: MigrationFile, known: Known, observed: Observed | None = None
+) -> tuple[Statement, ...]:
     """The statements of a file and what each does; `known` learns it."""
     known.schema = known.default_schema  # a search_path that a file sets ends with it
-    return tuple(Statement(file.name, parsed, _effect(parsed, known)) for parsed in split(file.sql))
+    found = [Statement(file.name, parsed, _effect(parsed, known)) for parsed in split(file.sql)]
+    watched = {
+        number: changes for (name, number), changes in (observed or {}).items() if name == file.name
+    }
+    return tuple(
+        replace(one, effect=seen(one.effect, watched[one.parsed.number]))
+        if one.parsed.number in watched
+        else one
+        for one in found
+    )
 
 
 def _effect(parsed: Parsed, known: Known) -> Effect:
@@ -68,7 +83,7 @@ def _effect(parsed: Parsed, known: Known) -> Effect:
         Remark("syntax-error", "", "", False, {"error": parsed.error}),
         Remark("not-understood", "", "", False, {"because": refused}),
     )
-    return Effect("–", remarks=remarks, unclear=refused)
+    return Effect("–", remarks=remarks, unclear=refused, unseen=refused)
 
 
 def findings(

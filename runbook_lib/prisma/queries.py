@@ -10,7 +10,7 @@ from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import BY_NODE, LockMode
 from runbook_lib.prisma.names import quote, relation, short
 
-_HARMLESS = types.STABLE | frozenset(
+HARMLESS = types.STABLE | frozenset(
     (
         "count",
         "sum",
@@ -75,6 +75,52 @@ _HARMLESS = types.STABLE | frozenset(
 """Functions that a query may call without doing anything to tables; of others that cannot be told."""
 
 
+_VARY = {
+    "now",
+    "transaction_timestamp",
+    "statement_timestamp",
+    "age",
+    "random",
+    "gen_random_uuid",
+    "uuid_generate_v4",
+    "nextval",
+    "currval",
+    "lastval",
+    "setval",
+    "set_config",
+    "current_setting",
+    "pg_table_size",
+}
+CATALOGUE = (HARMLESS - _VARY) | {
+    "current_database",
+    "current_schema",
+    "current_schemas",
+    "to_regtype",
+    "to_regproc",
+    "to_regprocedure",
+    "to_regnamespace",
+    "to_regrole",
+    "col_description",
+    "obj_description",
+    "pg_get_constraintdef",
+    "pg_get_expr",
+    "pg_get_functiondef",
+    "pg_get_indexdef",
+    "pg_get_viewdef",
+    "pg_get_userbyid",
+    "pg_table_is_visible",
+    "pg_type_is_visible",
+    "has_schema_privilege",
+    "has_table_privilege",
+    "format_type",
+    "quote_nullable",
+    "array_position",
+    "array_to_string",
+    "regexp_split_to_array",
+}
+"""Functions whose results follow from the catalogue and their arguments, for the course of a block of code."""
+
+
 class _Query(Visitor):
     """Collects what a statement reads and writes, common table expressions included."""
 
@@ -117,7 +163,7 @@ def statement(draft: Draft, node: ast.Node) -> None:
     query = reads(draft, node)
     for written in query.written:
         _WRITES[type(written)](draft, written)
-    strange = sorted(types.calls(node) - _HARMLESS)
+    strange = sorted(types.calls(node) - HARMLESS)
     if isinstance(node, ast.SelectStmt) and strange:
         draft.unclear = f"it calls {', '.join(strange)}(), which may do anything"
     if isinstance(node, ast.SelectStmt) and node.intoClause:

@@ -18,7 +18,7 @@ from runbook_lib.check import Checks, check, unknown
 from runbook_lib.prisma import squawk
 from runbook_lib.prisma.declared import Declared, declared
 from runbook_lib.prisma.history import MigrationFile
-from runbook_lib.prisma.judge import Statement, findings, statements
+from runbook_lib.prisma.judge import Observed, Statement, findings, statements
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import LockMode
 from runbook_lib.prisma.names import short
@@ -262,6 +262,7 @@ def review(
     index_use: Sizes | None = None,
     linter: Path = squawk.PROGRAM,
     server_major: int = 18,
+    observed: Observed | None = None,
 ) -> Review:
     """Read the files that are to be applied, in their order.
 
@@ -275,6 +276,7 @@ def review(
         index_use: by qualified name of the index, "scans" (how often it was used) and "bytes".
         linter: the program squawk.
         server_major: the server's major version.
+        observed: what statements changed that were watched in a copy of the schema.
     """
     known, sizes = Known(catalog, schema, server_major), sizes or {}
     for file in before:
@@ -286,7 +288,7 @@ def review(
     atomic: list[Atomicity] = []
     problems = [lint.problem] if lint.problem else []
     for file in files:
-        found = statements(file, known)
+        found = statements(file, known, observed)
         ours = findings(file, found, known, sizes, rule, index_use or {})
         harmless = frozenset(item.parsed.number for item in found if item.harmless)
         theirs, unread = squawk.findings(

@@ -180,3 +180,45 @@ def test_no_text_of_a_statement_is_in_what_is_kept(db: Database, there: dict[int
         "mode": "RowExclusiveLock",
         "seconds": found.items[0].locks[0].seconds,
     }
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        ("BEGIN", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
+        ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ WRITE",),
+        (
+            "START TRANSACTION /* x */ ISOLATION LEVEL REPEATABLE READ",
+            "SET LOCAL lock_timeout = '5s'",
+        ),
+    ],
+)
+def test_a_transaction_has_the_isolation_level_that_the_file_gives_it(
+    db: Database, there: dict[int, str], begin: tuple[str, ...]
+) -> None:
+    texts = [
+        *begin,
+        "CREATE TABLE level AS SELECT current_setting('transaction_isolation') AS level",
+        "COMMIT",
+    ]
+    kinds = {"SET": "SET", "CREATE": "CREATE TABLE AS"}
+    controls = {texts[0]: "begin", "COMMIT": "commit"}
+    work = [
+        Work("1_x", line, kinds.get(sql.split()[0], "…"), sql, 1, controls.get(sql, ""))
+        for line, sql in enumerate(texts, 1)
+    ]
+    found = costs.measure(db, work, there)
+    assert not found.failed
+    assert db.value("SELECT level FROM level") == "repeatable read"
+    assert found.items[-1].wal_bytes > 0 and len(found.items) == len(texts) - 2
+
+
+def test_a_refused_statement_leaves_the_session_outside_of_the_files_own_transaction(
+    db: Database, there: dict[int, str]
+) -> None:
+    words = {"begin": "BEGIN", "commit": "COMMIT"}
+    found = measured(
+        db, there, "BEGIN", "ALTER TABLE t ADD id int", "COMMIT", numbers=(1, 1, 1), **words
+    )
+    assert found.failed == "1_x:2 was refused (42701)"
+    assert db.value("SELECT 1") == 1

@@ -12,20 +12,21 @@ from tests.prisma.conftest import INIT, Make, run, values
 TWO = {
     "20260201000000_two": 'ALTER TABLE "Patient" ADD COLUMN a int;\nALTER TABLE "Patient" ADD COLUMN b int -- the last\n'
 }
+ADDED = "SELECT nextval('runbook_failing.reached') / 0"
 LATER = {"20260301000000_later": 'DROP TABLE "Patient";\n'}
 
 
 @pytest.mark.parametrize(
     ("sql", "after", "expected"),
     [
-        ("SELECT 1;", 1, ["SELECT 1", "SELECT 1/0"]),
-        ("SELECT 1", 1, ["SELECT 1", "SELECT 1/0"]),
-        ("SELECT 1 -- no semicolon;", 1, ["SELECT 1 -- no semicolon;", "SELECT 1/0"]),
-        ("SELECT ';' ; -- end\n", 1, ["SELECT ';'", "SELECT 1/0"]),
-        ("\ufeffSELECT 'ä';\nSELECT 2;", 2, ["SELECT 'ä'", "SELECT 2", "SELECT 1/0"]),
-        ("BEGIN; SELECT 1; COMMIT;", 2, ["BEGIN", "SELECT 1", "SELECT 1/0", "COMMIT"]),
-        ("SELECT 1; COMMIT; SELECT 2; -- x", 3, ["SELECT 1", "COMMIT", "SELECT 2", "SELECT 1/0"]),
-        ("DO $$ BEGIN PERFORM 1; END $$", 1, ["DO $$ BEGIN PERFORM 1; END $$", "SELECT 1/0"]),
+        ("SELECT 1;", 1, ["SELECT 1", ADDED]),
+        ("SELECT 1", 1, ["SELECT 1", ADDED]),
+        ("SELECT 1 -- no semicolon;", 1, ["SELECT 1 -- no semicolon;", ADDED]),
+        ("SELECT ';' ; -- end\n", 1, ["SELECT ';'", ADDED]),
+        ("\ufeffSELECT 'ä';\nSELECT 2;", 2, ["SELECT 'ä'", "SELECT 2", ADDED]),
+        ("BEGIN; SELECT 1; COMMIT;", 2, ["BEGIN", "SELECT 1", ADDED, "COMMIT"]),
+        ("SELECT 1; COMMIT; SELECT 2; -- x", 3, ["SELECT 1", "COMMIT", "SELECT 2", ADDED]),
+        ("DO $$ BEGIN PERFORM 1; END $$", 1, ["DO $$ BEGIN PERFORM 1; END $$", ADDED]),
     ],
 )
 def test_the_failure_stands_behind_the_last_statement_and_before_its_commit(
@@ -45,6 +46,7 @@ def test_what_the_failed_file_leaves_follows_the_engine(
 ) -> None:
     project = make({**INIT, **TWO, **LATER}, mode)
     run(database, INIT["20260101000000_init"])
+    run(database, failing.MARK)
     file = next(one for one in history.files(project) if one.name in TWO)
     before = {
         path: path.read_bytes()
@@ -54,11 +56,11 @@ def test_what_the_failed_file_leaves_follows_the_engine(
     cli.resolve(project, database, applied="20260101000000_init")
     with (
         failing.failing(project, file, 2, list(LATER)) as copy,
-        pytest.raises(cli.MigrationFailed) as error,
+        pytest.raises(cli.MigrationFailed),
     ):
         place = copy.schema.parent
         cli.deploy(copy, database)
-    assert (error.value.sqlstate, error.value.migration) == (failing.SQLSTATE, file.name)
+    assert values(database, f"SELECT is_called FROM {failing.REACHED}") == [True]
     columns = values(
         database,
         "SELECT attname FROM pg_attribute WHERE attrelid = '\"Patient\"'::regclass AND attname IN ('a', 'b') ORDER BY 1",

@@ -161,7 +161,7 @@ CASES = [
         {"not-understood": W, "table-dropped": D, "client-breaks": D, "brief-exclusive-lock": N},
     ),
     ("DO $$ BEGIN EXECUTE 'TRUNCATE big'; END $$", {"not-understood": W, "rows-removed": D}),
-    ("DO $$ BEGIN EXECUTE 'TRUNCATE ' || 'big'; END $$", {"not-understood": W}),
+    ("DO $$ BEGIN EXECUTE 'TRUNCATE ' || 'big'; END $$", {"not-understood": W, "rows-removed": D}),
     ("CALL tidy()", {"not-understood": W}),
     ("SELECT tidy()", {"not-understood": W}),
     ("SELECT setval('s', max(id)) FROM big", {}),
