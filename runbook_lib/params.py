@@ -277,10 +277,8 @@ def load(path: Path) -> dict[str, Any]:
             f"the parameter file {path} cannot be read: {error.strerror}",
             "give the path of a file like params/demo.yaml",
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = getattr(
-            error, "problem_mark", None
-        )  # ValueError: a date that is none, bytes that are no text
+    except Exception as error:  # each of YAML's constructors fails in a way of its own
+        where = getattr(error, "problem_mark", None)
         raise UsageError(
             f"{path} is not YAML" + (f" (line {where.line + 1})" if where else ""),
             "compare it with params/demo.yaml",

@@ -25,6 +25,8 @@ def test_every_command_is_in_the_readme_and_explains_itself() -> None:
 
 def test_the_commands_are_those_of_the_design() -> None:
     assert set(COMMANDS) == {
+        "init",
+        "check",
         "run",
         "resume",
         "approve",

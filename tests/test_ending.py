@@ -76,6 +76,8 @@ PARAMETER_FILES = {
     "is not YAML": b"a: [\n",
     "is not text": b"\xff\xfe\x00\x81",
     "has a date that is none": b"environment: {name: 2024-13-45}\n",
+    "has a tag with a value that is none": b"environment: !!timestamp 'never'\n",
+    "has a number without digits": b"environment: !!int ''\n",
     "has keys that are numbers": b"1: x\n",
     "has keys that are mappings": b"? {a: b}\n: c\n",
     "refers to itself": b"environment: &a {name: *a}\n",

@@ -51,31 +51,33 @@ class BackupPhase(Phase):
 
     def preconditions(self) -> Checks:
         """Whether the backup system works: tools, target folder, room."""
+        self.params.backup.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self.must_hold("preconditions", Checks("Before the backup", self.prechecks()))
+
+    def prechecks(self) -> list[Check]:
+        """Check the same without making the folder: where it is not there yet, the folder in which it will be made counts."""
         folder = self.params.backup.directory
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return self.must_hold(
-            "preconditions",
-            Checks(
-                "Before the backup",
-                [
-                    check(
-                        "backup.tools",
-                        "the tools fit the server",
-                        True,
-                        f"{self.tools.version} in {self.tools.folder}",
-                        f"for a server {self.db.server_version // 10_000}",
-                    ),
-                    check(
-                        "backup.writable",
-                        "the backup directory can be written",
-                        os.access(folder, os.W_OK),
-                        str(folder),
-                        "writable",
-                        "correct its owner or permissions",
-                    ),
-                    self._room(folder),
-                ],
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        return [
+            attempt("backup.tools", "the tools fit the server", self._tools_fit),
+            check(
+                "backup.writable",
+                "the backup directory can be written",
+                there.is_dir() and os.access(there, os.W_OK | os.X_OK),
+                str(folder) if there == folder else f"{folder}, which is made in {there}",
+                "writable",
+                "correct its owner or permissions",
             ),
+            self._room(there),
+        ]
+
+    def _tools_fit(self) -> Check:
+        return check(
+            "backup.tools",
+            "the tools fit the server",
+            True,
+            f"{self.tools.version} in {self.tools.folder}",
+            f"for a server {self.db.server_version // 10_000}",
         )
 
     def make(self) -> Backup:

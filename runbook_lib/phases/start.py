@@ -53,6 +53,16 @@ def examine(params: Params) -> Examined:
             _room(params, dump.predicted_size(db).bytes)
     except DatabaseError as error:
         raise UsageError(error.message, error.remedy) from None
+    settled(found)
+    return Examined({**identity, "tools_version": programs.version}, found.pending)
+
+
+def settled(found: history.History) -> None:
+    """Refuse a history on which nothing can be applied.
+
+    Raises:
+        UsageError: files were edited after they were applied; or nothing is pending, and something is unfinished.
+    """
     if found.edited:
         raise UsageError(
             f"migrations were edited after they were applied: {', '.join(found.edited)}",
@@ -63,7 +73,6 @@ def examine(params: Params) -> Examined:
             f"nothing is pending, but migrations were begun and not finished: {', '.join(found.failed)}",
             "find out whether they failed or still run, and settle them: `prisma migrate status`, `prisma migrate resolve`",
         )
-    return Examined({**identity, "tools_version": programs.version}, found.pending)
 
 
 def start_run(values: Mapping[str, Any]) -> Run:

@@ -244,15 +244,26 @@ def _append(url: str, title: str, body: str) -> str:
     return ""
 
 
-def _apprise(url: str, title: str, body: str) -> str:
-    """Hand the message to apprise; why it was not delivered, or an empty text."""
+def understood(url: str) -> bool:
+    """Return whether apprise knows the service of an address, and finds in it what the service needs; nothing is sent."""
+    return _sender(url) is not None
+
+
+def _sender(url: str) -> Any:
+    """Return apprise's sender for an address, or None where it is not understood; nothing is logged, which would show a secret."""
     import apprise
 
     logging.getLogger("apprise").addHandler(_QUIET)
     sender = apprise.Apprise(
         asset=apprise.AppriseAsset(app_id="runbook", async_mode=False, secure_logging=True)
     )
-    if not sender.add(url):
+    return sender if sender.add(url) else None
+
+
+def _apprise(url: str, title: str, body: str) -> str:
+    """Hand the message to apprise; why it was not delivered, or an empty text."""
+    sender = _sender(url)
+    if sender is None:
         raise _Hopeless(
             "apprise does not understand the address: see https://github.com/caronc/apprise/wiki for its form"
         )
