@@ -1,6 +1,6 @@
 """The command line: each command does what a button does.
 
-Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a person; 4 rolled back.
+Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a person, or for another run or process; 4 rolled back.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ from runbook_lib.commands.which import phases as _phases
 from runbook_lib.errors import UsageError
 from runbook_lib.run import FINAL, PHASES, Run, between, create
 from runbook_lib.secret import HOME
+from runbook_lib.whereabouts import carrying
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +49,8 @@ Reason = Annotated[str, typer.Option(help="Why, for the record")]
 TakeOver = Annotated[
     bool,
     typer.Option(
-        "--take-over", help="What began on another machine is gone there: you have looked"
+        "--take-over",
+        help="Take the run over from another machine, and its database from another run: those are gone, you have looked",
     ),
 ]
 
@@ -84,6 +87,7 @@ def run(
     params: Parameters,
     first: Annotated[str, typer.Option("--from", help="First phase")] = PHASES[0],
     last: Annotated[str, typer.Option("--to", help="Last phase")] = PHASES[-1],
+    take_over: TakeOver = False,
     machines: Json = False,
 ) -> None:
     """Start a run and execute phase after phase, to the first that does not succeed."""
@@ -103,7 +107,7 @@ def run(
                 exit_status=0,
             )
             return
-        _carry(lambda: create(values, list(found.pending), found.target), first, last)
+        _carry(lambda: create(values, list(found.pending), found.target), first, last, take_over)
 
 
 @app.command()
@@ -123,10 +127,10 @@ def resume(
     between(again or PHASES[0], last)
     if again:
         os.environ["RUNBOOK_AGAIN"] = again
-    _settle(found, take_over)
-    with _demo(found.parameters):
+    with _alone(found, take_over), _demo(found.parameters):
+        _settle(found, take_over)
         found.journal("resumed")
-        _carry(lambda: found, PHASES[0], last)
+        _carry(lambda: found, PHASES[0], last, take_over)
 
 
 @app.command()
@@ -171,8 +175,9 @@ def rollback(
     if way not in ("", *WAYS):
         raise UsageError(f"there is no way {way!r}", "one of " + ", ".join(WAYS))
     found = _find(run)
-    _settle(found, take_over)
-    with _demo(found.parameters):
+    with _alone(found, take_over), _demo(found.parameters):
+        _settle(found, take_over)
+        runner.claim(found, "rollback", take_over=take_over)
         gates.approve(found, "rollback", reason, way=way)
         with execute.stoppable() as stop:
             runner.back(found, _say, stop)
@@ -203,7 +208,7 @@ def reinstate(
         ),
         markup=False,
     )
-    with _demo(found.parameters):
+    with _alone(found), _demo(found.parameters):
         if dry_run:
             _show(phase.checks().table())
             return
@@ -253,6 +258,7 @@ def lab(
     new: Annotated[
         bool, typer.Option("--new", help="Start a new run even where one is open")
     ] = False,
+    take_over: TakeOver = False,
 ) -> None:
     """Start a run, or go on with the open one, in JupyterLab."""
     from runbook_lib import runner
@@ -269,6 +275,8 @@ def lab(
             else start_run(values)
         )
         console.print(f"run: {found.folder}")
+        if take_over:
+            runner.claim(found, "start", take_over=True)
         opens = runner.seat(found, _say)
         command = [
             sys.executable,
@@ -348,7 +356,7 @@ def _run_demo(chosen: Any) -> None:
         chosen.down(_say)
 
 
-def _carry(made: Callable[[], Run], first: str, last: str) -> None:
+def _carry(made: Callable[[], Run], first: str, last: str, take_over: bool = False) -> None:
     """Carry a run, made where nothing can end this process without the run saying so."""
     from runbook_lib import execute, runner
 
@@ -362,8 +370,16 @@ def _carry(made: Callable[[], Run], first: str, last: str) -> None:
             folder=str(found.folder),
             **{key: state[key] for key in ("environment", "production", "migrations")},
         )
-        runner.carry(found, first, last, _say, stop)
+        with _alone(found, take_over):
+            if take_over:
+                runner.claim(found, "start", take_over=True)
+            runner.carry(found, first, last, _say, stop)
     _end(found)
+
+
+def _alone(found: Run, take_over: bool = False) -> AbstractContextManager[None]:
+    """Be the one process that carries this run; the second one is told who does, and changes nothing."""
+    return carrying(found.folder.parent, found.id, take_over=take_over)
 
 
 def _settle(found: Run, take_over: bool) -> None:

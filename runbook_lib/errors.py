@@ -8,6 +8,7 @@
      ├── CheckError         checks that failed, or could not be made
      ├── GateError          a gate that is shut because a condition does not hold
      │    └── ApprovalNeeded    … because a person has to approve
+     ├── Refused            not begun: it is not its turn, or another run or process is at work; nothing has failed
      └── Aborted            the run was told to stop
 
 Messages say what happened, to what, and what to do next. They never carry a secret or a row of data: whatever
@@ -91,6 +92,10 @@ class ApprovalNeeded(GateError):
     def __init__(self, message: str, remedy: str = "", *, gate: str = "") -> None:
         super().__init__(message, remedy)
         self.gate = gate
+
+
+class Refused(RunbookError):
+    """Something was not begun: it was not its turn, or another run or process is at work. That is no failure of anything."""
 
 
 class Aborted(RunbookError):

@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock
 
 from runbook_lib import seal
-from runbook_lib.errors import RunbookError, UsageError
+from runbook_lib.errors import Refused, RunbookError, UsageError
 from runbook_lib.files import (
     append_json,
     explained,
@@ -200,7 +200,7 @@ class Run:
         """Enter a phase as running.
 
         Raises:
-            UsageError: it is at work in another process. Phases that only look may be, as often as there are people who look.
+            Refused: it is at work in another process. Phases that only look may be, as often as there are people who look.
         """
         entry: dict[str, Any] = {
             "phase": name,
@@ -523,7 +523,7 @@ def _take_over(older: dict[str, Any], process: Mapping[str, Any]) -> None:
     if not again and presence(older.get("process")) is not Presence.GONE:
         if older["phase"] in LOOKING:
             return
-        raise UsageError(
+        raise Refused(
             f"this phase is at work already: {at_work(older)}",
             "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody sits there any more, shut that kernel down",
         )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import nbformat
 
 from runbook_lib import archive, execute, files, history, mirror
-from runbook_lib.errors import Aborted, DatabaseError, UsageError
+from runbook_lib.errors import Aborted, DatabaseError, Refused
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import activity
 from runbook_lib.postgres.connection import Database, Target
@@ -68,6 +68,7 @@ def _carry(run: Run, phases: tuple[str, ...], say: Say, stop: execute.Stop) -> N
     for phase in phases:
         if _holds(run, phase, say):
             continue
+        claim(run, phase)
         done = step(run, phase, say, stop)
         if done.status == "succeeded":
             continue
@@ -106,6 +107,21 @@ def _holds(run: Run, phase: str, say: Say) -> bool:
     return not lacking
 
 
+def claim(run: Run, phase: str, *, take_over: bool = False) -> None:
+    """Make sure, before a phase is begun, that no other run has the database, where the phase has effects on it.
+
+    Raises:
+        Refused: another run has it.
+    """
+    from runbook_lib.phases.base import phase_class
+
+    asked = phase_class(phase)(run)
+    try:
+        asked.claim(take_over=take_over)
+    finally:
+        asked._give_back()
+
+
 def settle(run: Run, *, take_over: bool = False) -> None:
     """End the phases whose process was killed, before the run is gone on with.
 
@@ -113,19 +129,19 @@ def settle(run: Run, *, take_over: bool = False) -> None:
         take_over: a person has made sure that what began on another machine is gone there.
 
     Raises:
-        UsageError: a phase is at work in another process, or it cannot be told whether it is.
+        Refused: a phase is at work in another process, or it cannot be told whether it is.
     """
     for entry in run.elsewhere if take_over else ():
         _take_over(run, entry)
     for entry in run.at_work:
         process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
         if entry in run.elsewhere:
-            raise UsageError(
+            raise Refused(
                 f"{entry['phase']} of {run.id} was begun by process {process['pid']} on {process['host']}: whether it is still at work cannot be told from here",
                 f"look there (`runbook status {run.reference}` on {process['host']}); where it is gone: `--take-over`",
             )
-        raise UsageError(
-            f"{entry['phase']} of {run.id} is at work: process {process['pid']} on {process['host']} has begun and not ended it",
+        raise Refused(
+            f"{entry['phase']} of {run.id} is at work: {entry.get('who') or 'somebody'}, process {process['pid']} on {process['host']} has begun and not ended it",
             "wait until it has ended, or stop it there: Ctrl-C, or shut the notebook's kernel down",
         )
     for entry in run.lost:
@@ -141,7 +157,7 @@ def _take_over(run: Run, entry: Mapping[str, Any]) -> None:
     """End a phase in the record that began on another machine; not while the database is at work for it.
 
     Raises:
-        UsageError: it is at work, or the database cannot be asked.
+        Refused: it is at work, or the database cannot be asked.
     """
     process, target = entry.get("process") or {}, Target.parse(run.params.database_url())
     try:
@@ -150,12 +166,12 @@ def _take_over(run: Run, entry: Mapping[str, Any]) -> None:
                 one for one in activity.of_application(db, f"runbook/{run.key}") if one.working
             ]
     except DatabaseError as error:
-        raise UsageError(
+        raise Refused(
             f"whether {entry['phase']} of {run.id} is still at work cannot be told: {error.message}",
             "make the database reachable",
         ) from None
     if working:
-        raise UsageError(
+        raise Refused(
             f"{entry['phase']} of {run.id} is still at work in the database: {', '.join(str(one) for one in working)}",
             f"wait until it has ended, or stop it on {process.get('host', 'its machine')}",
         )

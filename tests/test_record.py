@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import runbook_lib.run
 from runbook_lib import archive, files, history, ledger, params, rundiff, runner
 from runbook_lib.cli import app
-from runbook_lib.errors import RunbookError, UsageError
+from runbook_lib.errors import Refused, RunbookError, UsageError
 from runbook_lib.run import Run, create, runs
 from runbook_lib.show import charts
 from runbook_lib.show.lessons import Lessons
@@ -360,7 +360,7 @@ def test_what_began_on_another_machine_is_neither_alive_nor_gone(make: Make) -> 
     assert run.at_work and not run.elsewhere
     run.update(lambda state: state["phases"][0]["process"].update(host="another-machine"))
     assert [entry["phase"] for entry in run.elsewhere] == ["migrate"] and not run.lost
-    with pytest.raises(UsageError, match="cannot be told from here.*\n.*--take-over"):
+    with pytest.raises(Refused, match="cannot be told from here.*\n.*--take-over"):
         runner.settle(run)
     shown = CliRunner().invoke(app, ["status", str(run.folder), "--json"])
     assert json.loads(shown.stdout)["elsewhere"] == ["migrate"]

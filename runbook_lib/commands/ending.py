@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from runbook_lib.commands.output import out
-from runbook_lib.errors import Aborted, RunbookError, UsageError, in_full
+from runbook_lib.errors import Aborted, Refused, RunbookError, UsageError, in_full
 from runbook_lib.redact import redact
 from runbook_lib.run import stamp
 
@@ -30,6 +30,8 @@ def ended(command: Callable[..., Any]) -> int:
         return _say(Aborted("stopped", _standing()), 1)
     except UsageError as error:
         return _say(error, 2)
+    except Refused as error:
+        return _say(error, 3)
     except RunbookError as error:
         return _say(error, 1)
     except OSError as error:

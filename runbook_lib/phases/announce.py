@@ -11,7 +11,7 @@ from runbook_lib.phases import declared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.talk import Message, message, standing, tell, told
+from runbook_lib.phases.talk import Message, message, standing, told
 from runbook_lib.postgres import catalog, quiet, snapshot, statistics, writers
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.run import stamp
@@ -25,6 +25,7 @@ class Announce(Phase):
     """Brings the application into maintenance mode and proves that nothing writes any more."""
 
     name, heading = "announce", "Announce"
+    holds_database = True
     gates = ("announce",)
 
     def start_message(self) -> Message:
@@ -38,7 +39,7 @@ class Announce(Phase):
 
     def tell_start(self) -> Any:
         """Announce the start to users and stakeholders."""
-        return tell(self.run, self.start_message())
+        return self.send(self.start_message())
 
     def maintenance_on(self) -> Table:
         """Switch maintenance mode on; from here the downtime counts. Not before those were told who have to be."""
@@ -124,7 +125,7 @@ class Announce(Phase):
 
     def tell_operations(self) -> Any:
         """Send the status to operations."""
-        return tell(self.run, self.operations_message())
+        return self.send(self.operations_message())
 
     def _at_rest(self) -> list[Check]:
         """In the database: the application's sessions, and whether anybody writes, or can without a session."""

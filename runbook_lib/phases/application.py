@@ -8,6 +8,7 @@ from dataclasses import asdict
 from runbook_lib.check import Check, attempt, check, not_configured, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.params import Service, dereference
+from runbook_lib.phases import lease
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import activity
 from runbook_lib.prisma import schemafile
@@ -54,6 +55,7 @@ class Application:
     def switch(self, on: bool) -> float:
         """Switch maintenance mode; how many seconds that took."""
         assert self.service.maintenance is not None
+        lease.claim(self.phase)
         key = "enable" if on else "disable"
         how = getattr(self.service.maintenance, key)
         if isinstance(how, str):
@@ -98,6 +100,7 @@ class Application:
         command = getattr(self.configured, action, None)
         if not command:
             return None
+        lease.claim(self.phase)
         done = deploy.run(
             command, cwd=self.service.folder, env=self._environment(), on_line=self.phase.say
         )

@@ -26,13 +26,15 @@ from runbook_lib.errors import (
     Aborted,
     ApprovalNeeded,
     CheckError,
+    DatabaseError,
     GateError,
+    Refused,
     RunbookError,
     UsageError,
     beside,
 )
 from runbook_lib.params import KEYS, Params, parse
-from runbook_lib.phases import checklists, kernel, talk
+from runbook_lib.phases import checklists, kernel, lease, talk
 from runbook_lib.phases.identity import describe, identify, same_database
 from runbook_lib.postgres import databases, locks
 from runbook_lib.postgres.connection import Database, Target
@@ -41,6 +43,7 @@ from runbook_lib.redact import redact
 from runbook_lib.run import ASIDE, FINAL, LOOKING, PHASES, Run, newest, now, runs
 from runbook_lib.secret import HOME
 from runbook_lib.show import widgets
+from runbook_lib.whereabouts import carried_by, carrier
 
 ENGINE = HOME / "examples" / "unified_healthcare_platform" / "tooling" / "schema-engine.mjs"
 """Prisma's schema engine for where its download is out of reach (`prisma.engine: offline`)."""
@@ -57,6 +60,8 @@ class Phase:
     heading: ClassVar[str] = ""
     needs_database: ClassVar[bool] = True
     """Whether the phase begins only with the database that the run pinned."""
+    holds_database: ClassVar[bool] = False
+    """Whether the run has the database for itself from this phase on (see `runbook_lib.phases.lease`)."""
     gates: ClassVar[tuple[str, ...]] = ()
     """The gates that must have been passed before the phase may be finished."""
 
@@ -103,7 +108,8 @@ class Phase:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Work on this database that no other run may do at the same time."""
+        """Work on this database that no other run may do at the same time, and none at all while another run has it."""
+        lease.claim(self)
         with (
             databases.maintenance(self.target, self.application_name) as admin,
             locks.advisory_lock(admin, self.target.database),
@@ -132,12 +138,41 @@ class Phase:
     def begin(self, notebook: str) -> None:
         """Enter the phase in run.json, watch for failing cells, and make sure that this is the pinned database."""
         if not self.only_looks:
+            self._alone()
+            self.claim()
             self.run.begin_phase(self.name, notebook)
         kernel.watch(self)
         if not self.only_looks:
             talk.send_due(self.run)
         if self.needs_database:
             Checks("The pinned database", [self.identity()]).require()
+
+    def claim(self, *, take_over: bool = False) -> None:
+        """Make sure that no other run has the database, unless this phase only looks and plans; a refusal is recorded.
+
+        Raises:
+            Refused: another run has it.
+        """
+        if self.name in (*LOOKING, "start", "plan") and not take_over:
+            return
+        try:
+            lease.claim(self, take_over=take_over)
+        except Refused as error:
+            self.refused(error)
+            raise
+        except DatabaseError:  # what is asked next of the database says so, in the phase
+            if take_over:
+                raise
+
+    def _alone(self) -> None:
+        """Refuse to work on a run that another process carries from phase to phase; who only looks, may."""
+        archive, run = self.run.folder.parent, self.run.id
+        if self.name not in LOOKING and (other := carrier(archive, run)):
+            raise carried_by(other, run)
+
+    def refused(self, error: Refused) -> None:
+        """Record what was not begun. Nothing else moves: neither state, nor cause, nor escalation."""
+        self.run.journal("refused", phase=self.name, reason=redact(error.message))
 
     @property
     def only_looks(self) -> bool:
@@ -254,6 +289,15 @@ class Phase:
                 )
             raise
 
+    def send(self, said: talk.Message) -> Any:
+        """Send a message, and record what became of it; while another run has the database, nobody is told anything by this one.
+
+        Raises:
+            Refused: another run has it.
+        """
+        lease.claim(self)
+        return talk.tell(self.run, said)
+
     def require_gate(self, name: str) -> None:
         """Refuse to go on before the cell of a gate was run and passed.
 
@@ -311,6 +355,9 @@ class Phase:
     def fail(self, error: BaseException) -> None:
         """End the phase by an error: waiting for a person, aborted, or failed; the run's outcome follows."""
         if self.only_looks:
+            return
+        if isinstance(error, Refused):
+            self.refused(error)
             return
         waits, stopped = (
             isinstance(error, ApprovalNeeded),

@@ -7,10 +7,10 @@ from typing import Any
 from runbook_lib import history
 from runbook_lib.check import Checks, not_configured
 from runbook_lib.errors import GateError
-from runbook_lib.phases import kernel
+from runbook_lib.phases import kernel, lease
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.talk import Message, message, standing, tell
+from runbook_lib.phases.talk import Message, message, standing
 from runbook_lib.run import lasted, stamp
 from runbook_lib.show import lessons
 
@@ -19,6 +19,7 @@ class Close(Phase):
     """Ends a migration that was validated."""
 
     name, heading = "close", "Close"
+    holds_database = True
 
     def validated(self) -> None:
         """Refuse to reopen the application where the validation has not passed.
@@ -46,7 +47,7 @@ class Close(Phase):
 
     def tell(self) -> Any:
         """Tell everybody that it is over."""
-        return tell(self.run, self.message())
+        return self.send(self.message())
 
     def lessons(self, text: str = "") -> lessons.Lessons:
         """What was learned, as far as it is recorded; where a person sits here, they are asked.
@@ -72,6 +73,7 @@ class Close(Phase):
         self.validated()
         super().finish(status)
         self.run.end("succeeded")
+        lease.release(self)
 
 
 def reopen(phase: Phase) -> Checks:

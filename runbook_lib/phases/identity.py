@@ -44,6 +44,12 @@ def same_database(before: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     return all(found[key] == value for key, value in pinned(before).items())
 
 
+def same_server(before: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether two identities are of databases of one server."""
+    of_server = pinned(before).keys() - {"database", "database_oid"}
+    return all(found[key] == before[key] for key in of_server)
+
+
 def describe(identity: Mapping[str, Any]) -> str:
     """An identity in one line."""
     return (

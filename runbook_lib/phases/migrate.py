@@ -36,6 +36,7 @@ class Migrate(Phase):
     """Applies the pending files to the pinned database."""
 
     name, heading = "migrate", "Migrate"
+    holds_database = True
     gates = ("migrate",)
     _found_valid: str | None = None
     """The schema that `prisma validate` found valid."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from runbook_lib import gate, reviewed
 from runbook_lib.check import Check, Checks, check, not_configured, unknown
+from runbook_lib.errors import Refused
 from runbook_lib.phases import livedata
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
@@ -14,7 +15,7 @@ from runbook_lib.phases.drift import Drift, find
 from runbook_lib.phases.identity import identify, pinned
 from runbook_lib.phases.livedata import LiveData
 from runbook_lib.phases.start import applied, running_client
-from runbook_lib.phases.talk import Message, message, tell
+from runbook_lib.phases.talk import Message, message
 from runbook_lib.postgres import catalog, statistics
 from runbook_lib.postgres.catalog import Catalog
 from runbook_lib.prisma import cli, client, history, questions, review
@@ -160,7 +161,11 @@ class Plan(Phase):
 
     def tell_stakeholders(self) -> Any:
         """Announce what is planned."""
-        return tell(self.run, self.stakeholders_message())
+        try:
+            return self.send(self.stakeholders_message())
+        except Refused as error:  # what is planned can be read on, and told later
+            self.refused(error)
+            return Table(f"Nobody was told: {error.message}", ("", ""), [])
 
     def seal(self) -> Table:
         """Make the plan one object with one hash; later gates compare with it."""

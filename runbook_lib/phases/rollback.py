@@ -19,15 +19,26 @@ from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.close import reopen
 from runbook_lib.phases.identity import describe, identify
 from runbook_lib.phases.landed import Landed, landed
+from runbook_lib.phases.lease import release as give_back
 from runbook_lib.phases.replay import Replayed
 from runbook_lib.phases.start import applied
-from runbook_lib.phases.talk import Message, message, standing, tell
-from runbook_lib.postgres import databases, integrity, restore, snapshot, statistics, swap, writers
+from runbook_lib.phases.talk import Message, message, standing
+from runbook_lib.postgres import (
+    databases,
+    integrity,
+    lease,
+    restore,
+    snapshot,
+    statistics,
+    swap,
+    writers,
+)
 from runbook_lib.postgres.backup import Backup, load
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import cli, history
 from runbook_lib.prisma.names import quote
+from runbook_lib.run import FINAL
 from runbook_lib.table import Table
 
 RESTORED = "runbook: restored for "
@@ -50,12 +61,15 @@ class Rollback(Phase):
     """Leads back, where a trigger fired and the decision stands; otherwise looks and leaves everything as it is."""
 
     name, heading = "rollback", "Roll back"
+    holds_database = True
 
     def begin(self, notebook: str) -> None:
         """Finish a way back of this run that was interrupted, before anything else is asked: the live name may be missing."""
         self._resumed = self._interrupted()
-        if self._resumed and not self._finished(self._resumed):
-            self._resumed = None
+        if self._resumed:
+            self.claim()
+            if not self._finished(self._resumed):
+                self._resumed = None
         super().begin(notebook)
 
     def triggers(self) -> Checks:
@@ -239,7 +253,7 @@ class Rollback(Phase):
             return Table("The outcome stays as it is", ("", ""), [])
         reasons = [f"{item.title}: {item.found}" for item in self._fired.failed]
         self.run.journal("rolled back", way=self.way, reasons=reasons)
-        return tell(self.run, self.message())
+        return self.send(self.message())
 
     def message(self) -> Message:
         """What would be told of the way that was taken."""
@@ -305,6 +319,8 @@ class Rollback(Phase):
         self.run.end(
             {"none": self._outcome_before, "forward": "aborted"}.get(self.way, "rolled_back")
         )
+        if self.run.outcome in FINAL or not self.run.phase("announce"):
+            give_back(self)
 
     def _data(self) -> Check:
         title = "data is as it was but for the declared change"
@@ -555,6 +571,7 @@ class Rollback(Phase):
             databases.comment_on(
                 admin, names["live"], load(Path(names["backup"])).database()["comment"] or None
             )
+            lease.release(admin, done.failed_oid, self.run.id)
         self.run.journal(
             "swap ended",
             **names,
@@ -574,10 +591,11 @@ class Rollback(Phase):
         return True
 
     def _pin(self) -> None:
-        """The database behind the live name is another one from now on."""
+        """The database behind the live name is another one from now on; the run has it, too."""
         found = identify(self.db)
         self.run.update(lambda state: state["target"].update(found))
         self.run.journal("database pinned again", target=describe(found))
+        self.claim()
 
     def _restore_beside(self, made: Backup, names: dict[str, str]) -> float:
         """Restore next to the live database, prove it there, and write down that the swap begins."""

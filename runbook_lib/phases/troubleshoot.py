@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runbook_lib.check import Checks
 from runbook_lib.errors import DatabaseError, GateError, UsageError
-from runbook_lib.phases import livedata
+from runbook_lib.phases import lease, livedata
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.cause import Cause
 from runbook_lib.phases.landed import at_work
@@ -198,6 +198,7 @@ class Troubleshoot(Phase):
             raise UsageError(
                 "ending somebody's session needs a reason", 'phase.end_blocker(PID, reason="…")'
             )
+        lease.claim(self)
         session = self._blocker(pid)
         self.run.journal("blocker is ended", pid=pid, session=str(session), reason=reason)
         try:

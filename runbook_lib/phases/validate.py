@@ -25,6 +25,7 @@ class Validate(Performance):
     """Compares everything with the state before; what the plan does not declare must be identical."""
 
     name, heading = "validate", "Validate"
+    holds_database = True
     gates = ("validate",)
     latencies: Mapping[str, Sequence[float]] = {}
     """Milliseconds of each request by endpoint, once `application` asked."""

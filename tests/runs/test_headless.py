@@ -16,7 +16,7 @@ import pytest
 from worlds import ROOT, World, make_world, outputs
 
 from runbook_lib import archive, files, runner
-from runbook_lib.errors import UsageError
+from runbook_lib.errors import Refused
 from runbook_lib.phases import again
 from runbook_lib.run import Run
 
@@ -235,7 +235,7 @@ def test_what_began_elsewhere_is_taken_over_only_once_the_database_is_not_at_wor
     run.begin_phase("migrate", "60_migrate.ipynb")
     run.update(lambda state: state["phases"][-1]["process"].update(host="another-machine"))
     with pytest.raises(
-        UsageError, match="another-machine: whether it is still at work cannot be told from here"
+        Refused, match="another-machine: whether it is still at work cannot be told from here"
     ):
         runner.settle(run)
     with world.db() as db:
@@ -245,7 +245,7 @@ def test_what_began_elsewhere_is_taken_over_only_once_the_database_is_not_at_wor
         )
         with db.transaction():
             db.execute("SELECT 1")
-            with pytest.raises(UsageError, match="still at work in the database"):
+            with pytest.raises(Refused, match="still at work in the database"):
                 runner.settle(run, take_over=True)
     runner.settle(Run(run.folder), take_over=True)
     assert (run.outcome, run.phase("migrate")["status"]) == (

@@ -218,8 +218,8 @@ def test_sigterm_in_the_middle_of_a_migration(world: World, watch: Database, sta
     with waiting_migration(world, watch, start) as running:
         other = world.command("resume", str(world.newest.folder))
         assert (
-            other.returncode == 2
-            and f"migrate of {world.newest.id} is at work: process" in other.stdout
+            other.returncode == 3
+            and f"is at work on {world.newest.id} since" in other.stdout
         )
         output = running.stop(signal.SIGTERM, watch)
     run = expect_aborted(world, running.child, output, "migrate")
