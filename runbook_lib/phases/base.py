@@ -153,7 +153,8 @@ class Phase:
         Raises:
             Refused: another run has it.
         """
-        if self.name in (*LOOKING, "start", "plan") and not take_over:
+        looks = not self.needs_database or self.name in (*LOOKING, "start", "plan")
+        if looks and not take_over:
             return
         try:
             lease.claim(self, take_over=take_over)

@@ -325,6 +325,7 @@ def test_nothing_is_switched_before_those_were_told_who_have_to_be(
     monkeypatch.setattr(
         "runbook_lib.phases.application.Application.before", lambda _: None
     )  # it asks a database, and there is none here
+    monkeypatch.setattr("runbook_lib.phases.lease.claim", lambda *_, **__: None)  # so does this
     notify_ = {
         "audiences": {"operations": [application.url.replace("http", "json")]},
         "occasions": {"start": ["operations"]},
