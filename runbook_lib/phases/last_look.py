@@ -12,31 +12,38 @@ from typing import Any
 
 from runbook_lib.errors import ApprovalNeeded
 from runbook_lib.phases import declared
+from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
+from runbook_lib.phases.price import Losses
 from runbook_lib.phases.writes import EVERYTHING, SCHEMA, Moment
-from runbook_lib.postgres import catalog, sequences, writers
+from runbook_lib.postgres import catalog, left_behind, sequences, writers
 from runbook_lib.postgres.catalog import Catalog
 from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.left_behind import LeftBehind
 from runbook_lib.postgres.writers import Counters
 
+LEFT = "left"
+"""The folder in the backup directory that holds the rows that ways back have left behind, a folder a run."""
 PRICED = "rollback.priced"
 """The evidence that says as of when the way back was priced, and whose loss was accepted."""
 _COLLECTOR = 15_00_00
 """Before this version a process of its own collects the counts, and tells them up to half a second late."""
 
 
-def keep(phase: Phase, now: Moment | None, accepted: Collection[str]) -> None:
+def keep(phase: Phase, now: Moment | None, lost: Losses, way: str) -> None:
     """Keep what the last look is held against.
 
     Args:
-        accepted: what a person has accepted to lose writes of.
+        lost: what would be lost, or may be, and a person has accepted to.
+        way: that is taken.
     """
     priced = now and {
         "counters": now.counters.as_dict(),
         "objects": now.objects.as_dict(),
         "settings": now.content.settings,
     }
-    phase.run.write_evidence(PRICED, {**(priced or {}), "accepted": sorted(accepted)})
+    accepted = {"accepted": lost.names(way), "own": lost.since.own, "way": way}
+    phase.run.write_evidence(PRICED, {**(priced or {}), **accepted})
 
 
 class LastLook:
@@ -52,14 +59,14 @@ class LastLook:
         self._sessions: list[Database] = []
         self.carried: tuple[str, ...] = ()
         """The sequences that were moved on."""
+        self.left: LeftBehind | None = None
+        """The rows of others that were saved, where a person has accepted to leave some behind."""
 
     def open(self, live: Target, restored: Target) -> Collection[int]:
         """Open a session in each database."""
         name = f"{self._phase.application_name}/last-look"
         for place in (live, restored):
-            self._sessions.append(
-                Database(place, name, lock_timeout="10s", statement_timeout="5min")
-            )
+            self._sessions.append(Database(place, name, lock_timeout="10s", statement_timeout="4h"))
         return [one.pid for one in self._sessions]
 
     def judge(self) -> None:
@@ -70,6 +77,8 @@ class LastLook:
         """
         live, restored = self._sessions
         self.refuse(live)
+        if self._priced["accepted"]:
+            self.left = self._save(live, restored)
         self.carried = sequences.carry(live, restored)
 
     def refuse(self, live: Database) -> None:
@@ -84,6 +93,31 @@ class LastLook:
                 f"nothing was swapped, and the database is open again; price it anew: `runbook rollback {self._phase.run.id} --reason …`",
                 gate="rollback",
             )
+
+    def _save(self, live: Database, restored: Database) -> LeftBehind | None:
+        """What others wrote since the instant to which the way leads."""
+        phase, accepted = self._phase, self._priced["accepted"]
+        then = (
+            load_backup(phase).snapshot.transactions
+            if self._priced["way"] == "restore"
+            else (phase.run.read_evidence("before.snapshot") or {}).get("transactions", "")
+        )
+        if not then:
+            phase.say("the rows of others are not saved: the backup is of an older runbook")
+            return None
+        parent = phase.params.backup.directory / LEFT
+        folder = next(
+            path for n in range(1, 1000) if not (path := parent / f"{phase.run.key}-{n}").exists()
+        )
+        return left_behind.save(
+            live,
+            restored,
+            folder,
+            then=then,
+            names=None if EVERYTHING in accepted else accepted,
+            own=self._priced["own"],
+            head=f"saved by {phase.application_name} from {phase.target}, before another took its place",
+        )
 
     def close(self) -> None:
         """Close both sessions."""

@@ -15,9 +15,10 @@ from filelock import FileLock, Timeout
 from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.params import Params
 from runbook_lib.phases import backup
+from runbook_lib.phases.last_look import LEFT
 from runbook_lib.phases.rollback import RESTORED
 from runbook_lib.phases.salvage import SAVED
-from runbook_lib.postgres import databases, discard, restore, salvage, scratch, swap
+from runbook_lib.postgres import databases, discard, left_behind, restore, salvage, scratch, swap
 from runbook_lib.postgres.backup import Backup, foreign_files, unfinished
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.run import FINAL, moment, now, runs
@@ -34,7 +35,7 @@ class Kept:
     """One thing that a run has left, and why it is kept.
 
     Args:
-        kind: "backup", "saved columns and tables", "failed database", "restored database", "unfinished restore", "scratch database", "unfinished backup" or "damaged backup".
+        kind: "backup", "saved columns and tables", "rows left behind", "failed database", "restored database", "unfinished restore", "scratch database", "unfinished backup" or "damaged backup".
         since: when it was made; `None` where that is not known.
         why: why it is kept; empty where it may go.
         remove: what removes it.
@@ -60,6 +61,7 @@ def examine(params: Params, keep_days: float, admin: Database) -> tuple[Kept, ..
     return (
         *_backups(params, keep_days),
         *_saved(params, keep_days),
+        *_left_behind(params, keep_days),
         *_failed_databases(params, keep_days, admin),
         *_restored(params, admin),
         *_scratch(admin),
@@ -240,6 +242,28 @@ def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
             why,
             lambda folder=folder: _erase(folder),
         )  # type: ignore[misc]
+
+
+def _left_behind(params: Params, keep_days: float) -> Iterator[Kept]:
+    """The rows that ways back have left behind: the failed database has them, too, as long as it is kept."""
+    kind = "rows left behind"
+    for path in sorted((params.backup.directory / LEFT).glob("*/manifest.json")):
+        folder = path.parent
+        if folder.is_symlink() or folder.parent.is_symlink():
+            yield Kept("link", folder.name, None, "a link that somebody made", _nothing)
+            continue
+        try:
+            left = left_behind.load(folder)
+        except UsageError as error:
+            why = f"look at it yourself: {error.message}"
+            yield Kept(f"damaged {kind}", folder.name, None, why, _nothing)
+            continue
+        since = moment(left.saved_at)
+        foreign = foreign_files(left)
+        why = _young(since, keep_days) or (
+            f"it holds what was not saved there: {', '.join(foreign[:3])}" if foreign else ""
+        )
+        yield Kept(kind, folder.name, since, why, lambda folder=folder: _erase(folder))  # type: ignore[misc]
 
 
 def _remove(one: Backup) -> None:

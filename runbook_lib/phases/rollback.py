@@ -179,7 +179,7 @@ class Rollback(Phase):
         self._passed.add("rollback")
         decision = gate.standing(self.run, "rollback")
         if not self._resumed:
-            last_look.keep(self, self._now, self.losses.names(self.way))
+            last_look.keep(self, self._now, self.losses, self.way)
         by = decision["person"] if decision else "rollback.automatic"
         self.run.journal("rollback decided", way=self.way, by=by)
         return Table(f"Decided: {self.way}", ("way", "by"), [(self.way, by)])
@@ -201,7 +201,7 @@ class Rollback(Phase):
                 f"rollback.loss.{self.way}: {', '.join(self.losses.names(self.way))}",
                 lossless,
                 f"would be lost: {chosen.loses}",
-                remedy="bring these writes elsewhere first, or accept the loss",
+                remedy="take a way that loses nothing, or accept it: rows that others wrote are saved beside the backup first, with the SQL that brings them back",
             )
             if chosen.loses
             else check("rollback.loss", lossless, True, "none", "none"),
@@ -578,6 +578,15 @@ class Rollback(Phase):
             seconds=round(done.closed_s, 3),
             sequences_moved_on=list(look.carried),
         )
+        if look.left:
+            self.say(f"{look.left.rows} rows that others wrote are saved in {look.left.folder}")
+            self.run.journal(
+                "rows left behind saved",
+                folder=str(look.left.folder),
+                rows=look.left.rows,
+                tables=[part.table for part in look.left.parts],
+                unsaved=dict(look.left.unsaved),
+            )
         self._pin()
         return done.closed_s
 

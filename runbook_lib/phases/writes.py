@@ -42,10 +42,12 @@ class Span:
     Args:
         lost: table, sequence, large objects, setting or schema → what was written, in words.
         doubt: the same → why it cannot be told whether anything was.
+        own: the transactions that are known to be the migration's, where something was lost or is in doubt.
     """
 
     lost: Mapping[str, str] = field(default_factory=dict)
     doubt: Mapping[str, str] = field(default_factory=dict)
+    own: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def since(phase: Phase, now: Moment, landed: Landed, begun: bool) -> Span:
             lost[item.found.name] = _said(item.found, counted)
         elif why := judge.doubt(item):
             doubt[item.found.name] = why
-    return Span(lost, doubt)
+    own = tuple(sorted(judge.seen | judge.definers)) if begun and (lost or doubt) else ()
+    return Span(lost, doubt, own)
 
 
 @dataclass(frozen=True)

@@ -327,8 +327,8 @@ def save(
             dump.plain([view], f"view_{number}.sql")
     require_unchanged(target, application_name, before)
     head = f"saved from {target} as of {at.time.isoformat(timespec='seconds')}, LSN {at.lsn}, by {application_name}"
-    _write(folder / "functions.sql", [query("salvage_functions").encode()])
-    _write(
+    write_file(folder / "functions.sql", [query("salvage_functions").encode()])
+    write_file(
         folder / "reinstate.sql",
         [reinstate.script(found, parts, head, facts.server_version_num, bool(relations)).encode()],
     )
@@ -410,10 +410,11 @@ def _require_room(folder: Path, needed: int) -> None:
 def _copy(db: Database, part: Part, path: Path) -> None:
     statement = f"COPY (SELECT {', '.join(part.read)} FROM {part.table}) TO STDOUT"
     with translated(), db.connection.cursor() as cursor, cursor.copy(statement) as copy:
-        _write(path, copy)
+        write_file(path, copy)
 
 
-def _write(path: Path, chunks: Iterable[bytes | bytearray | memoryview]) -> None:
+def write_file(path: Path, chunks: Iterable[bytes | bytearray | memoryview]) -> None:
+    """Write a file that only its owner may read, and have it on the disk."""
     path.touch(0o600)
     try:
         with path.open("wb") as file:

@@ -16,13 +16,14 @@ from runbook_lib import gate, params
 from runbook_lib.check import Checks, check
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import ApprovalNeeded
-from runbook_lib.phases import last_look, price
+from runbook_lib.phases import last_look, price, retention
 from runbook_lib.phases.rollback import Rollback
-from runbook_lib.phases.writes import SCHEMA
+from runbook_lib.phases.writes import SCHEMA, Span
 from runbook_lib.postgres import catalog, dump, sequences, snapshot, writers
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma.transactions import TransactionRule
+from runbook_lib.process import run
 from runbook_lib.run import create
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -306,7 +307,8 @@ def test_a_write_after_the_decision_is_found_with_connections_refused_and_nothin
             phase._swap(names)
         assert said in found.value.message
         assert phase._interrupted() is None
-        last_look.keep(phase, phase._look_again() or phase._now, ())
+        phase._look_again()
+        last_look.keep(phase, phase._now, price.Losses(Span(), Span()), "restore")
     assert phase.db.value('SELECT count(*) FROM "Ins"') == 21
 
 
@@ -360,3 +362,61 @@ def test_a_sequence_is_behind_in_its_own_direction(
     ahead = sequences.Position(6 * (1 if increment > 0 else -1), True, increment)
     assert sequences.Position(*behind, increment).behind(ahead)
     assert not ahead.behind(sequences.Position(*behind, increment))
+
+
+def test_rows_that_are_left_behind_are_saved_and_the_sql_beside_them_brings_them_back(
+    phase: Example, tmp_path: Path
+) -> None:
+    """Writes of every kind, of every moment; the migration's own are not among them."""
+    phase.params.backup.__dict__["directory"] = tmp_path / "backups"
+    others(
+        phase,
+        """CREATE TABLE "Line" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, parent int REFERENCES "Ins", twice int GENERATED ALWAYS AS (parent * 2) STORED)""",
+    )
+    back_up(phase, tmp_path / "backup")
+    others(phase, """INSERT INTO "Ins" VALUES (100, E'tab\\t"quote"\\n''ö'), (101, NULL)""")
+    others(phase, """INSERT INTO "Line" (parent) VALUES (101), (1)""")
+    fix(phase)
+    others(
+        phase,
+        """UPDATE "Upd" SET note = 'late' WHERE id < 4; UPDATE "Ins" SET id = 102 WHERE id = 2""",
+    )
+    migrate(phase)
+    others(
+        phase,
+        """DELETE FROM "Del" WHERE id > 18; INSERT INTO "Own" (id, note) VALUES (100, 'late'); TRUNCATE "Tru" """,
+    )
+    tables = [f'public."{name}"' for name in (*NAMES, "Line")]
+    before = snapshot.take(phase.target, "tests", columns={'public."Own"': [["id", "note"]]})
+    with pytest.raises(ApprovalNeeded):
+        phase.decide()
+    gate.approve(phase.run, "rollback", "they are brought back afterwards", way="restore")
+    names = restored_beside(phase, tmp_path)
+    phase._swap(names)
+    assert phase.db.value('SELECT count(*) FROM "Ins"') == 20
+    saved = next(
+        line for line in phase.run.read_journal() if line["what"] == "rows left behind saved"
+    )
+    folder = Path(saved["folder"])
+    assert folder.is_relative_to(tmp_path / "backups") and folder.stat().st_mode & 0o77 == 0
+    assert (folder / "manifest.json").exists() and "100, 'late'" not in str(saved)
+    run(
+        [
+            tools(phase.target).path("psql"),
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-f",
+            "bring_back.sql",
+        ],
+        cwd=folder,
+        env=phase.target.environment("tests"),
+    )
+    after = snapshot.take(phase.target, "tests")
+    kept = {'public."Own"': ("id", "note")}
+    differing = {item.name for item in before.compare(after, kept).differing}
+    assert not differing & {*tables}
+    prune = {one.kind: one.why for one in retention._left_behind(phase.params, 0)}
+    assert prune == {"rows left behind": ""}
+    assert "younger" in next(iter(retention._left_behind(phase.params, 30))).why
