@@ -264,3 +264,24 @@ def test_what_to_type_after_a_failure_depends_on_whether_anything_was_changed(ru
         run.end_phase(phase, "failed")
         run.end("failed")
         assert next_command(run).startswith(command)
+
+
+@pytest.mark.parametrize(
+    ("events", "command"),
+    [
+        ((), "resume"),
+        (("migration begun",), "rollback"),  # Prisma applies nothing on top of what is unfinished
+        (("migration begun", "migration ended"), "resume"),
+        (("migration begun", "rolled back"), "resume"),
+        (("migration begun", "rolled back", "migration begun"), "rollback"),
+    ],
+)
+def test_what_to_type_after_an_interrupt_is_what_can_work(
+    run: Run, events: tuple[str, ...], command: str
+) -> None:
+    run.begin_phase("migrate", "60_migrate.ipynb")
+    for event in events:
+        run.journal(event)
+    run.end_phase("migrate", "aborted")
+    run.end("aborted")
+    assert next_command(run).startswith(f"runbook {command} {run.folder}")
