@@ -179,6 +179,19 @@ def test_an_unforeseen_error_without_a_run_says_how_to_see_its_trace(
     assert "RUNBOOK_DEBUG=1" in event["remedy"] and "ZeroDivisionError" in event["message"]
 
 
+def test_ctrl_c_is_a_word_and_a_status(
+    said: Said, made: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runbook_lib.params.load", interrupted)
+    assert said("run", tmp_path) == (1, "stopped\n")
+    monkeypatch.setattr("runbook_lib.runner.outcome", interrupted)
+    status, text = said("status", made.folder)
+    assert status == 1 and f"`runbook status {made.folder}` says how the run stands" in text
+
+
 def test_wrong_use_is_one_object_for_machines(said: Said) -> None:
     status, text = said("run", "--json", "--bad")
     event = json.loads(text)

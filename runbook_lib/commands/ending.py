@@ -17,6 +17,8 @@ from runbook_lib.errors import Aborted, Refused, RunbookError, UsageError, in_fu
 from runbook_lib.redact import redact
 from runbook_lib.run import stamp
 
+INTERRUPTED = 130
+"""What typer makes of a KeyboardInterrupt."""
 DEBUG = "RUNBOOK_DEBUG"
 """The environment variable with which the trace of an unforeseen error is printed, too."""
 
@@ -25,9 +27,10 @@ def ended(command: Callable[..., Any]) -> int:
     """Run a command line to its end, and return its exit status; whatever it raises is said in a few words."""
     _streams()
     try:
-        return command(standalone_mode=False) or 0
+        status = command(standalone_mode=False) or 0
+        return _stopped() if status == INTERRUPTED else status
     except (typer.Abort, KeyboardInterrupt):
-        return _say(Aborted("stopped", _standing()), 1)
+        return _stopped()
     except UsageError as error:
         return _say(error, 2)
     except Refused as error:
@@ -40,6 +43,10 @@ def ended(command: Callable[..., Any]) -> int:
         if hasattr(error, "format_message"):  # of the command line's own parser
             return _wrong_use(error)
         return _say(_unforeseen(error), 1)
+
+
+def _stopped() -> int:
+    return _say(Aborted("stopped", _standing()), 1)
 
 
 def _say(error: RunbookError, status: int) -> int:
