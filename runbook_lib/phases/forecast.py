@@ -9,6 +9,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import UsageError
+from runbook_lib.gate import plan_hash
 from runbook_lib.params import Params
 from runbook_lib.phases.base import Phase
 from runbook_lib.run import Run, earlier
@@ -246,13 +247,54 @@ class Forecast(Shown):
         )
 
 
-def forecast(phase: Phase) -> Forecast:
-    """The rehearsal's figures, corrected by the archive.
+@dataclass(frozen=True)
+class NoForecast(Shown):
+    """Stands for a forecast where a person decided to go on without a rehearsal.
+
+    Args:
+        why: no rehearsal could be made.
+    """
+
+    why: str
+
+    def table(self) -> Table:
+        """Say that there is none."""
+        return Table(f"No forecast: there was no rehearsal ({self.why})", ("",), [])
+
+    def checks(self, params: Params, free: Callable[[], int | None]) -> Checks:
+        """Ask a person: how long it takes and what it needs could not be checked."""
+        return Checks(
+            "Go or no-go",
+            [
+                unknown(
+                    "forecast.made",
+                    "what the night takes was forecast",
+                    f"there was no rehearsal: {self.why}",
+                    "a forecast",
+                    "estimate it by the size of the tables that the plan rewrites; then approve the gate",
+                )
+            ],
+        )
+
+    def chart(self, params: Params) -> Table:
+        """Show the same in the place of the chart."""
+        return self.table()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Hold no figure."""
+        return {}
+
+
+def forecast(phase: Phase) -> Forecast | NoForecast:
+    """The rehearsal's figures, corrected by the archive; where a person waived the rehearsal, that there are none.
 
     Raises:
-        UsageError: there was no rehearsal.
+        UsageError: there was no rehearsal, and nobody waived it.
     """
     rehearsed = phase.run.read_evidence("rehearsal")
+    waived = phase.run.read_evidence("rehearse.waived")
+    if not rehearsed and waived and waived["plan"] == plan_hash(phase.run):
+        return NoForecast(waived["why"])
     if not rehearsed:
         raise UsageError("there is no rehearsal to forecast from", "run 20_rehearse")
     past, of = _past(phase.run)

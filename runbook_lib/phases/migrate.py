@@ -159,6 +159,11 @@ class Migrate(Phase):
             "forecast": actual.get("forecast_s") or 0.0,
             "actual": actual.get("seconds", 0.0),
         }
+        if not said:
+            took = rows["actual"]
+            return charts.durations(
+                f"The migration took {took:.1f} s; nothing was forecast", {"actual": took}
+            )
         why = said.get("correction", "not corrected")
         return charts.durations(
             f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s ({why})",

@@ -11,7 +11,7 @@ from runbook_lib.phases import readings, recovery, server
 from runbook_lib.phases.application import IDLE_S, Application
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
-from runbook_lib.phases.forecast import Forecast, forecast
+from runbook_lib.phases.forecast import Forecast, NoForecast, forecast
 from runbook_lib.postgres import health, rights
 from runbook_lib.postgres.connection import Target, query
 from runbook_lib.process import run as run_command
@@ -146,7 +146,7 @@ class Preflight(Phase):
         return self.look("backup", Checks("The way back", backup_checks(self)))
 
     @cached_property
-    def forecast(self) -> Forecast:
+    def forecast(self) -> Forecast | NoForecast:
         """What the night will take: the rehearsal's figures, corrected by past runs."""
         found = forecast(self)
         self.run.write_evidence("forecast", found)

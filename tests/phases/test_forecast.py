@@ -205,3 +205,21 @@ def test_a_disk_need_that_was_not_measured_is_said_and_not_invented() -> None:
 
 def test_the_rehearsals_wal_and_growth_are_read_where_they_are(archive: Any) -> None:
     assert forecast(Example(archive(1.0, None, wal_bytes=7, size_growth_bytes=-3))).disk_bytes == 7
+
+
+def test_without_a_rehearsal_a_person_decides_where_it_was_waived_and_else_it_is_refused(
+    archive: Any,
+) -> None:
+    run = archive(5.0, None)
+    (run.folder / "evidence" / "rehearsal.json").unlink()
+    with pytest.raises(UsageError, match="there is no rehearsal"):
+        forecast(Example(run))
+    run.write_evidence("plan", {"hash": "h"})
+    run.write_evidence("rehearse.waived", {"why": "it may not create databases", "plan": "h"})
+    found = forecast(Example(run))
+    (only,) = found.checks(run.params, lambda: None)
+    assert (only.status, "it may not create databases" in only.found) == (Status.UNKNOWN, True)
+    assert "No forecast" in str(found) and "No forecast" in str(found.chart(run.params))
+    run.write_evidence("plan", {"hash": "another"})
+    with pytest.raises(UsageError, match="there is no rehearsal"):
+        forecast(Example(run))
