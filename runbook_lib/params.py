@@ -17,6 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from runbook_lib.errors import UsageError
+from runbook_lib.postgres.urls import anchored
 from runbook_lib.secret import HOME, is_reference, resolve
 from runbook_lib.section import (
     Command,
@@ -231,12 +232,16 @@ class Params(Section):
 
     def database_url(self) -> str:
         """The URL of the database, resolved."""
-        return resolve(self.database.url, "database.url")
+        return self._anchored(resolve(self.database.url, "database.url"))
+
+    def _anchored(self, url: str) -> str:
+        """Certificates that the URL names by a relative path are the Prisma project's."""
+        return anchored(url, self.prisma.project / "prisma", self.prisma.project)
 
     def proof_url(self) -> str:
         """The URL of the server on which backups are proven, resolved."""
         return (
-            resolve(self.backup.proof.server, "backup.proof.server")
+            self._anchored(resolve(self.backup.proof.server, "backup.proof.server"))
             if self.backup.proof.server
             else self.database_url()
         )

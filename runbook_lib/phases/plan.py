@@ -101,7 +101,7 @@ class Plan(Phase):
                 [
                     *self.history.checks(),
                     cli.same_target(
-                        status, self.target.host, self.target.port, self.target.database
+                        status, self.target.shown_host, self.target.port, self.target.database
                     ),
                     cli.same_files(status, len(history.files(self.project))),
                     check(

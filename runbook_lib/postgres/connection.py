@@ -1,8 +1,7 @@
-"""Where a database is, and how it is spoken to.
+"""How a database is spoken to.
 
-A `Target` is what Prisma's URL says, in libpq's terms: libpq refuses Prisma's own parameters, and its messages can
-repeat part of a password, so no URL ever reaches libpq. A `Database` is one session of ours: named, with timeouts,
-and with errors that carry no row of data.
+A `Database` is one session of ours: named, with timeouts, with settings of its own whatever the role carries, and with
+errors that carry no row of data. No URL ever reaches libpq, whose messages can repeat part of a password.
 """
 
 from __future__ import annotations
@@ -10,133 +9,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from runbook_lib.errors import DatabaseError, UsageError
-from runbook_lib.redact import redact, remember
+from runbook_lib.errors import DatabaseError
+from runbook_lib.postgres import stall
+from runbook_lib.postgres.settings import NEWER, REPORTED, SINCE_17, begun
+from runbook_lib.postgres.target import Target
+from runbook_lib.redact import redact
 
-# Parameters of Prisma's PostgreSQL URLs (its documentation, "PostgreSQL connector: Arguments") and what libpq calls them.
-_TO_LIBPQ = {
-    "sslmode": "sslmode",
-    "sslrootcert": "sslrootcert",
-    "sslcert": "sslrootcert",
-    "connect_timeout": "connect_timeout",
-}
-_SESSION = {"client_connection_check_interval": "1s", "client_min_messages": "warning"}
 LOST = "find out in the server's log who ended the session or stopped the server, and repeat"
 """What to do where a session, or the one that holds the instant, is gone."""
+UNKNOWN = "what the server still does for this session is not known"
+STALLED = "look at what stands between (proxy, tunnel, firewall), then ask the server for sessions named runbook/…, and repeat"
 NO_DDL = "keep DDL, TRUNCATE and VACUUM FULL away and repeat"
 """What to do where a table changed while an earlier instant of it was read."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One database on one server.
-
-    Args:
-        host, port, user, database: as libpq takes them.
-        password: never shown.
-        schema: the schema that Prisma works in.
-        options: libpq connection parameters beyond those (sslmode, …).
-    """
-
-    host: str
-    port: int
-    user: str
-    database: str
-    password: str = field(repr=False, default="")
-    schema: str = "public"
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, url: str) -> Target:
-        """The target that a `postgresql://` URL names, Prisma's own parameters understood.
-
-        Raises:
-            UsageError: it is no PostgreSQL URL, or lacks host or database.
-        """
-        try:
-            parts = urlsplit(url.strip())
-            port = parts.port or 5432
-        except ValueError:
-            raise UsageError(
-                "the database URL cannot be read: its port is no number",
-                "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, the password URL-encoded",
-            ) from None
-        name = unquote(parts.path.lstrip("/"))
-        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not name:
-            raise UsageError(
-                "the database URL is not of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
-                "correct what the reference in `database: url:` leads to",
-            )
-        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        password = unquote(parts.password or "")
-        remember(password)
-        options = {_TO_LIBPQ[key]: value for key, value in query.items() if key in _TO_LIBPQ}
-        host = query.get("host", parts.hostname)
-        return cls(
-            host,
-            port,
-            unquote(parts.username or "postgres"),
-            name,
-            password,
-            query.get("schema", "public"),
-            options,
-        )
-
-    def __str__(self) -> str:
-        return f"{self.database} on {self.host}:{self.port}"
-
-    def named(self, database: str) -> Target:
-        """The same server and user, another database."""
-        return replace(self, database=database)
-
-    def environment(self, application_name: str, **settings: str) -> dict[str, str]:
-        """Variables with which libpq's programs (pg_dump, psql, …) reach this database; the password stays off argv, and they
-        speak English, whatever the operator's language is: their failures are read.
-
-        Args:
-            application_name: what `pg_stat_activity` shows for their sessions.
-            settings: server settings for their sessions, e.g. `lock_timeout="5s"`.
-        """
-        options = " ".join(f"-c {name}={value}" for name, value in {**_SESSION, **settings}.items())
-        variables = {
-            "PGHOST": self.host,
-            "PGPORT": str(self.port),
-            "PGUSER": self.user,
-            "PGDATABASE": self.database,
-            "PGPASSWORD": self.password,
-            "PGAPPNAME": application_name,
-            "PGOPTIONS": options,
-            "LC_ALL": "C",
-        }
-        return variables | {f"PG{name.upper()}": value for name, value in self.options.items()}
-
-    def url(self, application_name: str = "", **settings: str) -> str:
-        """The URL for Prisma, with server settings in its `options`: its engine reads them from nowhere else.
-
-        Args:
-            application_name: what `pg_stat_activity` shows for the engine's sessions.
-            settings: server settings for its sessions, e.g. `lock_timeout="5s"`.
-        """
-        named = {"application_name": application_name} if application_name else {}
-        flags = " ".join(
-            f"-c {name}={value}" for name, value in {**_SESSION, **named, **settings}.items()
-        )
-        query = {"schema": self.schema, **self.options, "options": flags}
-        login = quote(self.user, safe="") + (
-            f":{quote(self.password, safe='')}" if self.password else ""
-        )
-        arguments = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
-        return f"postgresql://{login}@{self.host}:{self.port}/{quote(self.database, safe='')}?{arguments}"
 
 
 class Database:
@@ -145,31 +37,28 @@ class Database:
     Args:
         target: which database.
         application_name: what `pg_stat_activity` shows, `runbook/<run>/<phase>`.
-        settings: server settings for this session; `statement_timeout` and `lock_timeout` are given here.
+        settings: server settings for this session; `statement_timeout` and `lock_timeout` are given here. None leaves one
+            as role and database carry it.
 
     Raises:
         DatabaseError: the server cannot be reached, refuses the login, or has no such database.
     """
 
-    def __init__(self, target: Target, application_name: str = "runbook", **settings: str) -> None:
+    def __init__(
+        self, target: Target, application_name: str = "runbook", **settings: str | None
+    ) -> None:
         self.target = target
         self.application_name = application_name
-        options = " ".join(f"-c {name}={value}" for name, value in {**_SESSION, **settings}.items())
         try:
-            self._connection = psycopg.connect(
-                host=target.host,
-                port=target.port,
-                user=target.user,
-                password=target.password,
-                dbname=target.database,
-                application_name=application_name,
-                options=options,
-                autocommit=True,
-                row_factory=dict_row,
-                **{"connect_timeout": "10", "keepalives_idle": "30", **target.options},
-            )
+            self._connection = _connect(target, application_name, settings)
+            for name, value in REPORTED.items():
+                if self._connection.info.parameter_status(name) != value and name not in settings:
+                    self._connection.execute(
+                        "SELECT set_config(%s, %s, false)", (name, value), prepare=False
+                    )
         except psycopg.Error as error:
             raise _unreachable(target, error) from None
+        self._connection.limit_s = stall.seconds(settings.get("statement_timeout"))
 
     def __enter__(self) -> Database:
         return self
@@ -199,6 +88,11 @@ class Database:
         return self._connection.info.server_version
 
     @property
+    def encoding(self) -> str:
+        """The database's own encoding: a dump in another one, which a role may carry, would lack what that cannot write."""
+        return self._connection.info.parameter_status("server_encoding") or "UTF8"
+
+    @property
     def connection(self) -> psycopg.Connection[dict[str, Any]]:
         """The psycopg connection, for what this class does not offer (COPY, notices); wrap its use in `translated`."""
         return self._connection
@@ -209,7 +103,7 @@ class Database:
         parameters: Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> list[dict[str, Any]]:
         """All rows of a query, each as a dict; an empty list for a statement that returns none."""
-        with translated():
+        with _answer():
             cursor = self._connection.execute(statement, parameters)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 
@@ -240,6 +134,16 @@ class Database:
             return self._connection.execute(statement, parameters).rowcount  # type: ignore[arg-type]
 
     @contextmanager
+    def patient(self, seconds: float) -> Iterator[None]:
+        """Let a statement take that long before the connection counts as stalled: a transaction may have a limit of its own."""
+        usual = self._connection.limit_s
+        self._connection.limit_s = max(seconds, usual or 0)
+        try:
+            yield
+        finally:
+            self._connection.limit_s = usual
+
+    @contextmanager
     def transaction(self) -> Iterator[Database]:
         """One transaction: committed at the end, rolled back where an error leaves it."""
         with translated(), self._connection.transaction():
@@ -247,7 +151,7 @@ class Database:
 
 
 def reach(
-    target: Target, application_name: str, within_s: float = 10.0, **settings: str
+    target: Target, application_name: str, within_s: float = 10.0, **settings: str | None
 ) -> Database:
     """A session with a server that may be recovering from a crash: tried for again until it is there.
 
@@ -276,6 +180,24 @@ def translated() -> Iterator[None]:
         raise _refused(error) from None
 
 
+@contextmanager
+def _answer() -> Iterator[None]:
+    """As `translated`, and for what Python cannot represent: psycopg does not say that by an error of its own kind alone."""
+    try:
+        with translated():
+            yield
+    except (NotImplementedError, ValueError, OverflowError) as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> DatabaseError:
+    """Without its message, which quotes the value."""
+    return DatabaseError(
+        f"the server's answer holds a value that Python cannot represent ({type(error).__name__})",
+        "a date before the year 1 or after 9999, an infinite one, or text in another encoding: ask for it as text",
+    )
+
+
 @cache
 def query(name: str) -> str:
     """The text of `queries/<name>.sql`."""
@@ -291,7 +213,49 @@ def identifier(*names: str) -> sql.Identifier:
     return sql.Identifier(*names)
 
 
+_AMBIENT = {"hostaddr": "", "sslmode": "prefer", "client_encoding": "UTF8"}
+"""Said to libpq, so that variables of the operator's say nothing."""
+
+
+def _connect(
+    target: Target, application_name: str, settings: Mapping[str, str | None]
+) -> stall.Connection:
+    server = target.host, target.port
+    newer = server in NEWER
+    try:
+        made = _session(target, application_name, target.begun({**begun(*server), **settings}))
+    except psycopg.OperationalError as error:
+        if not newer or not any(name in str(error) for name in SINCE_17):
+            raise
+        NEWER.discard(server)  # an older server is there now
+        return _connect(target, application_name, settings)
+    if newer or made.info.server_version < 170000:
+        return made
+    made.close()
+    NEWER.add(server)
+    return _connect(target, application_name, settings)
+
+
+def _session(target: Target, application_name: str, options: str) -> stall.Connection:
+    return stall.Connection.connect(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password,
+        dbname=target.database,
+        application_name=application_name,
+        options=options,
+        autocommit=True,
+        row_factory=dict_row,
+        **{**_AMBIENT, "connect_timeout": "10", "keepalives_idle": "30", **target.options},
+    )
+
+
 def _refused(error: psycopg.Error) -> DatabaseError:
+    if isinstance(error, psycopg.DataError) and not error.sqlstate:
+        return _unreadable(error)
+    if isinstance(error, stall.Stalled):
+        return DatabaseError(f"PostgreSQL: {error}; {UNKNOWN}", STALLED)
     primary = (
         error.diag.message_primary or str(error).splitlines()[0]
         if str(error)

@@ -138,13 +138,36 @@ def _session_checks(db: Database) -> tuple[Check, ...]:
             "within 5 s",
             "correct the clock: journal and WAL times are compared",
         ),
+        *_schema_check(db, row["schema"]),
         check(
             "environment.round_trip",
             "a question is answered quickly",
             ended - started < 0.5,
-            f"{1000 * (ended - started):.1f} ms, "
-            + (f"encrypted with {row['tls']}" if row["encrypted"] else "not encrypted"),
+            f"{1000 * (ended - started):.1f} ms, " + _encryption(db, row["tls"]),
             "under 500 ms",
             "run the runbook nearer to the server",
+        ),
+    )
+
+
+def _encryption(db: Database, version: str | None) -> str:
+    """The server tells the version to a member of the session's user alone: acting as another role, it is not known."""
+    if not db.connection.pgconn.ssl_in_use:
+        return "not encrypted"
+    return f"encrypted with {version}" if version else "encrypted"
+
+
+def _schema_check(db: Database, found: str) -> tuple[Check, ...]:
+    """Without `schema` in its URL Prisma compares `public`, and its migrations work where `search_path` leads first."""
+    if "schema" in db.target.prisma or found == db.target.schema:
+        return ()
+    return (
+        check(
+            "environment.schema",
+            "Prisma compares the schema that its migrations work in",
+            False,
+            f"search_path leads to {found} first, Prisma compares {db.target.schema}",
+            db.target.schema,
+            f"add schema={found if found != 'none' else db.target.schema} to the database URL",
         ),
     )

@@ -52,7 +52,11 @@ def reading(
     """
     fresh = db.connection.info.transaction_status == TransactionStatus.IDLE
     try:
-        with translated(), db.connection.transaction(force_rollback=not fresh):
+        with (
+            translated(),
+            db.patient(statement_timeout_s),
+            db.connection.transaction(force_rollback=not fresh),
+        ):
             _begin(
                 db,
                 fresh,

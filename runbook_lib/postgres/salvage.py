@@ -317,7 +317,7 @@ def save(
             on_line(f"saving {part.rows} rows of {part.table}")
             if part.kind != "table":
                 _copy(at.db, part, folder / part.file)
-        dump = _Dump(target, folder, application_name, tools, at.id, timeout_s)
+        dump = _Dump(target, folder, application_name, tools, at.id, at.db.encoding, timeout_s)
         relations = [row["name"] for row in found.tables] + [
             row["sequence"] for row in found.columns if row["sequence"] and not row["identity"]
         ]
@@ -437,6 +437,7 @@ class _Dump:
     application_name: str
     tools: Tools
     snapshot_id: str
+    encoding: str
     timeout_s: float
 
     def plain(self, names: Sequence[str], file: str, *options: str) -> None:
@@ -446,6 +447,7 @@ class _Dump:
             "pg_dump",
             *options,
             f"--snapshot={self.snapshot_id}",
+            f"--encoding={self.encoding}",
             "--lock-wait-timeout=10000",
             "--strict-names",
             "--no-password",

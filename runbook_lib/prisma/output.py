@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from runbook_lib.errors import ToolError
 from runbook_lib.redact import redact
@@ -274,7 +275,7 @@ def datasource(output: str) -> Datasource:
     if not port.isdigit():
         host, port = found["location"] or "", "5432" if found["location"] else ""
     return Datasource(
-        found["database"] or "",
+        unquote(found["database"] or ""),
         found["schema"] or "",
         host.strip("[]"),
         int(port) if port else None,

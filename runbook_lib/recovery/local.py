@@ -183,7 +183,7 @@ class Local:
             self._copy(source, server, to, say)
         with _stopped_on_error(server):
             self._replay(server, to, source, say)
-            target = replace(live, host="127.0.0.1", port=server.port, options={})
+            target = replace(live, host="127.0.0.1", port=server.port, options={}, prisma={})
             proof = prove(target, None, to, self.system_identifier, self.application_name)
         say(f"recovered from {source.folder.name} to {to.label}, on port {server.port}")
         return Recovered(

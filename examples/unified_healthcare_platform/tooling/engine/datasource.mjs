@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import tls from 'node:tls'
 import { EngineError } from './errors.mjs'
 
 const PROTOCOLS = ['postgresql:', 'postgres:']
@@ -16,18 +17,19 @@ function parseUrl(text) {
   if (!text) return { missing: true }
   const url = validUrl(text)
   const parameters = url.searchParams
-  const schema = parameters.get('schema') ?? 'public'
+  const schema = parameters.get('schema')
+  const host = parameters.get('host') || decodeURIComponent(url.hostname).replace(/^\[(.*)\]$/, '$1') || 'localhost'
   return {
-    host: parameters.get('host') ?? decodeURIComponent(url.hostname),
+    host,
     port: Number(url.port || 5432),
     user: decodeURIComponent(url.username),
     password: decodeURIComponent(url.password),
-    database: decodeURIComponent(url.pathname.slice(1)) || 'postgres',
-    schema,
-    options: `-c search_path=${optionValue(`"${schema}"`)} ${parameters.get('options') ?? ''}`.trim(),
+    database: decodeURIComponent(url.pathname.slice(1).split('/')[0]) || 'postgres',
+    schema: schema ?? 'public',
+    options: sessionOptions(parameters.get('options'), schema),
     application_name: parameters.get('application_name') ?? undefined,
     connectionTimeoutMillis: 1000 * Number(parameters.get('connect_timeout') ?? CONNECT_TIMEOUT_SECONDS),
-    tls: tlsSettings(parameters),
+    tls: host.startsWith('/') ? { mode: 'disable' } : tlsSettings(parameters), // a socket is not encrypted
   }
 }
 
@@ -39,21 +41,37 @@ function validUrl(text) {
   throw new EngineError(`${problem} It must begin with postgresql:// or postgres://.`, 'P1013')
 }
 
+/** As with the native engine, `schema` decides where migrations work; without it, what role and database carry does. */
+function sessionOptions(options, schema) {
+  return [options, schema && `-c search_path=${optionValue(`"${schema}"`)}`].filter(Boolean).join(' ')
+}
+
 /** In `options`, a backslash keeps a space or a backslash within a value. */
 function optionValue(text) {
   return text.replace(/[\\\s]/g, '\\$&')
 }
 
-/** Prisma's `sslaccept=strict` checks the certificate, and so do libpq's `verify-ca` and `verify-full`. */
+/**
+ * Prisma's `sslaccept=strict` checks the certificate, and so do libpq's `verify-ca` and `verify-full`. `sslcert` is the
+ * server's root to Prisma; the client's own certificate is `sslidentity`.
+ */
 function tlsSettings(parameters) {
   const mode = parameters.get('sslmode') ?? 'prefer'
   if (!SSL_MODES.includes(mode)) {
     throw new EngineError(`sslmode must be one of ${SSL_MODES.join(', ')}.`, 'P1013')
   }
-  const strict = mode.startsWith('verify-') || parameters.get('sslaccept') === 'strict'
+  const strict = mode.startsWith('verify-') || (parameters.get('sslaccept') ?? 'accept_invalid_certs') !== 'accept_invalid_certs'
   const options = { rejectUnauthorized: strict }
   const certificate = parameters.get('sslcert') ?? parameters.get('sslrootcert')
-  if (certificate) options.ca = fs.readFileSync(path.resolve('prisma', certificate), 'utf8')
+  if (certificate) options.ca = [...tls.rootCertificates, readCertificate(certificate)]
+  if (parameters.has('sslidentity')) {
+    options.pfx = readCertificate(parameters.get('sslidentity'))
+    options.passphrase = parameters.get('sslpassword') ?? ''
+  }
   if (mode === 'verify-ca') options.checkServerIdentity = () => undefined
   return { mode, options }
+}
+
+function readCertificate(file) {
+  return fs.readFileSync(path.resolve('prisma', file))
 }

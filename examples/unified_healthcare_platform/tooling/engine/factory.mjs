@@ -4,6 +4,7 @@ import { ColumnTypeEnum } from '@prisma/driver-adapter-utils'
 import { EngineError } from './errors.mjs'
 import { ScriptFailure } from './script-failure.mjs'
 import { Session } from './session.mjs'
+import { Styles } from './styles.mjs'
 import { runScript } from './transactions.mjs'
 
 const CHAR_OID = 18
@@ -87,11 +88,15 @@ export class PostgresFactory {
   async #open(config, afterwards = async () => {}) {
     const session = new Session(config)
     this.#sessions.add(session)
-    await session.connect().catch((error) => this.#failToConnect(error))
+    const styles = new Styles(session)
+    await session
+      .connect()
+      .then(() => styles.readable())
+      .catch((error) => this.#failToConnect(error))
     const adapter = await new PrismaPg(session, { schema: config.schema }).connect()
     const queryRaw = queryWithChars(adapter)
     adapter.queryRaw = (query) => queryRaw({ ...query, args: query.args.map((value) => this.#translated(value)) })
-    adapter.executeScript = (script) => this.#run(session, script).catch((error) => adapter.onError(error))
+    adapter.executeScript = (script) => this.#run(session, styles, script).catch((error) => adapter.onError(error))
     adapter.dispose = async () => {
       this.#sessions.delete(session)
       await session.end()
@@ -105,13 +110,16 @@ export class PostgresFactory {
     throw error
   }
 
-  async #run(session, script) {
+  async #run(session, styles, script) {
     this.#scriptFailure = null
     try {
+      await styles.carried()
       await runScript(session, script, this.#mode)
     } catch (error) {
       this.#scriptFailure = new ScriptFailure(error, script)
       throw error
+    } finally {
+      await styles.readable().catch(() => {}) // in a transaction that failed, and on a connection that is gone
     }
   }
 
