@@ -299,7 +299,7 @@ def _judge(phase: str, work: _Work) -> Executed:
         if run.outcome != "aborted":
             run.end("aborted")
         raise Aborted(
-            f"{phase} was stopped; database work of this run was cancelled",
+            f"{phase} was stopped; {_left_at_work(run)}",
             f"next: {next_command(run)}",
         )
     if status == "failed" and run.outcome == "running":
@@ -314,6 +314,21 @@ def _judge(phase: str, work: _Work) -> Executed:
     ):
         raise work.error
     return Executed(phase, status, output, error)
+
+
+def _left_at_work(run: Run) -> str:
+    """What the server still does for a run that was stopped, as it says itself."""
+    name = f"runbook/{run.key}"
+    try:
+        target = Target.parse(run.params.database_url())
+        with Database(target, f"{name}/abort", statement_timeout="5s") as db:
+            left = locks.at_work(db, name)
+    except RunbookError:
+        return "whether the server still works for this run is not known: it does not answer"
+    if not left:
+        return "the server works for this run no more"
+    numbers = ", ".join(str(one.pid) for one in left)
+    return f"the server still works for this run, in the sessions {numbers}"
 
 
 def _entry(run: Run, phase: str, notebook: str) -> dict[str, Any]:

@@ -210,12 +210,12 @@ def cancel(db: Database, application_name_prefix: str, wait_s: float = 2.0) -> C
     Raises:
         DatabaseError: this role may not stop one of them.
     """
-    working = left = _ours(db, application_name_prefix)
+    working = left = at_work(db, application_name_prefix)
     begun, deadline = db.value("SELECT clock_timestamp()"), time.monotonic() + wait_s
     while left and time.monotonic() < deadline:
         _signal(db, "pg_cancel_backend", left, begun)
         time.sleep(0.02)
-        left = _ours(db, application_name_prefix)
+        left = at_work(db, application_name_prefix)
     _signal(db, "pg_terminate_backend", left)
     ended = tuple(one.pid for one in left)
     return Cancelled(tuple(one.pid for one in working if one.pid not in ended), ended)
@@ -246,7 +246,8 @@ def end(db: Database, session: Session, grace_s: float = 1.0) -> str:
     )
 
 
-def _ours(db: Database, prefix: str) -> list[Session]:
+def at_work(db: Database, prefix: str) -> list[Session]:
+    """The other sessions in this database that work under that application name."""
     return [
         one
         for one in everyone(db)

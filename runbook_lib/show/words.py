@@ -37,7 +37,7 @@ VERDICTS: Mapping[str, Verdict] = {
         "■",
         "Aborted",
         "bad",
-        "The run was told to stop. Its database work was cancelled; it can be resumed.",
+        "The run was told to stop; it can be resumed.",
     ),
     "waiting": Verdict(
         "?",

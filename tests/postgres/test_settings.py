@@ -90,12 +90,12 @@ AWKWARD = {
 """Settings, and the most awkward value of each."""
 ON_18 = pytest.mark.parametrize("any_server", [18], indirect=True, ids=["PostgreSQL 18"])
 CONTENT = r"""
-    CREATE TABLE kinds (id int PRIMARY KEY, at timestamptz DEFAULT '2026-03-04 05:06:07+01', day date DEFAULT '2026-03-04',
+    CREATE TABLE own.kinds (id int PRIMARY KEY, at timestamptz DEFAULT '2026-03-04 05:06:07+01', day date DEFAULT '2026-03-04',
         span interval DEFAULT '-1 day 02:03:04', sum float8 DEFAULT 0.1::float8 + 0.2, bytes bytea DEFAULT '\x00ff5c',
         euro text DEFAULT '€ ß \ "', amount money DEFAULT 12.5, items text[] DEFAULT '{NULL,"null"}');
-    INSERT INTO kinds SELECT n FROM generate_series(1, 2000) AS n;
-    CREATE VIEW looked_at AS SELECT count(*) FROM kinds;
-    CREATE FUNCTION plus(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1'"""
+    INSERT INTO own.kinds SELECT n FROM generate_series(1, 2000) AS n;
+    CREATE VIEW own.looked_at AS SELECT count(*) FROM own.kinds;
+    CREATE FUNCTION own.plus(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1'"""
 ASKED = r"""SELECT timestamptz '2026-03-04 05:06:07+01' AS at, date '2026-03-04' AS day, interval '1 day 02:03:04' AS span,
     0.1::float8 + 0.2 AS sum, bytea '\x00ff' AS bytes, 'a\b€' AS text, '{NULL}'::text[] AS items, NULL = 1 AS nothing"""
 ANSWER: dict[str, Any] = {
@@ -118,7 +118,7 @@ def carrier(any_server: Server) -> Iterator[Target]:
         db.execute("CREATE ROLE carrier LOGIN PASSWORD 'carrier' CREATEDB")
         db.execute("CREATE DATABASE carried OWNER carrier")
     with Database(admin.named("carried"), NAME) as db:
-        db.execute("ALTER SCHEMA public OWNER TO carrier")
+        db.execute("CREATE SCHEMA own AUTHORIZATION carrier")
     target = replace(admin, user="carrier", password="carrier", database="carried")
     with Database(target, NAME) as db:
         db.execute(CONTENT)
