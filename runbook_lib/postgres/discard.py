@@ -50,11 +50,8 @@ def _free(admin: Database, name: str, holders: list[dict[str, Any]]) -> None:
         try:
             if one["kind"] in _INSIDE:
                 _release(admin, name, one)
-            elif one["kind"] == "replication slot":
-                admin.execute(
-                    "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s",
-                    [one["name"]],
-                )
+            elif one["pid"]:
+                databases.end_session(admin, one["pid"])
         except DatabaseError:
             continue
 

@@ -183,6 +183,22 @@ def test_what_a_role_may_not_take_away_is_named(admin: Database, left: str) -> N
     admin.execute(f"ALTER DATABASE {left} OWNER TO postgres; DROP ROLE modest")
 
 
+def test_a_login_that_acts_as_the_owner_ends_its_own_sessions(admin: Database) -> None:
+    admin.execute("CREATE ROLE acting NOLOGIN CREATEDB")
+    admin.execute("CREATE ROLE login LOGIN PASSWORD 'login' IN ROLE acting")
+    admin.execute("ALTER ROLE login SET role = 'acting'")
+    try:
+        mine = replace(admin.target, user="login", password="login")
+        with scratch.scratch(mine, "try", NAME) as place:
+            owner = databases.entry(admin, place.database)
+            assert owner and owner.owner == "acting"
+            Database(place)
+        assert databases.entry(admin, place.database) is None
+    finally:
+        admin.execute("DROP ROLE login")
+        admin.execute("DROP ROLE acting")
+
+
 def test_the_first_error_is_the_one_that_is_raised_and_the_other_its_note(
     source: Target, admin: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
