@@ -12,7 +12,7 @@ from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.talk import Message, message, standing, told
-from runbook_lib.postgres import catalog, quiet, snapshot, statistics, writers
+from runbook_lib.postgres import catalog, quiet, snapshot, statistics, wal, writers
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.run import stamp
 from runbook_lib.table import Table
@@ -93,6 +93,7 @@ class Announce(Phase):
         objects = catalog.read(self.db)
         kept = declared.kept_columns(objects.objects, plan.get("declared", {}))
         counted, counters = statistics.read(self.db), writers.counters(self.db)
+        files = wal.files(self.db)
         before = snapshot.take(
             self.target,
             self.application_name,
@@ -103,6 +104,7 @@ class Announce(Phase):
         self.run.write_evidence("before.catalog", objects)
         self.run.write_evidence("before.snapshot", before)
         self.run.write_evidence("before.counters", counters)
+        self.run.write_evidence("before.files", files)
         self.run.write_evidence("before.statistics", counted)
         return before
 

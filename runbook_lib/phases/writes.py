@@ -4,8 +4,9 @@ Three instants are known by content, each with the transactions that were finish
 migration, and now. From the first to the second every difference is somebody's write. From the second to the third it is, too,
 unless the plan declares it. Where the plan writes a table itself, its content cannot tell who did it; then the counters must
 account for every row, and the transactions of these rows be the migration's: those that made what the plan declares, or
-exactly as many as the statements that landed and wrote rows there in the rehearsal. What none of this settles is in doubt,
-and doubt is never taken for nothing.
+exactly as many as the statements that landed and wrote rows there in the rehearsal. Where the server lets its log be read, that
+tells whose they are, of deleted rows and of dropped tables, too. What none of this settles is in doubt, and doubt is never
+taken for nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.declared import Judged, Verdict
 from runbook_lib.phases.landed import Landed
-from runbook_lib.postgres import catalog, writers
+from runbook_lib.postgres import catalog, wal, writers
 from runbook_lib.postgres.catalog import Catalog, Change
 from runbook_lib.postgres.comparison import Compared, Outcome
 from runbook_lib.postgres.snapshot import Snapshot
@@ -143,11 +144,46 @@ class _Judge:
         )
         if whole or found.kind != "table":
             return ""
+        why = self._counted_out(found)
+        return why if why and not self._logged(found) else ""
+
+    def _counted_out(self, found: Compared) -> str:
+        """Why content and counters do not tell that nobody but the migration wrote a table."""
         if found.outcome is Outcome.MISSING:
             return "the migration removed it; what others wrote to it before is not known"
         if self.counted is None:
             return "the server's counters began anew since then, or there are none from before; the migration changes this table"
         return self._own(found, self.counted.get(found.name, Written()))
+
+    def _logged(self, found: Compared) -> bool:
+        """Whether the server's log shows that all who wrote a table are the migration."""
+        log = self.log
+        if log is None or found.name in log.unlogged:
+            return False
+        own = self.definers | self.seen
+        wrote = log.tables.get(found.name, frozenset())
+        renewed = (
+            log.tables.get(wal.CLASSES, frozenset())
+            if found.outcome is Outcome.MISSING
+            else frozenset()
+        )
+        as_many = not wrote & self.definers and len(wrote) == self._expected(found.name)
+        return not (log.elsewhere | renewed) - own and (not wrote - own or as_many)
+
+    @cached_property
+    def log(self) -> wal.Log | None:
+        """What the server's log says since the state before; `None` where it cannot be read."""
+        then = self.phase.run.read_evidence("before.files")
+        if not then:
+            return None
+        db = self.phase.db
+        return wal.written(
+            db,
+            wal.Files.from_dict(then),
+            wal.files(db),
+            self.before.lsn,
+            db.value("SELECT pg_current_wal_flush_lsn()::text"),
+        )
 
     def _own(self, found: Compared, counted: Written) -> str:
         """Why the rows that were written cannot be shown to be the migration's own, all of them."""

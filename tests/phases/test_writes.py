@@ -19,7 +19,7 @@ from runbook_lib.errors import ApprovalNeeded
 from runbook_lib.phases import last_look, price, retention
 from runbook_lib.phases.rollback import Rollback
 from runbook_lib.phases.writes import SCHEMA, Span
-from runbook_lib.postgres import catalog, dump, sequences, snapshot, writers
+from runbook_lib.postgres import catalog, dump, sequences, snapshot, wal, writers
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma.transactions import TransactionRule
@@ -136,6 +136,7 @@ def fix(phase: Rollback) -> None:
     kept = {'public."Own"': [["id", "note"]]}
     phase.run.write_evidence("before.snapshot", snapshot.take(phase.target, "tests", columns=kept))
     phase.run.write_evidence("before.counters", counters)
+    phase.run.write_evidence("before.files", wal.files(phase.db))
     phase.run.write_evidence("before.catalog", objects)
 
 
@@ -420,3 +421,46 @@ def test_rows_that_are_left_behind_are_saved_and_the_sql_beside_them_brings_them
     prune = {one.kind: one.why for one in retention._left_behind(phase.params, 0)}
     assert prune == {"rows left behind": ""}
     assert "younger" in next(iter(retention._left_behind(phase.params, 30))).why
+
+
+DROPS = """ALTER TABLE "Own" ADD COLUMN room text; UPDATE "Own" SET room = 'r'; DELETE FROM "Own" WHERE id = 1; DROP TABLE "Tru";"""
+STRANGE = {
+    "nobody": ("", []),
+    "a row that the migration then deleted": (
+        """UPDATE "Own" SET note = 'late' WHERE id = 1""",
+        ['public."Own"'],
+    ),
+    "a row of the table that was dropped": (
+        """INSERT INTO "Tru" VALUES (100, 'late')""",
+        ['public."Tru"'],
+    ),
+    "the table that was dropped, emptied before": ("""TRUNCATE "Tru" """, ['public."Tru"']),
+    "a table beside it": (ACTS["INSERT"][0], []),
+}
+
+
+@pytest.mark.parametrize("readable", [True, False])
+@pytest.mark.parametrize("who", STRANGE)
+def test_where_the_log_can_be_read_it_tells_who_wrote_what_is_gone(
+    phase: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str, readable: bool
+) -> None:
+    statement, doubt = STRANGE[who]
+    if readable:
+        others(phase, "CREATE EXTENSION pg_walinspect")
+    back_up(phase, tmp_path / "backup")
+    fix(phase)
+    plan = phase.run.read_evidence("plan")
+    gone = {"kind": "table", "name": 'public."Tru"', "action": "removed", "property": ""}
+    plan["declared"]["changes"].append(gone)
+    plan["declared"]["rows"]['public."Own"']["deleted"] = True
+    phase.run.write_evidence("plan", plan)
+    with phase.db.connection.transaction(force_rollback=True):
+        before = catalog.read(phase.db)
+        phase.db.execute(DROPS)
+        promised = catalog.difference(before, catalog.read(phase.db))
+    phase.run.write_evidence("promise", {"difference": promised.as_dict()})
+    monkeypatch.setattr(f"{__name__}.MIGRATION", DROPS)
+    migrate(phase, lambda: statement and others(phase, statement))
+    both = ['public."Own"', 'public."Tru"']
+    assert sorted(phase.losses.since.doubt) == (doubt if readable else both)
+    assert ('public."Ins"' in phase.losses.since.lost) == (who == "a table beside it")
