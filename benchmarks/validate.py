@@ -38,11 +38,12 @@ from plan import TABLE
 from runbook_lib.demo.embedded import BINARIES
 from runbook_lib.phases import declared
 from runbook_lib.phases.checks import structure_checks
-from runbook_lib.phases.data import data_checks
+from runbook_lib.phases.data import changed_tables, data_checks
 from runbook_lib.postgres import catalog, dump, integrity, planner, snapshot, statistics
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.restore import restore
 from runbook_lib.postgres.tools import tools
+from runbook_lib.prisma.declared import Declared
 
 FIGURES = {  # name → what is measured of ours, and of the plain commands
     "orphans": ("foreign keys", "VALIDATE"),
@@ -130,7 +131,10 @@ def validate(on: Bench, database: str, before: tuple[catalog.Catalog, snapshot.S
         found += [
             *content.checks(),
             *part("analyze", lambda: planner.statistics_checks(target, NAME, 2)),
-            *part("data", lambda: data_checks(db, content, before[0].objects, NOTHING, None)),
+            *part(
+                "data",
+                lambda: data_checks(db, changed_tables(content), Declared.from_dict(NOTHING), None),
+            ),
         ]
         part("counters", lambda: statistics.read(db))
     wrong = [one for one in found if one.status.value != "passed" and one.id != "data.enums.schema"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -49,6 +49,8 @@ class Check:
         found: what was seen, with units. Never a secret or a row of data.
         expected: what would have passed.
         remedy: what to do where it did not pass.
+        wrong: what was found wrong, by name of the object, and how much of it (rows, steps; 1 where it just is so): a later
+            check of the same id is held against it (`new_since`).
     """
 
     id: str
@@ -57,18 +59,66 @@ class Check:
     found: str
     expected: str = ""
     remedy: str = ""
+    wrong: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "found", redact(str(self.found)))
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return asdict(self) | {"status": self.status.value}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Check:
+        """Return what `as_dict` gave."""
+        return cls(**{**data, "status": Status(data["status"])})
 
 
 def check(id: str, title: str, ok: bool, found: Any, expected: str = "", remedy: str = "") -> Check:
     """A check that could be made: passed where `ok` holds, else failed."""
     return Check(id, title, Status.PASSED if ok else Status.FAILED, str(found), expected, remedy)
+
+
+def faults(
+    id: str, title: str, wrong: Mapping[str, float], found: str, expected: str, remedy: str
+) -> Check:
+    """A check that failed where anything is `wrong`; what is wrong by object can be held against an earlier look."""
+    status = Status.FAILED if wrong else Status.PASSED
+    return Check(id, title, status, found, expected, remedy if wrong else "", dict(wrong))
+
+
+def new_since(
+    before: Iterable[Check], now: Iterable[Check], ask: Collection[str] = ()
+) -> list[Check]:
+    """Return the checks of now; what was wrong before, and no more of it than then, is a remark and fails nothing.
+
+    Args:
+        before: the same checks, made earlier. What they could not tell is not known to be new, nor to be old.
+        ask: ids of checks of which a person decides also where nothing is new.
+    """
+    earlier = {item.id: item for item in before}
+    return [_held_against(earlier.get(item.id), item, item.id in ask) for item in now]
+
+
+def _held_against(before: Check | None, now: Check, ask: bool) -> Check:
+    if before is None or not now.wrong or now.status not in (Status.FAILED, Status.UNKNOWN):
+        return now
+    if before.status is Status.UNKNOWN and not before.wrong:
+        said = f"{now.found}; whether it was so before is not known: {before.found}"
+        return replace(now, status=Status.UNKNOWN, found=said)
+    new = [name for name, much in now.wrong.items() if much > before.wrong.get(name, 0)]
+    if not new and ask:
+        return replace(now, status=Status.UNKNOWN, found=f"as before: {now.found}")
+    if not new:
+        return replace(now, status=Status.PASSED, found=f"remark: as before: {now.found}")
+    old = len(now.wrong) - len(new)
+    as_before = f"; {old} others were so before" if old else ""
+    return replace(now, found=f"new: {', '.join(new)}; {now.found}{as_before}")
+
+
+def nothing(id: str, title: str, none: str) -> Check:
+    """A check with nothing to look at: passed, and `none` says what there is none of."""
+    return Check(id, title, Status.PASSED, f"nothing to check: {none}", "nothing wrong")
 
 
 def unknown(id: str, title: str, why: str, expected: str = "", remedy: str = "") -> Check:

@@ -7,6 +7,7 @@
      │    └── RightError    … because the role lacks a right; names the statement that gives it
      ├── CheckError         checks that failed, or could not be made
      ├── GateError          a gate that is shut because a condition does not hold
+     │    ├── NotMade           … because a result that it stands on was never made
      │    └── ApprovalNeeded    … because a person has to approve
      ├── Refused            not begun: it is not its turn, or another run or process is at work; nothing has failed
      └── Aborted            the run was told to stop
@@ -84,6 +85,10 @@ class CheckError(RunbookError):
 
 class GateError(RunbookError):
     """A gate is shut: a condition that has to hold does not."""
+
+
+class NotMade(GateError):
+    """A result that something stands on was never made: another thing than one that is empty."""
 
 
 class ApprovalNeeded(GateError):

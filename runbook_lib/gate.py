@@ -8,11 +8,11 @@ accepts what the gate was waiting with, and nothing later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from runbook_lib import reviewed
-from runbook_lib.check import Check, Checks, Status
+from runbook_lib.check import Check, Checks
 from runbook_lib.errors import ApprovalNeeded, GateError
 from runbook_lib.run import Run, person, stamp
 
@@ -40,7 +40,7 @@ def approve(
         "reason": reason,
         "decision": "refused" if refused else "approved",
         "could_not_check": _waits_with(run, gate),
-        "accepts": (run.read_evidence("plan") or {}).get("severe", [])
+        "accepts": run.read_evidence("plan", missing={}).get("severe", [])
         if gate == "plan" and not refused
         else [],
     } | ({"way": way} if way else {})
@@ -51,7 +51,7 @@ def approve(
 
 def plan_hash(run: Run) -> str | None:
     """The hash of the run's plan, or None before there is one."""
-    return (run.read_evidence("plan") or {}).get("hash")
+    return run.read_evidence("plan", missing={}).get("hash")
 
 
 def facts_name(plan: str) -> str:
@@ -65,19 +65,23 @@ def standing(run: Run, gate: str) -> dict[str, Any] | None:
     return decisions[-1] if decisions and decisions[-1]["plan"] == plan_hash(run) else None
 
 
-def accepted(run: Run, gate: str) -> set[str]:
-    """What a person accepted at a gate for the plan as it stands, by id: it is not asked a second time."""
+def accepted(run: Run, gate: str) -> frozenset[str]:
+    """Return the checks that could not be made when a gate was opened, and that a person accepted then: they are asked once."""
     decision = standing(run, gate)
-    approved = decision is not None and decision["decision"] == "approved"
-    return set(decision["could_not_check"]) if decision and approved else set()
+    if decision is None or decision["decision"] != "approved":
+        return frozenset()
+    return frozenset(decision.get("could_not_check", ()))
 
 
-def require(run: Run, gate: str, checks: Checks, required: Iterable[str]) -> dict[str, Any] | None:
+def require(
+    run: Run, gate: str, checks: Checks, required: Iterable[str], settled: Collection[str] = ()
+) -> dict[str, Any] | None:
     """Pass the gate, or raise.
 
     Args:
         checks: what must hold. None may have failed; those that could not be made need an approval.
         required: the gates that need a person in this environment.
+        settled: ids of checks that could not be made, and that a person accepted at an earlier gate of this run.
 
     Returns:
         the approval it was passed with, where one was needed.
@@ -94,18 +98,17 @@ def require(run: Run, gate: str, checks: Checks, required: Iterable[str]) -> dic
             f"settle it with them; then `runbook approve {run.reference} {gate}`",
         )
     checks.require(accepted=[item.id for item in checks.unknown])
-    if gate not in required and not checks.unknown:
+    unknown = [item.id for item in checks.unknown if item.id not in settled]
+    if gate not in required and not unknown:
         return decision
-    if decision is None or not {item.id for item in checks.unknown} <= set(
-        decision.get("could_not_check", ())
-    ):
-        run.journal("gate waits", gate=gate, could_not_check=[item.id for item in checks.unknown])
-        raise _needed(run, gate, checks)
+    if decision is None or not set(unknown) <= set(decision.get("could_not_check", ())):
+        run.journal("gate waits", gate=gate, could_not_check=unknown)
+        raise _needed(run, gate, checks, unknown)
     run.journal(
         "gate passed",
         gate=gate,
         approved_by=decision["person"],
-        could_not_check=[item.id for item in checks.unknown],
+        could_not_check=unknown,
     )
     return decision
 
@@ -127,14 +130,13 @@ def keep_waiting(run: Run, phase: str, gate: str, step: str, checks: Checks) -> 
 
 def checks_of(kept: Mapping[str, Any]) -> Checks:
     """The checks that `keep_waiting` kept."""
-    items = [Check(**{**item, "status": Status(item["status"])}) for item in kept["checks"]]
-    return Checks(kept["title"], items)
+    return Checks(kept["title"], [Check.from_dict(item) for item in kept["checks"]])
 
 
 def decided(run: Run, phase: str) -> dict[str, Any] | None:
     """What the gate of a phase waited with, where a person has decided since, of the plan that stands; else None."""
-    entry, kept = run.phase(phase), run.read_evidence(f"gate.{phase}")
-    if not kept or not entry or entry["status"] != "waiting" or kept["plan"] != plan_hash(run):
+    entry, kept = run.phase(phase), run.read_evidence(f"gate.{phase}", missing=None)
+    if kept is None or not entry or entry["status"] != "waiting" or kept["plan"] != plan_hash(run):
         return None
     decision = standing(run, kept["gate"])
     return dict(kept) if decision and decision["at"] >= kept["at"] else None
@@ -148,11 +150,11 @@ def _waits_with(run: Run, gate: str) -> list[str]:
     return waits[-1]["could_not_check"] if waits else []
 
 
-def _needed(run: Run, gate: str, checks: Checks) -> ApprovalNeeded:
+def _needed(run: Run, gate: str, checks: Checks, asked: Collection[str]) -> ApprovalNeeded:
     why = "this environment asks for it"
-    if checks.unknown:
+    if asked:
         why = "could not check: " + "; ".join(
-            f"{item.title} ({item.found})" for item in checks.unknown
+            f"{item.title} ({item.found})" for item in checks.unknown if item.id in asked
         )
     old = [record for record in run.read_approvals() if record["gate"] == gate]
     if old:
@@ -175,7 +177,10 @@ def _void(run: Run, approved: str | None) -> str:
     if approved == plan:
         return "was given before that was known"
     void = "was of another plan and is void"
-    before, now = (run.read_evidence(facts_name(one)) if one else None for one in (approved, plan))
+    before, now = (
+        run.read_evidence(facts_name(one), missing=None) if one else None
+        for one in (approved, plan)
+    )
     if not before or not now:
         return void
     changed = reviewed.differences(before, now)

@@ -142,7 +142,10 @@ class Entry(Shown):
 def entry(run: Run) -> Entry:
     """The entry of a run, as far as it has come."""
     state, journal = run.state, run.read_journal(_TOLD)
-    forecast, done = run.read_evidence("forecast") or {}, run.read_evidence("migration") or {}
+    forecast, done = (
+        run.read_evidence("forecast", missing={}),
+        run.read_evidence("migration", missing={}),
+    )
     duration = (
         state["duration_s"]
         if state["ended_at"]
@@ -209,7 +212,7 @@ def _changes(run: Run) -> dict[str, tuple[str, ...]]:
     """The changes of the catalogue and of rows, by the kinds of the template."""
     found = [
         (change["kind"], change["in_words"])
-        for change in (run.read_evidence("migrate.difference") or {"changes": ()})["changes"]
+        for change in run.read_evidence("migrate.difference", missing={"changes": ()})["changes"]
     ]
     found += [("data", line) for line in _data(run)]
     kind_of = {kind: name for name, kinds in KINDS.items() for kind in kinds}
@@ -222,11 +225,11 @@ def _changes(run: Run) -> dict[str, tuple[str, ...]]:
 
 def _data(run: Run) -> Iterator[str]:
     """Which statements of the applied files wrote rows, and how the row counts differ afterwards."""
-    files = (run.read_evidence("migration") or {}).get("applied", ())
-    for one in (run.read_evidence("rehearsal") or {}).get("statements", ()) if files else ():
+    files = run.read_evidence("migration", missing={}).get("applied", ())
+    for one in run.read_evidence("rehearsal", missing={}).get("statements", ()) if files else ():
         if one["file"] in files and one["kind"].split()[0] in WRITES:
             yield f"{one['kind']} in {one['file']}, line {one['line']}"
-    for item in (run.read_evidence("validate.content.tables") or {}).get("items", ()):
+    for item in run.read_evidence("validate.content.tables", missing={}).get("items", ()):
         if (
             item["kind"] == "table"
             and item["before"] != item["after"]
@@ -251,8 +254,8 @@ def _failures(state: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _beyond_limits(run: Run) -> Iterator[str]:
     """What of the monitoring list was beyond its limit: over the run, or as far as it came while it migrated."""
-    found = run.read_evidence("validate.beyond_limits")
-    for line in run.read_evidence("migrate.beyond_limits") or () if found is None else found:
+    found = run.read_evidence("validate.beyond_limits", missing=None)
+    for line in run.read_evidence("migrate.beyond_limits", missing=()) if found is None else found:
         yield f"beyond its limit: {line}"
 
 

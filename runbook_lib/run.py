@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock
 
 from runbook_lib import seal
-from runbook_lib.errors import Refused, RunbookError, UsageError
+from runbook_lib.errors import NotMade, Refused, RunbookError, UsageError
 from runbook_lib.files import (
     append_json,
     explained,
@@ -65,6 +65,7 @@ LOOKING = frozenset({"troubleshoot", "history"})
 """Phases that only look: the run's outcome stays as it is."""
 FINAL = frozenset({"succeeded", "rolled_back"})
 """Outcomes after which a run is not gone on with."""
+_REQUIRED: Any = object()
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -371,12 +372,28 @@ class Run:
         write_csv(path, columns, rows)
         return path
 
-    def read_evidence(self, name: str) -> Any:
-        """What `write_evidence` kept, or None where there is none."""
+    def has_evidence(self, name: str) -> bool:
+        """Tell whether a result of that name was kept, be it an empty one."""
+        return (self.folder / "evidence" / f"{name}.json").exists()
+
+    def read_evidence(self, name: str, *, missing: Any = _REQUIRED) -> Any:
+        """Return what `write_evidence` kept: an empty result is a result.
+
+        Args:
+            missing: what stands for a result that was never kept. Left out, its absence is an error, never an empty answer.
+
+        Raises:
+            NotMade: nothing was kept under that name, and nothing stands for it.
+        """
         try:
             return read_json(self.folder / "evidence" / f"{name}.json")
         except FileNotFoundError:
-            return None
+            if missing is _REQUIRED:
+                raise NotMade(
+                    f"{name} was not made in run {self.id}: there is no evidence/{name}.json",
+                    "run the phase that makes it first; 00_start shows how the run stands",
+                ) from None
+            return missing
 
 
 def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str, Any]) -> Run:

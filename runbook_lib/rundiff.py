@@ -104,7 +104,7 @@ class _Facts:
 
     @cached_property
     def plan(self) -> Mapping[str, Any]:
-        return self.run.read_evidence("plan") or {}
+        return self.run.read_evidence("plan", missing={})
 
     def outcome(self) -> Iterator[tuple[str, Any]]:
         yield from (
@@ -135,7 +135,7 @@ class _Facts:
         yield "applied before", self.plan.get("applied")
 
     def plans(self) -> Iterator[tuple[str, Any]]:
-        for one in (self.run.read_evidence("plan.review") or {}).get("findings", ()):
+        for one in self.run.read_evidence("plan.review", missing={}).get("findings", ()):
             yield f"{one['rule']} at {one['file']}:{one['line']}", one["severity"]
         yield from ((f"severe: {line}", True) for line in self.plan.get("severe", ()))
 
@@ -183,7 +183,7 @@ class _Facts:
         )
 
     def forecasts(self) -> Iterator[tuple[str, Any]]:
-        found = self.run.read_evidence("forecast") or {}
+        found = self.run.read_evidence("forecast", missing={})
         yield from (
             (what, _seconds(found.get(key)))
             for what, key in (
@@ -196,7 +196,7 @@ class _Facts:
     def lasted(self) -> Iterator[tuple[str, Any]]:
         yield "the run", _seconds(self.state["duration_s"])
         yield "downtime", history.downtime(self.run)
-        yield "migration", _seconds((self.run.read_evidence("migration") or {}).get("seconds"))
+        yield "migration", _seconds(self.run.read_evidence("migration", missing={}).get("seconds"))
         for phase in dict.fromkeys(entry["phase"] for entry in self.state["phases"]):
             yield (
                 phase,

@@ -313,7 +313,7 @@ def report(run: Run) -> Path:
         run.read_approvals(),
         evidence=_evidence(run),
         changes=history.entry(run).changes,
-        content=run.read_evidence("validate.content.tables"),
+        content=run.read_evidence("validate.content.tables", missing=None),
     )
     path = run.folder / "report.html"
     files.write_text(path, text)

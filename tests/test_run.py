@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from runbook_lib import archive, gate, history, params
 from runbook_lib.advice import next_command
 from runbook_lib.check import Checks, check, unknown
-from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, UsageError
+from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, NotMade, UsageError
 from runbook_lib.redact import HIDDEN, remember
 from runbook_lib.run import Run, create, newest
 
@@ -285,3 +287,63 @@ def test_what_to_type_after_an_interrupt_is_what_can_work(
     run.end_phase("migrate", "aborted")
     run.end("aborted")
     assert next_command(run).startswith(f"runbook {command} {run.folder}")
+
+
+@pytest.mark.parametrize("empty", [[], {}, 0, None])
+def test_an_empty_result_is_a_result_and_a_missing_one_is_an_error(run: Run, empty: Any) -> None:
+    with pytest.raises(NotMade, match="plan was not made in run"):
+        run.read_evidence("plan")
+    assert run.read_evidence("plan", missing=()) == () and not run.has_evidence("plan")
+    run.write_evidence("plan", empty)
+    assert run.read_evidence("plan") == empty and run.has_evidence("plan")
+
+
+def _truth_tests(tree: ast.AST) -> Iterator[ast.expr]:
+    """Yield every expression whose truth value decides something."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.If, ast.IfExp, ast.While, ast.Assert)):
+            yield node.test
+        elif isinstance(node, ast.BoolOp):
+            yield from node.values
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            yield node.operand
+        elif isinstance(node, ast.comprehension):
+            yield from node.ifs
+
+
+def _reads_evidence(node: ast.AST | None) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "read_evidence"
+    )
+
+
+def _evidence_names(function: ast.AST) -> set[str]:
+    """Return the variables of a function that hold evidence as it was read."""
+    found: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found |= {node.targets[0].id} if _reads_evidence(node.value) else set()
+        elif (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Tuple)
+            and isinstance(node.value, ast.Tuple)
+        ):
+            pairs = zip(node.targets[0].elts, node.value.elts)
+            found |= {to.id for to, of in pairs if isinstance(to, ast.Name) and _reads_evidence(of)}
+    return found
+
+
+def test_no_truth_value_tells_missing_evidence_from_empty_evidence() -> None:
+    wrong = []
+    for path in sorted((ROOT / "runbook_lib").rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                names = _evidence_names(function)
+                wrong += [
+                    f"{path.name}:{test.lineno}"
+                    for test in _truth_tests(function)
+                    if _reads_evidence(test) or isinstance(test, ast.Name) and test.id in names
+                ]
+    assert not wrong

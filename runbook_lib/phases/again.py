@@ -208,7 +208,10 @@ def _pinned(phase: Phase) -> Iterator[Check]:
 
 
 def _plan(phase: Phase) -> list[Check]:
-    title, record = "the plan stands on what is there now", phase.run.read_evidence("plan")
+    title, record = (
+        "the plan stands on what is there now",
+        phase.run.read_evidence("plan", missing=None),
+    )
 
     def ask() -> Check:
         if _begun(phase.run):  # then what was pending may be applied
@@ -230,14 +233,15 @@ def _plan(phase: Phase) -> list[Check]:
 
     return (
         [attempt("again.plan", title, ask)]
-        if record
+        if record is not None
         else [check("again.plan", title, False, "evidence/plan.json is missing", "a plan")]
     )
 
 
 def _rehearsed(phase: Phase) -> list[Check]:
     of = {
-        (phase.run.read_evidence(name) or {}).get("plan") for name in ("promise", "rehearse.waived")
+        phase.run.read_evidence(name, missing={}).get("plan")
+        for name in ("promise", "rehearse.waived")
     }
     same = plan_hash(phase.run) in of
     return [
@@ -274,7 +278,7 @@ def _maintenance(phase: Phase) -> list[Check]:
 def _applied(phase: Phase) -> list[Check]:
     title, planned = (
         "every file of the plan is applied, as it was reviewed",
-        (phase.run.read_evidence("plan") or {}).get("files", {}),
+        phase.run.read_evidence("plan", missing={}).get("files", {}),
     )
 
     def ask() -> Check:

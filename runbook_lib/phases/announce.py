@@ -7,13 +7,14 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, not_configured
 from runbook_lib.errors import ToolError
-from runbook_lib.phases import declared
+from runbook_lib.phases import baseline, declared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.talk import Message, message, standing, told
 from runbook_lib.postgres import catalog, quiet, snapshot, statistics, wal, writers
 from runbook_lib.postgres.fingerprint import Method
+from runbook_lib.prisma.declared import Declared
 from runbook_lib.run import stamp
 from runbook_lib.table import Table
 
@@ -89,9 +90,9 @@ class Announce(Phase):
 
     def fix_the_state_before(self) -> snapshot.Snapshot:
         """Content, catalogue and statistics of the moment before the migration: what "only the declared change" is held against."""
-        plan = self.run.read_evidence("plan") or {}
+        plan = self.run.read_evidence("plan")
         objects = catalog.read(self.db)
-        kept = declared.kept_columns(objects.objects, plan.get("declared", {}))
+        kept = declared.kept_columns(objects.objects, plan["declared"])
         counted, counters = statistics.read(self.db), writers.counters(self.db)
         files = wal.files(self.db)
         before = snapshot.take(
@@ -106,13 +107,24 @@ class Announce(Phase):
         self.run.write_evidence("before.counters", counters)
         self.run.write_evidence("before.files", files)
         self.run.write_evidence("before.statistics", counted)
+        self._baseline(Declared.from_dict(plan["declared"]))
         return before
+
+    def _baseline(self, said: Declared) -> None:
+        """Take the baseline of this minute; what takes long to read stands as 30_backup took it."""
+        if self.run.has_evidence("backup.baseline"):
+            found = baseline.at_once(self.db)
+        else:
+            found = baseline.taken(
+                self.db, self.application_name, said, self.project.schema, self.jobs
+            )
+        self.run.write_evidence("before.baseline", [one.as_dict() for one in found])
 
     def _method(self) -> Method:
         """That of the run's backup: what was written between the two is told by comparing them."""
         return (
             Method(load_backup(self).snapshot.method)
-            if self.run.read_evidence("backup")
+            if self.run.has_evidence("backup")
             else Method.HASH
         )
 

@@ -146,8 +146,8 @@ class Application:
 
     def log_since(self) -> tuple[log.LogWindow | str, list[Check]]:
         """What was written to the log since `before` (or why that cannot be told), and what is to be said of it."""
-        position = self.phase.run.read_evidence("log.position")
-        if not self.service.log or not position:
+        position = self.phase.run.read_evidence("log.position", missing=None)
+        if not self.service.log or position is None:
             why = (
                 "`service.log` is not set"
                 if not self.service.log

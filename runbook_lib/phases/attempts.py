@@ -148,12 +148,12 @@ def not_proven(phase: Phase) -> str:
     """Why it is not proven that nothing of the one unfinished file landed; empty where it is: by the plan, the catalogue and the content."""
     found = _history(phase)
     review, before = (
-        phase.run.read_evidence("plan.review"),
-        phase.run.read_evidence("before.catalog"),
+        phase.run.read_evidence("plan.review", missing=None),
+        phase.run.read_evidence("before.catalog", missing=None),
     )
     if len(found.failed) != 1:
         return f"{len(found.failed)} files are unfinished"
-    if not review or not before:
+    if review is None or before is None:
         return "there is no plan, or no state from before, to hold it against"
     name = found.failed[0]
     statements = [one for one in review["statements"] if one["file"] == name]
@@ -191,10 +191,10 @@ def _covers(what: Declared, change: catalog.Change) -> bool:
 
 def _changed_content(phase: Phase, tables: set[str]) -> str:
     """Which of these tables do not hold what they held before the migration; those that are not there hold nothing."""
-    stored = phase.run.read_evidence("before.snapshot")
+    stored = phase.run.read_evidence("before.snapshot", missing=None)
     if not tables:
         return ""
-    if not stored:
+    if stored is None:
         return "there is no content from before to hold it against"
     before = snapshot.Snapshot.from_dict(stored)
     there = sorted(tables & before.tables.keys())

@@ -14,13 +14,14 @@ from runbook_lib.errors import GateError, RightError, UsageError
 from runbook_lib.files import mounted, write_json
 from runbook_lib.history import minutes
 from runbook_lib.params import Params
-from runbook_lib.phases import declared, recovery
+from runbook_lib.phases import baseline, declared, recovery
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import catalog, disk, dump, plans, restore, statistics, writers
+from runbook_lib.postgres import catalog, disk, dump, leftout, plans, restore, statistics, writers
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.fingerprint import Method, method_for
 from runbook_lib.postgres.tools import Tools, tools
+from runbook_lib.prisma.declared import Declared
 from runbook_lib.run import moment, now, stamp
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
@@ -79,6 +80,19 @@ class BackupPhase(Phase):
             f"{self.tools.version} in {self.tools.folder}",
             f"for a server {self.db.server_version // 10_000}",
         )
+
+    def baseline(self) -> Table:
+        """What is wrong in the database before the migration, whoever did it: it fails nothing later, where it is no worse then."""
+        plan = self.run.read_evidence("plan", missing=None)
+        said = baseline.NOTHING if plan is None else Declared.from_dict(plan["declared"])
+        found = baseline.taken(self.db, self.application_name, said, self.project.schema, self.jobs)
+        return baseline.table(self.keep("baseline", Checks("The baseline", found)))
+
+    def left_out(self) -> leftout.LeftOut:
+        """What is in no copy of this database; what would make the dump fail ends here."""
+        found = self.keep("left_out", leftout.left_out(self.db))
+        self.must_hold("dumpable", Checks("The dump can be made", [found.dumpable()]))
+        return found
 
     def make(self) -> Backup:
         """Dump the database, with globals, schema, row counts and fingerprints of the same instant."""
@@ -242,7 +256,7 @@ def make_backup(
     phase: Phase, folder: Path, programs: Tools, expected_bytes: int | None = None
 ) -> Backup:
     """A backup of the pinned database in `folder`, with the columns that the plan leaves alone fingerprinted by themselves."""
-    options, plan = phase.params.backup, phase.run.read_evidence("plan") or {}
+    options, plan = phase.params.backup, phase.run.read_evidence("plan", missing={})
     kept = declared.kept_columns(catalog.read(phase.db).objects, plan.get("declared", {}))
     return dump.make(
         phase.target,
@@ -274,8 +288,8 @@ def load_backup(phase: Phase) -> Backup:
     Raises:
         GateError: the run has none.
     """
-    record = phase.run.read_evidence("backup")
-    if not record:
+    record = phase.run.read_evidence("backup", missing=None)
+    if record is None:
         raise GateError("this run has no backup", "run 30_backup first")
     return load(mounted(record["folder"], phase.params.backup.directory))
 
@@ -382,8 +396,8 @@ def unproven(phase: Phase) -> Check:
 
 def backup_checks(phase: Phase) -> list[Check]:
     """Whether the run has a backup that is proven, young enough, restorable in time, and unchanged."""
-    record, options = phase.run.read_evidence("backup"), phase.params.backup
-    if not record:
+    record, options = phase.run.read_evidence("backup", missing=None), phase.params.backup
+    if record is None:
         return [
             check(
                 "backup.made",

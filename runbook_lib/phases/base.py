@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from runbook_lib import gate, process
-from runbook_lib.check import Check, Checks, check
+from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import (
     Aborted,
     ApprovalNeeded,
@@ -225,7 +225,13 @@ class Phase:
         return result
 
     def look(self, name: str, checks: Checks) -> Checks:
-        """Keep checks as evidence and in the journal, shown but not yet required."""
+        """Keep checks as evidence and in the journal, shown but not yet required.
+
+        Where there is nothing to check, a check has to say so (`check.nothing`): none at all is not known to be right.
+        """
+        if not len(checks):
+            why = "no check was made, and none says that there is nothing to check"
+            checks = Checks(checks.title, [unknown(f"{self.name}.{name}", checks.title, why)])
         self.run.journal(
             "checks",
             phase=self.name,
@@ -235,6 +241,11 @@ class Phase:
             unknown=[item.id for item in checks.unknown],
         )
         return self.keep(name, checks)
+
+    @property
+    def settled(self) -> Collection[str]:
+        """What could not be checked, and was accepted by a person at an earlier gate: it is not asked again."""
+        return ()
 
     def pass_gate(self, name: str, checks: Checks) -> Checks:
         """Pass a gate, or raise: see `runbook_lib.gate.require`. Returns the checks, to be shown."""
@@ -258,7 +269,7 @@ class Phase:
             raise
 
     def _pass(self, name: str, checks: Checks) -> Checks:
-        decision = self._ask(name, checks, self.params.approvals.required)
+        decision = self._ask(name, checks, self.params.approvals.required, self.settled)
         self._passed.add(name)
         self.say(
             f"gate `{name}` is open"
@@ -279,9 +290,15 @@ class Phase:
         """The runbook's checklist of this phase, each item with its evidence or the person who did it."""
         return checklists.shown(self)
 
-    def _ask(self, name: str, checks: Checks, required: Iterable[str]) -> dict[str, Any] | None:
+    def _ask(
+        self,
+        name: str,
+        checks: Checks,
+        required: Iterable[str],
+        settled: Collection[str] = (),
+    ) -> dict[str, Any] | None:
         try:
-            return gate.require(self.run, name, checks, required)
+            return gate.require(self.run, name, checks, required, settled)
         except GateError as error:
             if kernel.in_front_end():
                 self._offer(name, checks)

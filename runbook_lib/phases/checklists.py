@@ -139,7 +139,9 @@ def _seen(run: Run, entry: Entry, journal: list[dict[str, Any]]) -> tuple[str, s
     """How an item stands by what this run has looked at, and the evidence."""
     if entry.journal:
         return _said(entry, journal)
-    made = [run.read_evidence(reference.partition("/")[0]) for reference in entry.checks]
+    made = [
+        run.read_evidence(reference.partition("/")[0], missing=None) for reference in entry.checks
+    ]
     if None in made or (entry.kept and not (run.folder / "evidence" / entry.kept).exists()):
         return Item.TO_COME, "its cell has not run yet"
     if not entry.checks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from runbook_lib.check import Check, Status, attempt, check
+from runbook_lib.check import Check, Status, attempt, check, faults
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import integrity
 from runbook_lib.postgres.connection import Database
@@ -18,21 +18,24 @@ def structure_checks(db: Database) -> list[Check]:
     """Invalid indexes and sequences behind their columns fail."""
     invalid, behind = integrity.invalid_indexes(db), integrity.sequences_behind(db)
     return [
-        check(
+        faults(
             "integrity.indexes",
             "every index is valid",
-            not len(invalid),
-            ", ".join(row[0] for row in invalid.rows) or "all valid",
+            {row[0]: 1 for row in invalid.rows},
+            ", ".join(f"{row[0]} is not valid" for row in invalid.rows) or "all valid",
             "all valid",
             "drop it concurrently and build it again; 95_troubleshoot lists them",
         ),
-        check(
+        faults(
             "integrity.sequences",
             "no sequence is behind its column",
-            not len(behind),
-            ", ".join(row[0] for row in behind.rows) or "none behind",
+            {row[0]: row[3] for row in behind.rows},
+            ", ".join(f"{row[0]} is behind {row[1]}.{row[2]} by {row[3]}" for row in behind.rows)
+            or "none behind",
             "none",
-            "SELECT setval(…) to the column's maximum",
+            "; ".join(
+                f"SELECT setval('{row[0]}', max({row[2]})) FROM {row[1]}" for row in behind.rows
+            ),
         ),
     ]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.check import Check, Status, attempt, check, unknown
+from runbook_lib.check import Check, Status, attempt, check, faults, unknown
 from runbook_lib.phases.checks import several
 from runbook_lib.phases.declared import Content
 from runbook_lib.postgres import enums, views
@@ -18,115 +19,93 @@ from runbook_lib.postgres.reading import reading
 from runbook_lib.prisma import client, schemafile
 from runbook_lib.prisma.declared import Declared
 
-Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
+MISSING = "data.enums.missing"
+"""The check of enum values that the schema file alone has. The file is that of after the migration: whether the last one had it, nobody can tell."""
 TEXTS = ("text", "character")
 """How the types of text begin."""
 
 
 def data_checks(
-    db: Database,
-    content: Content,
-    before: Objects,
-    declared: Mapping[str, Any],
-    schema_file: Path | None,
+    db: Database, changed: Set[str], declared: Declared, schema_file: Path | None
 ) -> list[Check]:
     """Materialized views, enum values, constraints that were never checked, collations.
 
     Args:
-        content: every table before the migration against now.
-        before: the objects of the catalogue before it.
-        declared: what the plan declares (`Declared.as_dict`).
+        changed: the tables whose rows changed, or may change, by qualified quoted name.
+        declared: what the plan declares.
         schema_file: of Prisma, or the folder of its files; `None` where there is none.
     """
-    changed = {
-        item.found.name
-        for item in content.items
-        if item.found.outcome is not Outcome.IDENTICAL or item.found.why
-    }
     return [
         *several(
             "data.views",
             "no materialized view is empty or stale",
-            lambda: _views(db, changed, before),
+            lambda: (views.view_check(db, one, changed) for one in views.materialized_views(db)),
         ),
         *several(
             "data.enums",
             "enum values are used, and the same in schema file and database",
             lambda: _enums(db, schema_file),
         ),
-        unvalidated_check(db, before, Declared.from_dict(declared)),
-        *several(
-            "data.collations",
-            "the indexes on text were built with the installed collations",
-            lambda: collation_checks(db),
-        ),
+        unvalidated_check(db, declared),
+        *collations(db),
     ]
 
 
-def _views(db: Database, changed: set[str], before: Objects) -> Iterator[Check]:
-    known = before.get("materialized view", {})
-    for view in views.materialized_views(db):
-        yield views.view_check(
-            db, view, changed, known.get(view.name, {}).get("populated") is False
-        )
+def collations(db: Database) -> list[Check]:
+    """Whether the indexes on text were built with the installed collations."""
+    title = "the indexes on text were built with the installed collations"
+    return several("data.collations", title, lambda: collation_checks(db))
 
 
-def unvalidated_check(db: Database, before: Objects, declared: Declared) -> Check:
-    """Whether every constraint was checked against the rows that are there, but those that were not before, and those that the plan adds so."""
-    id, title = (
-        "data.constraints",
-        "no constraint lost its validation, or was added without it unannounced",
-    )
+def changed_tables(content: Content) -> set[str]:
+    """The tables whose content is not that of before, or that could not be compared."""
+    return {
+        item.found.name
+        for item in content.items
+        if item.found.outcome is not Outcome.IDENTICAL or item.found.why
+    }
+
+
+def unvalidated_check(db: Database, declared: Declared) -> Check:
+    """Whether every constraint was checked against the rows that are there, but those that the plan adds so."""
+    id, title = "data.constraints", "every constraint was checked against the rows that are there"
 
     def look() -> Check:
         with reading(db):
             rows = db.rows(query("health_unvalidated_constraints"))
-        new, said = [], []
-        for row in rows:
-            kind, name = (
-                ("column", f"{row['table']}.{row['not_null']}")
-                if row["not_null"]
-                else ("constraint", f"{row['table']}.{row['name']}")
-            )
-            known, shown = before.get(kind, {}).get(name, {}), f"{row['table']}.{row['name']}"
-            if known.get("validated") is False or known.get("not_null") == "not validated":
-                said.append(f"{shown} was not before either")
-            elif declared.covers(kind, name, "changed" if row["not_null"] else "added"):
-                said.append(f"{shown} is added so by the plan")
-            else:
-                new.append(f"{shown}")
-        found = (
-            "; ".join(
-                [f"not validated: {', '.join(new)}"] * bool(new)
-                + [f"remark: {one}" for one in said]
-            )
-            or "all are validated"
-        )
+        planned = [row for row in rows if _planned(row, declared)]
+        wrong = {f"{row['table']}.{row['name']}": 1.0 for row in rows if row not in planned}
+        said = [f"not validated: {', '.join(wrong)}"] * bool(wrong)
+        said += [f"remark: {row['table']}.{row['name']} is added so by the plan" for row in planned]
         remedy = "; ".join(
             f"ALTER TABLE {row['table']} VALIDATE CONSTRAINT {row['name']}" for row in rows
         )
-        if new and declared.unclear:
-            return unknown(
-                id,
-                title,
-                f"{found}; what these do cannot be told: {', '.join(declared.unclear[:3])}",
-                "none",
-                remedy,
-            )
-        return check(id, title, not new, found, "none", remedy)
+        found = faults(id, title, wrong, "; ".join(said) or "all are validated", "none", remedy)
+        if wrong and declared.unclear:
+            doubt = f"what these do cannot be told: {', '.join(declared.unclear[:3])}"
+            return replace(found, status=Status.UNKNOWN, found=f"{found.found}; {doubt}")
+        return found
 
     return attempt(id, title, look)
+
+
+def _planned(row: Mapping[str, Any], declared: Declared) -> bool:
+    """Whether the plan adds a constraint without checking it."""
+    if row["not_null"]:
+        return declared.covers("column", f"{row['table']}.{row['not_null']}", "changed")
+    return declared.covers("constraint", f"{row['table']}.{row['name']}", "added")
 
 
 def _enums(db: Database, schema_file: Path | None) -> Iterator[Check]:
     """Which enum values are used, and whether schema file and database have the same."""
     used = enums.enums(db)
     yield unused_check(used)
-    title = "schema file and database have the same enum values"
+    title = "no row has an enum value that the schema file does not name"
     if schema_file is None:
-        yield unknown("data.enums.schema", title, "the project has no schema file", "the same")
+        yield unknown("data.enums.schema", title, "the project has no schema file", "none")
         return
     schema = client.of_schema(schemafile.text(schema_file), db.target.schema)
+    yield missing_check(schema, used)
     yield schema_check(schema, used, title)
     yield from text_checks(db, schema)
 
@@ -158,33 +137,46 @@ def unused_check(used: Mapping[str, Enum]) -> Check:
     )
 
 
+def missing_check(schema: client.Client, used: Mapping[str, Enum]) -> Check:
+    """Whether the database takes each value that the schema file names: a client that writes another fails."""
+    missing = {
+        f"{name}.{value}": 1.0
+        for type_, (name, values) in schema.enums.items()
+        for value in values
+        if type_ not in used or value not in used[type_].labels
+    }
+    return faults(
+        MISSING,
+        "the database takes every enum value that the schema file names",
+        missing,
+        "; ".join(f"{one} is missing in the database" for one in missing)
+        or f"all values of {len(schema.enums)} enums",
+        "all",
+        "add it (ALTER TYPE … ADD VALUE), or take it out of the schema file",
+    )
+
+
 def schema_check(schema: client.Client, used: Mapping[str, Enum], title: str) -> Check:
-    """Whether the database takes each value that the schema file names, and no row has one that it does not name: the client fails on it."""
-    missing, strange, open_, remarks = list[str](), list[str](), list[str](), list[str]()
-    for type_, (name, values) in schema.enums.items():
+    """Whether no row has an enum value that the schema file does not name: a client that reads it fails."""
+    strange, open_, remarks = list[str](), list[str](), list[str]()
+    for type_, (_, values) in schema.enums.items():
         found = used.get(type_, Enum(type_, (), set()))
-        missing += [
-            f"{name}.{value} is missing in the database"
-            for value in values
-            if value not in found.labels
-        ]
         for label in (one for one in found.labels if one not in values):
             where = strange if label not in found.unseen else open_ if found.not_read else remarks
             where.append(f"{type_} has {label}, which the schema file does not")
     said = [
-        *missing,
         *(f"rows hold it: {one}" for one in strange),
         *(f"whether rows hold it is not known: {one}" for one in open_),
         *(f"remark, no row holds it: {one}" for one in remarks),
     ]
-    status = Status.FAILED if missing or strange else Status.UNKNOWN if open_ else Status.PASSED
     return Check(
         "data.enums.schema",
         title,
-        status,
-        "; ".join(said) or f"{len(schema.enums)} enums, the same",
-        "the same",
-        "bring the schema file and the database together: a client fails on a value that either does not know",
+        Status.FAILED if strange else Status.UNKNOWN if open_ else Status.PASSED,
+        "; ".join(said) or f"none, in {len(schema.enums)} enums",
+        "none",
+        "bring the schema file and the database together: a client fails on a value that it does not know",
+        dict.fromkeys([*strange, *open_], 1.0),
     )
 
 
@@ -219,10 +211,10 @@ def _inside(
     db: Database, id: str, title: str, at: tuple[str, str], values: tuple[str, ...]
 ) -> Check:
     count = enums.outside(db, *at, values)
-    return check(
+    return faults(
         id,
         title,
-        not count,
+        {f"{at[0]}.{at[1]}": count} if count else {},
         f"{count} rows have another value" if count else "all of them",
         "none outside",
         f"SELECT {at[1]}, count(*) FROM {at[0]} GROUP BY 1 shows them",

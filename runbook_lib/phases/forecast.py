@@ -291,11 +291,11 @@ def forecast(phase: Phase) -> Forecast | NoForecast:
     Raises:
         UsageError: there was no rehearsal, and nobody waived it.
     """
-    rehearsed = phase.run.read_evidence("rehearsal")
-    waived = phase.run.read_evidence("rehearse.waived")
-    if not rehearsed and waived and waived["plan"] == plan_hash(phase.run):
+    rehearsed = phase.run.read_evidence("rehearsal", missing=None)
+    waived = phase.run.read_evidence("rehearse.waived", missing=None)
+    if rehearsed is None and waived is not None and waived["plan"] == plan_hash(phase.run):
         return NoForecast(waived["why"])
-    if not rehearsed:
+    if rehearsed is None:
         raise UsageError("there is no rehearsal to forecast from", "run 20_rehearse")
     past, of = _past(phase.run)
     migration, way_back = (
@@ -323,7 +323,7 @@ def _past(run: Run) -> tuple[list[Run], str]:
     others = [
         other
         for other in earlier(run)
-        if other.read_evidence("migration") and other.read_evidence("rehearsal")
+        if other.has_evidence("migration") and other.has_evidence("rehearsal")
     ]
     same = [other for other in others if other.state["environment"] == run.state["environment"]]
     return (same or others)[-RUNS:], "" if same or not others else " (of other environments)"
@@ -343,7 +343,7 @@ def _migration(run: Run) -> tuple[float, float] | None:
 
 def _way_back(run: Run) -> tuple[float, float] | None:
     """The restore that proved the night's backup, against the rehearsal's."""
-    rehearsed, backup = run.read_evidence("rehearsal"), run.read_evidence("backup") or {}
+    rehearsed, backup = run.read_evidence("rehearsal"), run.read_evidence("backup", missing={})
     return (rehearsed["restore_s"], backup["restore_s"]) if backup.get("restore_s") else None
 
 

@@ -101,7 +101,8 @@ def landed(phase: Phase, comparison: tuple[Snapshot, Snapshot] | None) -> Landed
     Args:
         comparison: content before the migration and now; `None` where there is none from before.
     """
-    plan, before = phase.run.read_evidence("plan") or {}, phase.run.read_evidence("before.catalog")
+    plan = phase.run.read_evidence("plan", missing={})
+    before = phase.run.read_evidence("before.catalog", missing=None)
     found = history.compare(history.files(phase.project), applied(phase.db, phase.target))
     files = tuple(name for name in plan.get("files", {}) if name in found.applied)
     working = at_work(phase)
@@ -152,7 +153,7 @@ def _replayed(
     files: tuple[str, ...],
     comparison: tuple[Snapshot, Snapshot],
 ) -> Replayed | None:
-    if len(found.failed) != 1 or not phase.run.read_evidence("backup"):
+    if len(found.failed) != 1 or not phase.run.has_evidence("backup"):
         return None
     by_name = {entry.name: entry.file for entry in found.entries if entry.file}
     if found.failed[0] not in by_name:

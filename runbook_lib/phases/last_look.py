@@ -55,7 +55,7 @@ class LastLook:
 
     def __init__(self, phase: Phase) -> None:
         self._phase = phase
-        self._priced: dict[str, Any] = phase.run.read_evidence(PRICED) or {"accepted": []}
+        self._priced: dict[str, Any] = phase.run.read_evidence(PRICED, missing={"accepted": []})
         self._sessions: list[Database] = []
         self.carried: tuple[str, ...] = ()
         """The sequences that were moved on."""
@@ -100,7 +100,7 @@ class LastLook:
         then = (
             load_backup(phase).snapshot.transactions
             if self._priced["way"] == "restore"
-            else (phase.run.read_evidence("before.snapshot") or {}).get("transactions", "")
+            else phase.run.read_evidence("before.snapshot", missing={}).get("transactions", "")
         )
         if not then:
             phase.say("the rows of others are not saved: the backup is of an older runbook")

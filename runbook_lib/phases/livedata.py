@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runbook_lib import gate
-from runbook_lib.check import Check, Checks, Status, check
+from runbook_lib.check import Check, Checks, Status, check, nothing
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import catalog, violations
 from runbook_lib.postgres.violations import Counted
@@ -93,14 +93,13 @@ class LiveData(Shown):
 
     def checks(self) -> Checks:
         """One check a demand; those on what the files themselves make are left to the rehearsal."""
-        return Checks(
-            "The data as it is",
-            [
-                answer.check(number)
-                for number, answer in enumerate(self.answers, 1)
-                if answer.status
-            ],
+        made = [
+            answer.check(number) for number, answer in enumerate(self.answers, 1) if answer.status
+        ]
+        none = nothing(
+            "data", "the rows that are there meet every demand", "no statement demands anything"
         )
+        return Checks("The data as it is", made or [none])
 
     def table(self) -> Table:
         """The demands as rows."""
@@ -205,8 +204,8 @@ def asked_again(phase: Phase, files: Sequence[MigrationFile]) -> list[Check]:
 def _accepted(phase: Phase) -> set[tuple[Any, ...]]:
     """The demands that were not settled when the plan's gate was opened by a person, who saw them."""
     decision = gate.standing(phase.run, "plan")
-    planned = phase.run.read_evidence("plan.data") if decision else None
-    if not decision or decision["decision"] != "approved" or not planned:
+    planned = phase.run.read_evidence("plan.data", missing=None) if decision else None
+    if not decision or decision["decision"] != "approved" or planned is None:
         return set()
     known = {*decision.get("could_not_check", ())}
     return {

@@ -84,7 +84,7 @@ class Migrate(Phase):
     def save(self) -> Any:
         """Save the columns and tables that the files will drop, with the SQL that reinstates them."""
         self.require_gate("migrate")
-        found, planned = self.history, (self.run.read_evidence("plan") or {}).get("files", {})
+        found, planned = self.history, self.run.read_evidence("plan", missing={}).get("files", {})
         saved = salvage.save(
             self,
             pending=bool(found.pending),
@@ -115,7 +115,7 @@ class Migrate(Phase):
                 return Table("Already applied: nothing is pending", ("file", "seconds"), [])
             self.require_gate("saved")
             self.require_gate("restore point")
-            forecast = (self.run.read_evidence("forecast") or {}).get("migrate_s")
+            forecast = self.run.read_evidence("forecast", missing={}).get("migrate_s")
             self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
             attempts, began = Attempts(self, forecast), time.monotonic()
             try:
@@ -151,15 +151,15 @@ class Migrate(Phase):
     def forecast(self) -> Any:
         """What the rehearsal and the forecast had said, beside what happened; the next forecast learns from it."""
         actual, said = (
-            self.run.read_evidence("migration") or {},
-            self.run.read_evidence("forecast") or {},
+            self.run.read_evidence("migration", missing={}),
+            self.run.read_evidence("forecast", missing={}),
         )
         rows = {
             "rehearsed": said.get("rehearsed_migrate_s", 0.0),
             "forecast": actual.get("forecast_s") or 0.0,
             "actual": actual.get("seconds", 0.0),
         }
-        if not said:
+        if "migrate_s" not in said:
             took = rows["actual"]
             return charts.durations(
                 f"The migration took {took:.1f} s; nothing was forecast", {"actual": took}
@@ -294,9 +294,9 @@ class Migrate(Phase):
         return attempt(id, title, look)
 
     def _plan(self) -> Check:
-        plan = self.run.read_evidence("plan")
+        plan = self.run.read_evidence("plan", missing=None)
         title = "the plan is the one that was reviewed"
-        if not plan:
+        if plan is None:
             return check("migrate.plan", title, False, "there is no plan", "a plan", "run 10_plan")
         done = self._already(plan["files"])
         left = {name: sha for name, sha in plan["files"].items() if name not in done}
@@ -354,19 +354,20 @@ class Migrate(Phase):
     @property
     def _promise(self) -> dict[str, Any] | None:
         """What the rehearsal of this very plan saw."""
-        promise = self.run.read_evidence("promise")
-        return promise if promise and promise.get("plan") == gate.plan_hash(self.run) else None
+        promise = self.run.read_evidence("promise", missing=None)
+        same = promise is not None and promise.get("plan") == gate.plan_hash(self.run)
+        return promise if same else None
 
     @property
     def _waived(self) -> str:
         """Why and by whom this plan goes without a rehearsal; empty where it was rehearsed, or nobody decided that."""
         waived, decision = (
-            self.run.read_evidence("rehearse.waived"),
+            self.run.read_evidence("rehearse.waived", missing=None),
             gate.standing(self.run, "rehearse"),
         )
         if (
-            self._promise
-            or not waived
+            self._promise is not None
+            or waived is None
             or waived["plan"] != gate.plan_hash(self.run)
             or not decision
             or decision["decision"] != "approved"
@@ -375,7 +376,9 @@ class Migrate(Phase):
         return f"{waived['why']}; {decision['person']} decided at {decision['at']} to go on without: {decision['reason'] or 'no reason given'}"
 
     def _rehearsed(self) -> Check:
-        found = "yes" if self._promise else f"no: {self._waived}" if self._waived else "no"
+        found = (
+            "yes" if self._promise is not None else f"no: {self._waived}" if self._waived else "no"
+        )
         return check(
             "migrate.rehearsed",
             "this plan was rehearsed, or a person decided to go on without",
@@ -387,7 +390,7 @@ class Migrate(Phase):
 
     def _reviewed(self) -> tuple[str, ...]:
         """The pending files: none but those that were reviewed, as they were reviewed. Somebody may have applied them since."""
-        planned = (self.run.read_evidence("plan") or {}).get("files", {})
+        planned = self.run.read_evidence("plan", missing={}).get("files", {})
         found = self.history
         strange = [
             file.name for file in found.pending_files if planned.get(file.name) != file.sha256
@@ -418,7 +421,7 @@ class Migrate(Phase):
             "migrate.declared",
             "every change of the catalogue is one that the plan declares (nothing was rehearsed)",
         )
-        said = Declared.from_dict((self.run.read_evidence("plan") or {})["declared"])
+        said = Declared.from_dict(self.run.read_evidence("plan")["declared"])
         strange = [
             str(one)
             for one in self.difference
@@ -489,7 +492,7 @@ class Migrate(Phase):
             return f"not known, the server does not answer: {error.message}"
         done = [
             name
-            for name in (self.run.read_evidence("plan") or {}).get("files", {})
+            for name in self.run.read_evidence("plan", missing={}).get("files", {})
             if name in found.applied
         ]
         return f"applied: {', '.join(done) or 'none'}; failed: {', '.join(found.failed) or 'none'}; pending: {', '.join(found.pending) or 'none'}"

@@ -116,8 +116,11 @@ class Past:
 
 
 def narrowed(
-    phase: Phase, wrong: Sequence[Compared], written: Collection[str], limits: Limits = Limits()
-) -> dict[str, Narrowed]:  # noqa: B008 - frozen
+    phase: Phase,
+    wrong: Sequence[Compared],
+    written: Collection[str],
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> dict[str, Narrowed]:
     """Where these tables differ, by name.
 
     Args:
@@ -126,7 +129,7 @@ def narrowed(
     """
     if not wrong:
         return {}
-    if not phase.run.read_evidence("backup"):
+    if not phase.run.has_evidence("backup"):
         return {
             item.name: Narrowed(item.name, why=_not("this run has no backup")) for item in wrong
         }

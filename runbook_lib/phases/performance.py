@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from runbook_lib.check import Check, Checks, Status, check, not_configured, unknown
+from runbook_lib.phases import visible
 from runbook_lib.phases.backup import table_sizes
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.regression import COLUMNS, ENOUGH_CALLS, Compared, Pair, Plans, pairs
@@ -18,8 +19,6 @@ from runbook_lib.postgres.windows import Window
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
 
-LARGE = 10 * 2**20
-"""Bytes from which on a table is large, as `queries/statistics_missing_indexes.sql` has it."""
 MOST_ROWS = 50
 """Rows of one table in the notebook; the evidence holds all."""
 
@@ -150,7 +149,7 @@ class Performance(Phase):
         after = plans.measure_all(self.db, {item.name: item.sql for item in items})
         before = {
             one["name"]: Measured.from_dict(one)
-            for one in self.run.read_evidence("backup.plans") or ()
+            for one in self.run.read_evidence("backup.plans", missing=())
         }
         self.run.write_evidence("validate.plans", [one.as_dict() for one in after])
         return Plans(
@@ -236,8 +235,10 @@ class Performance(Phase):
             time.sleep(left)
 
     def _window(self, first: str, last: statistics.Statistics) -> Window | None:
-        stored = self.run.read_evidence(first)
-        return windows.window(statistics.Statistics.from_dict(stored), last) if stored else None
+        stored = self.run.read_evidence(first, missing=None)
+        if stored is None:
+            return None
+        return windows.window(statistics.Statistics.from_dict(stored), last)
 
     def _lengths(self) -> str:
         words = [
@@ -266,6 +267,8 @@ class Performance(Phase):
 
     def _counted(self) -> Check:
         id, title = "performance.counters", "the counters can be compared"
+        if (counting := visible.counting_check(self.statistics[1])).status is Status.UNKNOWN:
+            return counting
         why = [
             f"{word}: {one.anew if one else 'the reading that it begins with is missing'}"
             for one, word in zip(self.windows, ("before", "after"))
@@ -306,14 +309,11 @@ class Performance(Phase):
             "no further table wants an index",
             self.statistics,
         )
-        remedy = "let the server count (`track_counts`) for a day of normal use, and look again; then approve"
+        remedy = visible.COUNTING
         if anew := windows.window(before, now).anew:
             return unknown(id, title, anew, "counted", remedy)
-        large = [one for one in now.tables.values() if one["table_bytes"] > LARGE]
-        if large and not any(one["sequential_scans"] or one["index_scans"] for one in large):
-            return unknown(
-                id, title, f"no scan of a large table was counted {now.since}", "counted", remedy
-            )
+        if (scanned := visible.scans_check(now)).status is Status.UNKNOWN:
+            return scanned
         if self._new_missing:
             return unknown(
                 id,
@@ -346,13 +346,10 @@ class Performance(Phase):
         if not self.params.validate_.slow_queries:
             return Check(id, title, Status.NOT_CONFIGURED, "`validate.slow_queries` is false")
         if isinstance(self._pairs, str):
-            return unknown(
-                id,
-                title,
-                self._pairs,
-                "compared",
-                "make it readable; where the server has none, set `validate.slow_queries: false`",
-            )
+            readable = visible.statements_check(self.statistics[1])
+            if readable.status is Status.UNKNOWN:
+                return readable
+            return unknown(id, title, self._pairs, "compared", visible.STATEMENTS)
         compared = [one for one in self._pairs if one.verdict in ("slower", "as before")]
         slower = [
             f"{one.after.statement[:80]} ({one.before.mean_ms:.1f} → {one.after.mean_ms:.1f} ms)"

@@ -217,7 +217,7 @@ class Plan(Phase):
             if approval
             else ("nobody was asked for", None, None)
         )
-        severe = (self.run.read_evidence("plan") or {}).get("severe", [])
+        severe = self.run.read_evidence("plan").get("severe", [])
         rows = [(finding, *who) for finding in severe]
         columns = ("finding", "accepted by", "at (UTC)", "reason")
         return self.keep_table(

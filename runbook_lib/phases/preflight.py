@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import Any
 
-from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
+from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured, unknown
 from runbook_lib.params import dereference
-from runbook_lib.phases import readings, recovery, server
+from runbook_lib.phases import baseline, readings, recovery, server, visible
 from runbook_lib.phases.application import IDLE_S, Application
 from runbook_lib.phases.backup import backup_checks
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.forecast import Forecast, NoForecast, forecast
-from runbook_lib.postgres import health, rights
+from runbook_lib.postgres import health, leftout, rights, statistics
 from runbook_lib.postgres.connection import Target, query
 from runbook_lib.process import run as run_command
 from runbook_lib.service import monitoring
@@ -143,7 +143,22 @@ class Preflight(Phase):
 
     def backup(self) -> Checks:
         """The backup of this run: proven, fresh, restorable in time, its files re-hashed."""
-        return self.look("backup", Checks("The way back", backup_checks(self)))
+        found = leftout.left_out(self.db)
+        stays = check(
+            "rollback.stays",
+            "what a way back leaves with the old database is known",
+            True,
+            f"remark: {leftout.words(found.staying)}" if found.staying else "nothing",
+        )
+        return self.look("backup", Checks("The way back", [*backup_checks(self), stays]))
+
+    def validation(self) -> Checks:
+        """What 70_validate will be able to see, and what the baseline could not tell: asked once, and before the migration."""
+        found = visible.checks(statistics.read(self.db), self.params.validate_.slow_queries)
+        untold = [
+            one for one in baseline.of(self.run) if one.status is Status.UNKNOWN and not one.wrong
+        ]
+        return self.look("validation", Checks("What the validation will see", [*found, *untold]))
 
     @cached_property
     def forecast(self) -> Forecast | NoForecast:
@@ -163,6 +178,11 @@ class Preflight(Phase):
     def recovery(self) -> Checks:
         """Whether a point in time could be recovered, where a provider is configured."""
         return self.look("recovery", Checks("Point in time", recovery.checks(self)))
+
+    @property
+    def settled(self) -> frozenset[str]:
+        """What could not be checked on the rehearsed copy either, and was accepted there."""
+        return baseline.settled(self.run)
 
     def require(self, *results: Checks) -> None:
         """Let the run go on only where nothing failed; what could not be checked needs a person."""

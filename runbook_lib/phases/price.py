@@ -114,6 +114,11 @@ class Option:
     basis: str
     loses: str
 
+    @property
+    def swaps(self) -> bool:
+        """Whether another database takes the live one's name."""
+        return self.way in ("restore", "point-in-time")
+
     def row(self) -> tuple[str, ...]:
         """For the table of prices."""
         if self.impossible:
@@ -134,9 +139,9 @@ def losses(phase: Phase, now: Moment | None, found: Landed) -> Losses:
         found: what of the migration is in the database.
         now: the live database; `None` where it was not looked at, because there is nothing to hold it against.
     """
-    if not phase.run.read_evidence("backup"):
+    if not phase.run.has_evidence("backup"):
         return Losses(Span({}, {EVERYTHING: "there is no backup"}), Span())
-    if phase.run.read_evidence("before.snapshot") is None or now is None:
+    if not phase.run.has_evidence("before.snapshot") or now is None:
         return Losses(earlier(phase, now), Span())
     begun = any(line["what"] == "migration begun" for line in phase.run.read_journal())
     return Losses(earlier(phase), since(phase, now, found, begun), _wal(phase, now))
@@ -145,8 +150,8 @@ def losses(phase: Phase, now: Moment | None, found: Landed) -> Losses:
 def options(phase: Phase, found: Landed, lost: Losses) -> tuple[Option, ...]:
     """Every way, cheapest first."""
     record, rehearsed = (
-        phase.run.read_evidence("backup") or {},
-        phase.run.read_evidence("rehearsal") or {},
+        phase.run.read_evidence("backup", missing={}),
+        phase.run.read_evidence("rehearsal", missing={}),
     )
     measured = (
         record["way_back_s"] + rehearsed.get("swap_s", 0.0) if record.get("proven_at") else None
@@ -166,7 +171,9 @@ def options(phase: Phase, found: Landed, lost: Losses) -> tuple[Option, ...]:
         ),
         Option(
             "restore",
-            busy or ("" if record else "there is no backup") or _refused(phase),
+            busy
+            or ("" if phase.run.has_evidence("backup") else "there is no backup")
+            or _refused(phase),
             measured,
             basis
             if record.get("proven_at")
@@ -208,6 +215,6 @@ def _point_in_time(phase: Phase, busy: str, loses: str) -> Option:
 
 
 def _wal(phase: Phase, now: Moment) -> int | None:
-    then = (phase.run.read_evidence("before.snapshot") or {}).get("lsn")
+    then = phase.run.read_evidence("before.snapshot", missing={}).get("lsn")
     found = phase.db.value("SELECT pg_wal_lsn_diff(%s, %s)::bigint", [now.content.lsn, then])
     return None if found is None else int(found)

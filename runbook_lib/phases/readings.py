@@ -49,7 +49,7 @@ def limits(phase: Phase) -> dict[str, float]:
     """The limit of each measure."""
     section, before = (
         phase.params.monitoring,
-        (phase.run.read_evidence("log.position") or {}).get("errors_per_minute"),
+        phase.run.read_evidence("log.position", missing={}).get("errors_per_minute"),
     )
     return {
         "cpu_percent": section.cpu_percent,
@@ -204,8 +204,8 @@ class Reader:
         )
 
     def _errors(self, path: Path) -> float:
-        position = self.phase.run.read_evidence("log.position")
-        if not position:
+        position = self.phase.run.read_evidence("log.position", missing=None)
+        if position is None:
             found = log.position(path).errors_per_minute
             if found is None:
                 raise ToolError(

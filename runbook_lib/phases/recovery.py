@@ -123,8 +123,8 @@ def mark(phase: Phase) -> RestorePoint | None:
 
 def point(phase: Phase) -> RestorePoint | None:
     """The restore point that was made before the migration."""
-    kept = phase.run.read_evidence("restore_point")
-    return RestorePoint.from_dict(kept) if kept else None
+    kept = phase.run.read_evidence("restore_point", missing=None)
+    return None if kept is None else RestorePoint.from_dict(kept)
 
 
 def price(phase: Phase) -> Price:
@@ -148,7 +148,7 @@ def price(phase: Phase) -> Price:
             None,
             "not measured: Amazon restores in minutes to hours",
         )
-    looked = [one["status"] for one in phase.run.read_evidence("preflight.recovery") or []]
+    looked = [one["status"] for one in phase.run.read_evidence("preflight.recovery", missing=[])]
     good = bool(looked) and all(status == "passed" for status in looked)
     return Price(
         True if good else None,
@@ -292,7 +292,7 @@ def _price_local(phase: Phase, made: Local, to: RestorePoint) -> Price:
         return Price(
             False, f"the archive lacks {len(lacking)} WAL segments: {', '.join(lacking[:3])}"
         )
-    proof, backup = _proof(source), phase.run.read_evidence("backup") or {}
+    proof, backup = _proof(source), phase.run.read_evidence("backup", missing={})
     if proof is None or backup.get("restore_s") is None:
         return Price(
             True,
@@ -311,8 +311,12 @@ def _price_local(phase: Phase, made: Local, to: RestorePoint) -> Price:
 
 def _dumped(phase: Phase, made: Local | Commands, to: RestorePoint) -> Backup | None:
     """The backup that an earlier attempt made of the recovered server."""
-    kept = phase.run.read_evidence("recovered")
-    if not kept or kept["point"] != to.as_dict() or not (folder := Path(kept["folder"])).exists():
+    kept = phase.run.read_evidence("recovered", missing=None)
+    if (
+        kept is None
+        or kept["point"] != to.as_dict()
+        or not (folder := Path(kept["folder"])).exists()
+    ):
         return None
     found = load(folder)
     made.discard(to)

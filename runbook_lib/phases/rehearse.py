@@ -8,13 +8,13 @@ from functools import cached_property, partial
 from typing import Any
 
 from runbook_lib import gate
-from runbook_lib.check import Check, Checks, Status, attempt, check, unknown
+from runbook_lib.check import Check, Checks, Status, attempt, check, nothing, unknown
 from runbook_lib.errors import GateError
-from runbook_lib.phases import atomicity, declared, measured, rehearsal
+from runbook_lib.phases import atomicity, baseline, declared, measured, rehearsal
 from runbook_lib.phases.backup import make_backup, newest_proven
 from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.phases.checks import structure_checks
-from runbook_lib.phases.data import data_checks
+from runbook_lib.phases.data import changed_tables, data_checks
 from runbook_lib.phases.identity import describe, identify
 from runbook_lib.phases.rehearsal import Measured, rehearsed
 from runbook_lib.phases.start import applied
@@ -24,6 +24,7 @@ from runbook_lib.postgres import (
     disk,
     health,
     integrity,
+    invalid,
     probes,
     restore,
     scratch,
@@ -37,6 +38,7 @@ from runbook_lib.postgres.costs import Costs
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma import cli, history, review
+from runbook_lib.prisma.declared import Declared
 from runbook_lib.prisma.transactions import Atomicity
 from runbook_lib.run import now
 from runbook_lib.table import Table, size
@@ -157,7 +159,13 @@ class Rehearse(Phase):
         live = applied(self.db, self.target)
         with self._on_copy() as db:
             before = catalog.read(db)
-            self._objects = before.objects
+            self._baseline = baseline.taken(
+                db,
+                self.application_name,
+                Declared.from_dict(self._declared),
+                self.project.schema,
+                self.jobs,
+            )
             self._before = snapshot.take(
                 self._copy,
                 self.application_name,
@@ -239,14 +247,15 @@ class Rehearse(Phase):
         )
         self._after = declared.taken_again(self._before, self._copy, self.application_name)
         content = declared.compare(self._before, self._after, self._declared)
+        said = Declared.from_dict(self._declared)
         with self._on_copy() as db:
-            checks = [
+            now = [
                 *integrity.foreign_keys(db, jobs=self.jobs).checks(),
                 *structure_checks(db),
-                *content.checks(),
-                self._drift(),
-                *data_checks(db, content, self._objects, self._declared, self.project.schema),
+                *data_checks(db, changed_tables(content), said, self.project.schema),
             ]
+        new = baseline.held_against(self._baseline, now, said)
+        checks = [*new, *content.checks(), self._drift()]
         found = self._must_not_fail("validation", Checks("The migrated copy", checks))
         self.run.write_evidence(
             "promise",
@@ -279,9 +288,12 @@ class Rehearse(Phase):
         """Make each file fail after its last statement, on a copy of its own, and see whether it leaves what the plan says."""
         self._require_apart()
         tries = [partial(self._try, predicted) for predicted in self._review.files_atomicity]
+        none = nothing("atomicity", "each file leaves what the plan says", "no file is pending")
         return self._must_not_fail(
             "atomicity",
-            Checks("What each file leaves when it fails", self.together(*tries) if tries else []),
+            Checks(
+                "What each file leaves when it fails", self.together(*tries) if tries else [none]
+            ),
         )
 
     @rehearsed
@@ -415,11 +427,16 @@ class Rehearse(Phase):
             mark=place.mark,
             on_line=self.say,
         )
+        lacking = invalid.left_behind(self._copy, source.catalog(), self.application_name)
+        said = "".join(
+            f"; remark: the copy is without the invalid index {name}: {why}"
+            for name, why in lacking.items()
+        )
         return check(
             "rehearse.copy",
             "a copy was restored",
             True,
-            f"{source.folder.name} in {restored.total_seconds:.1f} s"
+            f"{source.folder.name} in {restored.total_seconds:.1f} s{said}"
             + "".join(f"; left out: {item}" for item in restored.left_out),
         )
 
@@ -485,7 +502,7 @@ class Rehearse(Phase):
 
     @property
     def _declared(self) -> dict[str, Any]:
-        return (self.run.read_evidence("plan") or {}).get("declared", {})
+        return self.run.read_evidence("plan")["declared"]
 
     def _url(self, copy: Target) -> str:
         limits = self.params.migrate

@@ -147,12 +147,14 @@ def replay(
         made: the backup, which has the schema of before.
         content: table → how its content now compares with that before the migration.
     """
-    known = Known(made.catalog().objects, phase.target.schema)
+    backed_up, live = made.catalog(), catalog.read(phase.db)
+    lacking = backed_up.left_out()  # the copy has none of these: nothing is said of one still so
+    live = live.without({kind: lacking[kind] & names for kind, names in live.left_out().items()})
+    known = Known(backed_up.objects, phase.target.schema)
     before = [statement for one in earlier for statement in statements(one, known)]
     found = statements(file, known)
     if len(found) > MOST:
         return Replayed(file.name, len(found), None, f"it has more than {MOST} statements")
-    live = catalog.read(phase.db)
     try:
         with scratch.reserved(phase.target, "replay", phase.application_name) as place:
             programs = tools(

@@ -167,7 +167,7 @@ def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
         if backup.proof_of(one)["proven_at"]
     }
     needed = {
-        Path((run.read_evidence("backup") or {}).get("folder", "")).name: run.id
+        Path(run.read_evidence("backup", missing={}).get("folder", "")).name: run.id
         for run in runs(params.environment.archive)
         if run.outcome not in FINAL
     }

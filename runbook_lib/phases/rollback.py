@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib import gate
-from runbook_lib.check import Check, Checks, attempt, check, not_configured, unknown
+from runbook_lib.check import Check, Checks, attempt, check, not_configured, nothing, unknown
 from runbook_lib.errors import ApprovalNeeded, GateError
-from runbook_lib.phases import declared, last_look, price, recovery, writes
+from runbook_lib.phases import baseline, declared, last_look, price, recovery, writes
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
 from runbook_lib.phases.base import Phase, milliseconds
@@ -27,6 +27,7 @@ from runbook_lib.postgres import (
     databases,
     integrity,
     lease,
+    leftout,
     restore,
     snapshot,
     statistics,
@@ -132,12 +133,19 @@ class Rollback(Phase):
         """Every way, cheapest first."""
         return price.options(self, self.landed, self.losses)
 
+    @cached_property
+    def left_out(self) -> leftout.LeftOut:
+        """What a swap by name would leave with the old database, or wait for."""
+        return self.keep("left_out", leftout.left_out(self.db))
+
     def price(self) -> Table:
-        """Each way back: possible or not, how long it takes, and what it would lose."""
-        columns, rows = (
-            ("way", "possible", "takes", "by", "would lose"),
-            [option.row() for option in self.options],
-        )
+        """Each way back: possible or not, how long it takes, what it would lose, and what it leaves with the old database."""
+        columns = ("way", "possible", "takes", "by", "would lose", "stays with the old database")
+        stays = ", ".join(map(str, self.left_out.staying)) or "nothing"
+        rows = [
+            (*option.row(), stays if option.swaps and not option.impossible else "–")
+            for option in self.options
+        ]
         self.run.write_csv("rollback.price", columns, rows)
         return Table(
             "What each way back costs",
@@ -174,7 +182,8 @@ class Rollback(Phase):
         automatic = (
             self.params.rollback.automatic and "rollback" not in self.params.approvals.required
         )
-        checks = Checks("The way back", [] if self._resumed else self._price_checks())
+        decided = nothing("rollback.decided", "the way back was decided", "it is taken up again")
+        checks = Checks("The way back", [decided] if self._resumed else self._price_checks())
         self._ask("rollback", self.look("decision", checks), () if automatic else ("rollback",))
         self._passed.add("rollback")
         decision = gate.standing(self.run, "rollback")
@@ -206,11 +215,37 @@ class Rollback(Phase):
             if chosen.loses
             else check("rollback.loss", lossless, True, "none", "none"),
         ]
+        if self.way in ("restore", "point-in-time"):
+            checks += self._swap_checks()
         if self.way == "restore":
             checks += [item for item in backup_checks(self) if item.id == "backup.intact"]
         if self.way == "point-in-time":
             checks += recovery.checks(self)
         return checks
+
+    def _swap_checks(self) -> list[Check]:
+        """What a swap by name would wait for, and what it would leave with the old database: told before the decision."""
+        held, staying = self.left_out.held, self.left_out.staying
+        nothing_cut = "nobody who follows this database is cut off"
+        return [
+            check(
+                "rollback.held",
+                "nothing holds the swap up",
+                not held,
+                "; ".join(map(str, held)) or "nothing",
+                "nothing",
+                "COMMIT PREPARED or ROLLBACK PREPARED them, stop the subscribers of the slots, and repeat",
+            ),
+            unknown(
+                f"rollback.stays: {', '.join(one.name for one in staying)}",
+                nothing_cut,
+                leftout.words(staying),
+                "nobody",
+                "; ".join(dict.fromkeys(leftout.MEANS[one.kind][1] for one in staying)),
+            )
+            if staying
+            else check("rollback.stays", nothing_cut, True, "nobody follows it", "nobody"),
+        ]
 
     def go_back(self) -> Table:
         """Take the way back that was decided."""
@@ -236,7 +271,7 @@ class Rollback(Phase):
                 "none failed",
             ),
             *project_check(self, "after.data"),
-            *integrity.foreign_keys(self.db).checks(),
+            *baseline.held_against(baseline.of(self.run), integrity.foreign_keys(self.db).checks()),
             *self._content_checks(),
         ]
         self.look("afterwards", Checks("After the way back", checks)).require()
@@ -332,12 +367,10 @@ class Rollback(Phase):
                 "the state before was not fixed yet: no migration has begun",
                 "identical",
             )
-        plan = self.run.read_evidence("plan") or {}
+        plan = self.run.read_evidence("plan")
         wrong = [
             item.found
-            for item in declared.compare(*self._comparison, plan.get("declared", {}))
-            .checks()
-            .failed
+            for item in declared.compare(*self._comparison, plan["declared"]).checks().failed
         ]
         return check(
             "trigger.data",
@@ -350,8 +383,11 @@ class Rollback(Phase):
 
     def _performance(self) -> Check:
         """Means of the statements that were called often enough since before, by pg_stat_statements."""
-        title, stored = "queries are as fast as before", self.run.read_evidence("before.statistics")
-        before, now = (stored or {}).get("statements"), statistics.read(self.db).statements
+        title, stored = (
+            "queries are as fast as before",
+            self.run.read_evidence("before.statistics", missing={}),
+        )
+        before, now = stored.get("statements"), statistics.read(self.db).statements
         if before is None or now is None:
             return unknown(
                 "trigger.performance",
@@ -394,15 +430,16 @@ class Rollback(Phase):
     @cached_property
     def _now(self) -> writes.Moment | None:
         """The live database as it is, held against the state before or else the backup; `None` where there is neither."""
-        stored = self.run.read_evidence("before.snapshot")
+        stored = self.run.read_evidence("before.snapshot", missing=None)
         if stored is not None:
             return writes.moment(self, snapshot.Snapshot.from_dict(stored))
-        made = self.run.read_evidence("backup") and load_backup(self)
-        return writes.moment(self, made.snapshot) if made else None
+        if self.run.has_evidence("backup"):
+            return writes.moment(self, load_backup(self).snapshot)
+        return None
 
     def _look_again(self) -> None:
         """Price anew; content is read again where anything was counted since it was read."""
-        for stale in ("losses", "options", "way"):
+        for stale in ("losses", "options", "way", "left_out"):
             self.__dict__.pop(stale, None)
         now = self.__dict__.get("_now")
         if now and now.counters.until(writers.counters(self.db)) != {}:
@@ -410,10 +447,10 @@ class Rollback(Phase):
 
     @property
     def _comparison(self) -> tuple[snapshot.Snapshot, snapshot.Snapshot] | None:
-        stored = self.run.read_evidence("before.snapshot")
+        stored = self.run.read_evidence("before.snapshot", missing=None)
         return (
             (snapshot.Snapshot.from_dict(stored), self._now.content)
-            if stored and self._now
+            if stored is not None and self._now
             else None
         )
 

@@ -68,9 +68,9 @@ class Dropped:
 
 def to_be_dropped(run: Run) -> Dropped:
     """What the plan of a run declares to remove, and what its rehearsal saw go; a rename removes nothing."""
-    declared = (run.read_evidence("plan") or {}).get("declared", {}).get("changes", ())
+    declared = run.read_evidence("plan", missing={}).get("declared", {}).get("changes", ())
     seen = Difference.from_dict(
-        (run.read_evidence("promise") or {}).get("difference", {"changes": ()})
+        run.read_evidence("promise", missing={}).get("difference", {"changes": ()})
     )
     names: dict[str, set[str]] = {}
     renamed: list[tuple[str, str]] = []
@@ -101,13 +101,13 @@ def save(phase: Phase, pending: bool, landed: bool) -> Saved | Checks:
         UsageError: there is no room for it.
         ApprovalNeeded: something cannot be saved this way.
     """
-    dropped, record = to_be_dropped(phase.run), phase.run.read_evidence("saved")
+    dropped, record = to_be_dropped(phase.run), phase.run.read_evidence("saved", missing=None)
     found = salvage.find(phase.db, dropped.columns, dropped.tables, dropped.views)
     missing = [
         name for name in found.absent if not any(_within(name, made) for made in dropped.made)
     ]
     if (
-        record
+        record is not None
         and record["plan"] == plan_hash(phase.run)
         and (landed or set(found.absent) & {*record["columns"], *record["tables"]})
     ):
@@ -162,8 +162,8 @@ class Reinstate(Phase):
         Raises:
             UsageError: it saved nothing, or the folder is gone.
         """
-        record = self.run.read_evidence("saved")
-        if not record:
+        record = self.run.read_evidence("saved", missing=None)
+        if record is None:
             raise UsageError(
                 f"{self.run.id} saved nothing: it dropped no column and no table, or did not come so far",
                 f"`runbook status {self.run.reference}` says how far it came",

@@ -39,22 +39,22 @@ def minute_checks(phase: Phase) -> list[Check]:
 
 def affected_tables(phase: Phase) -> list[str] | None:
     """The tables that exist and that the plan locks; `None` where it cannot tell which: then it may be any."""
-    review = phase.run.read_evidence("plan.review")
-    statements = review["statements"] if review else []
+    review = phase.run.read_evidence("plan.review", missing=None)
+    statements = [] if review is None else review["statements"]
     tables = {
         lock["relation"]
         for one in statements
         for lock in one["locks"]
         if not lock["new"] and lock["kind"] in ("table", "materialized view")
     }
-    return None if "*" in tables or not review else sorted(tables)
+    return None if "*" in tables or review is None else sorted(tables)
 
 
 def need(db: Database, phase: Phase) -> disk.Need | None:
     """What the plan writes, as the rehearsal measured it, and a copy restored beside, should the way back be taken; `None` where the
     rehearsal did not measure it.
     """
-    measured = phase.run.read_evidence("rehearsal") or {}
+    measured = phase.run.read_evidence("rehearsal", missing={})
     log, growth = (
         measured.get("wal_bytes"),
         measured.get("peak_bytes", measured.get("size_growth_bytes")),

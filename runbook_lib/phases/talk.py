@@ -458,7 +458,7 @@ def _facts(run: Run, params: Params) -> dict[str, str]:
 
 def _downtime(run: Run) -> str:
     """The measured one, else the forecast's."""
-    measured, said = run.state["downtime_s"], run.read_evidence("forecast") or {}
+    measured, said = run.state["downtime_s"], run.read_evidence("forecast", missing={})
     if measured is not None:
         return f"{_length(measured)}, measured"
     if said.get("downtime_s") is not None:

@@ -85,7 +85,7 @@ def looked_into(phase: Phase, content: Content, before: Snapshot) -> Content:
 
     Where nothing differs, nothing is asked.
     """
-    made = load_backup(phase) if phase.run.read_evidence("backup") else None
+    made = load_backup(phase) if phase.run.has_evidence("backup") else None
     earlier = declared.differing(made.snapshot, before) if made else ()
     wrong = [
         item
@@ -112,7 +112,7 @@ def looked_into(phase: Phase, content: Content, before: Snapshot) -> Content:
 
 def unproven(phase: Phase) -> str:
     """Why it is not proven that nobody but the migration could write since the state before; empty where it is."""
-    proof = phase.run.read_evidence("announce.proof") or []
+    proof = phase.run.read_evidence("announce.proof", missing=[])
     passed = {item["id"] for item in proof if item["status"] == Status.PASSED.value}
     if PROOF - passed or any(
         item["status"] in (Status.FAILED.value, Status.UNKNOWN.value) for item in proof
@@ -192,8 +192,8 @@ def _counted(phase: Phase, wrong: Sequence[Judged], written: set[str]) -> Counte
 
 
 def _statistics(phase: Phase, name: str) -> statistics.Statistics | None:
-    found = phase.run.read_evidence(f"{name}.statistics")
-    return statistics.Statistics.from_dict(found) if found else None
+    found = phase.run.read_evidence(f"{name}.statistics", missing=None)
+    return None if found is None else statistics.Statistics.from_dict(found)
 
 
 def _counts(written: Written, table: str) -> str:

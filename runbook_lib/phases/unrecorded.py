@@ -62,6 +62,10 @@ class Unrecorded(Run):
         """Keep nothing."""
         return self.folder
 
+    def has_evidence(self, name: str) -> bool:
+        """Nothing was kept."""
+        return False
+
     def read_evidence(self, name: str, *, missing: Any = None) -> Any:
         """Nothing was kept."""
         return missing

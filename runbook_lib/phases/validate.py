@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from statistics import median
 from typing import Any
 
-from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured
-from runbook_lib.phases import declared, readings, undeclared
+from runbook_lib.check import Check, Checks, attempt, check, not_configured
+from runbook_lib.phases import baseline, declared, readings, undeclared
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.checks import project_check, same_changes, structure_checks, up_to_date
-from runbook_lib.phases.data import data_checks
+from runbook_lib.phases.data import changed_tables, data_checks
 from runbook_lib.phases.performance import Performance
 from runbook_lib.postgres import activity, catalog, integrity, planner, snapshot
+from runbook_lib.prisma.declared import Declared
 from runbook_lib.service import log
 from runbook_lib.service.measures import Trends, to_a_person
 from runbook_lib.show import charts
@@ -40,7 +41,8 @@ class Validate(Performance):
             lambda: project_check(self, "validate.data"),
         )
         return self.look(
-            "integrity", Checks("Integrity", [status, *data, *structure_checks(self.db)])
+            "integrity",
+            Checks("Integrity", [status, *data, *self._new(structure_checks(self.db))]),
         )
 
     @cached_property
@@ -51,7 +53,7 @@ class Validate(Performance):
     def foreign_keys(self) -> integrity.ForeignKeys:
         """Orphans by foreign key."""
         self.keep("foreign_keys", self.keys)
-        self.look("orphans", self.keys.checks())
+        self.look("orphans", Checks("Foreign keys", self._new(self.keys.checks())))
         return self.keys
 
     def catalogue(self) -> Checks:
@@ -66,7 +68,7 @@ class Validate(Performance):
                     same_changes(
                         "validate.catalogue",
                         "the catalogue has changed as the migration changed it, and not since",
-                        self.run.read_evidence("migrate.difference"),
+                        self.run.read_evidence("migrate.difference", missing=None),
                         now,
                         "find out who changed it; 90_rollback prices the ways back",
                     )
@@ -113,22 +115,20 @@ class Validate(Performance):
             "analyze",
             Checks(
                 "Statistics for the planner",
-                planner.statistics_checks(self.target, self.application_name, self.jobs),
+                self._new(planner.statistics_checks(self.target, self.application_name, self.jobs)),
             ),
         )
 
     def data(self) -> Checks:
         """Materialized views, enum values, constraints that were never checked, collations."""
-        before, plan = self.run.read_evidence("before.catalog"), self.run.read_evidence("plan")
-        return self.look(
-            "data",
-            Checks(
-                "Data",
-                data_checks(
-                    self.db, self.content, before["objects"], plan["declared"], self.project.schema
-                ),
-            ),
-        )
+        said = Declared.from_dict(self.run.read_evidence("plan")["declared"])
+        found = data_checks(self.db, changed_tables(self.content), said, self.project.schema)
+        return self.look("data", Checks("Data", self._new(found)))
+
+    def _new(self, found: Iterable[Check]) -> list[Check]:
+        """The checks, held against the baseline: what was so before the migration fails nothing."""
+        said = Declared.from_dict(self.run.read_evidence("plan")["declared"])
+        return baseline.held_against(baseline.of(self.run), found, said)
 
     def application(self) -> Checks:
         """Health and critical endpoints; errors in the log since before the migration."""
@@ -151,7 +151,7 @@ class Validate(Performance):
 
     def response_times(self) -> Any:
         """How fast the endpoints answer, before the migration and now."""
-        before = (self.run.read_evidence("application.before") or {}).get("latencies", {})
+        before = self.run.read_evidence("application.before", missing={}).get("latencies", {})
         names = [name for name, ms in self.latencies.items() if ms]
         medians = [
             [median(times[name]) if times.get(name) else None for name in names]
@@ -177,7 +177,7 @@ class Validate(Performance):
         """Who is connected, by application, before the migration and now."""
         before = {
             one["application"]: one
-            for one in (self.run.read_evidence("application.before") or {}).get("sessions", [])
+            for one in self.run.read_evidence("application.before", missing={}).get("sessions", [])
         }
         now = {one.application: one for one in activity.connected(self.db)}
         rows = [
@@ -236,8 +236,16 @@ class Validate(Performance):
         """How each of them went since the preflight."""
         return trend_chart(self._trends or readings.gathered(self), self.run.phase("migrate"))
 
+    @property
+    def settled(self) -> frozenset[str]:
+        """What could not be seen before the migration either, and was accepted then."""
+        return baseline.settled(self.run)
+
     def require(self) -> Checks:
-        """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback."""
+        """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback.
+
+        What 40_preflight could not check either, and a person accepted there, is not asked again.
+        """
         return self.pass_gate_once("validate", "require", self._everything)
 
     def _everything(self) -> Checks:
@@ -254,8 +262,8 @@ class Validate(Performance):
             "invariants",
             "monitoring",
         ):
-            kept = self.run.read_evidence(f"validate.{name}")
-            if not kept:
+            kept = self.run.read_evidence(f"validate.{name}", missing=None)
+            if kept is None:
                 everything.append(
                     check(
                         f"validate.{name}",
@@ -266,7 +274,8 @@ class Validate(Performance):
                         "run its cell",
                     )
                 )
-            found = [Check(**{**item, "status": Status(item["status"])}) for item in kept or []]
+                continue
+            found = [Check.from_dict(item) for item in kept]
             everything += [to_a_person(item) if name == "monitoring" else item for item in found]
         return Checks("Validation", everything)
 

@@ -63,7 +63,7 @@ class Watch:
         if self._view:
             self._view.close()
         self.phase.keep("blockers", list(self._waits.values()))
-        earlier = self.phase.run.read_evidence(f"{self.phase.name}.transactions") or ()
+        earlier = self.phase.run.read_evidence(f"{self.phase.name}.transactions", missing=())
         self.phase.keep("transactions", sorted({*earlier, *self._transactions}))
         if self.lost:
             self.phase.run.journal("watch interrupted", reasons=self.lost)

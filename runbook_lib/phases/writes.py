@@ -72,15 +72,18 @@ def moment(phase: Phase, before: Snapshot) -> Moment:
 
 def earlier(phase: Phase, later: Moment | None = None) -> Span:
     """From the backup to the state before the migration; to `later` where that state was never taken."""
-    made, stored = load_backup(phase), phase.run.read_evidence("before.snapshot")
+    made, stored = load_backup(phase), phase.run.read_evidence("before.snapshot", missing=None)
     if stored is None and later is None:
         return Span({}, {EVERYTHING: "what was written since the backup was not looked at"})
-    content = Snapshot.from_dict(stored) if stored else later.content  # type: ignore[union-attr]
+    content = Snapshot.from_dict(stored) if stored is not None else later.content  # type: ignore[union-attr]
     objects = (
-        Catalog.from_dict(phase.run.read_evidence("before.catalog")) if stored else later.objects  # type: ignore[union-attr]
+        Catalog.from_dict(phase.run.read_evidence("before.catalog"))
+        if stored is not None
+        else later.objects  # type: ignore[union-attr]
     )
     counted = _counted(
-        _counters(phase, "backup"), _counters(phase, "before") if stored else later.counters
+        _counters(phase, "backup"),
+        _counters(phase, "before") if stored is not None else later.counters,
     )  # type: ignore[union-attr]
     found = made.snapshot.compare(content)
     items = [item for item in (*found.differing, *found.facts) if not declared.of_prisma(item.name)]
@@ -102,7 +105,7 @@ def since(phase: Phase, now: Moment, landed: Landed, begun: bool) -> Span:
         begun: whether the migration has begun: until then it has written nothing.
     """
     before = Snapshot.from_dict(phase.run.read_evidence("before.snapshot"))
-    plan = (phase.run.read_evidence("plan") or {}).get("declared", {}) if begun else {}
+    plan = phase.run.read_evidence("plan", missing={}).get("declared", {}) if begun else {}
     objects = Catalog.from_dict(phase.run.read_evidence("before.catalog"))
     strange = _strange(phase, catalog.difference(objects, now.objects).changes, plan)
     counted = _counted(_counters(phase, "before"), now.counters)
@@ -173,8 +176,8 @@ class _Judge:
     @cached_property
     def log(self) -> wal.Log | None:
         """What the server's log says since the state before; `None` where it cannot be read."""
-        then = self.phase.run.read_evidence("before.files")
-        if not then:
+        then = self.phase.run.read_evidence("before.files", missing=None)
+        if then is None:
             return None
         db = self.phase.db
         return wal.written(
@@ -214,16 +217,16 @@ class _Judge:
     @cached_property
     def seen(self) -> frozenset[int]:
         """The transactions in which the migration was seen at work."""
-        return frozenset(self.phase.run.read_evidence("migrate.transactions") or ())
+        return frozenset(self.phase.run.read_evidence("migrate.transactions", missing=()))
 
     def _expected(self, table: str) -> int:
         """How many transactions of the migration wrote rows of a table, each statement committing alone: those that landed
         and wrote rows in the rehearsal of this plan; 0 where that is not known."""
-        promise = self.phase.run.read_evidence("promise") or {}
-        review = self.phase.run.read_evidence("plan.review") or {}
+        promise = self.phase.run.read_evidence("promise", missing={})
+        review = self.phase.run.read_evidence("plan.review", missing={})
         if promise.get("plan") != plan_hash(self.phase.run) or "statements" not in review:
             return 0
-        rehearsed = self.phase.run.read_evidence("rehearsal") or {}
+        rehearsed = self.phase.run.read_evidence("rehearsal", missing={})
         wrote = {
             (one["file"], one["line"], one["kind"])
             for one in rehearsed.get("statements", ())
@@ -250,8 +253,8 @@ class _Judge:
 
 
 def _counters(phase: Phase, name: str) -> Counters | None:
-    stored = phase.run.read_evidence(f"{name}.counters")
-    return Counters.from_dict(stored) if stored else None
+    stored = phase.run.read_evidence(f"{name}.counters", missing=None)
+    return None if stored is None else Counters.from_dict(stored)
 
 
 def _counted(then: Counters | None, now: Counters | None) -> Mapping[str, Written] | None:
@@ -271,7 +274,7 @@ def _strange(
 ) -> tuple[Change, ...]:
     """The changes of the schema that neither plan nor rehearsal knows."""
     said = Declared.from_dict(_NOTHING | plan)
-    promised = (phase.run.read_evidence("promise") or {}).get("difference", {}) if plan else {}
+    promised = phase.run.read_evidence("promise", missing={}).get("difference", {}) if plan else {}
     known = {(one["kind"], one["name"], one["action"]) for one in promised.get("changes", ())}
     return tuple(
         one

@@ -8,7 +8,7 @@ database and of its restored copy are the same. Privileges are listed with the d
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +86,31 @@ class Catalog(Shown):
             },
             self.unknown_options,
         )
+
+    def left_out(self) -> dict[str, frozenset[str]]:
+        """Name by kind what a dump of this schema leaves out: subscriptions, and indexes that are not valid, with their comments.
+
+        pg_dump keeps an index that is not valid only on a partitioned table, where a partition lacks its part of it.
+        """
+        tables, indexes = self.objects.get("table", {}), self.objects.get("index", {})
+        invalid = frozenset(
+            name
+            for name, index in indexes.items()
+            if not index["valid"]
+            and tables.get(index["table"], {}).get("kind") != "partitioned table"
+        )
+        subscriptions = frozenset(self.objects.get("subscription", {}))
+        comments = {f"index {name}" for name in invalid}
+        comments |= {f"subscription {name}" for name in subscriptions}
+        return {"index": invalid, "subscription": subscriptions, "comment": frozenset(comments)}
+
+    def without(self, names: Mapping[str, Collection[str]]) -> Catalog:
+        """Return this schema without these objects, named by kind."""
+        objects = {
+            kind: {name: one for name, one in found.items() if name not in names.get(kind, ())}
+            for kind, found in self.objects.items()
+        }
+        return Catalog(self.database, objects, self.unknown_options)
 
     def table(self) -> Table:
         """How many objects of each kind there are."""

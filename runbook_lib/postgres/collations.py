@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runbook_lib.check import Check, check, unknown
+from runbook_lib.check import Check, check, faults, unknown
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.reading import reading
 
@@ -59,10 +59,10 @@ def _check(row: Mapping[str, Any], actual: str | None, known: bool) -> Check:
         return unknown(
             id, title, f"{why}; installed is {actual or 'not known'}", "the same version", remedy
         )
-    return check(
+    return faults(
         id,
         title,
-        False,
+        {row["name"]: 1},
         f"built with {row['recorded']}, installed is {actual or 'none'}",
         "the same version",
         remedy,

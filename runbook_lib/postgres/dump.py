@@ -314,6 +314,7 @@ def _pg_dump(
         spelled(compression, tools.major),
         "--verbose",
         "--no-password",
+        "--no-subscriptions",  # a copy must not subscribe: see queries/dump_leaves_out.sql
         f"--snapshot={snapshot_id}",
         f"--encoding={encoding}",
         f"--lock-wait-timeout={round(lock_timeout_s * 1000)}",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from runbook_lib.check import Check, Checks, check, unknown
+from runbook_lib.check import Check, Checks, faults, nothing, unknown
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.parallel import each
@@ -65,7 +65,10 @@ class ForeignKeys(Shown):
 
     def checks(self) -> Checks:
         """One check for each foreign key, `integrity.foreign_key.<table>.<constraint>`."""
-        return Checks("Foreign keys", map(_foreign_key_check, self.items))
+        none = nothing(
+            "integrity.foreign_key", "every row has its parent", "there is no foreign key"
+        )
+        return Checks("Foreign keys", [_foreign_key_check(key) for key in self.items] or [none])
 
     def table(self) -> Table:
         """One row a foreign key."""
@@ -214,9 +217,8 @@ def _foreign_key_check(key: ForeignKey) -> Check:
         if key.orphan_rows
         else "no orphans"
     )
-    return check(
-        name, title, not key.orphan_rows, found, "no orphans", "list them with: " + key.listing
-    )
+    wrong = {f"{key.table}.{key.constraint}": key.orphan_rows} if key.orphan_rows else {}
+    return faults(name, title, wrong, found, "no orphans", "list them with: " + key.listing)
 
 
 def invalid_indexes(db: Database) -> Table:

@@ -7,11 +7,12 @@ from typing import Any
 
 from psycopg.errors import Diagnostic
 
-from runbook_lib.check import Check, attempt, check, unknown
+from runbook_lib.check import Check, Status, attempt, check, faults, unknown
 from runbook_lib.postgres.connection import Database, Target, query, sql
 from runbook_lib.postgres.parallel import each
 from runbook_lib.postgres.reading import reading
 
+ANALYZE, OLDER = "statistics.analyze", "no table has statistics that are older than its rows"
 RIGHT = "let the tables' owner run ANALYZE, or grant the role MAINTAIN (17 and newer)"
 
 
@@ -46,16 +47,13 @@ def renewed(target: Target, application_name: str, jobs: int, names: Sequence[st
 
 def statistics_checks(target: Target, application_name: str, jobs: int) -> list[Check]:
     """Renew the statistics where they are missing or older than the rows; then see whether every table with rows has some."""
-    id, title = "statistics.analyze", "no table has statistics that are older than its rows"
+    id, title = ANALYZE, OLDER
 
     def look() -> Check:
         rows = _tables(target, application_name)
-        said = renewed(
-            target,
-            application_name,
-            jobs,
-            names := [row["name"] for row in rows if row["lacking"] or row["changed"]],
-        )
+        old = [row for row in rows if row["lacking"] or row["changed"]]
+        names = [row["name"] for row in old if row["analysable"]]
+        said = renewed(target, application_name, jobs, names)
         if said:
             return unknown(
                 id,
@@ -64,6 +62,8 @@ def statistics_checks(target: Target, application_name: str, jobs: int) -> list[
                 "none passed over",
                 RIGHT,
             )
+        if len(names) < len(old):
+            return _not_ours(id, title, [row["name"] for row in old if not row["analysable"]])
         return check(
             id,
             title,
@@ -72,6 +72,32 @@ def statistics_checks(target: Target, application_name: str, jobs: int) -> list[
         )
 
     return [attempt(id, title, look), statistics_check(target, application_name)]
+
+
+def analysable_check(target: Target, application_name: str) -> Check:
+    """Whether the role may renew the statistics of every table; renews none."""
+
+    def look() -> Check:
+        rows = _tables(target, application_name)
+        if others := [row["name"] for row in rows if not row["analysable"]]:
+            return _not_ours(ANALYZE, OLDER, others)
+        return check(ANALYZE, OLDER, True, f"the role may analyse all {len(rows)} tables")
+
+    return attempt(ANALYZE, OLDER, look)
+
+
+def _not_ours(id: str, title: str, names: Sequence[str]) -> Check:
+    """The check where the role may not analyse some tables: whether theirs are old is for their owner to see."""
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return Check(
+        id,
+        title,
+        Status.UNKNOWN,
+        f"the role may not analyse {shown}",
+        "none passed over",
+        RIGHT,
+        dict.fromkeys(names, 1.0),
+    )
 
 
 def statistics_check(target: Target, application_name: str) -> Check:
@@ -89,17 +115,19 @@ def statistics_check(target: Target, application_name: str) -> Check:
             for readable in (True, False)
         )
         if hidden and not lacking:
-            return unknown(
+            return Check(
                 id,
                 title,
+                Status.UNKNOWN,
                 f"hidden from this role: {', '.join(hidden[:5])}",
                 expected,
                 "grant the role SELECT on them",
+                dict.fromkeys(hidden, 1.0),
             )
-        return check(
+        return faults(
             id,
             title,
-            not lacking,
+            dict.fromkeys(lacking, 1.0),
             f"none of {len(lacking)}: {', '.join(lacking[:5])}" if lacking else "all have some",
             expected,
             "; ".join(f"ANALYZE {name}" for name in lacking[:5]),

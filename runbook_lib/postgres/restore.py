@@ -243,7 +243,8 @@ def compare_with(
             method=Method(backup.snapshot.method),
             on_progress=on_line,
         )
-        schemas = backup.catalog(), catalog.read(at.db)
+        made = backup.catalog()
+        schemas = made.without(made.left_out()), catalog.read(at.db)
         now = at.db.row(query("dump_database")) or {}
         limits = role_limits.known(at.db, backup)
     before, left_out = backup.snapshot, ""

@@ -6,7 +6,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
-from runbook_lib.check import Check, attempt, check, unknown
+from runbook_lib.check import Check, Status, attempt, check, faults
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.reading import pin, reading
 
@@ -53,15 +53,12 @@ def materialized_views(db: Database) -> tuple[MaterializedView, ...]:
     )
 
 
-def view_check(
-    db: Database, view: MaterializedView, changed: Set[str], empty_before: bool
-) -> Check:
+def view_check(db: Database, view: MaterializedView, changed: Set[str]) -> Check:
     """Whether a view is filled, and not stale because of what changed. It is compared with its query only where a table behind it
     changed: a view that waited for its refresh before, waits on.
 
     Args:
-        changed: the tables whose content is not that of before, by qualified quoted name.
-        empty_before: whether it was not filled before either.
+        changed: the tables whose content changed, or may change, by qualified quoted name.
     """
     id, title, refresh = (
         f"data.view.{view.name}",
@@ -69,16 +66,7 @@ def view_check(
         f"REFRESH MATERIALIZED VIEW {view.name}",
     )
     if not view.populated:
-        return check(
-            id,
-            title,
-            empty_before,
-            "remark: it was never filled, nor was it before"
-            if empty_before
-            else "it is not filled",
-            "filled",
-            refresh,
-        )
+        return faults(id, title, {view.name: 1}, f"{view.name} is not filled", "filled", refresh)
     touched = sorted(changed & set(view.tables)) or (changed and view.functions)
     if not touched:
         return check(
@@ -97,14 +85,10 @@ def _compared(db: Database, view: MaterializedView, id: str, title: str, refresh
         else f"some of its {kept['rows']} rows are not those that its query gives"
     )
     if kept != given and view.varies:
-        return unknown(
-            id,
-            title,
-            f"{found}; but that varies by itself: {', '.join(view.varies)}",
-            "as its query",
-            refresh,
-        )
-    return check(id, title, kept == given, found, "as its query", refresh)
+        varies = f"{found}; but that varies by itself: {', '.join(view.varies)}"
+        return Check(id, title, Status.UNKNOWN, varies, "as its query", refresh, {view.name: 1})
+    wrong = {view.name: 1} if kept != given else {}
+    return faults(id, title, wrong, found, "as its query", refresh)
 
 
 def _content(db: Database, view: MaterializedView, source: str) -> dict[str, Any]:

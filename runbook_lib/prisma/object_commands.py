@@ -81,9 +81,14 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
             what=draft.kind,
             because=f"{short(table)} is partitioned: build the index partition by partition",
         )
-    if node.concurrent and node.if_not_exists:
+    there = draft.known.indexes.get(name) if node.if_not_exists else None
+    unusable = there is not None and there.get("valid") is False
+    if node.if_not_exists and (node.concurrent or unusable):
         draft.remark("invalid-index-accepted", table)
     draft.lock_tree(table, CONCURRENTLY["IndexStmt"] if node.concurrent else BY_NODE["IndexStmt"])
+    if unusable:  # nothing is built; declared all the same, so that validation asks for it
+        draft.added("index", name, table=table, definition=f"({', '.join(map(quote, columns))})")
+        return
     if node.if_not_exists and draft.known.table_of(name):
         draft.remark(
             "nothing-to-do",

@@ -161,10 +161,15 @@ MIGRATION_SLEEPS = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that also keeps prepared transactions."""
+    """A server that also keeps prepared transactions and logical slots."""
     made = Server(
         tmp_path_factory.mktemp("phases"),
-        {"fsync": "off", "full_page_writes": "off", "max_prepared_transactions": "10"},
+        {
+            "fsync": "off",
+            "full_page_writes": "off",
+            "max_prepared_transactions": "10",
+            "wal_level": "logical",
+        },
     ).start()
     yield made
     made.stop()

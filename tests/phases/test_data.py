@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.check import Check, Status
+from runbook_lib.check import Check, Status, new_since
 from runbook_lib.errors import CheckError
-from runbook_lib.phases import data
+from runbook_lib.phases import baseline, data
+from runbook_lib.phases.baseline import NOTHING
 from runbook_lib.phases.validate import Validate
 from runbook_lib.postgres import catalog, enums, snapshot
 from runbook_lib.postgres.connection import Database, Target
@@ -51,18 +52,19 @@ def db(database: str) -> Database:
 def unvalidated(db: Database, folder: Path, declared: str, beside: str = "") -> Check:
     """The check, after a migration that declares one statement, and another beside it."""
     db.execute(BASE)
-    before = catalog.read(db).objects
+    before, objects = data.unvalidated_check(db, NOTHING), catalog.read(db).objects
     (folder / "1").mkdir()
     (folder / "1" / "migration.sql").write_text(declared)
     plan = review(
         [MigrationFile.read(folder / "1" / "migration.sql")],
-        catalog=before,
+        catalog=objects,
         rule=TransactionRule.WHOLE_FILE,
     ).declared()
     db.execute(declared)
     if beside:
         db.execute(beside)
-    return data.unvalidated_check(db, before, plan)
+    (found,) = new_since([before], [data.unvalidated_check(db, plan)])
+    return found
 
 
 @pytest.mark.parametrize("statement", [FOREIGN_KEY, CHECKED, NOT_NULL])
@@ -72,7 +74,7 @@ def test_a_constraint_that_the_plan_adds_unvalidated_is_a_remark(
     found = unvalidated(db, tmp_path, statement)
     assert (found.status, found.found.count("remark")) == (Status.PASSED, 2)
     assert (
-        'public."Visit".long_ago was not before either' in found.found
+        found.found.startswith('remark: as before: not validated: public."Visit".long_ago')
         and "is added so by the plan" in found.found
     )
 
@@ -89,9 +91,8 @@ def test_one_that_nobody_declared_fails_with_the_statement_that_validates_it(
     db: Database, tmp_path: Path, statement: str, name: str
 ) -> None:
     found = unvalidated(db, tmp_path, 'CREATE INDEX ON "Patient" (age)', beside=statement)
-    assert found.status is Status.FAILED and found.found.startswith(
-        f"not validated: public.{name}; remark: "
-    )
+    assert found.status is Status.FAILED and found.found.startswith(f"new: public.{name}; ")
+    assert found.found.endswith("; 1 others were so before")
     assert f"VALIDATE CONSTRAINT {name.partition('.')[2]}" in found.remedy
 
 
@@ -115,8 +116,8 @@ def same_values(db: Database, labels: str, row: str = "") -> Check:
 @pytest.mark.parametrize(
     ("labels", "row", "status", "said"),
     [
-        ("'SAD', 'fine'", "", Status.PASSED, "1 enums, the same"),
-        ("'SAD'", "", Status.FAILED, "Mood.fine is missing in the database"),
+        ("'SAD', 'fine'", "", Status.PASSED, "none, in 1 enums"),
+        ("'SAD'", "", Status.PASSED, "none, in 1 enums"),
         (
             "'SAD', 'fine', 'new'",
             "",
@@ -139,9 +140,23 @@ def test_enum_values_are_held_against_the_schema_file(
 
 
 def test_an_enum_that_is_missing_altogether_fails_value_by_value(db: Database) -> None:
-    found = data.schema_check(client.of_schema(SCHEMA), enums.enums(db), "the same")
-    assert (
+    found = data.missing_check(client.of_schema(SCHEMA), enums.enums(db))
+    assert found.status is Status.FAILED and (
         found.found == "Mood.SAD is missing in the database; Mood.fine is missing in the database"
+    )
+
+
+def test_a_value_that_only_the_schema_file_ever_had_is_for_a_person_and_never_passes(
+    db: Database,
+) -> None:
+    before = data.missing_check(client.of_schema(SCHEMA), enums.enums(db))
+    same_values(db, "'SAD'")
+    (after,) = baseline.held_against(
+        [before], [data.missing_check(client.of_schema(SCHEMA), enums.enums(db))]
+    )
+    assert (after.status, after.found) == (
+        Status.UNKNOWN,
+        "as before: Mood.fine is missing in the database",
     )
 
 
@@ -176,6 +191,8 @@ def test_the_gate_counts_what_the_data_say(opened: Opened, make: Make, deployed:
         phase.run.write_evidence(
             "plan", {"declared": {"changes": [], "rows": {}, "tables": [], "unclear": []}}
         )
+        found = baseline.taken(db, "tests", baseline.NOTHING, phase.project.schema, 1)
+        phase.run.write_evidence("before.baseline", [one.as_dict() for one in found])
         assert phase.data().passed
         db.execute("""INSERT INTO "Patient" VALUES (1, 'Fictitious')""")
     del phase.content  # look again

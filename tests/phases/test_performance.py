@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import params
-from runbook_lib.check import Check, Status
-from runbook_lib.errors import CheckError, UsageError
+from runbook_lib import gate, params
+from runbook_lib.check import Check, Checks, Status, unknown
+from runbook_lib.errors import ApprovalNeeded, CheckError, UsageError
+from runbook_lib.phases import baseline
 from runbook_lib.phases.announce import Announce
 from runbook_lib.phases.backup import BackupPhase
 from runbook_lib.phases.base import Phase
+from runbook_lib.phases.preflight import Preflight
 from runbook_lib.phases.regression import Compared, pairs
 from runbook_lib.phases.validate import Validate
 from runbook_lib.postgres import plans, statistics
@@ -96,16 +98,10 @@ def story(make: Make, deployed: str, opened: Callable[..., Any]) -> Iterator[Cal
         if extension:
             db.execute("CREATE EXTENSION pg_stat_statements")
         enter(deployed, project, "20260201000000_index")
-        stories.append(
-            Story(
-                deployed,
-                project,
-                opened(
-                    BackupPhase, project, deployed, validate={"statements": STATEMENTS} | validate
-                ),
-                db,
-            )
-        )
+        section = {"statements": STATEMENTS} | validate
+        backup = opened(BackupPhase, project, deployed, validate=section)
+        backup.run.write_evidence("plan", {"declared": baseline.NOTHING.as_dict()})
+        stories.append(Story(deployed, project, backup, db))
         return stories[-1]
 
     yield made
@@ -192,13 +188,34 @@ def test_without_pg_stat_statements_slow_queries_could_not_be_checked_unless_nob
     here = story(extension=False)
     here.before()
     validate = here.migrated()
-    found = by_id(validate.performance())["performance.queries"]
+    found = by_id(validate.performance())["performance.statements"]
     assert (
         found.status is Status.UNKNOWN
         and "CREATE EXTENSION" in found.found
         and "could not check" in str(validate.queries())
     )
     assert "CREATE EXTENSION" in str(here.backup.metrics())
+
+
+def test_what_a_person_accepted_at_the_preflight_is_not_asked_after_the_migration(
+    story: Callable[..., Story],
+) -> None:
+    here = story(extension=False)
+    here.before()
+    run = here.backup.run
+    run.write_evidence("backup.baseline", [])
+    here.phases.append(preflight := Preflight(run))
+    asked = preflight.validation()
+    assert [one.id for one in asked.unknown] == ["performance.statements"]
+    for name in ("preflight", "validate"):
+        with pytest.raises(ApprovalNeeded, match="CREATE EXTENSION"):
+            preflight.pass_gate(name, asked, baseline.settled(run))
+    gate.approve(run, "preflight", "this server has none")
+    preflight.pass_gate("preflight", asked)
+    preflight.pass_gate("validate", asked, baseline.settled(run))
+    slower = unknown("performance.queries", "no statement has become slower", "beyond its limit")
+    with pytest.raises(ApprovalNeeded, match="beyond its limit"):
+        preflight.pass_gate("validate", Checks("all", [*asked, slower]), baseline.settled(run))
 
 
 def test_who_has_no_pg_stat_statements_says_so_once(story: Callable[..., Story]) -> None:

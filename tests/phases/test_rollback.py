@@ -223,6 +223,37 @@ def test_who_was_told_of_one_tables_writes_has_not_accepted_anothers(
         phase.decide()
 
 
+@pytest.fixture
+def slot(phase: Example) -> Iterator[str]:
+    """A logical replication slot on the run's database."""
+    phase.db.execute("SELECT pg_create_logical_replication_slot('cdc_feed', 'pgoutput')")
+    yield "cdc_feed"
+    phase.db.execute("SELECT pg_drop_replication_slot('cdc_feed')")
+
+
+def test_who_follows_the_database_is_told_of_before_the_decision(phase: Example, slot: str) -> None:
+    migrate(phase)
+    assert f"logical replication slot {slot}" in str(phase.price())
+    gate.approve(phase.run, "rollback", "orphans")
+    with pytest.raises(ApprovalNeeded, match=f"{slot}: it stays with the old database"):
+        phase.decide()
+    gate.approve(phase.run, "rollback", "the feed begins anew tomorrow")
+    phase.decide()
+    assert phase.go_back() == "restore"
+
+
+def test_what_a_swap_would_wait_for_is_told_before_the_restore(phase: Example) -> None:
+    migrate(phase)
+    gate.approve(phase.run, "rollback", "orphans")
+    with Database(phase.target, "booking") as other:
+        other.execute("BEGIN; INSERT INTO \"Visit\" VALUES (77, 'x'); PREPARE TRANSACTION 'p1'")
+        try:
+            with pytest.raises(CheckError, match="prepared transaction 'p1'"):
+                phase.decide()
+        finally:
+            other.execute("ROLLBACK PREPARED 'p1'")
+
+
 def test_what_is_not_known_is_not_nothing(phase: Example) -> None:
     migrate(phase)
     phase.db.execute("SELECT pg_stat_reset()")

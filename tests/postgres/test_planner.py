@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.check import Status
+from runbook_lib.check import Status, new_since
 from runbook_lib.demo.embedded import Server
 from runbook_lib.postgres import planner
 from runbook_lib.postgres.connection import Database, Target
@@ -104,10 +104,20 @@ def test_tables_that_the_role_may_not_analyse_are_named(other_role: Target) -> N
     done, present = planner.statistics_checks(other_role, NAME, 2)
     assert (
         done.status is Status.UNKNOWN
-        and done.found.startswith("ANALYZE passed over ")
-        and '"counted"' in done.found
+        and done.found.startswith("the role may not analyse ")
+        and "public.counted" in done.found
     )
     assert (
         present.status is Status.UNKNOWN
         and present.found == "hidden from this role: public.visit, public.counted, public.visit_1"
     )
+
+
+def test_a_table_that_the_role_never_could_analyse_fails_nothing_later(other_role: Target) -> None:
+    before = [
+        planner.analysable_check(other_role, NAME),
+        planner.statistics_check(other_role, NAME),
+    ]
+    after = new_since(before, planner.statistics_checks(other_role, NAME, 2))
+    assert {one.status for one in before} == {Status.UNKNOWN}
+    assert {one.status for one in after} == {Status.PASSED}, after

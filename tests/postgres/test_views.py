@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
-from runbook_lib.check import Check, Status
+from runbook_lib.check import Check, Status, new_since
 from runbook_lib.demo.embedded import Server
 from runbook_lib.postgres import views
 from runbook_lib.postgres.connection import Database, Target
@@ -38,11 +38,9 @@ def filled(any_server: Server) -> Iterator[Database]:
         yield db
 
 
-def found(db: Database, *changed: str, empty_before: bool = False) -> dict[str, Check]:
-    return {
-        view.name: views.view_check(db, view, set(changed), empty_before)
-        for view in views.materialized_views(db)
-    }
+def found(db: Database, *changed: str, before: Iterable[Check] = ()) -> dict[str, Check]:
+    made = [views.view_check(db, view, set(changed)) for view in views.materialized_views(db)]
+    return {one.id.removeprefix("data.view."): one for one in new_since(before, made)}
 
 
 def statuses(checks: dict[str, Check]) -> dict[str, Status]:
@@ -61,7 +59,7 @@ def test_the_tables_behind_other_views_and_partitions_are_known(filled: Database
 
 
 def test_views_that_hold_what_their_query_gives_pass(filled: Database) -> None:
-    checks = found(filled, "public.visit_1", "public.other", empty_before=True)
+    checks = found(filled, "public.visit_1", "public.other", before=found(filled).values())
     assert set(statuses(checks).values()) == {Status.PASSED}, checks
     assert checks["public.above"].found == "it holds what its query gives"
 
@@ -86,14 +84,18 @@ def test_a_view_is_stale_where_a_table_behind_it_changed(filled: Database) -> No
     )
     assert (
         "pg_catalog.now" in checks["public.recent"].found
-        and checks["public.empty"].found == "it is not filled"
+        and checks["public.empty"].found == "public.empty is not filled"
     )
 
 
 def test_a_view_that_waited_for_its_refresh_before_waits_on(filled: Database) -> None:
     with filled.connection.transaction(force_rollback=True):
         filled.execute("INSERT INTO visit VALUES (7, '2025-01-01', 5, '{}')")
-        assert set(statuses(found(filled, empty_before=True)).values()) == {Status.PASSED}
+        before = found(filled, "public.visit_1").values()
+        assert statuses(found(filled, "public.visit_1"))['"Per day"'] is Status.FAILED
+        for changed in ((), ("public.visit_1",)):
+            after = found(filled, *changed, before=before)
+            assert set(statuses(after).values()) == {Status.PASSED}, after
 
 
 def test_a_query_that_takes_too_long_is_no_answer(
@@ -104,5 +106,5 @@ def test_a_query_that_takes_too_long_is_no_answer(
         filled.execute(
             "CREATE MATERIALIZED VIEW slow AS SELECT id FROM other WHERE pg_sleep(id) IS NULL; INSERT INTO other VALUES (60)"
         )
-        slow = found(filled, "public.other", empty_before=True)["public.slow"]
+        slow = found(filled, "public.other")["public.slow"]
     assert slow.status is Status.UNKNOWN and "timeout" in slow.found

@@ -5,7 +5,7 @@ SELECT format('%I.%I', n.nspname, x.relname) AS name,
        x.reloptions AS options,
        coalesce(x.relam >= 16384, false) AS custom_access_method,
        i.indisvalid AS valid,
-       i.indisready AS ready,
+       CASE WHEN i.indisvalid THEN i.indisready END AS ready,
        (SELECT format('%I.%I', pn.nspname, p.relname) FROM pg_inherits AS h JOIN pg_class AS p ON p.oid = h.inhparent
         JOIN pg_namespace AS pn ON pn.oid = p.relnamespace WHERE h.inhrelid = x.oid) AS part_of,
        nullif(i.indisunique, false) AS "unique",
