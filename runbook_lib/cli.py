@@ -21,7 +21,7 @@ import typer
 from runbook_lib import params as parameters
 from runbook_lib import process
 from runbook_lib.advice import next_command
-from runbook_lib.commands import before, people, record
+from runbook_lib.commands import before, engine, people, record
 from runbook_lib.commands.ending import ended
 from runbook_lib.commands.output import Json, out
 from runbook_lib.commands.people import show_escalations
@@ -39,7 +39,7 @@ app = typer.Typer(
     help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.",
 )
 console, _say, _show = out.console, out.say, out.show
-for _command in (*before.COMMANDS, *record.COMMANDS, *people.COMMANDS):
+for _command in (*before.COMMANDS, *record.COMMANDS, *people.COMMANDS, *engine.COMMANDS):
     app.command()(_command)
 
 Parameters = Annotated[

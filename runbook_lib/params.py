@@ -65,8 +65,11 @@ class Prisma(Section):
     deployed_schema: Location | None = None
     """The Prisma schema of the client that runs now, file or folder."""
     migrations: Location | None = None
-    url_variable: str = "DATABASE_URL"
+    url_variable: str | None = None
+    """The environment variable that the project reads its URL from; default: found out from the project."""
     engine: Literal["installed", "offline"] = "installed"
+    generate: Literal[False] | Command | None = None
+    """How the client is generated: a command, or false where a pipeline does; default: `prisma generate`. A command is run in the rehearsal, too."""
     validate_command: Command | None = None
     """The project's own check of its data, e.g. `npm run db:validate`."""
     environment: Variables = Field(default_factory=dict)

@@ -22,6 +22,7 @@ _VALUES = {
 }
 """Facts that are one value each."""
 _LISTS = {
+    "history": "departure of an applied file",
     "findings": "finding",
     "data": "demand on the data",
     "client": "break of the running client",

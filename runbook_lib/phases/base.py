@@ -45,9 +45,6 @@ from runbook_lib.secret import HOME
 from runbook_lib.show import widgets
 from runbook_lib.whereabouts import carried_by, carrier
 
-ENGINE = HOME / "examples" / "unified_healthcare_platform" / "tooling" / "schema-engine.mjs"
-"""Prisma's schema engine for where its download is out of reach (`prisma.engine: offline`)."""
-
 
 class Phase:
     """One phase of a run, at work in this kernel.
@@ -544,7 +541,6 @@ def open_project(params: Params) -> Project:
         migrations=prisma.migrations,
         url_variable=prisma.url_variable,
         engine=prisma.engine,
-        engine_path=ENGINE,
         environment=params.variables("prisma"),
     )
 

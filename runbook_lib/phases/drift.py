@@ -110,9 +110,10 @@ class Drift(Shown):
 def find(phase: Phase, found: history.History) -> Drift:
     """Run the applied files in a shadow database, and compare."""
     files = [entry.file for entry in found.entries if entry.name in found.applied and entry.file]
-    if found.missing or found.edited:
+    changed = [edit.name for edit in found.edits if not edit.same]
+    if found.missing or changed:
         return Drift(
-            why=f"files that were applied are gone or edited: {', '.join((*found.missing, *found.edited))}"
+            why=f"files that were applied are gone or edited: {', '.join((*found.missing, *changed))}"
         )
     beyond = replay.beyond(files)
     if beyond:

@@ -18,13 +18,13 @@ from runbook_lib.phases.checks import project_check, same_changes, up_to_date
 from runbook_lib.phases.plan import contents, window_check
 from runbook_lib.phases.progress import Progress
 from runbook_lib.phases.readings import recording
-from runbook_lib.phases.rehearse import durations
+from runbook_lib.phases.rehearse import durations, statements
 from runbook_lib.phases.server import minute_checks
 from runbook_lib.phases.start import applied
 from runbook_lib.phases.watch import Watch
 from runbook_lib.postgres import catalog, statistics
 from runbook_lib.postgres.difference import same_after_restore
-from runbook_lib.prisma import cli, history, schemafile
+from runbook_lib.prisma import cli, generation, history, schemafile
 from runbook_lib.prisma.declared import Declared
 from runbook_lib.reviewed import differences
 from runbook_lib.run import PHASES
@@ -188,16 +188,7 @@ class Migrate(Phase):
     def client(self) -> Checks:
         """Generate the client, restart the application, and wait until it answers."""
         application = Application(self)
-        generated = cli.generate(self.project)
-        self.run.journal("client generated", seconds=round(generated.seconds, 1))
-        checks = [
-            check(
-                "client.generated",
-                "the Prisma client was generated",
-                True,
-                f"{generated.seconds:.1f} s",
-            )
-        ]
+        checks = [self._generated()]
         if application.configured:
             seconds = application.run("restart")
             checks.append(
@@ -212,6 +203,14 @@ class Migrate(Phase):
             )
             checks.append(application.wait())
         return self.must_hold("client", Checks("Client and application", checks))
+
+    def _generated(self) -> Check:
+        title, how = "the Prisma client was generated", self.params.prisma.generate
+        done = generation.generate(self.project, how)
+        if done is None:
+            return generation.elsewhere("client.generated", title)
+        self.run.journal("client generated", seconds=round(done.seconds, 1))
+        return check("client.generated", title, True, f"{done.seconds:.1f} s")
 
     @property
     def history(self) -> history.History:
@@ -269,26 +268,32 @@ class Migrate(Phase):
 
     def _pulled(self) -> Check:
         """Where schema file and database differed on the migrated copy too, that is not this night's doing."""
-        id, title = "migrate.pull", "`db pull` and `format` see what they saw in the rehearsal"
+        id, title = (
+            "migrate.pull",
+            "`db pull` and `migrate diff` see what they saw in the rehearsal",
+        )
 
         def look() -> Check:
-            seen = self.keep("pull", list(cli.db_pull(self.project, self.prisma_url).difference))
-            promised = (self._promise or {}).get("pulled", [])
+            cli.db_pull(self.project, self.prisma_url)
+            seen = self.keep("differing", list(cli.differing(self.project, self.prisma_url)))
+            promised = (self._promise or {}).get("differing", [])
             if seen and self._waived:
                 return unknown(
                     id,
                     title,
-                    f"schema file and database differ in {len(seen)} lines, and nothing was rehearsed",
+                    f"schema file and database differ in {statements(len(seen))}, and nothing was rehearsed",
                     "no difference",
-                    "read evidence/migrate.pull.json: were these lines there before?",
+                    "read evidence/migrate.differing.json: was it so before?",
                 )
             return check(
                 id,
                 title,
                 same_after_restore(seen, promised),
                 _against(seen, promised),
-                f"the {len(promised)} lines of the rehearsal" if promised else "no difference",
-                "compare evidence/migrate.pull.json with evidence/rehearse.pull.json",
+                f"the {statements(len(promised))} of the rehearsal"
+                if promised
+                else "no difference",
+                "compare evidence/migrate.differing.json with evidence/rehearse.differing.json",
             )
 
         return attempt(id, title, look)
@@ -499,10 +504,10 @@ class Migrate(Phase):
 
 
 def _against(seen: list[str], promised: list[str]) -> str:
-    """In which lines schema file and database differ, held against those of the rehearsal."""
+    """What would still make the database as the schema file has it, held against the rehearsal."""
     if same_after_restore(seen, promised):
         return (
-            f"remark: schema file and database differ in {len(seen)} lines, the same as in the rehearsal"
+            f"remark: schema file and database differ in {statements(len(seen))}, the same as in the rehearsal"
             if seen
             else "no difference"
         )
@@ -511,7 +516,10 @@ def _against(seen: list[str], promised: list[str]) -> str:
         for one, other in ((seen, promised), (promised, seen))
     )
     shown = [f"new: {line}" for line in new] + [f"gone: {line}" for line in gone]
-    return f"{len(shown)} lines are not those of the rehearsal: {'; '.join(shown[:3])}"
+    found = (
+        "1 statement is not that" if len(shown) == 1 else f"{len(shown)} statements are not those"
+    )
+    return f"{found} of the rehearsal: {'; '.join(shown[:3])}"
 
 
 PHASE = Migrate

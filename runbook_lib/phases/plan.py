@@ -19,6 +19,7 @@ from runbook_lib.phases.talk import Message, message
 from runbook_lib.postgres import catalog, statistics
 from runbook_lib.postgres.catalog import Catalog
 from runbook_lib.prisma import cli, client, history, questions, review
+from runbook_lib.prisma.names import schema_of
 from runbook_lib.run import now
 from runbook_lib.service.messages import span
 from runbook_lib.table import Table, size
@@ -94,7 +95,7 @@ class Plan(Phase):
             lambda: cli.status(self.project, self.prisma_url), lambda: self.found_drift
         )
         agree = set(status.pending) == set(self.history.pending)
-        return self.must_hold(
+        checks = self.look(
             "pending",
             Checks(
                 "Pending migrations",
@@ -112,8 +113,23 @@ class Plan(Phase):
                         ", ".join(self.history.pending) or "none",
                         "another deployment may be at work: look again in a minute",
                     ),
+                    self._baseline(status),
                 ],
             ),
+        )
+        return checks.require(accepted=[item.id for item in self.history.checks().unknown])
+
+    def _baseline(self, status: cli.Status) -> Check:
+        """Prisma refuses a database that has tables and no history (P3005)."""
+        schema, there = self.target.schema, sorted(self.objects["table"])
+        tables = [name for name in there if schema_of(name) == schema and not status.managed]
+        return check(
+            "plan.baseline",
+            "the database has a history, or nothing that is older than one",
+            not tables,
+            f"no history, and {len(tables)} tables, e.g. {tables[0]}" if tables else "yes",
+            "a history",
+            "baseline it: `npx prisma migrate resolve --applied NAME` for each file whose changes are there already",
         )
 
     def drift(self) -> Drift:
@@ -202,6 +218,7 @@ class Plan(Phase):
 
     def _reviewed(self) -> Checks:
         checks = [
+            *self.history.checks().unknown,
             *self.review.checks(),
             self.found_drift.check(),
             options_check(self.catalog),
@@ -263,6 +280,7 @@ def contents(phase: Phase) -> dict[str, Any]:
         "server": identity["server_version"],
         "target": pinned(identity),
         "applied": list(found.applied),
+        "history": found.departures(),
         "files": {file.name: file.sha256 for file in on_disk if file.name in found.pending},
         "prisma": phase.project.version,
         "engine": phase.project.engine,

@@ -37,7 +37,7 @@ from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.costs import Costs
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.tools import Tools, tools
-from runbook_lib.prisma import cli, history, review
+from runbook_lib.prisma import cli, generation, history, review
 from runbook_lib.prisma.declared import Declared
 from runbook_lib.prisma.transactions import Atomicity
 from runbook_lib.run import now
@@ -242,9 +242,11 @@ class Rehearse(Phase):
     @rehearsed
     def validate(self) -> Checks:
         """The same checks that will run on the night, on the copy; what was seen there becomes the promise."""
-        self._pulled = self.keep(
-            "pull", list(cli.db_pull(self.project, self._url(self._copy)).difference)
+        url = self._url(self._copy)
+        differing, _ = self.together(
+            lambda: cli.differing(self.project, url), lambda: cli.db_pull(self.project, url)
         )
+        self._differing = self.keep("differing", list(differing))
         self._after = declared.taken_again(self._before, self._copy, self.application_name)
         content = declared.compare(self._before, self._after, self._declared)
         said = Declared.from_dict(self._declared)
@@ -255,28 +257,30 @@ class Rehearse(Phase):
                 *data_checks(db, changed_tables(content), said, self.project.schema),
             ]
         new = baseline.held_against(self._baseline, now, said)
-        checks = [*new, *content.checks(), self._drift()]
+        client = generation.trial(self.project, self.params.prisma.generate, "rehearse.client")
+        checks = [*new, *content.checks(), self._drift(), client]
         found = self._must_not_fail("validation", Checks("The migrated copy", checks))
         self.run.write_evidence(
             "promise",
             {
                 "plan": gate.plan_hash(self.run),
                 "difference": self._difference.as_dict(),
-                "pulled": self._pulled,
+                "differing": self._differing,
             },
         )
         return found
 
     @rehearsed
     def drift(self) -> Table:
-        """Where the schema file says something else than the database, though every file is applied."""
-        lines = self._pulled
+        """What `migrate diff` would still change to make the database what the schema file says, though every file is applied."""
+        lines = self._differing
         title = (
-            f"Remark: with every file applied, schema file and database differ in {len(lines)} lines"
+            f"Remark: with every file applied, schema file and database differ in {statements(len(lines))}"
             if lines
             else "Schema file and database say the same"
         )
-        return Table(title, ("difference",), [(line,) for line in lines], ["unknown"] * len(lines))
+        columns = ("what would make the database as the schema file has it",)
+        return Table(title, columns, [(line,) for line in lines], ["unknown"] * len(lines))
 
     @rehearsed
     def size_chart(self) -> Any:
@@ -489,13 +493,13 @@ class Rehearse(Phase):
 
     def _drift(self) -> Check:
         """Not this migration's failure; the night has to see the same."""
-        count = len(self._pulled)
+        lines = self._differing
         return check(
             "rehearse.pull",
-            "what `db pull` and `format` see is known before the night",
+            "`db pull` reads the database, and what `migrate diff` finds is known before the night",
             True,
-            f"remark: schema file and database differ in {count} lines, shown below"
-            if count
+            f"remark: schema file and database differ in {statements(len(lines))}, shown below"
+            if lines
             else "no difference",
             "no difference",
         )
@@ -525,6 +529,11 @@ class Rehearse(Phase):
             self.target, self.application_name, tables=[name], method=Method(made.snapshot.method)
         )
         return live.tables[name].fingerprints[0] == made.snapshot.tables[name].fingerprints[0]
+
+
+def statements(count: int) -> str:
+    """Return a number of statements in words."""
+    return "1 statement" if count == 1 else f"{count} statements"
 
 
 def durations(rows: list[dict[str, Any]], names: Any) -> dict[str, float]:

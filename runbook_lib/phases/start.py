@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runbook_lib.errors import DatabaseError, UsageError
+from runbook_lib.errors import DatabaseError, ToolError, UsageError
 from runbook_lib.params import Params, parse
 from runbook_lib.phases import kernel, seat
 from runbook_lib.phases.base import Phase, open_project
@@ -14,10 +14,15 @@ from runbook_lib.phases.identity import identify
 from runbook_lib.postgres import disk, dump, health
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
-from runbook_lib.prisma import client, history, schemafile
+from runbook_lib.prisma import cli, client, history, schemafile
+from runbook_lib.prisma.project import Project
 from runbook_lib.run import Run, create
 from runbook_lib.service import messages
 from runbook_lib.table import Table, size
+
+_ENGINE = (
+    "where its engine cannot be downloaded, set `prisma: engine: offline` (Prisma 6.6 and later)"
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ def examine(params: Params) -> Examined:
     except DatabaseError as error:
         raise UsageError(error.message, error.remedy) from None
     settled(found)
+    prisma_answers(project, target)
     return Examined({**identity, "tools_version": programs.version}, found.pending)
 
 
@@ -61,18 +67,28 @@ def settled(found: history.History) -> None:
     """Refuse a history on which nothing can be applied.
 
     Raises:
-        UsageError: files were edited after they were applied; or nothing is pending, and something is unfinished.
+        UsageError: nothing is pending, and something is unfinished.
     """
-    if found.edited:
-        raise UsageError(
-            f"migrations were edited after they were applied: {', '.join(found.edited)}",
-            "restore the files as they were applied, and write a new migration for the change",
-        )
     if found.failed and not found.pending:
         raise UsageError(
             f"nothing is pending, but migrations were begun and not finished: {', '.join(found.failed)}",
             "find out whether they failed or still run, and settle them: `prisma migrate status`, `prisma migrate resolve`",
         )
+
+
+def prisma_answers(project: Project, target: Target) -> cli.Status:
+    """Return what `prisma migrate status` says: that the project's Prisma and its engine work, and reach this database.
+
+    Raises:
+        UsageError: they do not, in Prisma's own words.
+    """
+    try:
+        return cli.status(project, target.url("runbook/examine/prisma"))
+    except ToolError as error:
+        lines = [line.strip() for line in error.output.splitlines() if line.strip()]
+        said = "".join(f"\n  {line}" for line in lines[-6:] if line not in error.message)
+        remedy = error.remedy if getattr(error, "code", "") else f"{error.remedy}; {_ENGINE}"
+        raise UsageError(f"Prisma does not work here: {error.message}{said}", remedy) from None
 
 
 def start_run(values: Mapping[str, Any]) -> Run:
@@ -154,6 +170,7 @@ class Start(Phase):
                 f"PostgreSQL {target['server_version']}, system identifier {target['system_identifier']}",
             ),
             ("Prisma", f"{project.version}, engine {project.engine}: {project.transaction_rule}"),
+            ("", project.support),
             ("project", project.folder.name),
             ("pending", ", ".join(self.run.state["migrations"]) or "nothing"),
             ("engineer", self.params.engineer),

@@ -21,6 +21,7 @@ from runbook_lib.errors import ToolError, UsageError
 from runbook_lib.prisma import output, schemafile
 from runbook_lib.prisma.output import PID, Lines, MigrationFailed, PrismaFailed, Quiet, Status
 from runbook_lib.prisma.project import Project
+from runbook_lib.prisma.statements import split
 from runbook_lib.process import Completed, run
 from runbook_lib.redact import remember
 from runbook_lib.table import Shown, Table
@@ -37,7 +38,7 @@ __all__ = [
     "db_pull",
     "deploy",
     "diff",
-    "drift",
+    "differing",
     "format",
     "generate",
     "resolve",
@@ -98,10 +99,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What `db pull` sees: the schema as text, and the lines in which it says something else than the project's file."""
+    """What `db pull` sees: the schema as text."""
 
     schema: str
-    difference: tuple[str, ...]
     seconds: float
 
 
@@ -168,7 +168,7 @@ def same_target(status: Status, host: str, port: int, database: str) -> Check:
 
 
 def same_files(status: Status, count: int) -> Check:
-    """Whether the CLI found as many migrations as were reviewed: else it looked into another folder."""
+    """Whether the CLI found as many migrations as were reviewed; of the folder, it always says `prisma/migrations`."""
     return check(
         "prisma.files",
         "the Prisma CLI sees the migrations that are reviewed",
@@ -315,13 +315,12 @@ def format(project: Project, url: str | None = None) -> str:
 
 
 def db_pull(project: Project, url: str) -> Pulled:
-    """Introspect the database into a copy of the schema, and compare it with the project's.
+    """Introspect the database into a copy of the schema: what is read there, and that it can be read.
 
     Raises:
         PrismaFailed: it failed.
     """
     with schemafile.copied(project) as schema:
-        before = schemafile.text(schema)
         done = _succeed(project, url, "db", "pull", "--schema", str(schema))
         if "Introspected" not in done.output:
             raise output.failure(
@@ -331,7 +330,7 @@ def db_pull(project: Project, url: str) -> Pulled:
                 "it does not say that it introspected the database",
             )
         after = schemafile.text(schema)
-    return Pulled(after, tuple(schemafile.difference(before, after)), done.seconds)
+    return Pulled(after, done.seconds)
 
 
 def diff(
@@ -353,6 +352,7 @@ def diff(
             url,
             "migrate",
             "diff",
+            *_config(project),
             *sides,
             "--script",
             "--exit-code",
@@ -374,14 +374,20 @@ def diff(
     return Difference(done.status == 0, sql, done.seconds)
 
 
-def drift(project: Project, url: str) -> str:
-    """The SQL that would make the database what the schema file says; empty where it is.
+def differing(project: Project, url: str) -> tuple[str, ...]:
+    """Return the statements that would make the database what the schema file says; none where both mean the same.
 
     Raises:
         PrismaFailed: it could not be found out.
     """
     found = diff(project, url, Side.DATABASE, Side.SCHEMA)
-    return "" if found.empty else found.sql.strip()
+    if found.empty:
+        return ()
+    return tuple(" ".join(_without_comments(one.sql).split()) for one in split(found.sql))
+
+
+def _without_comments(sql: str) -> str:
+    return "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
 
 
 def version(project: Project) -> dict[str, str]:
@@ -392,11 +398,11 @@ def version(project: Project) -> dict[str, str]:
 
 
 def _schema(project: Project) -> list[str]:
-    return [
-        *(["--config", str(project.config)] if project.config else []),
-        "--schema",
-        str(project.schema),
-    ]
+    return [*_config(project), "--schema", str(project.schema)]
+
+
+def _config(project: Project) -> list[str]:
+    return ["--config", str(project.config)] if project.config else []
 
 
 def _side(project: Project, direction: str, side: Side, schema: Path | None) -> list[str]:

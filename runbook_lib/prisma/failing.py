@@ -11,7 +11,7 @@ from pathlib import Path
 from pglast import parser
 
 from runbook_lib.errors import UsageError
-from runbook_lib.prisma import config, schemafile
+from runbook_lib.prisma import schemafile
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.project import Project
 from runbook_lib.prisma.statements import BYTE_ORDER_MARK
@@ -66,7 +66,7 @@ def broken(sql: str, after: int) -> str:
 
 def _config(project: Project, schema: Path, migrations: Path) -> Path | None:
     """A configuration that says all that the project's own says, but for the two places."""
-    own = config.read(project.folder, project.major).path
+    own = project.config_path
     if own is None:
         return None
     made = schema.parent / "prisma.config.ts"

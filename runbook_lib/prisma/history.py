@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.check import Check, Checks, check
+from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import UsageError
+from runbook_lib.prisma import edited
 from runbook_lib.prisma.output import said
 from runbook_lib.table import Shown, Table
 
@@ -56,7 +58,11 @@ class MigrationFile:
     @classmethod
     def read(cls, path: Path) -> MigrationFile:
         """The file at `path`, in the folder that names it."""
-        raw = path.read_bytes()
+        return cls.of(path, path.read_bytes())
+
+    @classmethod
+    def of(cls, path: Path, raw: bytes) -> MigrationFile:
+        """The file at `path` with these bytes in it."""
         try:
             text, problem = raw.decode("utf-8"), ""
         except UnicodeDecodeError as error:
@@ -190,8 +196,26 @@ class History(Shown):
             entry.file for entry in self.entries if entry.name in self.pending and entry.file
         )
 
+    @cached_property
+    def edits(self) -> tuple[edited.Edit, ...]:
+        """What became of the files that are not those that were applied."""
+        return tuple(
+            edited.look(entry.file, entry.checksum)
+            for entry in self.entries
+            if entry.state is State.EDITED and entry.file
+        )
+
+    def departures(self) -> list[str]:
+        """Where applied files and history came apart, in ways that Prisma allows: a person decides on exactly these."""
+        edited = [
+            f"{entry.name} is edited (sha256 {entry.file.sha256[:16]})"
+            for entry in self.entries
+            if entry.state is State.EDITED and entry.file
+        ]
+        return [*edited, *(f"{name} has no file" for name in self.missing)]
+
     def checks(self) -> Checks:
-        """Whether files and database fit together."""
+        """Whether files and database fit together: what is unfinished stops; what Prisma allows, a person decides on."""
         unnumbered = [name for name in self.pending if not name[:1].isdigit()]
         return Checks(
             "Migration history",
@@ -202,29 +226,34 @@ class History(Shown):
                     self._failures(),
                     "find out whether it failed or still runs, and what landed, before you resolve it: 95_troubleshoot",
                 ),
-                _none(
+                _decided(
                     "history.edited",
                     "no applied file was edited",
-                    self.edited,
-                    "restore the files as they were applied, and write a new migration for the change",
+                    [str(edit) for edit in self.edits],
+                    "restore the files as they were applied, and write a new migration for the change; or approve: "
+                    "`prisma migrate deploy` does not look at them",
                 ),
-                _none(
+                _decided(
                     "history.missing",
                     "every applied migration has its file",
                     self.missing,
-                    "restore the folders from version control",
+                    "restore the folders from version control; or approve, where they were squashed or removed on purpose: "
+                    "`prisma migrate deploy` applies what is pending all the same",
                 ),
-                _none(
+                _decided(
                     "history.order",
                     "no pending file stands before an applied one",
                     self.out_of_order,
-                    "make sure that it does not need what came after it; number it anew if it was never applied anywhere",
+                    "make sure that it does not need what came after it, and approve: `prisma migrate deploy` applies it; "
+                    "or number it anew if it was never applied anywhere",
                 ),
-                _none(
+                check(
                     "history.numbered",
                     "the names of pending files say their order",
-                    unnumbered,
-                    "begin the folder's name with the time, e.g. 20260131120000_name: Prisma applies in the order of names",
+                    True,
+                    f"remark: {', '.join(unnumbered)} begin with no number: Prisma applies in the order of names"
+                    if unnumbered
+                    else "all do",
                 ),
             ],
         )
@@ -260,6 +289,13 @@ class History(Shown):
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return {"entries": [entry.as_dict() for entry in self.entries]}
+
+
+def _decided(id: str, title: str, found: Sequence[str], remedy: str) -> Check:
+    """Nothing that does harm by itself, and nothing that a program can judge."""
+    if not found:
+        return check(id, title, True, "none", "none")
+    return unknown(id, title, "; ".join(found), "none", remedy)
 
 
 def _none(id: str, title: str, names: Sequence[str], remedy: str) -> Check:

@@ -11,6 +11,9 @@ import yaml
 
 from runbook_lib.errors import UsageError
 
+Reader = Callable[[str, str, str], str | None]
+"""From the text of a lock file, a package and the project's place below it, the version."""
+
 
 def locked(folders: tuple[Path, ...], package: str = "prisma") -> tuple[str | None, Path | None]:
     """The version that the nearest lock file names, and that file; None where there is none, or it does not name the package.
@@ -22,13 +25,14 @@ def locked(folders: tuple[Path, ...], package: str = "prisma") -> tuple[str | No
         for name, read in _READERS.items():
             path = folder / name
             if path.is_file():
-                return _read(path, read, package), path
+                place = folders[0].relative_to(folder).as_posix()
+                return _read(path, read, package, place), path
     return None, None
 
 
-def _read(path: Path, read: Callable[[str, str], str | None], package: str) -> str | None:
+def _read(path: Path, read: Reader, package: str, place: str) -> str | None:
     try:
-        return read(path.read_text(encoding="utf-8"), package)
+        return read(path.read_text(encoding="utf-8"), package, place)
     except (ValueError, yaml.YAMLError, AttributeError, UnicodeDecodeError):
         raise UsageError(
             f"the lock file {path} cannot be read",
@@ -36,20 +40,24 @@ def _read(path: Path, read: Callable[[str, str], str | None], package: str) -> s
         ) from None
 
 
-def _npm(text: str, package: str) -> str | None:
+def _npm(text: str, package: str, place: str) -> str | None:
     content = json.loads(text)
-    entry = content.get("packages", {}).get(f"node_modules/{package}") or content.get(
-        "dependencies", {}
-    ).get(package)
+    packages = content.get("packages", {})
+    entry = (
+        packages.get(f"{place}/node_modules/{package}")
+        or packages.get(f"node_modules/{package}")
+        or content.get("dependencies", {}).get(package)
+    )
     return entry.get("version") if entry else None
 
 
-def _pnpm(text: str, package: str) -> str | None:
+def _pnpm(text: str, package: str, place: str) -> str | None:
     content = yaml.safe_load(text)
-    importers = content.get("importers", {".": content}).values()
+    importers = content.get("importers", {".": content})
+    own = [importers[place]] if place in importers else []
     entries = [
         importer.get(kind, {}).get(package)
-        for importer in importers
+        for importer in (*own, *importers.values())
         for kind in ("dependencies", "devDependencies")
     ]
     version = next(
@@ -59,7 +67,7 @@ def _pnpm(text: str, package: str) -> str | None:
     return str(version).partition("(")[0] if version else None
 
 
-def _yarn(text: str, package: str) -> str | None:
+def _yarn(text: str, package: str, _place: str) -> str | None:
     found = re.search(
         rf'^"?{re.escape(package)}@[^\n]*:\n(?:  [^\n]*\n)*?  version:? "?([^"\s]+)"?',
         text,
@@ -68,12 +76,12 @@ def _yarn(text: str, package: str) -> str | None:
     return found[1] if found else None
 
 
-def _bun(text: str, package: str) -> str | None:
+def _bun(text: str, package: str, _place: str) -> str | None:
     found = re.search(rf'"{re.escape(package)}": \["{re.escape(package)}@([^"]+)"', text)
     return found[1] if found else None
 
 
-_READERS: dict[str, Callable[[str, str], str | None]] = {
+_READERS: dict[str, Reader] = {
     "package-lock.json": _npm,
     "npm-shrinkwrap.json": _npm,
     "pnpm-lock.yaml": _pnpm,

@@ -344,9 +344,11 @@ def _first(text: str) -> str:
 
 def failure(command: str, output: str, exit_status: int, unsaid: str = "") -> PrismaFailed:
     """The error for a command that failed, or (`unsaid`) whose answer is not understood."""
-    found = read(output)
+    found, spoken = read(output), re.search(r"^Error\b", clean(output), re.MULTILINE)
     why = ": ".join(
-        part for part in (found.code, found.reason if found.code or not unsaid else unsaid) if part
+        part
+        for part in (found.code, found.reason if found.code or spoken or not unsaid else unsaid)
+        if part
     )
     return PrismaFailed(
         f"`{command}` failed with status {exit_status}: {why}",

@@ -1,9 +1,8 @@
-"""A Prisma project, looked at and found usable before anything is run."""
+"""A Prisma project, read by its own Prisma and found usable before anything is run."""
 
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,16 +12,22 @@ from typing import Any, Literal
 
 from runbook_lib.check import Checks, check, unknown
 from runbook_lib.errors import UsageError
-from runbook_lib.prisma import config, lockfile
+from runbook_lib.prisma import config, lockfile, places, resolution
+from runbook_lib.prisma import engine as offline
 from runbook_lib.prisma.transactions import TransactionRule
 from runbook_lib.table import Shown, Table
 
 OLDEST, NEWEST = 5, 7
 """The majors of Prisma that this runbook knows."""
+TESTED = ((6, 6), (6, 16), (6, 19), (7, 0), (7, 4), (7, 10))
+"""The versions that were tried with their engine in WebAssembly."""
 SPLITS_SINCE = (7, 4)
 """The version since which the native engine sends a file statement by statement."""
 ENGINE_VARIABLE = "PRISMA_SCHEMA_ENGINE_BINARY"
+_PNP = (".pnp.cjs", ".pnp.js")
 MODE_VARIABLE = "OFFLINE_ENGINE_TRANSACTIONS"
+_QUERY_ENGINE = "PRISMA_QUERY_ENGINE_LIBRARY"
+"""Up to Prisma 6 the CLI does not begin before it has the client's engine, which it does not use itself."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class Project(Shown):
         folder: where its package.json is.
         schema: schema file, or folder of schema files; default: where the project says, or Prisma would look.
         migrations: folder of migrations; default: where the project says, or beside the schema.
-        url_variable: the environment variable that the project reads its URL from.
-        engine: "installed", the schema engine that Prisma downloaded; or "offline", the one at `engine_path`.
+        url_variable: the environment variable that the project reads its URL from; default: found out.
+        engine: "installed", the schema engine that Prisma downloaded; or "offline", the same compiled to WebAssembly.
         engine_path: a program that speaks as the schema engine does; only used where `engine` is "offline".
         environment: further variables for its programs.
 
@@ -45,12 +50,16 @@ class Project(Shown):
     folder: Path
     schema: Path | None = None
     migrations: Path | None = None
-    url_variable: str = "DATABASE_URL"
+    url_variable: str | None = None
     engine: Literal["installed", "offline"] = "installed"
-    engine_path: Path | None = None
+    engine_path: Path = offline.PROGRAM
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     config: Path | None = field(default=None, init=False)
     """The configuration that its CLI is told to read, instead of the one that it finds; see `elsewhere`."""
+    config_path: Path | None = field(default=None, init=False)
+    """The configuration that its CLI finds."""
+    engine_modules: Path | None = field(default=None, init=False)
+    """The folder whose packages hold the offline engine."""
 
     def __post_init__(self) -> None:
         self._set("folder", Path(self.folder).resolve())
@@ -59,17 +68,16 @@ class Project(Shown):
                 f"there is no folder {self.folder}",
                 "set `prisma: project:` to the folder of the Prisma project",
             )
-        config.package(self.folder)
+        resolution.read_package(self.folder)
         _supported(self.version, self.folder)
-        said = config.read(self.folder, self.major)
-        self._set("schema", self._schema(said))
-        self._set("migrations", self._migrations(said))
-        self._check_variable(said)
-        if self.engine == "offline" and not (self.engine_path and self.engine_path.is_file()):
-            raise UsageError(
-                f"there is no offline schema engine at {self.engine_path}",
-                "set `prisma: engine: installed`, or restore the file",
-            )
+        said = self._said()
+        self._set("config_path", said.path)
+        self._set("schema", places.schema(self, said))
+        self._set("migrations", places.migrations(self, said))
+        self._set("url_variable", places.variable(self, said))
+        places.check_provider(self)
+        if self.engine == "offline":
+            self._set("engine_modules", self._offline())
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -95,10 +103,20 @@ class Project(Shown):
         for folder in self._folders:
             if (folder / "node_modules" / "prisma" / "package.json").is_file():
                 return folder / "node_modules"
+        if any((folder / name).is_file() for folder in self._folders for name in _PNP):
+            raise UsageError(
+                f"{self.folder} uses Yarn Plug'n'Play, which keeps packages in archives; this runbook needs them as files",
+                "set `nodeLinker: node-modules` in .yarnrc.yml of a copy of the project, and run `yarn install` there",
+            )
         raise UsageError(
             f"Prisma is not installed in {self.folder}",
             "run `npm ci` there (or your package manager's equivalent)",
         )
+
+    @cached_property
+    def package(self) -> Path:
+        """The real folder of the installed package `prisma`."""
+        return (self._modules / "prisma").resolve()
 
     @property
     def program(self) -> Path:
@@ -113,12 +131,17 @@ class Project(Shown):
     @cached_property
     def version(self) -> str:
         """The installed version."""
-        return self._installed("prisma") or ""
+        return str(resolution.read_package(self.package).get("version", ""))
 
     @property
     def major(self) -> int:
         """The first number of the version."""
-        return _numbers(self.version)[0]
+        return self.numbers[0]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of the version, without what stands behind a hyphen."""
+        return _numbers(self.version)
 
     @cached_property
     def locked_version(self) -> str | None:
@@ -128,7 +151,17 @@ class Project(Shown):
     @property
     def client_version(self) -> str | None:
         """The installed version of @prisma/client; None where it is not installed."""
-        return self._installed("@prisma/client")
+        return resolution.version("@prisma/client", self.folder)
+
+    @property
+    def support(self) -> str:
+        """What is known of this Prisma with this engine."""
+        if self.engine == "installed":
+            return "Prisma 5 to 7 are supported; the tests do not run the native engine"
+        if self.numbers[:2] in TESTED:
+            return "this version is tested with this engine"
+        known = ", ".join(f"{major}.{minor}" for major, minor in TESTED)
+        return f"supported from 6.6 on; tested with this engine are {known}"
 
     @property
     def transaction_rule(self) -> TransactionRule:
@@ -162,26 +195,42 @@ class Project(Shown):
             "CI": "1",
             "DEBUG": "",
         }
-        engine = (
-            {ENGINE_VARIABLE: str(self.engine_path), MODE_VARIABLE: self.offline_mode}
-            if self.engine == "offline"
-            else {}
-        )
-        assert self.schema
-        names = (
-            (self.url_variable, *config.variables(self.schema))
-            if self.major < 7
-            else (self.url_variable,)
-        )
         placeholder = (
             "postgresql://nobody@localhost:1/none"  # some commands want a URL that they do not use
         )
         return {
             **quiet,
+            "PATH": self._path,
             **self.environment,
-            **engine,
-            **{name: url or placeholder for name in names},
+            **(self._offline_variables(url) if self.engine == "offline" else {}),
+            **{name: url or placeholder for name in self._url_variables},
         }
+
+    @property
+    def _path(self) -> str:
+        """As npm and npx have it: programs of the project's packages first, e.g. those of generators."""
+        places = [folder / "node_modules" / ".bin" for folder in self._folders]
+        own = [str(place) for place in places if place.is_dir()]
+        return os.pathsep.join([*own, os.environ.get("PATH", os.defpath)])
+
+    @property
+    def _url_variables(self) -> tuple[str, ...]:
+        """The names under which the project reads the URL: up to Prisma 6 the schema has them, `directUrl` too."""
+        assert self.schema and self.url_variable
+        names = config.variables(self.schema) if self.major < 7 else ()
+        return tuple(dict.fromkeys((self.url_variable, *names)))
+
+    def _offline_variables(self, url: str | None) -> dict[str, str]:
+        made = {
+            ENGINE_VARIABLE: str(self.engine_path),
+            MODE_VARIABLE: self.offline_mode,
+            "OFFLINE_ENGINE_MODULES": str(self.engine_modules),
+        }
+        if self.major < 7:
+            made["OFFLINE_ENGINE_URL"] = url or ""
+            if not self._query_engines:
+                made[_QUERY_ENGINE] = str(self.engine_path)
+        return made
 
     def checks(self) -> Checks:
         """Whether what is installed is what the lock file names, and fits together."""
@@ -232,14 +281,24 @@ class Project(Shown):
         )
 
     @property
+    def _engine_folders(self) -> list[Path]:
+        engines = resolution.find("@prisma/engines", self.package)
+        return [*([engines] if engines else []), self.package]
+
+    @property
     def _native(self) -> list[Path]:
-        places = [self._modules / "@prisma" / "engines", self._modules / "prisma"]
         named = os.environ.get(ENGINE_VARIABLE) or self.environment.get(ENGINE_VARIABLE)
-        return (
-            [Path(named)]
-            if named
-            else [path for place in places for path in sorted(place.glob("schema-engine-*"))]
-        )
+        if named:
+            return [Path(named)]
+        return [
+            path for place in self._engine_folders for path in sorted(place.glob("schema-engine-*"))
+        ]
+
+    @property
+    def _query_engines(self) -> list[Path]:
+        return [
+            path for place in self._engine_folders for path in place.glob("*query_engine*.node")
+        ]
 
     @property
     def _engine_found(self) -> bool:
@@ -248,7 +307,9 @@ class Project(Shown):
     @property
     def _engine_said(self) -> str:
         if self.engine == "offline":
-            return f"the offline engine, {self.transaction_rule}"
+            modules = self.engine_modules or self.folder
+            found = resolution.version(offline.PACKAGE, modules)
+            return f"the offline engine {found}, {self.transaction_rule}"
         return self._native[0].name if self._native else "none is installed"
 
     def table(self) -> Table:
@@ -257,8 +318,8 @@ class Project(Shown):
             ("project", self.folder),
             ("Prisma", self.version),
             ("locked", self.locked_version),
-            ("schema", self._shown(self.schema)),
-            ("migrations", self._shown(self.migrations)),
+            ("schema", self.shown(self.schema)),
+            ("migrations", self.shown(self.migrations)),
             ("URL from", self.url_variable),
             ("schema engine", self._engine_said),
             ("sends a migration file", str(self.transaction_rule)),
@@ -272,67 +333,24 @@ class Project(Shown):
             for name, value in self.table().rows
         }
 
-    def _shown(self, path: Path | None) -> str:
+    def shown(self, path: Path | None) -> str:
+        """Return a path as the project's people name it: relative to its folder."""
         return (
             str(path.relative_to(self.folder))
             if path and path.is_relative_to(self.folder)
             else str(path)
         )
 
-    def _installed(self, package: str) -> str | None:
-        path = self._modules / package / "package.json"
-        return json.loads(path.read_text(encoding="utf-8"))["version"] if path.is_file() else None
+    def _said(self) -> config.Config:
+        return config.read(self.folder, self.package, self.url_variable, self.environment)
 
-    def _schema(self, said: config.Config) -> Path:
-        given = self.schema and self.folder / self.schema
-        usual = [
-            self.folder / place
-            for place in ("prisma/schema.prisma", "schema.prisma", "prisma/schema", "prisma")
-        ]
-        found = (
-            given
-            or said.schema
-            or next((path for path in usual if path.is_file() or any(path.glob("*.prisma"))), None)
-        )
-        if found is None or not found.exists():
+    def _offline(self) -> Path:
+        if not self.engine_path.is_file():
             raise UsageError(
-                f"there is no Prisma schema at {found or usual[0]}",
-                "set `prisma: schema:` to the file or folder",
+                f"there is no offline schema engine at {self.engine_path}",
+                "set `prisma: engine: installed`, or restore the file",
             )
-        if said.schema and said.schema.resolve() != found.resolve() and said.path:
-            raise UsageError(
-                f"`prisma: schema:` names {self._shown(found)}, but {said.path.name} names {self._shown(said.schema)}",
-                "leave one out",
-            )
-        return found.resolve()
-
-    def _migrations(self, said: config.Config) -> Path:
-        assert self.schema
-        given = self.migrations and self.folder / self.migrations
-        found = (
-            given
-            or said.migrations
-            or (self.schema if self.schema.is_dir() else self.schema.parent) / "migrations"
-        )
-        if said.migrations and said.migrations.resolve() != found.resolve() and said.path:
-            raise UsageError(
-                f"`prisma: migrations:` names {self._shown(found)}, but the Prisma CLI uses {self._shown(said.migrations)}, as "
-                f"{said.path.name} says",
-                "leave `prisma: migrations:` out",
-            )
-        if not found.is_dir():
-            raise UsageError(
-                f"there is no folder of migrations at {found}",
-                "set `prisma: migrations:`, or restore the folder",
-            )
-        return found.resolve()
-
-    def _check_variable(self, said: config.Config) -> None:
-        if said.variable and said.path and said.variable != self.url_variable:
-            raise UsageError(
-                f"{said.path.name} reads the URL from {said.variable}, not from {self.url_variable}",
-                f"set `prisma: url_variable: {said.variable}`",
-            )
+        return offline.modules(self.folder, self.package, self.version)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

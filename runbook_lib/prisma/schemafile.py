@@ -1,4 +1,4 @@
-"""The schema file as text: copies of it, and what differs between two of them."""
+"""The schema file as text, and copies of it."""
 
 from __future__ import annotations
 
@@ -36,27 +36,6 @@ def text(schema: Path) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
-def difference(project: str, database: str) -> list[str]:
-    """What one schema says and the other does not, a line each; none where both say the same.
-
-    The order of blocks and lines, comments and spaces say nothing: introspection orders and drops them as it likes.
-    """
-    one, other = _said(project), _said(database)
-    lines = []
-    for block in sorted({*one, *other}):
-        mine, theirs = one.get(block, []), other.get(block, [])
-        if block not in one or block not in other:
-            lines.append(f"{block}: only in the {'schema file' if block in one else 'database'}")
-        else:
-            lines += [
-                f"{block}: only in the schema file: {line}" for line in mine if line not in theirs
-            ]
-            lines += [
-                f"{block}: only in the database: {line}" for line in theirs if line not in mine
-            ]
-    return sorted(lines)
-
-
 def blocks(schema: str) -> list[tuple[str, str, list[str]]]:
     """The kind, name and lines of each model, enum, view and type, without comments and empty lines."""
     return [
@@ -71,16 +50,3 @@ def blocks(schema: str) -> list[tuple[str, str, list[str]]]:
         )
         for kind, name, body in _BLOCK.findall(schema)
     ]
-
-
-def _said(schema: str) -> dict[str, list[str]]:
-    return {
-        f"{kind} {name}": [_plain(line) for line in lines] for kind, name, lines in blocks(schema)
-    }
-
-
-def _plain(line: str) -> str:
-    """A line without what goes without saying: spaces, and the actions of a relation that are its defaults."""
-    words = re.sub(r"(@\w+) \(", r"\1(", " ".join(line.split()))
-    usual = "SetNull" if re.match(r"\w+ \w+\? ", words) else "Restrict"
-    return words.replace(", onUpdate: Cascade", "").replace(f", onDelete: {usual}", "")

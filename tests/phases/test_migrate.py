@@ -55,14 +55,14 @@ def phase(run: Run) -> Example:
     ("promised", "seen", "status", "found"),
     [
         ([], [], Status.PASSED, "no difference"),
-        ([STRAY], [STRAY], Status.PASSED, "differ in 1 lines, the same as in the rehearsal"),
+        ([STRAY], [STRAY], Status.PASSED, "differ in 1 statement, the same as in the rehearsal"),
         (
             [PARTIAL.format("ARRAY['a'::character varying])::text[]")],
             [PARTIAL.format("ARRAY[('a'::character varying)::text]")],
             Status.PASSED,
             "the same",
         ),
-        ([], [STRAY], Status.FAILED, f"1 lines are not those of the rehearsal: new: {STRAY}"),
+        ([], [STRAY], Status.FAILED, f"1 statement is not that of the rehearsal: new: {STRAY}"),
         ([STRAY], [], Status.FAILED, f"gone: {STRAY}"),
     ],
 )
@@ -74,13 +74,12 @@ def test_the_night_has_to_see_the_drift_of_the_rehearsal(
     status: Status,
     found: str,
 ) -> None:
-    phase.run.write_evidence("promise", {"pulled": promised})
-    monkeypatch.setattr(
-        migrate.cli, "db_pull", lambda project, url: SimpleNamespace(difference=tuple(seen))
-    )
+    phase.run.write_evidence("promise", {"differing": promised})
+    monkeypatch.setattr(migrate.cli, "db_pull", lambda project, url: None)
+    monkeypatch.setattr(migrate.cli, "differing", lambda project, url: tuple(seen))
     made = phase._pulled()
     assert made.status is status and found in made.found
-    assert phase.run.read_evidence("migrate.pull") == seen
+    assert phase.run.read_evidence("migrate.differing") == seen
 
 
 @pytest.mark.parametrize(
@@ -110,9 +109,8 @@ def test_without_a_rehearsal_that_a_person_waived_the_catalogue_is_held_against_
     phase.__dict__["difference"] = Difference(
         (difference.Change("column", f'public."T".{column}', "added", after={"type": "integer"}),)
     )
-    monkeypatch.setattr(
-        migrate.cli, "db_pull", lambda project, url: SimpleNamespace(difference=(STRAY,))
-    )
+    monkeypatch.setattr(migrate.cli, "db_pull", lambda project, url: None)
+    monkeypatch.setattr(migrate.cli, "differing", lambda project, url: (STRAY,))
     assert (phase._rehearsed().status, phase._promised().status) == (
         Status.FAILED,
         Status.FAILED,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from runbook_lib.check import Status
 from runbook_lib.prisma.history import MigrationFile, compare, reason
 
+AUTHOR = ("-c", "user.name=t", "-c", "user.email=t@example.org")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LOGS = """A migration failed to apply.
 
@@ -69,12 +72,13 @@ def test_each_state_is_told_from_the_others(files: Files) -> None:
     assert (found.applied, found.edited, found.missing) == (("1", "2", "22", "5"), ("2",), ("22",))
     assert (found.failed, found.rolled_back, found.pending) == (("3",), ("4",), ("4", "6", "7"))
     assert found.out_of_order == ("4",)
-    assert {item.id for item in found.checks().failed} == {
-        "history.failed",
+    assert {item.id for item in found.checks().failed} == {"history.failed"}
+    assert {item.id for item in found.checks().unknown} == {
         "history.edited",
         "history.missing",
         "history.order",
     }
+    assert found.departures() == [f"2 is edited (sha256 {sha['2'][:16]})", "22 has no file"]
 
 
 def test_a_row_that_was_rolled_back_and_has_no_file_is_past(files: Files) -> None:
@@ -145,8 +149,48 @@ def test_a_file_that_is_not_utf8_is_read_and_says_so(files: Files) -> None:
     assert file.matches(hashlib.sha256("-- M\ufffdller".encode()).hexdigest())
 
 
-def test_pending_names_without_a_number_fail_a_check_and_applied_ones_do_not(files: Files) -> None:
+def test_pending_names_without_a_number_are_remarked_upon(files: Files) -> None:
     file = files("SELECT 1;")[0]
     named = MigrationFile("init", file.path, file.sha256, file.sql, file.bytes)
-    assert [item.id for item in compare([named], []).checks().failed] == ["history.numbered"]
+    said = {item.id: item.found for item in compare([named], []).checks()}
+    assert said["history.numbered"].startswith("remark: init begin with no number")
+    assert compare([named], []).checks().passed
     assert compare([named], [row("init", file.sha256)]).checks().passed
+
+
+APPLIED = 'CREATE TABLE "A" (id integer);\nCREATE INDEX a ON "A" (id);\n'
+
+
+@pytest.mark.parametrize(
+    ("now", "same", "said"),
+    [
+        (APPLIED + "-- a word\n", True, "only comments or spaces differ from commit"),
+        (
+            APPLIED.replace(";", " ;\n").replace("CREATE TABLE", "create table"),
+            True,
+            "only comments or spaces",
+        ),
+        (APPLIED.replace("(id)", "(id DESC)"), False, "its statements differ from commit"),
+        (APPLIED + "DROP;", None, "what differs could not be told from commit"),
+    ],
+)
+def test_an_edit_is_told_by_meaning_where_version_control_has_the_text(
+    files: Files, now: str, same: bool | None, said: str
+) -> None:
+    file = files(APPLIED)[0]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "applied"]):
+        subprocess.run(["git", *AUTHOR, *command], cwd=file.path.parent, check=True)
+    file.path.write_text(now)
+    found = compare(files(now), [row("1", file.sha256)])
+    check = next(item for item in found.checks() if item.id == "history.edited")
+    assert found.edits[0].same is same and check.status is Status.UNKNOWN
+    assert said in check.found and now.splitlines()[-1] in check.found
+
+
+@pytest.mark.parametrize("repository", [True, False])
+def test_an_edit_whose_former_text_nobody_has_says_so(files: Files, repository: bool) -> None:
+    file = files(APPLIED)[0]
+    if repository:
+        subprocess.run(["git", "init", "-q"], cwd=file.path.parent, check=True)
+    found = compare([file], [row("1", "0" * 64)])
+    assert found.edits[0].same is None and "its text as applied is not known" in str(found.edits[0])

@@ -13,23 +13,23 @@ from runbook_lib.prisma import history, lockfile
 from runbook_lib.prisma.project import Project
 from runbook_lib.prisma.transactions import TransactionRule
 
-CONFIG = """import { defineConfig } from 'prisma/config'
-// schema: 'commented/out.prisma'
-export default defineConfig({ schema: 'prisma/schema.prisma', migrations: { path: 'prisma/migrations' },
-  datasource: { url: process.env.DATABASE_URL } })
+CONFIG = """// schema: 'commented/out.prisma'
+export default { schema: 'prisma/schema.prisma', migrations: { path: 'prisma/migrations' },
+  datasource: { url: process.env.DATABASE_URL } }
 """
+SCHEMA = 'datasource db {\n  provider = "postgresql"\n}\n'
 Fake = Callable[..., Path]
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Fake:
-    """A project that is only files: enough for everything but running Prisma."""
+def fake(tmp_path: Path, sample: Path) -> Fake:
+    """A project that is only files and Prisma's loader of configurations: enough for all but running Prisma."""
 
     def made(
         version: str = "7.10.1",
         config: str = CONFIG,
         package: dict | None = None,
-        schema: str = "datasource db {\n}\n",
+        schema: str = SCHEMA,
     ) -> Path:
         folder = tmp_path / "project"
         for place in (
@@ -42,8 +42,15 @@ def fake(tmp_path: Path) -> Fake:
         (folder / "package.json").write_text(json.dumps(package or {}))
         (folder / "node_modules/prisma/package.json").write_text(json.dumps({"version": version}))
         (folder / "node_modules/.bin/prisma").touch()
-        (folder / "prisma/schema.prisma").write_text(schema)
         (folder / "prisma/migrations/1_init/migration.sql").touch()
+        for name in ("@prisma/config", "@prisma/adapter-pg", "@prisma/driver-adapter-utils", "pg"):
+            (folder / "node_modules" / name).symlink_to(sample / "node_modules" / name)
+        engine = folder / "node_modules/@prisma/schema-engine-wasm"
+        engine.mkdir()
+        (engine / "package.json").write_text(json.dumps({"version": f"{version}-1.abc"}))
+        if version < "7":
+            schema = schema.replace("}", '  url = env("DATABASE_URL")\n}')
+        (folder / "prisma/schema.prisma").write_text(schema)
         if config:
             (folder / "prisma.config.ts").write_text(config)
         return folder
@@ -72,6 +79,7 @@ def test_the_sample_is_found_and_fits_its_lock_file(sample: Path) -> None:
         ("7.4.0", "installed", "", TransactionRule.EACH_IF_PARSED),
         ("7.10.1", "installed", "", TransactionRule.EACH_IF_PARSED),
         ("7.10.1", "offline", "", TransactionRule.EACH_STATEMENT),
+        ("6.6.0", "offline", "", TransactionRule.WHOLE_FILE),
         ("7.3.0", "offline", "", TransactionRule.WHOLE_FILE),
         ("7.10.1", "offline", "file", TransactionRule.WHOLE_FILE),
         ("7.3.0", "offline", "statement", TransactionRule.EACH_STATEMENT),
@@ -144,6 +152,169 @@ def test_an_offline_engine_that_is_not_there_is_refused(fake: Fake) -> None:
         Project(fake(), engine="offline", engine_path=Path("/nowhere/engine.mjs"))
 
 
+FOLDER = {"prisma/schema.prisma": SCHEMA, "prisma/visit.prisma": "model Visit {\n  id Int @id\n}\n"}
+PATHS = "import path from 'node:path'\n"
+PLACES = [
+    (
+        "computed places",
+        PATHS + "export default { schema: path.join(__dirname, 'prisma'),"
+        " migrations: { path: path.join('db', 'migrations') }, datasource: { url: process.env.DATABASE_URL } }",
+        {"prisma.config.ts": "", **FOLDER},
+        ("prisma", "db/migrations", "DATABASE_URL"),
+    ),
+    (
+        "the folder .config, relative to itself",
+        "export default { schema: '../database/schema.prisma', datasource: { url: process.env['DB_URL'] } }",
+        {".config/prisma.ts": "", "database/schema.prisma": SCHEMA},
+        ("database/schema.prisma", "database/migrations", "DB_URL"),
+    ),
+    (
+        "CommonJS, a chain of variables of which the first is not set",
+        "module.exports = { datasource: { url: process.env.DIRECT_URL ?? process.env.DATABASE_URL } }",
+        {"prisma.config.cjs": ""},
+        ("prisma/schema.prisma", "prisma/migrations", "DATABASE_URL"),
+    ),
+    (
+        "a variable from a file of variables, which overrides",
+        "process.env.DIRECT_URL = process.env.DIRECT_URL ?? 'postgresql://u:p@elsewhere/db'\n"
+        "export default { datasource: { url: process.env.DIRECT_URL ?? process.env.DATABASE_URL } }",
+        {"prisma.config.mjs": ""},
+        ("prisma/schema.prisma", "prisma/migrations", "DIRECT_URL"),
+    ),
+    (
+        "migrations beside the file with the datasource",
+        "export default { schema: './db', datasource: { url: process.env.DATABASE_URL } }",
+        {
+            "prisma.config.mts": "",
+            "db/models/visit.prisma": FOLDER["prisma/visit.prisma"],
+            "db/base/base.prisma": SCHEMA,
+        },
+        ("db", "db/base/migrations", "DATABASE_URL"),
+    ),
+    (
+        "it prints, and leaves a timer behind",
+        "console.log('[dotenv] injecting'); setInterval(() => {}, 1000)\n"
+        "export default async () => ({ datasource: { url: process.env.DATABASE_URL } })",
+        {"prisma.config.js": ""},
+        ("prisma/schema.prisma", "prisma/migrations", "DATABASE_URL"),
+    ),
+]
+
+
+@pytest.mark.parametrize("what, text, files, expected", PLACES, ids=[case[0] for case in PLACES])
+def test_a_configuration_is_read_as_prisma_reads_it(
+    fake: Fake, what: str, text: str, files: dict[str, str], expected: tuple[str, str, str]
+) -> None:
+    folder = fake(config="")
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content or text)
+    (folder / expected[1]).mkdir(parents=True, exist_ok=True)
+    project = Project(folder)
+    assert (project.schema, project.migrations) == (folder / expected[0], folder / expected[1])
+    assert project.url_variable == expected[2]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("export default { schema: ", "Prisma cannot load prisma.config.ts: ConfigLoadError"),
+        (
+            "export default { shema: 'prisma' }",
+            "Prisma cannot load prisma.config.ts: ConfigFileSynt",
+        ),
+        (
+            "import 'not-installed'\nexport default {}",
+            "Cannot find (package|module) 'not-installed'",
+        ),
+        (
+            "if (!process.env.SECRET_FILE) throw new Error('SECRET_FILE is not set')\nexport default {}",
+            "SECRET_FILE is not set.*\n→ what it needs of the environment goes under `prisma: environment:`",
+        ),
+        (
+            "export default { datasource: { url: `postgresql://u@${process.env.HOST_OF_DB}/db` } }",
+            "prisma.config.ts has a URL that no single environment variable sets",
+        ),
+        ("export default { schema: 'prisma/schema.prisma' }", "does not say where Prisma gets"),
+        (
+            "export default { schema: 'gone' }",
+            "no Prisma schema at .*gone, which prisma.config.ts names",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused_in_prismas_words(
+    fake: Fake, text: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        Project(fake(config=text))
+
+
+@pytest.mark.parametrize(
+    "schema, message",
+    [
+        ('datasource db {\n  provider = "mysql"\n}\n', "is of mysql database"),
+        ("model A {\n  id Int @id\n}\n", "is of no kind of database"),
+    ],
+)
+def test_another_kind_of_database_is_refused(fake: Fake, schema: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Project(fake(schema=schema))
+
+
+def test_a_url_written_into_the_schema_is_refused(fake: Fake) -> None:
+    folder = fake("6.19.0", config="")
+    (folder / "prisma/schema.prisma").write_text(
+        SCHEMA.replace("}", '  url = "postgresql://u@h/d"\n}')
+    )
+    with pytest.raises(UsageError, match="has the database's URL written into it"):
+        Project(folder)
+
+
+def test_plug_and_play_is_refused_clearly(fake: Fake) -> None:
+    folder = fake()
+    (folder / "node_modules").rename(folder / "elsewhere")
+    (folder / ".pnp.cjs").touch()
+    with pytest.raises(UsageError, match="Yarn Plug'n'Play.*\n→ set `nodeLinker: node-modules`"):
+        Project(folder)
+
+
+def test_prisma_linked_from_a_store_has_its_own_packages(fake: Fake, tmp_path: Path) -> None:
+    folder = fake()
+    store = tmp_path / "store/node_modules"
+    store.mkdir(parents=True)
+    for name in ("prisma", "@prisma"):
+        (folder / "node_modules" / name).rename(store / name)
+    (folder / "node_modules/prisma").symlink_to(store / "prisma")
+    (store / "@prisma/engines/package.json").write_text("{}")
+    (store / "@prisma/engines/schema-engine-debian").touch()
+    project = Project(folder)
+    assert project.url_variable == "DATABASE_URL"
+    assert {item.id for item in project.checks() if item.status.value == "passed"} >= {
+        "prisma.engine"
+    }
+
+
+@pytest.mark.parametrize("version", ["5.22.0", "6.5.0"])
+def test_a_prisma_without_an_engine_in_webassembly_is_refused_where_it_shall_run_offline(
+    fake: Fake, version: str
+) -> None:
+    with pytest.raises(
+        UsageError, match=f"Prisma {version} has no engine in WebAssembly.*from Prisma 6.6 on"
+    ):
+        Project(fake(version, config=""), engine="offline")
+
+
+def test_an_engine_of_another_version_is_not_taken(fake: Fake) -> None:
+    folder = fake("6.19.0", config="")
+    (folder / "node_modules/@prisma/schema-engine-wasm/package.json").write_text(
+        '{"version": "6.6.0-5.x"}'
+    )
+    with pytest.raises(
+        UsageError, match="of Prisma 6.19.0 is not installed\n→ .*`runbook engine .*project`"
+    ):
+        Project(folder, engine="offline")
+
+
 def test_an_unknown_transaction_mode_is_refused(fake: Fake) -> None:
     project = Project(
         fake(),
@@ -159,15 +330,17 @@ def test_a_schema_folder_and_a_place_in_package_json_are_found(fake: Fake) -> No
     folder = fake("6.19.0", config="", package={"prisma": {"schema": "db/schema"}})
     (folder / "db/schema/migrations/1_a").mkdir(parents=True)
     (folder / "db/schema/main.prisma").write_text(
-        'datasource db {\n  provider = "postgresql"\n  url = env("POOLED")\n  directUrl = env("DIRECT")\n}\n'
+        'datasource db {\n  provider = "postgresql"\n  url = env("POOLED") // env("OLD")\n  directUrl = env("DIRECT")\n}\n'
     )
-    project = Project(folder, url_variable="POOLED")
+    project = Project(folder)
     assert (
         project.schema == folder / "db/schema"
         and project.migrations == folder / "db/schema/migrations"
+        and project.url_variable == "POOLED"
     )
     variables = project.variables("postgresql://u@h/d")
     assert variables["POOLED"] == variables["DIRECT"] == "postgresql://u@h/d"
+    assert "OLD" not in variables
 
 
 def test_prisma_of_a_workspace_is_found_above_the_project(fake: Fake, tmp_path: Path) -> None:
@@ -209,6 +382,17 @@ def test_another_version_than_the_locked_one_fails_a_check(fake: Fake) -> None:
             "7.2.0",
         ),
         ("pnpm-lock.yaml", "devDependencies:\n  prisma: 5.2.0\n", "5.2.0"),
+        (
+            "pnpm-lock.yaml",
+            "importers:\n  other:\n    dependencies:\n      prisma:\n        version: 5.0.0\n"
+            "  package:\n    dependencies:\n      prisma:\n        version: 7.3.0\n",
+            "7.3.0",
+        ),
+        (
+            "package-lock.json",
+            '{"packages": {"node_modules/prisma": {"version": "5.1.0"}, "package/node_modules/prisma": {"version": "7.4.0"}}}',
+            "7.4.0",
+        ),
         ("yarn.lock", 'prisma@^6.0.0:\n  version "6.3.0"\n  resolved "x"\n', "6.3.0"),
         ("yarn.lock", '"prisma@npm:^6":\n  version: 6.4.0\n', "6.4.0"),
         ("bun.lock", '{"packages": {"prisma": ["prisma@6.5.0", "", {}]}}', "6.5.0"),

@@ -303,7 +303,7 @@ def test_no_folder_of_migrations(refused: Refused, project: Path) -> None:
     said = refused(section("prisma", project=str(project)))
     assert (
         f"there is no folder of migrations at {project / 'prisma' / 'migrations'}" in said
-        and "`prisma: migrations:`" in said
+        and "restore the folder" in said
     )
 
 
@@ -316,14 +316,27 @@ def test_a_migration_folder_without_sql(refused: Refused, project: Path) -> None
     )
 
 
-def test_an_applied_migration_that_was_edited(refused: Refused, project: Path) -> None:
-    first = sorted((project / "prisma" / "migrations").glob("*/migration.sql"))[0]
-    first.write_text(first.read_text() + "-- a word more\n")
-    said = refused(section("prisma", project=str(project)))
-    assert (
-        f"edited after they were applied: {first.parent.name}" in said
-        and "write a new migration" in said
+@pytest.mark.parametrize(
+    ("variables", "said_by_prisma"),
+    [
+        (
+            {"PRISMA_SCHEMA_ENGINE_BINARY": "/nowhere/schema-engine"},
+            "Env var PRISMA_SCHEMA_ENGINE_BINARY is provided",
+        ),
+        (
+            {"PRISMA_ENGINES_MIRROR": "http://127.0.0.1:1", "HOME": "/nonexistent"},
+            "schema-engine.gz.sha256 failed, reason: connect ECONNREFUSED",
+        ),
+    ],
+)
+def test_an_engine_that_is_not_there_in_prismas_own_words(
+    refused: Refused, project: Path, variables: dict[str, str], said_by_prisma: str
+) -> None:
+    said = refused(
+        section("prisma", project=str(project), engine="installed", environment=variables)
     )
+    assert "Prisma does not work here" in said and "set `prisma: engine: offline`" in said
+    assert said_by_prisma in " ".join(said.split())
 
 
 def test_a_run_folder_that_is_already_there(refused: Refused, world: World) -> None:

@@ -1,5 +1,5 @@
-import pg from 'pg'
 import { EngineError } from './errors.mjs'
+import { pg } from './modules.mjs'
 import { Session } from './session.mjs'
 
 const DUPLICATE_DATABASE = '42P04'

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { PrismaPg } from '@prisma/adapter-pg'
-import { ColumnTypeEnum } from '@prisma/driver-adapter-utils'
 import { EngineError } from './errors.mjs'
+import { ColumnTypeEnum, PrismaPg } from './modules.mjs'
 import { ScriptFailure } from './script-failure.mjs'
 import { Session } from './session.mjs'
 import { Styles } from './styles.mjs'

@@ -1,6 +1,6 @@
 // The WebAssembly engine asks a server for its version before it does anything; the native one compares two schema files
 // without any. This stands in for a server where none is needed.
-import { ColumnTypeEnum } from '@prisma/driver-adapter-utils'
+import { ColumnTypeEnum } from './modules.mjs'
 
 const VERSION = {
   columnNames: ['exists', 'version', 'numeric_version'],

@@ -1,5 +1,5 @@
-import pg from 'pg'
 import { connectionError, EngineError } from './errors.mjs'
+import { pg } from './modules.mjs'
 
 const NO_TLS = 'The server does not support SSL connections' // node-postgres has no code for it
 

@@ -1,11 +1,9 @@
 // The package is built for bundlers, which would instantiate the module; here it is done by hand.
 import fs from 'node:fs'
-import { createRequire } from 'node:module'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils'
+import { bindMigrationAwareSqlAdapterFactory, require } from './modules.mjs'
 
-const require = createRequire(import.meta.url)
 const packageDirectory = path.dirname(require.resolve('@prisma/schema-engine-wasm'))
 const inPackage = (name) => path.join(packageDirectory, name)
 
