@@ -58,11 +58,11 @@ def any_server(
     if request.param == 18:
         yield server
         return
-    binaries, fetched_by = ROOT / ".servers" / str(request.param) / "bin", "make servers"
+    binaries, fetched_by = ROOT / ".servers" / str(request.param) / "bin", "`make servers`"
     if request.param == "Debian's 15":
-        binaries, fetched_by = DEBIAN, "apt-get install postgresql-15"
+        binaries, fetched_by = DEBIAN, "Debian: postgresql-15"
     if not (binaries / "postgres").exists():
-        pytest.skip(f"PostgreSQL {request.param} is not here: `{fetched_by}` fetches it")
+        pytest.skip(f"PostgreSQL {request.param} is not here ({fetched_by})")
     made = Server(tmp_path_factory.mktemp("server"), FAST, binaries).start()
     yield made
     made.stop("immediate")

@@ -334,7 +334,7 @@ def _allowed(declared: Declared) -> dict[str, dict[str, str]]:
     """Name → outcome → why the plan allows it."""
     allowed: dict[str, dict[str, str]] = {}
     for change in declared.get("changes", ()):
-        if change["kind"] in ("table", "sequence", "extension"):
+        if change["kind"] in ("table", "materialized view", "sequence", "extension"):
             outcome = {"added": Outcome.ADDED, "removed": Outcome.MISSING}.get(
                 change["action"], Outcome.CONTENT
             )

@@ -1,4 +1,4 @@
-"""What statements do that their text does not tell: watched in a shadow database that has the schema of the live one.
+"""What pending files do that their text does not tell: watched in a shadow database that has the schema of the live one.
 
 Only statements whose course follows from the catalogue are watched; the shadow has no rows. What cannot be run there, and
 what comes after it, stays "not known".
@@ -7,6 +7,7 @@ what comes after it, stays "not known".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres import catalog
@@ -15,7 +16,7 @@ from runbook_lib.postgres.connection import Database, identifier, sql
 from runbook_lib.prisma import replay
 from runbook_lib.prisma.effect import Change
 from runbook_lib.prisma.history import MigrationFile
-from runbook_lib.prisma.judge import Observed, Statement, statements
+from runbook_lib.prisma.judge import WHOLE, Observed, Statement, statements
 from runbook_lib.prisma.known import Known
 
 HISTORY = """CREATE TABLE {}._prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz,
@@ -30,7 +31,7 @@ def observe(
     applied: Sequence[MigrationFile],
     pending: Sequence[MigrationFile],
 ) -> Observed:
-    """Run the pending files in the shadow database as far as needed, and return what the unclear statements changed.
+    """Run the pending files in the shadow database, and return what each file and each unclear statement changed.
 
     Args:
         db: a session with the shadow, which has the schema that the applied files make.
@@ -46,18 +47,20 @@ def observe(
     }
     beyond = set(replay.beyond([*applied, *pending]))
     seen: dict[tuple[str, int], tuple[Change, ...]] = {}
-    for number, one in enumerate(found):
-        if len(seen) == len(wanted) or one.place in beyond:
-            break
-        try:
-            if not number or found[number - 1].file != one.file:
-                _begin_file(db)
-            key = one.file, one.parsed.number
-            changes = _run(db, one, look=key in wanted)
-        except DatabaseError:
-            break
-        if key in wanted:
-            seen[key] = changes
+    try:
+        before = catalog.read(db)
+        for file, group in groupby(found, key=lambda one: one.file):
+            _begin_file(db)
+            for one in group:
+                if one.place in beyond:
+                    return seen
+                changes = _run(db, one, look=(file, one.parsed.number) in wanted)
+                if changes is not None:
+                    seen[file, one.parsed.number] = changes
+            after = catalog.read(db)
+            seen[file, WHOLE], before = _changes(before, after), after
+    except DatabaseError:
+        return seen
     return seen
 
 
@@ -67,10 +70,13 @@ def _begin_file(db: Database) -> None:
     db.execute(sql.SQL("SET search_path TO {}").format(identifier(db.target.schema)))
 
 
-def _run(db: Database, one: Statement, *, look: bool) -> tuple[Change, ...]:
+def _run(db: Database, one: Statement, *, look: bool) -> tuple[Change, ...] | None:
+    """Run a statement, and return what it changed; None if nobody asks."""
     before = catalog.read(db) if look else None
     db.execute(one.parsed.sql)
-    if before is None:
-        return ()
-    changes = catalog.difference(before, catalog.read(db))
+    return _changes(before, catalog.read(db)) if before is not None else None
+
+
+def _changes(before: Catalog, after: Catalog) -> tuple[Change, ...]:
+    changes = catalog.difference(before, after)
     return tuple(Change(each.kind, each.name, each.action, each.property) for each in changes)

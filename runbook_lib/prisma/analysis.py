@@ -56,7 +56,6 @@ _CATALOGUE_ONLY: dict[type[ast.Node], tuple[str, str, str, str]] = {
     ast.CreateDomainStmt: ("CREATE DOMAIN", "domain", "domainname", "added"),
     ast.CompositeTypeStmt: ("CREATE TYPE", "type", "typevar", "added"),
     ast.CreateRangeStmt: ("CREATE TYPE", "type", "typeName", "added"),
-    ast.CreateSchemaStmt: ("CREATE SCHEMA", "schema", "schemaname", "added"),
     ast.CreateExtensionStmt: ("CREATE EXTENSION", "extension", "extname", "added"),
     ast.AlterExtensionStmt: ("ALTER EXTENSION", "extension", "extname", "changed"),
     ast.CreateEventTrigStmt: ("CREATE EVENT TRIGGER", "event trigger", "trigname", "added"),
@@ -105,6 +104,7 @@ _UNCLEAR: dict[type[ast.Node], tuple[str, str]] = {
 }
 
 
+_HANDLERS[ast.CreateSchemaStmt] = lambda draft, node: _create_schema(draft, node)
 _ROWS = (
     ast.SelectStmt,
     ast.InsertStmt,
@@ -168,6 +168,16 @@ def _explain(draft: Draft, node: ast.ExplainStmt, sql: str) -> None:
     if any(option.defname == "analyze" for option in node.options or ()):
         draft.may(effect(node.query, sql, draft.known))
     draft.kind = "EXPLAIN"
+
+
+def _create_schema(draft: Draft, node: ast.CreateSchemaStmt) -> None:
+    """CREATE SCHEMA, and what is made in it by the same statement."""
+    name, schema = node.schemaname or node.authrole.rolename, draft.known.schema
+    draft.added("schema", join(name))
+    draft.known.schema = name
+    for element in node.schemaElts or ():
+        _HANDLERS[type(element)](draft, element)
+    draft.kind, draft.known.schema = "CREATE SCHEMA", schema
 
 
 def _catalogue_only(draft: Draft, node: ast.Node) -> None:

@@ -156,8 +156,12 @@ class Declared(Shown):
         )
 
 
-def declared(effects: Iterable[tuple[str, Effect]]) -> Declared:
-    """What statements declare, each with the place that names it."""
+def declared(effects: Iterable[tuple[str, Effect]], watched: Iterable[Change] = ()) -> Declared:
+    """What statements declare, each with the place that names it.
+
+    Args:
+        watched: what all of them were seen to change together.
+    """
     changes: dict[Change, None] = {}
     rows: dict[str, Rows] = {}
     unclear: list[str] = []
@@ -172,6 +176,7 @@ def declared(effects: Iterable[tuple[str, Effect]]) -> Declared:
             )
         if effect.unclear:
             unclear.append(f"{place}: {effect.unclear}")
+    changes |= dict.fromkeys(watched)
     return Declared(
         tuple(changes),
         rows,

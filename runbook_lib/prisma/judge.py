@@ -55,7 +55,8 @@ class Statement:
 
 
 Observed = Mapping[tuple[str, int], tuple[Change, ...]]
-"""File and number of a statement that was watched → what it changed in the catalogue."""
+"""File and number of a statement that was watched → what it changed in the catalogue; under `WHOLE` what the file did."""
+WHOLE = 0
 
 
 def statements(

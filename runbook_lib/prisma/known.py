@@ -332,11 +332,16 @@ class Known:
         ]
 
     def standing_on(self, table: str, column: str) -> list[tuple[str, str]]:
-        """The kind and name of each index and constraint of the table that goes when the column goes."""
+        """The kind and name of each index, constraint and sequence that goes when the column goes."""
         origin = {table, self.original(table)}
+        owned = [
+            ("sequence", name)
+            for name, owner in self._sequences.items()
+            if owner in {f"{one}.{column}" for one in origin}
+        ]
         found = [("index", name, value) for name, value in self.indexes.of(*origin)]
         found += [("constraint", name, value) for name, value in self.constraints.of(*origin)]
-        return [
+        return owned + [
             (kind, name)
             for kind, name, value in found
             if column in _columns(value.get("definition", ""))

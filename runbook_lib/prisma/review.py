@@ -17,8 +17,9 @@ from typing import Any
 from runbook_lib.check import Checks, check, unknown
 from runbook_lib.prisma import squawk
 from runbook_lib.prisma.declared import Declared, declared
+from runbook_lib.prisma.effect import Change
 from runbook_lib.prisma.history import MigrationFile
-from runbook_lib.prisma.judge import Observed, Statement, findings, statements
+from runbook_lib.prisma.judge import WHOLE, Observed, Statement, findings, statements
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.locks import LockMode
 from runbook_lib.prisma.names import short
@@ -40,6 +41,7 @@ class Review(Shown):
         files_atomicity: what each file leaves when it fails.
         lint_problems: why squawk could not be asked, or could not read a file; empty where it could.
         sizes, index_use: of tables and indexes, as they were given.
+        watched: what the files were seen to change: under names, too, that they do not say.
     """
 
     files: tuple[str, ...]
@@ -49,6 +51,7 @@ class Review(Shown):
     lint_problems: tuple[str, ...] = ()
     sizes: Sizes = field(repr=False, default_factory=dict)
     index_use: Sizes = field(repr=False, default_factory=dict)
+    watched: tuple[Change, ...] = ()
 
     def having(self, severity: Severity) -> tuple[Finding, ...]:
         """The findings of one severity."""
@@ -56,7 +59,9 @@ class Review(Shown):
 
     def declared(self) -> Declared:
         """What the files declare to change."""
-        return declared((statement.place, statement.effect) for statement in self.statements)
+        return declared(
+            ((statement.place, statement.effect) for statement in self.statements), self.watched
+        )
 
     def checks(self) -> Checks:
         """Whether the review saw everything: what was not understood could not be checked."""
@@ -313,4 +318,5 @@ def review(
         tuple(problems),
         sizes,
         index_use or {},
+        tuple(change for file in files for change in (observed or {}).get((file.name, WHOLE), ())),
     )

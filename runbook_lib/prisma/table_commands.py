@@ -12,7 +12,16 @@ from pglast.enums import DropBehavior, ObjectType
 from runbook_lib.prisma import constraints, retype, safer, types
 from runbook_lib.prisma.effect import Draft
 from runbook_lib.prisma.locks import ALTER_TABLE, CONCURRENTLY, REWRITES, STRONG_OPTIONS, LockMode
-from runbook_lib.prisma.names import bare, generated, join, quote, relation, schema_of, short
+from runbook_lib.prisma.names import (
+    bare,
+    generated,
+    join,
+    listed,
+    quote,
+    relation,
+    schema_of,
+    short,
+)
 
 _NOT_BELOW = frozenset(
     {
@@ -163,12 +172,22 @@ def _define(
     )
     draft.added("column", column, type=kind, not_null="yes" if required else None)
     if _serial(node) or C.CONSTR_IDENTITY in found:
-        draft.added("sequence", join(schema_of(table), generated(table, (node.colname,), "seq")))
+        draft.added(
+            "sequence", _sequence_of(draft, table, node.colname, found.get(C.CONSTR_IDENTITY))
+        )
     filled = C.CONSTR_DEFAULT in found or C.CONSTR_GENERATED in found
     for constraint in node.constraints or ():
         if constraint.contype != C.CONSTR_NOTNULL:
             constraints.add(draft, table, constraint, node.colname, all_null=added and not filled)
     return found
+
+
+def _sequence_of(draft: Draft, table: str, column: str, identity: ast.Constraint | None) -> str:
+    """Return the name of a column's sequence: that of SEQUENCE NAME, else the one PostgreSQL gives it."""
+    for option in (identity.options if identity else None) or ():
+        if option.defname == "sequence_name":
+            return listed(option.arg, schema_of(table))
+    return join(schema_of(table), generated(table, (column,), "seq"))
 
 
 def _serial(node: ast.ColumnDef) -> bool:
@@ -316,7 +335,8 @@ def _column_property(name: str) -> Callable[[Draft, str, ast.AlterTableCmd], Non
 
 def _identity(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     draft.changed("column", f"{table}.{quote(command.name)}", "identity")
-    sequence = join(schema_of(table), generated(table, (command.name,), "seq"))
+    identity = command.def_ if isinstance(command.def_, ast.Constraint) else None
+    sequence = _sequence_of(draft, table, command.name, identity)
     {
         AT.AT_AddIdentity: draft.added,
         AT.AT_DropIdentity: draft.removed,

@@ -32,6 +32,7 @@ BEYOND = [
     "DO $$ BEGIN EXECUTE 'DROP USER ' || quote_ident('x'); END $$",
     "DO $$ BEGIN EXECUTE format('GRANT %I TO %I', a, b); END $$",
     "DO $$ BEGIN EXECUTE something; END $$",
+    "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET a.b = 1'; END $$",
     "DO $$ DECLARE x text := dblink('y'); BEGIN NULL; END $$",
     "DO $$ DECLARE x text; BEGIN x := dblink_exec('y'); END $$",
     "DO $$ BEGIN FOR x IN SELECT pg_terminate_backend(1) LOOP NULL; END LOOP; END $$",
