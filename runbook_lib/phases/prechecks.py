@@ -16,13 +16,14 @@ from runbook_lib import process
 from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured, unknown
 from runbook_lib.errors import RunbookError, ToolError, UsageError
 from runbook_lib.params import Params, dereference
-from runbook_lib.phases import server, start
+from runbook_lib.phases import server, start, visible
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import BackupPhase
 from runbook_lib.phases.base import Phase, open_project
 from runbook_lib.phases.identity import identify
 from runbook_lib.phases.preflight import Preflight
 from runbook_lib.phases.unrecorded import Unrecorded
+from runbook_lib.postgres import statistics
 from runbook_lib.postgres.connection import Target
 from runbook_lib.prisma import cli, generators, history
 from runbook_lib.prisma.project import Project
@@ -106,7 +107,7 @@ def _of_the_database(params: Params, target: Target, project: Project | None) ->
         "connectivity": by(Preflight, lambda phase: phase.connectivity()),
         "monitoring": by(Preflight, lambda phase: phase.monitoring()),
         "server": by(Preflight, lambda phase: phase.server()),
-        "statements": by(Preflight, _statements),
+        "validation": by(Preflight, _visible),
     }
     if params.service is not None:
         looks["endpoints"] = by(Preflight, lambda phase: Application(phase).endpoints())
@@ -179,21 +180,9 @@ def _disk(phase: Preflight) -> list[Check]:
     return [server.disk_check(phase.db, "environment.disk", phase, measured=False)]
 
 
-def _statements(phase: Preflight) -> list[Check]:
-    """Check what 70_validate compares statements by."""
-    id, title = "validate.statements", "pg_stat_statements tells which statements became slower"
-    if not phase.params.validate_.slow_queries:
-        return [not_configured(id, title, "validate.slow_queries")]
-    there = phase.db.value("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'")
-    remedy = (
-        "CREATE EXTENSION pg_stat_statements, with it in `shared_preload_libraries`; "
-        "or set `validate: slow_queries: false`"
-    )
-    return [
-        check(
-            id, title, bool(there), "installed" if there else "not installed", "installed", remedy
-        )
-    ]
+def _visible(phase: Preflight) -> list[Check]:
+    """Check what 70_validate will be able to see; a baseline is taken by the backup."""
+    return list(visible.checks(statistics.read(phase.db), phase.params.validate_.slow_queries))
 
 
 def _generators(project: Project) -> Check:
