@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runbook_lib.postgres import options
+from runbook_lib.postgres import databases, options
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.difference import Change, Difference, difference
 from runbook_lib.postgres.reading import reading
@@ -163,6 +163,8 @@ def read(
 def _objects(
     db: Database, kind: str, unknown_options: dict[str, list[str]]
 ) -> dict[str, dict[str, Any]]:
+    if kind == "subscription" and not databases.sees_subscriptions(db):
+        return {}  # said by the check that no subscription brings changes in
     rows = db.rows(query(f"catalog_{kind.replace(' ', '_')}"))
     if kind in options.KNOWN:
         for row in rows:

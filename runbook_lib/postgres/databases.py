@@ -111,6 +111,16 @@ def entries(db: Database) -> dict[str, Entry]:
                 raise
 
 
+def sees_subscriptions(db: Database) -> bool:
+    """Whether this role may read the catalogue of subscriptions; some managed services let only themselves."""
+    return bool(db.value("SELECT has_any_column_privilege('pg_subscription', 'SELECT')"))
+
+
+def subscriptions(db: Database) -> list[dict[str, Any]]:
+    """The subscriptions of all databases, as far as this role sees them; where it does not, DROP DATABASE still refuses."""
+    return db.rows(query("subscriptions")) if sees_subscriptions(db) else []
+
+
 def signature(db: Database) -> str:
     """The end of a comment that names this session as the maker; with its start, because numbers are used again."""
     return str(db.value(query("databases_signature")))

@@ -35,11 +35,20 @@ def discard(admin: Database, name: str, within_s: float = 15) -> None:
             databases.drop(admin, name)
             return
         except DatabaseError as error:
-            holders = admin.rows(query("discard_holders"), {"name": name})
+            holders = _holders(admin, name)
             if error.sqlstate not in _HELD or not holders or time.monotonic() > until:
                 raise _undroppable(name, error, holders) from None
         _free(admin, name, holders)
         time.sleep(0.1)
+
+
+def _holders(admin: Database, name: str) -> list[dict[str, Any]]:
+    subscribed = [
+        {"kind": "subscription", "pid": None, **one}
+        for one in databases.subscriptions(admin)
+        if one["database"] == name
+    ]
+    return [*subscribed, *admin.rows(query("discard_holders"), {"name": name})]
 
 
 def _free(admin: Database, name: str, holders: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
-from runbook_lib.postgres import catalog, snapshot
+from runbook_lib.postgres import catalog, databases, snapshot
 from runbook_lib.postgres.backup import Backup, File, flush, hashes, seal
 from runbook_lib.postgres.connection import NO_DDL, Database, Target, query, translated
 from runbook_lib.postgres.fingerprint import Method
@@ -104,6 +104,7 @@ def make(
                     lock_timeout_s,
                     timeout_s,
                     progress,
+                    databases.sees_subscriptions(at.db),
                 )
             with _timed(seconds, "content"):
                 shot = snapshot.take(
@@ -304,6 +305,7 @@ def _pg_dump(
     lock_timeout_s: float,
     timeout_s: float | None,
     progress: Progress,
+    subscriptions: bool,
 ) -> None:
     command = [
         tools.path("pg_dump"),
@@ -318,6 +320,7 @@ def _pg_dump(
         f"--snapshot={snapshot_id}",
         f"--encoding={encoding}",
         f"--lock-wait-timeout={round(lock_timeout_s * 1000)}",
+        *([] if subscriptions else ["--no-subscriptions"]),
         "-f",
         str(folder / "dump"),
     ]

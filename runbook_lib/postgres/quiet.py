@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from runbook_lib.check import Check, check, not_configured, unknown
-from runbook_lib.postgres import activity
+from runbook_lib.postgres import activity, databases
 from runbook_lib.postgres.connection import Database, query
 
 LAG_S = 12.0
@@ -242,6 +242,14 @@ def prepared(db: Database) -> Check:
 
 def subscriptions(db: Database) -> Check:
     """Whether no logical replication brings changes of another server into this database."""
+    if not databases.sees_subscriptions(db):
+        return unknown(
+            "writes.subscriptions",
+            "no subscription brings changes in",
+            "this service lets no role see the subscriptions",
+            "none",
+            "ask whoever set up replication, if anybody did; then approve",
+        )
     rows = db.rows(query("quiet_subscriptions"))
     found = ", ".join(
         f"{row['name']} ({'pid ' + str(row['pid']) if row['pid'] else 'no worker at the moment'})"

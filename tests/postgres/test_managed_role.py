@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib.check import Status
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import RightError
-from runbook_lib.postgres import databases, dump
+from runbook_lib.postgres import databases, dump, quiet
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.restore import prove, restore
 from runbook_lib.postgres.tools import Tools, tools
@@ -149,6 +150,17 @@ def test_an_extension_that_others_need_is_taken_from_template1_or_asked_for_by_n
     finally:
         with Database(Target.parse(server.url()).named("template1"), NAME) as template:
             template.execute("DROP EXTENSION vector")
+
+
+def test_where_a_service_hides_the_subscriptions_all_else_is_dumped_proven_and_said(
+    server: Server, here: Target, programs: Tools, tmp_path: Path
+) -> None:
+    as_superuser(server, here, "REVOKE ALL ON pg_subscription FROM PUBLIC")
+    made = dump.make(here, tmp_path / "b", NAME, tools=programs)
+    assert prove(made, here, NAME, tools=programs).identical
+    with Database(here, NAME) as db:
+        assert quiet.subscriptions(db).status is Status.UNKNOWN
+        assert databases.subscriptions(db) == []
 
 
 def test_without_createdb_the_right_is_named(

@@ -1,9 +1,6 @@
--- What holds on to a database, so that it cannot be dropped: sessions, prepared transactions, slots in use, subscriptions?
+-- What holds on to a database, so that it cannot be dropped: sessions, prepared transactions, slots in use? (Subscriptions: subscriptions.sql.)
 SELECT 'prepared transaction' AS kind, p.gid AS name, p.owner::text AS owner, NULL::int AS pid
 FROM pg_prepared_xacts AS p WHERE p.database = %(name)s
-UNION ALL
-SELECT 'subscription', s.subname::text, pg_get_userbyid(s.subowner)::text, NULL
-FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = %(name)s
 UNION ALL
 SELECT 'replication slot', r.slot_name::text, 'session ' || r.active_pid, r.active_pid
 FROM pg_replication_slots AS r WHERE r.database = %(name)s AND r.active
