@@ -6,8 +6,9 @@ pending ones, and takes its folder from a program, `prisma.config.ts`. The SQL t
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,9 @@ _SIDES = {
     "removed": "only in the files",
     "changed": "files and database differ",
 }
+_NOT_INSTALLED = ("42501", "0A000", "3F000")
+"""What CREATE SCHEMA and CREATE EXTENSION are refused with for want of a right, of the package, or for a schema of the server's own."""
+_EXTENSION = re.compile(r"\s*CREATE\s+EXTENSION\b", re.IGNORECASE)
 _ASIDE = "not compared: owners and rights, and Prisma's own table"
 
 
@@ -122,12 +126,29 @@ def find(phase: Phase, found: history.History) -> Drift:
             why=f"not run again, for they reach beyond the database: {', '.join(beyond[:5])}{more}"
         )
     try:
-        with scratch.scratch(phase.target, "shadow", phase.application_name) as shadow:
-            return _compared(phase, shadow, files, found.pending_files)
+        return _in_shadow(phase, files, found.pending_files)
     except DatabaseError as error:
         return Drift(why=error.message)
     except _NotReplayed as error:
         return Drift(why=f"an applied file cannot be run on an empty database: {error}")
+
+
+def _in_shadow(phase: Phase, files: list[MigrationFile], pending: Sequence[MigrationFile]) -> Drift:
+    """Compare in an empty shadow database; where a file fails there, in one that has the extensions that an administrator may
+    have installed before the first file."""
+    try:
+        with scratch.scratch(phase.target, "shadow", phase.application_name) as shadow:
+            return _compared(phase, shadow, files, pending, {})
+    except _NotReplayed as error:
+        there = catalog.read(phase.db).objects["extension"]
+        extensions = {name: one for name, one in there.items() if name != "plpgsql"}
+        if not extensions:
+            raise
+        try:
+            with scratch.scratch(phase.target, "shadow", phase.application_name) as shadow:
+                return _compared(phase, shadow, files, pending, extensions)
+        except _NotReplayed:
+            raise error from None
 
 
 def _compared(
@@ -135,11 +156,13 @@ def _compared(
     shadow: Target,
     files: list[MigrationFile],
     pending: Sequence[MigrationFile],
+    extensions: Mapping[str, Mapping[str, Any]],
 ) -> Drift:
     session = partial(
         Database, shadow, phase.application_name, statement_timeout="2min", lock_timeout="5s"
     )
     with session() as db:
+        _install(db, extensions)
         _run(db, files)
         made = catalog.read(db)
     changes = [
@@ -155,6 +178,7 @@ def _compared(
         or change.property in ("columns", "populated")
         or change.name in WATCHES
     ]
+    aside += [f"extension {name}: installed before the files were run" for name in extensions]
     lines = tuple(
         (_SIDES[change.action], _said(change)) for change in changes if change not in aside
     )
@@ -169,6 +193,22 @@ def _said(change: Change) -> str:
     return str(change).replace(f"{change.name} {change.action}", change.name, 1)
 
 
+def _install(db: Database, extensions: Mapping[str, Mapping[str, Any]]) -> None:
+    """Install what this role may; without one that it may not, the file that needs it fails, and says so."""
+    for name, one in extensions.items():
+        try:
+            if not one["schema"].startswith("pg_"):
+                db.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.SQL(one["schema"])))
+            db.execute(
+                sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
+                    sql.SQL(name), sql.SQL(one["schema"])
+                )
+            )
+        except DatabaseError as error:
+            if db.connection.closed or error.sqlstate not in _NOT_INSTALLED:
+                raise
+
+
 def _run(db: Database, files: list[MigrationFile]) -> None:
     schema = identifier(db.target.schema)
     db.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
@@ -178,6 +218,8 @@ def _run(db: Database, files: list[MigrationFile]) -> None:
             try:
                 db.execute(one.sql)
             except DatabaseError as error:
+                if error.sqlstate == "42710" and _EXTENSION.match(one.sql):  # installed before
+                    continue
                 raise _NotReplayed(f"{file.name}:{one.line} ({error.sqlstate})") from None
 
 

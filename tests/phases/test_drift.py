@@ -81,6 +81,22 @@ def test_an_extension_that_only_watches_is_no_drift(
     )
 
 
+@pytest.mark.parametrize("again", ["", "CREATE EXTENSION hstore SCHEMA kept; "])
+def test_an_extension_that_an_administrator_installed_beforehand_is_installed_in_the_shadow_too(
+    make: Make, opened: Opened, deployed: str, again: str
+) -> None:
+    bag = 'ALTER TABLE "Patient" ADD COLUMN bag kept.hstore;'
+    found = drift(
+        make,
+        opened,
+        deployed,
+        f"CREATE SCHEMA kept; CREATE EXTENSION hstore SCHEMA kept; {bag}",
+        {"20260102000000_bag": f"{again}{bag}"},
+    )
+    assert not found.why and not found.lines, found
+    assert found.aside == ("extension hstore: installed before the files were run",)
+
+
 def test_what_prisma_does_not_see_is_said_in_words(
     make: Make, opened: Opened, deployed: str
 ) -> None:
