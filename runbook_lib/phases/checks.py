@@ -136,7 +136,7 @@ def up_to_date(phase: Phase, id: str) -> Check:
 
 def _decided(phase: Phase, status: cli.Status) -> tuple[str, ...]:
     """The applied migrations without a file that alone keep Prisma from saying "up to date", as a person has accepted them."""
-    planned = (phase.run.read_evidence("plan") or {}).get("history", [])
+    planned = phase.run.read_evidence("plan", missing={}).get("history", [])
     if status.pending or not status.missing:
         return ()
     found = history.compare(history.files(phase.project), applied(phase.db, phase.target))
