@@ -142,7 +142,7 @@ class Rehearse(Phase):
                         "find out who works on this server, and repeat",
                     ),
                     cli.same_target(
-                        self._said, self._copy.host, self._copy.port, self._copy.database
+                        self._said, self._copy.shown_host, self._copy.port, self._copy.database
                     ),
                 ],
             ),
