@@ -28,13 +28,16 @@ from runbook_lib import params as parameters
 from runbook_lib.demo import node
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import ToolError, UsageError
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database, Target, identifier, sql
 from runbook_lib.process import run
+from runbook_lib.redact import remember
 from runbook_lib.run import newest, stamp
 from runbook_lib.secret import HOME
 
 SAMPLE = HOME / "examples" / "unified_healthcare_platform"
 DATABASE = "healthcare"
+OWNER, STAFF = "healthcare_owner", "healthcare_staff"
+"""The roles, as on a managed service: the owner may create databases and is no superuser; others read and write beside the API."""
 DEPLOYED = 4
 """How many of the sample's migrations are applied before the demo begins; the others are pending."""
 SCENARIOS = ("success", "failing-migration", "lock-conflict", "bad-data")
@@ -147,7 +150,7 @@ class Platform:
         while not over.wait(0.05) and not self._begun("migrate", "migration begun"):
             pass
         with (
-            Database(Target.parse(self.server.url(DATABASE)), "monthly-report") as report,
+            Database(Target.parse(self.url(STAFF)), "monthly-report") as report,
             report.transaction(),
         ):
             report.value('SELECT count(*) FROM "Appointment" WHERE false')
@@ -157,7 +160,7 @@ class Platform:
         """Somebody writes between the rehearsal and the night."""
         while not over.wait(0.05) and not self._begun("rehearse", "phase ended"):
             pass
-        with Database(Target.parse(self.server.url(DATABASE)), "registration-desk") as desk:
+        with Database(Target.parse(self.url(STAFF)), "registration-desk") as desk:
             desk.execute((SAMPLE / "scenarios" / self.scenario / "writes.sql").read_text())
 
     def _begun(self, phase: str, what: str) -> bool:
@@ -178,17 +181,30 @@ class Platform:
     def environment(self) -> dict[str, str]:
         """Variables of the sample's commands."""
         return {
-            "DATABASE_URL": self.server.url(DATABASE),
+            "DATABASE_URL": self.url(),
             "API_TOKEN": self._read("api_token"),
             "PORT": self._read("port"),
             "PRISMA_SCHEMA_ENGINE_BINARY": str(SAMPLE / "tooling" / "schema-engine.mjs"),
             "CHECKPOINT_DISABLE": "1",
         }
 
+    @property
+    def password(self) -> str:
+        """The password of both roles."""
+        password = self._read("database_password")
+        remember(password)
+        return password
+
+    def url(self, role: str = OWNER) -> str:
+        """The URL of the sample's database for one of its roles, password included."""
+        return f"postgresql://{role}:{self.password}@127.0.0.1:{self.server.port}/{DATABASE}"
+
     def _write_references(self) -> None:
         """What the parameters refer to: URL, token, addresses; readable by this user alone."""
         folder = self.folder / "secrets"
         folder.mkdir(mode=0o700, exist_ok=True)
+        if not (folder / "database_password").exists():
+            self._write("database_password", secrets.token_urlsafe(18))
         if not (folder / "api_token").exists():
             self._write("api_token", secrets.token_urlsafe(24))
             port = _free_port()
@@ -196,7 +212,7 @@ class Platform:
             self._write("service_url", f"http://127.0.0.1:{port}")
             self._write("health_url", f"http://127.0.0.1:{port}/health")
             self._write("notification_file", (self.folder / "notifications.jsonl").as_uri())
-        self._write("database_url", self.server.url(DATABASE))
+        self._write("database_url", self.url())
 
     def _lay_out(self) -> None:
         """A working copy of the sample, in which only the first migrations are there yet."""
@@ -209,12 +225,7 @@ class Platform:
             shutil.move(pending, self.folder / "pending" / pending.name)
 
     def _deploy_and_seed(self, say: Say) -> None:
-        with Database(Target.parse(self.server.url())) as db:
-            db.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
-        with Database(
-            Target.parse(self.server.url(DATABASE))
-        ) as db:  # no migration's business: who runs the server installs it
-            db.execute("CREATE EXTENSION pg_stat_statements")
+        self._provide()
         self._run(["node_modules/.bin/prisma", "migrate", "deploy"])
         say(f"making {self.rows:,} appointments")
         self._run(["npm", "run", "--silent", "db:seed", "--", "--rows", str(self.rows)])
@@ -225,6 +236,22 @@ class Platform:
         overlay = SAMPLE / "scenarios" / self.scenario / "migrations"
         if overlay.exists():
             shutil.copytree(overlay, self.project / "prisma" / "migrations", dirs_exist_ok=True)
+
+    def _provide(self) -> None:
+        """What a managed service does: roles, database, and the extension that its administrator owns."""
+        with Database(Target.parse(self.server.url())) as db:
+            for role, may in ((OWNER, "CREATEDB"), (STAFF, "")):
+                db.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}").format(
+                        identifier(role), sql.SQL(may), sql.Literal(self.password)
+                    )
+                )
+            db.execute(f"GRANT pg_monitor, pg_signal_backend TO {OWNER}")
+            db.execute(f"GRANT pg_read_all_data, pg_write_all_data TO {STAFF}")
+            db.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER} TEMPLATE template0")
+        with Database(Target.parse(self.server.url(DATABASE))) as db:
+            db.execute("CREATE EXTENSION pg_stat_statements")
+            db.execute(f"GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO {OWNER}")
 
     def _migrations(self) -> list[Path]:
         (self.folder / "pending").mkdir(exist_ok=True)

@@ -46,21 +46,21 @@ class Restored(Shown):
 
     def left_out_check(self) -> Check:
         """Whether all came up; what an application may need asks a person."""
-        title = "this role may bring up everything that the backup holds"
-        found = "; ".join(map(str, self.left_out)) or "everything"
+        title = "what this role may not restore is needed by nothing"
+        found = "; ".join(map(str, self.left_out)) or "nothing is left out"
         if not any(item.matters for item in self.left_out):
             return check(
                 "backup.restore.left_out",
                 title,
                 True,
-                f"left out, and needed by nothing: {found}" if self.left_out else found,
+                f"left out: {found}" if self.left_out else found,
             )
         remedies = dict.fromkeys(item.remedy for item in self.left_out if item.matters)
         return unknown(
             "backup.restore.left_out",
             title,
             f"left out: {found}",
-            "everything",
+            "nothing that an application may need",
             "\n→ ".join([*remedies, "or decide to go on: a way back would lack it until then"]),
         )
 
@@ -189,10 +189,10 @@ class Proof:
         }
 
     def _repr_html_(self) -> str:
-        return self.restored._repr_html_() + self.verified._repr_html_()
+        return self.restored._repr_html_() + self.checks()._repr_html_()
 
     def __str__(self) -> str:
-        return f"{self.restored}\n{self.verified}"
+        return f"{self.restored}\n{self.checks()}"
 
     __repr__ = __str__
 

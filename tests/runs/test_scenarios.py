@@ -89,6 +89,7 @@ def test_no_byte_of_the_archive_or_of_the_output_holds_a_secret_or_a_row(story: 
         MARKER_PASSWORD,
         token,
         story.world.platform.server.password,
+        story.world.platform.password,
         "fictitious.patient",
         "FICTITIOUS.PATIENT",
         "FICTITIOUS-MEMBER",

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from runbook_lib import params
-from runbook_lib.demo.platform import DATABASE, Platform
+from runbook_lib.demo.platform import DATABASE, OWNER, Platform
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.run import Run, runs
 
@@ -117,16 +117,14 @@ def make_world(
 
 
 def plant_markers(world: World) -> None:
-    """A name in a row, and a role with a password: neither may ever be seen in an archive."""
+    """A name in a row, and a login with a password that acts as the owner: neither may ever be seen in an archive."""
     with world.db() as db:
         db.execute(f"""UPDATE "User" SET name = '{MARKER}' WHERE id = 'user_patient_000000002'""")
-        db.execute(f"CREATE ROLE marked LOGIN SUPERUSER PASSWORD '{MARKER_PASSWORD}'")
+        db.execute(f"CREATE ROLE marked LOGIN PASSWORD '{MARKER_PASSWORD}' IN ROLE {OWNER}")
+        db.execute(f"ALTER ROLE marked SET role = '{OWNER}'")
     secret = world.folder / "demo" / "secrets" / "database_url"
-    secret.write_text(
-        secret.read_text().replace(
-            f"postgres:{world.platform.server.password}@", f"marked:{MARKER_PASSWORD}@"
-        )
-    )
+    host = secret.read_text().partition("@")[2]
+    secret.write_text(f"postgresql://marked:{MARKER_PASSWORD}@{host}")
 
 
 def outputs(notebook: Path) -> str:
