@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 from runbook_lib import gate, params
 from runbook_lib.check import Checks, check
 from runbook_lib.demo.embedded import Server
-from runbook_lib.errors import ApprovalNeeded
+from runbook_lib.errors import ApprovalNeeded, DatabaseError
 from runbook_lib.phases import last_look, price, retention
 from runbook_lib.phases.rollback import Rollback
 from runbook_lib.phases.writes import SCHEMA, Span
@@ -464,3 +465,68 @@ def test_where_the_log_can_be_read_it_tells_who_wrote_what_is_gone(
     both = ['public."Own"', 'public."Tru"']
     assert sorted(phase.losses.since.doubt) == (doubt if readable else both)
     assert ('public."Ins"' in phase.losses.since.lost) == (who == "a table beside it")
+
+
+HARMLESS = {
+    "a transaction that was rolled back": """BEGIN; INSERT INTO "Ins" VALUES (100, 'x'); DELETE FROM "Del"; ROLLBACK""",
+    "a row that came and went": """INSERT INTO "Ins" VALUES (100, 'x'); DELETE FROM "Ins" WHERE id = 100""",
+    "a temporary table": "CREATE TEMP TABLE mine (id int); INSERT INTO mine VALUES (1)",
+    "ANALYZE and VACUUM": 'ANALYZE; SELECT 1 FROM "Own"',
+    "a row that was only locked": 'BEGIN; SELECT FROM "Own" FOR UPDATE; COMMIT',
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS[1:])
+@pytest.mark.parametrize("what", HARMLESS)
+def test_what_leaves_no_trace_in_the_content_loses_nothing(
+    phase: Example, tmp_path: Path, what: str, moment: str
+) -> None:
+    night(phase, tmp_path, moment, HARMLESS[what])
+    assert phase.losses.words("restore") == ""
+
+
+def test_counters_of_one_table_that_were_reset_are_not_taken_for_nothing_written(
+    phase: Example, tmp_path: Path
+) -> None:
+    reset = """SELECT pg_stat_reset_single_table_counters('"Own"'::regclass)"""
+    night(phase, tmp_path, MOMENTS[3], reset)
+    assert 'public."Own"' in phase.losses.since.doubt
+
+
+class Reconnecting(threading.Thread):
+    """An application that comes back as soon as its session is ended, and writes each time."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self._target, self.over, self.wrote = Target.parse(url), threading.Event(), 0
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            with suppress(DatabaseError), Database(self._target, "app") as db:
+                while not self.over.is_set():
+                    self.wrote += db.execute("""UPDATE "Upd" SET note = note || 'x' WHERE id = 1""")
+
+
+def test_an_application_that_reconnects_at_once_is_kept_out_and_what_it_wrote_is_found(
+    phase: Example, tmp_path: Path
+) -> None:
+    night(phase, tmp_path, "never")
+    names = restored_beside(phase, tmp_path)
+    app = Reconnecting(phase.params.database_url())
+    app.start()
+    while not app.wrote:
+        time.sleep(0.01)
+    with pytest.raises(ApprovalNeeded, match='public."Upd"'):
+        phase._swap(names)
+    before = app.wrote
+    while app.wrote == before:  # it is let in again
+        time.sleep(0.01)
+    phase._look_again()
+    with pytest.raises(ApprovalNeeded):
+        phase.decide()
+    gate.approve(phase.run, "rollback", "these writes may go", way="restore")
+    phase._look_again()
+    phase.decide()
+    phase._swap(names)
+    app.over.set()
+    app.join(10)
