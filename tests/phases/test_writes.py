@@ -81,7 +81,9 @@ def world(server: Server, folder: Path, name: str) -> Iterator[Example]:
     values = params.load(ROOT / "params" / "demo.yaml")
     values["environment"]["archive"] = str(folder / "archive")
     values["database"]["url"], values["service"] = f"file:{folder / 'url'}", None
+    values["database"]["tools"] = str(server.binaries)
     values["rollback"] = {"automatic": True}
+    values["backup"]["directory"] = str(folder / "backups")
     values["approvals"] = {"required": []}
     (folder / "migrations" / FILE).mkdir(parents=True)
     (folder / "migrations" / FILE / "migration.sql").write_text(MIGRATION)
@@ -120,7 +122,8 @@ def others(phase: Rollback, statement: str) -> None:
 
 def back_up(phase: Rollback, folder: Path) -> None:
     phase.run.write_evidence("backup.counters", writers.counters(phase.db))
-    made = dump.make(phase.target, folder, "tests", tools=tools(phase.target))
+    programs = tools(phase.target, phase.params.database.tools)
+    made = dump.make(phase.target, folder, "tests", tools=programs)
     record = {"folder": str(folder), "sha256": made.sha256, "proven_at": "2026-01-01T00:00:00Z"}
     phase.run.write_evidence(
         "backup", {**record, "proven_on": "here", "restore_s": 70.0, "way_back_s": 90.0}
@@ -370,7 +373,6 @@ def test_rows_that_are_left_behind_are_saved_and_the_sql_beside_them_brings_them
     phase: Example, tmp_path: Path
 ) -> None:
     """Writes of every kind, of every moment; the migration's own are not among them."""
-    phase.params.backup.__dict__["directory"] = tmp_path / "backups"
     others(
         phase,
         """CREATE TABLE "Line" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, parent int REFERENCES "Ins", twice int GENERATED ALWAYS AS (parent * 2) STORED)""",
@@ -530,3 +532,21 @@ def test_an_application_that_reconnects_at_once_is_kept_out_and_what_it_wrote_is
     phase._swap(names)
     app.over.set()
     app.join(10)
+
+
+def test_every_major_version_counts_and_tells_alike(any_server: Server, tmp_path: Path) -> None:
+    with world(any_server, tmp_path, "writes_major") as phase:
+        night(phase, tmp_path, "never")
+        assert phase.losses.words("restore") == ""
+        names = restored_beside(phase, tmp_path)
+        others(phase, ACTS["UPDATE"][0])
+        with pytest.raises(ApprovalNeeded, match='public."Upd": 1 updated'):
+            phase._swap(names)
+        phase._look_again()
+        assert phase.losses.words("restore") == (
+            'public."Upd": content differs; by the counters 1 updated'
+        )
+        last_look.keep(phase, phase._now, phase.losses, "restore")
+        phase._swap(names)
+        (left,) = retention._left_behind(phase.params, 0)
+        assert left.kind == "rows left behind"
