@@ -75,8 +75,9 @@ def test_the_disk_is_unknown_without_the_right_to_ask_or_on_another_machine(
     limited: Target, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Database(limited) as other:
-        assert "data_directory" in disk.disk(other).why_unknown
-    monkeypatch.setattr(disk, "_loopback", lambda _: False)
+        assert disk.disk(other).tightest  # by the process that serves its session
+        monkeypatch.setattr(disk, "_loopback", lambda _: False)
+        assert disk.disk(other).why_unknown and disk.disk(other).tightest is None
     assert "another machine" in disk.disk(db).why_unknown and disk.disk(db).tightest is None
 
 
@@ -128,3 +129,19 @@ def test_what_is_needed_goes_where_it_will_be_written(
     assert [one.free_bytes for one in now.after(disk.Need(log=10, growth=20, beside=30))] == list(
         left
     )
+
+
+def test_a_login_that_acts_as_another_role_knows_that_the_server_runs_here(server: Server) -> None:
+    admin = Target.parse(server.url())
+    with Database(admin) as db:
+        db.execute(
+            "CREATE ROLE health_owner; CREATE ROLE health_login LOGIN PASSWORD 'pw' IN ROLE health_owner"
+        )
+        db.execute("ALTER ROLE health_login SET role = 'health_owner'")
+        try:
+            with Database(replace(admin, user="health_login", password="pw")) as acting:
+                assert acting.value("SELECT current_user::text") == "health_owner"
+                assert disk.elsewhere(acting) == ""
+                assert acting.value("SELECT current_user::text") == "health_owner"
+        finally:
+            db.execute("DROP ROLE health_login, health_owner")
