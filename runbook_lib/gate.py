@@ -73,6 +73,13 @@ def accepted(run: Run, gate: str) -> frozenset[str]:
     return frozenset(decision.get("could_not_check", ()))
 
 
+def refused(run: Run) -> dict[str, dict[str, Any]]:
+    """Return the gates that somebody has refused, each with the decision that stands: whatever was passed before, nothing goes on."""
+    gates = {record["gate"] for record in run.read_approvals()}
+    found = {gate: standing(run, gate) for gate in sorted(gates)}
+    return {gate: one for gate, one in found.items() if one and one["decision"] == "refused"}
+
+
 def require(
     run: Run, gate: str, checks: Checks, required: Iterable[str], settled: Collection[str] = ()
 ) -> dict[str, Any] | None:

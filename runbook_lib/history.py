@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from runbook_lib.run import LOOKING, Run, lasted
+from runbook_lib.run import Run, lasted
+from runbook_lib.state import failures
 from runbook_lib.table import Shown, Table
 
 DATA = "Data migrations"
@@ -194,13 +195,10 @@ def minutes(seconds: float | None) -> str:
 def _downtime(run: Run, state: Mapping[str, Any], journal: Sequence[Mapping[str, Any]]) -> str:
     if state["downtime_s"] is not None:
         return minutes(state["downtime_s"])
-    switched = [
-        line["what"] for line in journal if line["what"] in ("maintenance on", "maintenance off")
-    ]
-    if switched:
+    if said := run.derived.application:
         return (
             "not over: the application is still in maintenance mode"
-            if switched[-1] == "maintenance on"
+            if said["what"] == "maintenance on"
             else "not measured"
         )
     if (run.parameters.get("service") or {}).get("maintenance"):
@@ -247,8 +245,8 @@ def _failures(state: Mapping[str, Any]) -> tuple[str, ...]:
         f"{phase['phase']}: {phase.get('reason') or ', '.join(phase['failed_checks']) or phase['status']}".splitlines()[
             0
         ]
-        for phase in state["phases"]
-        if phase["status"] in ("failed", "aborted") and phase["phase"] not in LOOKING
+        for phase in failures(state["phases"])
+        if phase["status"] != "unknown"
     )
 
 

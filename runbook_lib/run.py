@@ -18,8 +18,9 @@ import shlex
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from filelock import FileLock
 
 from runbook_lib import seal
 from runbook_lib.errors import NotMade, Refused, RunbookError, UsageError
+from runbook_lib.events import event
 from runbook_lib.files import (
     append_json,
     explained,
@@ -45,6 +47,9 @@ from runbook_lib.files import (
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
 from runbook_lib.secret import HOME
+from runbook_lib.state import FINAL as FINAL
+from runbook_lib.state import LOOKING, SUMMARISED, RunState, derive
+from runbook_lib.state import lasted as lasted
 from runbook_lib.whereabouts import Presence, at_work, person, presence, this_process
 
 PHASES = (
@@ -61,12 +66,7 @@ PHASES = (
 """The phases of a migration, in their order."""
 ASIDE = ("rollback", "troubleshoot", "history")
 """Phases that are run when they are needed."""
-LOOKING = frozenset({"troubleshoot", "history"})
-"""Phases that only look: the run's outcome stays as it is."""
-FINAL = frozenset({"succeeded", "rolled_back"})
-"""Outcomes after which a run is not gone on with."""
 _REQUIRED: Any = object()
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def now() -> datetime:
@@ -86,12 +86,6 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def lasted(start: str, end: str | None) -> float | None:
-    """Seconds between two moments that `stamp` wrote; None where it goes on, or where the clock was set back in between."""
-    seconds = (moment(end) - moment(start)).total_seconds() if end else -1.0
-    return round(seconds, 1) if seconds >= 0 else None
-
-
 class Run:
     """One migration's folder.
 
@@ -104,6 +98,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+        self._derived: tuple[tuple[int, int] | None, RunState] = (None, RunState())
         if not (self.folder / "run.json").is_file():
             raise UsageError(
                 f"{folder} is no run: it has no run.json", "`runbook status` lists the runs"
@@ -161,34 +156,27 @@ class Run:
             ) from None
 
     @property
+    def derived(self) -> RunState:
+        """How the run stands, by its journal (see `runbook_lib.state`)."""
+        path = self.folder / "journal.jsonl"
+        there = path.stat() if path.exists() else None
+        key = (there.st_size, there.st_mtime_ns) if there else None
+        if key is None or self._derived[0] != key:
+            self._derived = (key, derive(self.read_journal()))
+        return self._derived[1]
+
+    @property
     def state(self) -> dict[str, Any]:
-        """The content of run.json."""
-        return read_state(self.folder / "run.json")
+        """What run.json holds. The journal tells it; of a run that an earlier version started, the file itself."""
+        return deepcopy(self.derived.summary) or read_state(self.folder / "run.json")
 
     @property
     def outcome(self) -> str:
         """How the run stands."""
         return self.state["outcome"]
 
-    def update(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Change run.json in one step that no reader sees half done."""
-        self.open_seal()
-        with self._locked():
-            state = self.state
-            change(state)
-            write_json(self.folder / "run.json", state)
-            return state
-
     def end(self, outcome: str) -> None:
         """Record how the run ended."""
-
-        def change(state: dict[str, Any]) -> None:
-            ended = stamp()
-            state.update(
-                outcome=outcome, ended_at=ended, duration_s=lasted(state["started_at"], ended)
-            )
-
-        self.update(change)
         self.journal("run ended", outcome=outcome)
 
     def phase(self, name: str) -> dict[str, Any] | None:
@@ -203,27 +191,20 @@ class Run:
         Raises:
             Refused: it is at work in another process. Phases that only look may be, as often as there are people who look.
         """
-        entry: dict[str, Any] = {
-            "phase": name,
-            "status": "running",
-            "started_at": stamp(),
-            "ended_at": None,
-            "notebook": notebook,
-            "failed_checks": [],
-            "who": person(),
-            "process": this_process(),
-        }
-
-        def change(state: dict[str, Any]) -> None:
-            for older in state["phases"]:
-                if older["phase"] == name and older["status"] == "running":
-                    _take_over(older, entry["process"])
-            state["phases"].append(entry)
-            if name not in LOOKING:
-                state.update(outcome="running", ended_at=None, duration_s=None)
-
-        self.update(change)
-        self.journal("phase begun", phase=name)
+        with self._locked():
+            running = [
+                one
+                for one in self.state["phases"]
+                if (one["phase"], one["status"]) == (name, "running")
+            ]
+            closes = [why for one in running if (why := _closed(one))]
+            self.journal(
+                "phase begun",
+                phase=name,
+                notebook=notebook,
+                process=this_process(),
+                **({"closes": closes[-1]} if closes else {}),
+            )
 
     @property
     def sealed(self) -> bool:
@@ -263,38 +244,35 @@ class Run:
                 )
 
     def resume_phase(self, name: str) -> None:
-        """Take the newest entry of a phase up again: what had failed in it has passed since."""
-
-        def change(state: dict[str, Any]) -> None:
-            entry = next(entry for entry in reversed(state["phases"]) if entry["phase"] == name)
-            entry.update(status="running", ended_at=None, failed_checks=[], reason="")
-            if name not in LOOKING:
-                state.update(outcome="running", ended_at=None, duration_s=None)
-
-        self.update(change)
+        """Take the newest attempt at a phase up again: what had failed in it has passed since."""
         self.journal("phase taken up again", phase=name)
 
     def end_phase(
-        self, name: str, status: str, failed_checks: Iterable[str] = (), reason: str = ""
+        self,
+        name: str,
+        status: str,
+        failed_checks: Iterable[str] = (),
+        reason: str = "",
+        *,
+        killed: bool = False,
     ) -> None:
-        """Record how the newest entry of a phase ended; a phase that has ended stays as it is."""
-        changed = []
+        """Record how the newest attempt at a phase ended; one that has ended stays as it is.
 
-        def change(state: dict[str, Any]) -> None:
-            for entry in reversed(state["phases"]):
-                if entry["phase"] == name and entry["status"] == "running":
-                    entry.update(
-                        status=status,
-                        ended_at=stamp(),
-                        failed_checks=list(failed_checks),
-                        reason=redact(reason),
-                    )
-                    changed.append(entry)
-                    return
-
-        self.update(change)
-        if changed:
-            self.journal("phase ended", phase=name, outcome=status, reason=redact(reason))
+        Args:
+            killed: it could not say so itself: its process is gone.
+        """
+        with self._locked():
+            if any(
+                (one["phase"], one["status"]) == (name, "running") for one in self.state["phases"]
+            ):
+                self.journal(
+                    "phase ended",
+                    phase=name,
+                    outcome=status,
+                    failed_checks=list(failed_checks),
+                    reason=redact(reason),
+                    **({"killed": True} if killed else {}),
+                )
 
     @property
     def at_work(self) -> list[dict[str, Any]]:
@@ -322,12 +300,13 @@ class Run:
         ]
 
     def journal(self, what: str, **facts: Any) -> None:
-        """Append one line to the journal: what happened, by whom, when, from which machine.
+        """Append one event to the journal: what happened, by whom, when, from which machine; run.json follows from it.
 
         The order of the lines is the order in which things happened. Where the clock was set back since the line before,
         the line says by how much.
         """
-        line = {"at": stamp(), "who": person(), "host": socket.gethostname(), "what": what, **facts}
+        who = {"who": facts.pop("who", person()), "host": socket.gethostname()}
+        line = {"at": stamp(), **who, **event(what, facts)}
         self.open_seal()
         with self._locked():
             before = last_at(self.folder / "journal.jsonl")
@@ -336,6 +315,8 @@ class Run:
                 self.folder / "journal.jsonl",
                 line | ({"clock_set_back_s": round(back, 3)} if back > 0.001 else {}),
             )
+            if what in SUMMARISED and (summary := self.derived.summary):
+                write_json(self.folder / "run.json", summary)
 
     def read_journal(self, having: re.Pattern[str] | None = None) -> list[dict[str, Any]]:
         """The journal's lines; with `having` those in which it is found, and the last."""
@@ -415,46 +396,34 @@ def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str
         with lock(archive, "archive"):
             started, before = _free_second(archive), runs(archive)
             folder = archive / f"{started:{_KEY}}_{params.environment.name}_{last}"
-            _lay_out(
-                folder,
-                {key: values[key] for key in KEYS if values.get(key) is not None},
-                {
-                    "run_id": folder.name,
-                    "number": before[-1].number + 1 if before else 1,
-                    "environment": params.environment.name,
-                    "production": params.environment.production,
-                    "engineer": params.engineer,
-                    "target": dict(target),
-                    "migrations": migrations,
-                    "outcome": "running",
-                    "started_at": stamp(started),
-                    "ended_at": None,
-                    "duration_s": None,
-                    "downtime_s": None,
-                    "phases": [],
-                },
-            )
+            facts = {
+                "run_id": folder.name,
+                "number": before[-1].number + 1 if before else 1,
+                "environment": params.environment.name,
+                "production": params.environment.production,
+                "engineer": params.engineer,
+                "target": dict(target),
+                "migrations": migrations,
+                "started_at": stamp(started),
+            }
+            kept = {key: values[key] for key in KEYS if values.get(key) is not None}
+            return _lay_out(folder, kept, facts)
     except OSError as error:
         raise UsageError(
             f"the run folder cannot be made in {archive}: {error.strerror or error}",
             "correct `environment.archive`, or its permissions and free space",
         ) from None
-    run = Run(folder)
-    run.journal(
-        "run started",
-        engineer=params.engineer,
-        environment=params.environment.name,
-        migrations=migrations,
-    )
-    return run
 
 
-def _lay_out(folder: Path, parameters: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def _lay_out(folder: Path, parameters: Mapping[str, Any], facts: Mapping[str, Any]) -> Run:
     """Make a run's folder whole, or not at all."""
     (folder / "evidence").mkdir(parents=True)
     try:
         write_json(folder / "parameters.json", parameters)
-        write_json(folder / "run.json", state)
+        write_json(folder / "run.json", {})
+        run = Run(folder)
+        run.journal("run started", **facts)
+        return run
     except RunbookError as error:
         shutil.rmtree(folder)
         raise UsageError(
@@ -534,18 +503,19 @@ def _free_second(archive: Path) -> datetime:
     )
 
 
-def _take_over(older: dict[str, Any], process: Mapping[str, Any]) -> None:
-    """Close an entry that has not ended, where its process is gone, or begins anew."""
-    again = older.get("process") == process
-    if not again and presence(older.get("process")) is not Presence.GONE:
-        if older["phase"] in LOOKING:
-            return
-        raise Refused(
-            f"this phase is at work already: {at_work(older)}",
-            "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody sits there any more, shut that kernel down",
-        )
-    older.update(
-        status="unknown",
-        ended_at=stamp(),
-        reason="begun again in the same kernel" if again else "its kernel ended without saying how",
+def _closed(older: Mapping[str, Any]) -> str:
+    """Why an attempt that has not ended is over, where its process is gone, or begins anew; empty where it goes on beside.
+
+    Raises:
+        Refused: it is at work in another process.
+    """
+    if older.get("process") == this_process():
+        return "begun again in the same kernel"
+    if presence(older.get("process")) is Presence.GONE:
+        return "its kernel ended without saying how"
+    if older["phase"] in LOOKING:
+        return ""
+    raise Refused(
+        f"this phase is at work already: {at_work(older)}",
+        "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody sits there any more, shut that kernel down",
     )

@@ -149,6 +149,7 @@ def settle(run: Run, *, take_over: bool = False) -> None:
             entry["phase"],
             "aborted",
             reason=f"its process {entry['process']['pid']} was killed: what it began may have landed in part",
+            killed=True,
         )
         run.end("aborted")
 
@@ -180,6 +181,7 @@ def _take_over(run: Run, entry: Mapping[str, Any]) -> None:
         "aborted",
         reason=f"it was begun on {process.get('host', 'another machine')}, and taken over by {person()}: "
         "what it began may have landed in part",
+        killed=True,
     )
     run.end("aborted")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def carrying(archive: Path, run: str, *, take_over: bool = False) -> Iterator[No
         mine = _is_this(_carrier(archive, run))
         other = carrier(archive, run)
         if other and not (take_over and presence(other) is Presence.ELSEWHERE):
-            raise carried_by(other, run)
+            raise carried_by(other, archive / run)
         sign = {**this_process(), "who": person(), "since": datetime.now(UTC).isoformat()}
         write_json(_sign(archive, run), sign)
     try:
@@ -97,13 +98,13 @@ def carrier(archive: Path, run: str) -> dict[str, Any] | None:
     return None if here and found["pid"] in [process.pid for process in own] else found
 
 
-def carried_by(other: Mapping[str, Any], run: str) -> Refused:
+def carried_by(other: Mapping[str, Any], run: Path) -> Refused:
     """Return the refusal that names who is at work on a run."""
     where = f"process {other['pid']} on {other['host']}"
     since = str(other["since"])[:19].replace("T", " ")
     return Refused(
-        f"{other['who']} is at work on {run} since {since} UTC ({where})",
-        f"wait until it has ended, or stop it there with Ctrl-C; `runbook status {run}` shows how the run stands"
+        f"{other['who']} is at work on {run.name} since {since} UTC ({where})",
+        f"wait until it has ended, or stop it there with Ctrl-C; `runbook status {shlex.quote(str(run))}` shows how the run stands"
         + ("" if presence(other) is Presence.HERE else "; where it is gone: `--take-over`"),
     )
 

@@ -24,6 +24,7 @@ from runbook_lib.errors import Refused, RunbookError, UsageError
 from runbook_lib.run import Run, create, runs
 from runbook_lib.show import charts
 from runbook_lib.show.lessons import Lessons
+from tests.journals import elsewhere
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = {
@@ -253,7 +254,7 @@ def test_without_room_nothing_is_half_written_and_with_room_the_run_goes_on(
     for write in (
         lambda: run.write_evidence("backup", {"folder": "x" * 9000}),
         lambda: run.end("failed"),
-        lambda: [run.journal("checks", passed=n) for n in range(200)],
+        lambda: [run.journal("lessons learned", text=f"{n}") for n in range(200)],
     ):
         with pytest.raises(
             RunbookError, match="No space left on device; what was recorded before stands"
@@ -358,7 +359,7 @@ def test_what_began_on_another_machine_is_neither_alive_nor_gone(make: Make) -> 
     run = make()
     run.begin_phase("migrate", "60_migrate.ipynb")
     assert run.at_work and not run.elsewhere
-    run.update(lambda state: state["phases"][0]["process"].update(host="another-machine"))
+    elsewhere(run)
     assert [entry["phase"] for entry in run.elsewhere] == ["migrate"] and not run.lost
     with pytest.raises(Refused, match="cannot be told from here.*\n.*--take-over"):
         runner.settle(run)
@@ -398,14 +399,15 @@ def test_failed_and_rolled_back_runs_have_an_entry_and_it_is_the_templates(make:
         assert part in text, part
 
 
-def test_the_history_is_filtered_and_sorted(make: Make) -> None:
+def test_the_history_is_filtered_and_sorted(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     long, short = (
         make("20260101000000_first", environment="staging"),
         make("20260102000000_second", environment="production"),
     )
-    for run, seconds in ((long, 90.0), (short, 10.0)):
-        run.end("succeeded" if run is long else "failed")
-        run.update(lambda state: state.update(duration_s=seconds))
+    monkeypatch.setattr(runbook_lib.run, "stamp", lambda: "2999-01-01T00:00:10.000Z")
+    short.end("failed")
+    monkeypatch.setattr(runbook_lib.run, "stamp", lambda: "2999-01-01T00:01:30.000Z")
+    long.end("succeeded")
     folder = long.folder.parent
     assert [one.run_id for one in ledger.entries(folder, sort="duration")] == [long.id, short.id]
     for chosen in ({"environment": "staging"}, {"outcome": "succeeded"}, {"migration": "first"}):

@@ -106,14 +106,15 @@ def test_evidence_stays_readable_and_without_secrets_where_the_digits_of_one_occ
         "a.c",
         {"seconds": 1.385174, "port": 38517, "texts": ["at 38517", 'by quote"d', "DETAIL: a row"]},
     )
-    run.journal("done", seconds=0.385179, text="at 38517")
+    run.journal("application restart", seconds=0.385179)
+    run.journal("lessons learned", text="at 38517")
     assert run.read_evidence("a.c") == {
         "seconds": 1.385174,
         "port": 38517,
         "texts": [f"at {HIDDEN}", f"by {HIDDEN}", f"DETAIL: {HIDDEN}"],
     }
     assert (
-        run.read_journal()[-1]["seconds"] == 0.385179
+        run.read_journal()[-2]["seconds"] == 0.385179
         and run.read_journal()[-1]["text"] == f"at {HIDDEN}"
     )
 
@@ -282,8 +283,13 @@ def test_what_to_type_after_an_interrupt_is_what_can_work(
     run: Run, events: tuple[str, ...], command: str
 ) -> None:
     run.begin_phase("migrate", "60_migrate.ipynb")
+    facts: dict[str, dict[str, Any]] = {
+        "migration begun": {"files": ["1_x"]},
+        "migration ended": {"files": ["1_x"], "seconds": 1.0, "attempts": 1},
+        "rolled back": {"way": "resolve", "reasons": []},
+    }
     for event in events:
-        run.journal(event)
+        run.journal(event, **facts[event])
     run.end_phase("migrate", "aborted")
     run.end("aborted")
     assert next_command(run).startswith(f"runbook {command} {run.folder}")

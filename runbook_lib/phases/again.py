@@ -306,4 +306,4 @@ def _applied(phase: Phase) -> list[Check]:
 
 
 def _begun(run: Run) -> bool:
-    return any(line["what"] == "migration begun" for line in run.read_journal())
+    return run.derived.migrating

@@ -28,6 +28,7 @@ class Announce(Phase):
     name, heading = "announce", "Announce"
     holds_database = True
     gates = ("announce",)
+    steps = ("fix_the_state_before",)
 
     def start_message(self) -> Message:
         """What users and stakeholders would be told."""
@@ -90,6 +91,7 @@ class Announce(Phase):
 
     def fix_the_state_before(self) -> snapshot.Snapshot:
         """Content, catalogue and statistics of the moment before the migration: what "only the declared change" is held against."""
+        self.require_gate("announce")
         plan = self.run.read_evidence("plan")
         objects = catalog.read(self.db)
         kept = declared.kept_columns(objects.objects, plan["declared"])
@@ -108,6 +110,7 @@ class Announce(Phase):
         self.run.write_evidence("before.files", files)
         self.run.write_evidence("before.statistics", counted)
         self._baseline(Declared.from_dict(plan["declared"]))
+        self._passed.add("fix_the_state_before")
         return before
 
     def _baseline(self, said: Declared) -> None:
@@ -139,6 +142,7 @@ class Announce(Phase):
 
     def tell_operations(self) -> Any:
         """Send the status to operations."""
+        self.require_gate("announce")
         return self.send(self.operations_message())
 
     def _at_rest(self) -> list[Check]:

@@ -41,6 +41,10 @@ class Attempts:
         self.number = 0
         self.watch: Watch
 
+    def blockers(self) -> list[str]:
+        """Who was in the way of the newest attempt; nobody where none was begun."""
+        return self.watch.blockers() if self.number else []
+
     def deploy(self) -> cli.Deployed:
         """Deploy.
 

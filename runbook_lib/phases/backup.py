@@ -181,7 +181,7 @@ class BackupPhase(Phase):
     def _before_the_migration(self, name: str, look: Callable[[], Any]) -> Any:
         """Look, and keep what was seen as the state before; once the migration has begun, what was kept stands."""
         found = look()
-        begun = any(line["what"] == "migration begun" for line in self.run.read_journal())
+        begun = self.run.derived.migrating
         if not begun:
             self.run.write_evidence(
                 f"{self.name}.{name}",

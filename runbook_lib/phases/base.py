@@ -43,6 +43,7 @@ from runbook_lib.redact import redact
 from runbook_lib.run import ASIDE, FINAL, LOOKING, PHASES, Run, newest, now, runs
 from runbook_lib.secret import HOME
 from runbook_lib.show import widgets
+from runbook_lib.state import BAD
 from runbook_lib.whereabouts import carried_by, carrier
 
 
@@ -61,6 +62,8 @@ class Phase:
     """Whether the run has the database for itself from this phase on (see `runbook_lib.phases.lease`)."""
     gates: ClassVar[tuple[str, ...]] = ()
     """The gates that must have been passed before the phase may be finished."""
+    steps: ClassVar[tuple[str, ...]] = ()
+    """The steps that must have been done before, too: each is added to `_passed` where it ends well."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -74,6 +77,7 @@ class Phase:
         self._failing: set[str | None] = set()
         self.decided: Mapping[str, Any] | None = None
         """What this phase's gate waited with, where a person has decided since: see `pass_gate_once`."""
+        self._was_refused = False
 
     @cached_property
     def target(self) -> Target:
@@ -107,6 +111,7 @@ class Phase:
     def exclusive(self) -> Iterator[None]:
         """Work on this database that no other run may do at the same time, and none at all while another run has it."""
         lease.claim(self)
+        self._goes_on()
         with (
             databases.maintenance(self.target, self.application_name) as admin,
             locks.advisory_lock(admin, self.target.database),
@@ -166,7 +171,7 @@ class Phase:
         """Refuse to work on a run that another process carries from phase to phase; who only looks, may."""
         archive, run = self.run.folder.parent, self.run.id
         if self.name not in LOOKING and (other := carrier(archive, run)):
-            raise carried_by(other, run)
+            raise carried_by(other, self.run.folder)
 
     def refused(self, error: Refused) -> None:
         """Record what was not begun. Nothing else moves: neither state, nor cause, nor escalation."""
@@ -317,11 +322,23 @@ class Phase:
         """Refuse to go on before the cell of a gate was run and passed.
 
         Raises:
-            GateError: it was not.
+            Refused: it was not; nothing was begun.
         """
         if name not in self._passed:
-            raise GateError(
+            raise Refused(
                 f"the gate `{name}` was not passed in this notebook", "run its cell first"
+            )
+
+    def require_steps(self, *names: str) -> None:
+        """Refuse to go on before the cells of these steps have run.
+
+        Raises:
+            Refused: one has not; nothing was begun.
+        """
+        if missing := [f"`phase.{name}()`" for name in names if name not in self._passed]:
+            raise Refused(
+                f"{' and '.join(missing)} must come first: not run in this notebook yet",
+                "run the cells in their order",
             )
 
     def escalation(self) -> Any:
@@ -353,12 +370,13 @@ class Phase:
         """End the phase.
 
         Raises:
-            GateError: a gate was not passed, or a cell that failed has not passed since.
+            Refused: a gate was not passed, or a cell that failed has not passed since. It can be repeated once it has.
         """
         for name in self.gates:
             self.require_gate(name)
+        self.require_steps(*self.steps)
         if self._failing:
-            raise GateError(
+            raise Refused(
                 f"{len(self._failing)} cells of this notebook have failed and not passed since",
                 "run them again",
             )
@@ -372,6 +390,7 @@ class Phase:
         if self.only_looks:
             return
         if isinstance(error, Refused):
+            self._was_refused = True
             self.refused(error)
             return
         waits, stopped = (
@@ -380,12 +399,7 @@ class Phase:
         )
         status = "waiting" if waits else "aborted" if stopped else "failed"
         ids = error.failed if isinstance(error, CheckError) else ()
-        by_hand = (
-            "stopped by a person or a signal"
-            if isinstance(error, KeyboardInterrupt)
-            else type(error).__name__
-        )
-        reason = str(error) if isinstance(error, RunbookError) else by_hand
+        reason = str(error) if isinstance(error, RunbookError) else type(error).__name__
         self.run.end_phase(self.name, status, ids, reason)
         if self.run.outcome not in FINAL and self.name not in LOOKING:
             self.run.end(status)
@@ -398,12 +412,21 @@ class Phase:
         Args:
             cell: its id in the notebook, where the front end tells it.
         """
+        refused, self._was_refused = self._was_refused, False
+        if refused:
+            return
         if not success:
             self._failing.add(cell)
         elif self._failing:
             self._failing.discard(cell)
-            if not self._failing and self.run.outcome not in FINAL:
-                self.run.resume_phase(self.name)
+            if not self._failing:
+                self._goes_on()
+
+    def _goes_on(self) -> None:
+        """Say that the phase is at work again, where its newest attempt had stopped: at a gate, by an error or an interrupt."""
+        entry = self.run.phase(self.name) if not self.only_looks else None
+        if entry and entry["status"] in (*BAD, "waiting") and self.run.outcome not in FINAL:
+            self.run.resume_phase(self.name)
 
     def _give_back(self) -> None:
         """Close the session and everything else that the phase holds."""

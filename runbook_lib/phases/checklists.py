@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from runbook_lib import gate
 from runbook_lib.check import Check, Checks, Status, unknown
 from runbook_lib.errors import GateError
 from runbook_lib.phases import kernel
@@ -95,9 +96,9 @@ def ticked(run: Run, phase: str, id: str, person: str, note: str) -> Item:
     return _item(run, entry)
 
 
-def open_checks(run: Run, gate: str) -> Checks:
+def open_checks(run: Run, name: str) -> Checks:
     """What is open for a person when a gate is asked to open: items of its phase and of those before it."""
-    before = PHASES[: PHASES.index(gate) + 1] if gate in PHASES else (gate,)
+    before = PHASES[: PHASES.index(name) + 1] if name in PHASES else (name,)
     found = [item for phase in before for item in items(run, phase) if item.open]
     return Checks(
         "The checklist",
@@ -192,7 +193,9 @@ def _accepted(run: Run, checks: list[Check]) -> str:
     who = [
         record["person"]
         for record in run.read_approvals()
-        if record["decision"] == "approved" and missing & set(record.get("could_not_check", ()))
+        if record["decision"] == "approved"
+        and gate.standing(run, record["gate"]) == record
+        and missing & set(record.get("could_not_check", ()))
     ]
     return f"; accepted by {who[-1]}" if who else ""
 

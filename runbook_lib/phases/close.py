@@ -11,7 +11,6 @@ from runbook_lib.phases import kernel, lease
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.talk import Message, message, standing
-from runbook_lib.run import lasted, stamp
 from runbook_lib.show import lessons
 
 
@@ -20,6 +19,7 @@ class Close(Phase):
 
     name, heading = "close", "Close"
     holds_database = True
+    steps = ("reopen",)
 
     def validated(self) -> None:
         """Refuse to reopen the application where the validation has not passed.
@@ -37,7 +37,9 @@ class Close(Phase):
     def reopen(self) -> Checks:
         """Switch maintenance mode off and see through the application that it is; only after the validation has passed."""
         self.validated()
-        return self.look("reopen", reopen(self)).require()
+        checks = self.look("reopen", reopen(self)).require()
+        self._passed.add("reopen")
+        return checks
 
     def message(self) -> Message:
         """What everybody would be told."""
@@ -46,7 +48,8 @@ class Close(Phase):
         )
 
     def tell(self) -> Any:
-        """Tell everybody that it is over."""
+        """Tell everybody that it is over; not before it is."""
+        self.require_steps("reopen")
         return self.send(self.message())
 
     def lessons(self, text: str = "") -> lessons.Lessons:
@@ -93,9 +96,6 @@ def reopen(phase: Phase) -> Checks:
     application.switch(False)
     checks = Checks("Back in service", [application.wait(), *application.maintenance_checks(False)])
     phase.run.journal("maintenance off", phase=phase.name, verified=checks.passed)
-    began = [line["at"] for line in phase.run.read_journal() if line["what"] == "maintenance on"]
-    if began and checks.passed and phase.run.state["downtime_s"] is None:
-        phase.run.update(lambda state: state.update(downtime_s=lasted(began[0], stamp())))
     return checks
 
 

@@ -7,12 +7,15 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import process
-from runbook_lib.errors import RunbookError, in_full
+from runbook_lib.errors import Aborted, Refused, RunbookError, in_full
 from runbook_lib.phases import talk
+from runbook_lib.postgres.connection import Database, query
 from runbook_lib.redact import redact
+from runbook_lib.whereabouts import person
 
 if TYPE_CHECKING:
     from runbook_lib.phases.base import Phase
@@ -48,10 +51,12 @@ def watch(phase: Phase) -> None:
         trace: Any,
         tb_offset: int | None = None,
     ) -> list[str]:
+        error = _told(phase, error)
+        kind = type(error)
         phase.fail(error)
         _escalate(phase, error)
-        own = isinstance(error, (RunbookError, KeyboardInterrupt))
-        message = redact(in_full(error)) or ("stopped by a person or a signal" if own else "")
+        own = isinstance(error, RunbookError)
+        message = redact(in_full(error))
         lines = (
             [f"{kind.__name__}: {message}"]
             if own
@@ -81,6 +86,44 @@ def watch(phase: Phase) -> None:
     shell.events.register("post_run_cell", ended)
     shell.events.register("pre_run_cell", _hear_once)
     _hear_once()
+
+
+def _told(phase: Phase, error: BaseException) -> BaseException:
+    """An interrupt, and a name that only a cell further up would have made, as what they are; any other error as it is."""
+    if isinstance(error, KeyboardInterrupt):
+        return interrupted(phase)
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    if isinstance(error, NameError) and trace and trace.tb_frame.f_code.co_name == "<module>":
+        return Refused(
+            f"`{error.name}` is not known here yet: the cell that makes it was not run",
+            "run the cells in their order",
+        )
+    return error
+
+
+def interrupted(phase: Phase, before: str = "") -> Aborted:
+    """Return what is told of an interrupt: by whom, what was going on before, what the server still does for this run.
+
+    Args:
+        before: what the phase was waiting for.
+    """
+    return Aborted(
+        f"interrupted by {person()}{f': {before}' if before else ''}\nWhat the server does for this run now: {_at_work(phase)}",
+        f"run {phase.name} again from its first cell: what is true then is looked at; 90_rollback tells what landed and leads back",
+    )
+
+
+def _at_work(phase: Phase) -> str:
+    """Which sessions of the run are still at work, and what they hold; looked at from a session that waits for nothing."""
+    try:
+        target = replace(phase.target, options={**phase.target.options, "connect_timeout": "2"})
+        with Database(target, f"{phase.application_name}-after", statement_timeout="1s") as db:
+            found = db.rows(query("activity_held"), [f"runbook/{phase.run.key}/%"])
+    except (RunbookError, OSError) as error:
+        return f"not known, it cannot be asked: {getattr(error, 'message', type(error).__name__)}"
+    return "; ".join(row["it"] for row in found) or "nothing, and it holds no lock for it"
 
 
 def _escalate(phase: Phase, error: BaseException) -> None:

@@ -32,7 +32,8 @@ def claim(phase: Phase, *, take_over: bool = False) -> None:
         if found and found.run == run.id:
             return
         if found and not (take_over or _over(run, found)):
-            raise lease.held(found)
+            other = run.folder.parent / found.run
+            raise lease.held(found, Run(other).reference if (other / "run.json").is_file() else "")
         if found or phase.holds_database:
             _take(phase, admin, oid, take_over)
 

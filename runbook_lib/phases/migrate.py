@@ -8,8 +8,8 @@ from typing import Any
 
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, unknown
-from runbook_lib.errors import DatabaseError, GateError
-from runbook_lib.phases import cause, livedata, recovery, salvage
+from runbook_lib.errors import Aborted, DatabaseError, GateError
+from runbook_lib.phases import cause, kernel, livedata, recovery, salvage
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.attempts import Attempts
 from runbook_lib.phases.backup import backup_checks
@@ -38,6 +38,7 @@ class Migrate(Phase):
     name, heading = "migrate", "Migrate"
     holds_database = True
     gates = ("migrate",)
+    steps = ("deploy", "verify", "client")
     _found_valid: str | None = None
     """The schema that `prisma validate` found valid."""
 
@@ -90,13 +91,13 @@ class Migrate(Phase):
             pending=bool(found.pending),
             landed=bool(found.failed) or not set(planned) <= set(found.pending),
         )
-        self._passed.add("saved")
+        self._passed.add("save")
         return saved
 
     def restore_point(self) -> Any:
         """Name the point to which a recovery in time would lead; once the migration has begun, the point from before stands."""
         self.require_gate("migrate")
-        self._passed.add("restore point")
+        self._passed.add("restore_point")
         return recovery.mark(self) or Table(
             "No restore point: the migration had begun before one was made", ("", ""), []
         )
@@ -112,9 +113,9 @@ class Migrate(Phase):
         with self.exclusive():
             pending = self._reviewed()
             if not pending:
+                self._passed.add("deploy")
                 return Table("Already applied: nothing is pending", ("file", "seconds"), [])
-            self.require_gate("saved")
-            self.require_gate("restore point")
+            self.require_steps("restore_point", "save")
             forecast = self.run.read_evidence("forecast", missing={}).get("migrate_s")
             self.run.journal("migration begun", files=list(pending), forecast_s=forecast)
             attempts, began = Attempts(self, forecast), time.monotonic()
@@ -123,6 +124,8 @@ class Migrate(Phase):
                     attempts.deploy()
             except cli.MigrationFailed as error:
                 raise self._failure(error, attempts.watch) from None
+            except KeyboardInterrupt:
+                raise self._interrupted(attempts) from None
             finally:
                 self._count()
         seconds, files = (
@@ -141,6 +144,7 @@ class Migrate(Phase):
                 "attempts": attempts.number,
             },
         )
+        self._passed.add("deploy")
         tries = f", at attempt {attempts.number}" if attempts.number > 1 else ""
         return Table(
             f"{len(files)} files applied in {seconds:.1f} s{tries}",
@@ -172,12 +176,15 @@ class Migrate(Phase):
 
     def verify(self) -> Checks:
         """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
+        self.require_steps("deploy")
         status, pulled, schema = self.together(
             self._up_to_date, self._pulled, lambda: self._valid("migrate.schema")
         )
-        return self.must_hold(
+        checks = self.must_hold(
             "verify", Checks("The migration, verified", [status, pulled, schema, self._promised()])
         )
+        self._passed.add("verify")
+        return checks
 
     @cached_property
     def difference(self) -> catalog.Difference:
@@ -187,6 +194,7 @@ class Migrate(Phase):
 
     def client(self) -> Checks:
         """Generate the client, restart the application, and wait until it answers."""
+        self.require_steps("deploy", "verify")
         application = Application(self)
         checks = [self._generated()]
         if application.configured:
@@ -202,7 +210,9 @@ class Migrate(Phase):
                 )
             )
             checks.append(application.wait())
-        return self.must_hold("client", Checks("Client and application", checks))
+        checked = self.must_hold("client", Checks("Client and application", checks))
+        self._passed.add("client")
+        return checked
 
     def _generated(self) -> Check:
         title, how = "the Prisma client was generated", self.params.prisma.generate
@@ -330,7 +340,7 @@ class Migrate(Phase):
 
     def _already(self, planned: dict[str, str]) -> list[str]:
         """The files of the plan that are applied as they were reviewed, where this run had begun to before it was stopped, or led forward."""
-        if not any(line["what"] == "migration begun" for line in self.run.read_journal()):
+        if not self.run.derived.migrating:
             return []
         found = self.history
         done = {
@@ -346,7 +356,7 @@ class Migrate(Phase):
             name
             for name in PHASES[: PHASES.index(self.name)]
             if (self.run.phase(name) or {}).get("status") != "succeeded"
-        ]
+        ] + [f"{name}: refused by {one['person']}" for name, one in gate.refused(self.run).items()]
         return check(
             "migrate.phases",
             "every phase before this one has succeeded",
@@ -453,6 +463,18 @@ class Migrate(Phase):
             self.run.write_evidence("migrated.statistics", statistics.read(self.db))
         except DatabaseError as error:
             self.say(f"the server's counters could not be read: {error.message}")
+
+    def _interrupted(self, attempts: Attempts) -> Aborted:
+        """What an interrupt met: who was in the way until then, and what is true now."""
+        blockers, true_now = attempts.blockers(), self._true_now()
+        waited = "".join(f"\nuntil then it waited: {one}" for one in blockers)
+        told = kernel.interrupted(
+            self, f"in the middle of the migration{waited}\nWhat is true now: {true_now}"
+        )
+        self.run.journal(
+            "migration interrupted", blockers=blockers, told=told.message, now=true_now
+        )
+        return told
 
     def _failure(self, error: cli.MigrationFailed, watch: Watch) -> cli.MigrationFailed:
         """The same failure, with its cause, who was in the way, and what is true now."""

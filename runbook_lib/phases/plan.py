@@ -229,6 +229,11 @@ class Plan(Phase):
     def accepted(self) -> Table:
         """The severe findings of the plan, and who accepted them by opening its gate."""
         approval = gate.standing(self.run, "plan")
+        if approval and approval["decision"] != "approved":
+            raise Refused(
+                f"nobody has accepted this plan: {approval['person']} refused it at {approval['at']}: {approval['reason']}",
+                "settle it with them, and run the gate's cell again",
+            )
         who = (
             (approval["person"], approval["at"], approval["reason"])
             if approval

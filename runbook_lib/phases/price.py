@@ -143,7 +143,7 @@ def losses(phase: Phase, now: Moment | None, found: Landed) -> Losses:
         return Losses(Span({}, {EVERYTHING: "there is no backup"}), Span())
     if not phase.run.has_evidence("before.snapshot") or now is None:
         return Losses(earlier(phase, now), Span())
-    begun = any(line["what"] == "migration begun" for line in phase.run.read_journal())
+    begun = phase.run.derived.migrating
     return Losses(earlier(phase), since(phase, now, found, begun), _wal(phase, now))
 
 

@@ -111,7 +111,7 @@ def mark(phase: Phase) -> RestorePoint | None:
         None where the migration had begun before any was made: none is made up for it.
     """
     kept = point(phase)
-    if any(line["what"] == "migration begun" for line in phase.run.read_journal()):
+    if phase.run.derived.migrating:
         return kept
     made = points.make(phase.db, f"runbook_{phase.run.key}_{now():%H%M%S%f}")
     if isinstance(phase.params.recovery, RdsRecovery):

@@ -10,14 +10,14 @@ from typing import Any
 
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, nothing, unknown
-from runbook_lib.errors import ApprovalNeeded, GateError
+from runbook_lib.errors import ApprovalNeeded, GateError, Refused
 from runbook_lib.phases import baseline, declared, last_look, price, recovery, writes
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import backup_checks, load_backup
 from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.close import reopen
-from runbook_lib.phases.identity import describe, identify
+from runbook_lib.phases.identity import identify
 from runbook_lib.phases.landed import Landed, landed
 from runbook_lib.phases.lease import release as give_back
 from runbook_lib.phases.replay import Replayed
@@ -63,6 +63,9 @@ class Rollback(Phase):
 
     name, heading = "rollback", "Roll back"
     holds_database = True
+    steps = ("decide", "go_back", "afterwards", "record")
+    _fired: Checks | None = None
+    """The triggers, once they were measured."""
 
     def begin(self, notebook: str) -> None:
         """Finish a way back of this run that was interrupted, before anything else is asked: the live name may be missing."""
@@ -165,6 +168,8 @@ class Rollback(Phase):
         decision = gate.standing(self.run, "rollback")
         if decision and decision.get("way"):
             return str(decision["way"])
+        if self._fired is None:
+            raise Refused("the triggers were not measured in this notebook", "run their cell first")
         fired = {item.id for item in self._fired.failed} - {"trigger.performance"}
         if not fired and not decision:
             return "none"
@@ -178,6 +183,7 @@ class Rollback(Phase):
         who has been told of them. What is written goes on meanwhile: each time this is asked, it is priced anew."""
         self._look_again()
         if self.way == "none":
+            self._passed.add("decide")
             return Table("No trigger fired: nothing is rolled back", ("", ""), [])
         automatic = (
             self.params.rollback.automatic and "rollback" not in self.params.approvals.required
@@ -185,7 +191,7 @@ class Rollback(Phase):
         decided = nothing("rollback.decided", "the way back was decided", "it is taken up again")
         checks = Checks("The way back", [decided] if self._resumed else self._price_checks())
         self._ask("rollback", self.look("decision", checks), () if automatic else ("rollback",))
-        self._passed.add("rollback")
+        self._passed |= {"rollback", "decide"}
         decision = gate.standing(self.run, "rollback")
         if not self._resumed:
             last_look.keep(self, self._now, self.losses, self.way)
@@ -249,17 +255,23 @@ class Rollback(Phase):
 
     def go_back(self) -> Table:
         """Take the way back that was decided."""
+        self.require_steps("decide")
         if self.way == "none":
+            self._passed.add("go_back")
             return Table("Nothing to do", ("", ""), [])
         self.require_gate("rollback")
         with self.exclusive():
-            return {"resolve": self._resolve, "forward": self._forward}.get(
+            done = {"resolve": self._resolve, "forward": self._forward}.get(
                 self.way, self._restore
             )()
+        self._passed.add("go_back")
+        return done
 
     def afterwards(self) -> Checks:
         """Integrity and content after the way back; then the application back in service, and its health."""
+        self.require_steps("go_back")
         if self.way == "none":
+            self._passed.add("afterwards")
             return Checks("Nothing was rolled back", [])
         found = history.compare(history.files(self.project), applied(self.db, self.target))
         checks = [
@@ -276,17 +288,21 @@ class Rollback(Phase):
         ]
         self.look("afterwards", Checks("After the way back", checks)).require()
         if self.way == "forward":
+            self._passed.add("afterwards")
             return Checks("The history is right again", checks)
         Application(self).run("start")
-        return Checks(
-            "After the way back", [*checks, *self.look("reopened", reopen(self)).require()]
-        )
+        reopened = self.look("reopened", reopen(self)).require()
+        self._passed.add("afterwards")
+        return Checks("After the way back", [*checks, *reopened])
 
     def record(self) -> Any:
         """The outcome with its reasons, and the people told."""
+        self.require_steps("afterwards")
+        self._passed.add("record")
         if self.way == "none":
             return Table("The outcome stays as it is", ("", ""), [])
-        reasons = [f"{item.title}: {item.found}" for item in self._fired.failed]
+        fired = self._fired.failed if self._fired else ()
+        reasons = [f"{item.title}: {item.found}" for item in fired]
         self.run.journal("rolled back", way=self.way, reasons=reasons)
         return self.send(self.message())
 
@@ -639,8 +655,7 @@ class Rollback(Phase):
     def _pin(self) -> None:
         """The database behind the live name is another one from now on; the run has it, too."""
         found = identify(self.db)
-        self.run.update(lambda state: state["target"].update(found))
-        self.run.journal("database pinned again", target=describe(found))
+        self.run.journal("database pinned again", target=found)
         self.claim()
 
     def _restore_beside(self, made: Backup, names: dict[str, str]) -> float:

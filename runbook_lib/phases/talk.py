@@ -233,8 +233,7 @@ def told(run: Run, phase: str) -> Check:
 def is_grave(phase: Phase) -> bool:
     """Whether a failure of a phase is escalated: before maintenance mode was switched on, nothing has happened to anybody."""
     return phase.name in GRAVE and (
-        phase.name != "announce"
-        or any(line["what"] == "maintenance on" for line in phase.run.read_journal())
+        phase.name != "announce" or phase.run.derived.down_since is not None
     )
 
 
@@ -418,17 +417,13 @@ def acknowledge(run: Run, note: str = "") -> Table:
 
 def standing(run: Run) -> str:
     """What is true of the application and the run, for a message."""
-    application = "maintenance mode was not switched on"
-    for line in run.read_journal():
-        if line["what"] == "maintenance off" and not line["verified"]:
-            application = (
-                "whether the application is in service again is not known: look at its health"
-            )
-        application = (
-            _APPLICATION.get(line["what"], application)
-            if line.get("verified", True)
-            else application
-        )
+    said = run.derived.application
+    if said is None:
+        application = "maintenance mode was not switched on"
+    elif not said.get("verified", True):
+        application = "whether the application is in service again is not known: look at its health"
+    else:
+        application = _APPLICATION[said["what"]]
     ended = [entry["phase"] for entry in run.state["phases"] if entry["status"] == "succeeded"]
     return f"{application}; phases done: {', '.join(dict.fromkeys(ended)) or 'none yet'}"
 

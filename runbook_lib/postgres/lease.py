@@ -116,10 +116,14 @@ def release(admin: Database, oid: int, run: str) -> bool:
         return True
 
 
-def held(by: Lease) -> Refused:
-    """Return the refusal that names who has the database."""
+def held(by: Lease, reference: str = "") -> Refused:
+    """Return the refusal that names who has the database.
+
+    Args:
+        reference: what names that run to a command here, where it is another thing than its id.
+    """
+    run = reference or by.run
     return Refused(
         f"{by} has this database, from its 50_announce to its 80_close",
-        f"end that run first (`runbook resume {by.run}`, or `runbook rollback {by.run} --reason …`); where it will never be ended, "
-        "and the people behind it know: `--take-over`",
+        f"end that run first (`runbook resume {run}`, or `runbook rollback {run}`); if it is abandoned and its people know: `--take-over`",
     )

@@ -16,6 +16,7 @@ from runbook_lib.show import night
 from runbook_lib.show.cells import Fragment, anchor_of, fragment
 from runbook_lib.show.style import asset, base_css, dark_variables
 from runbook_lib.show.words import VERDICTS, clock, lasting, short, verdict
+from runbook_lib.state import cause, failures
 from runbook_lib.table import text
 
 if TYPE_CHECKING:
@@ -208,16 +209,12 @@ def _nobody(outcome: str, journal: Sequence[Mapping[str, Any]]) -> str:
 def _failures(outcome: str, phases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What failed in the run, and what the verdict rests on: the first failure that was not mended later."""
     last = {phase["phase"]: phase for phase in phases}
-    failures = [
-        phase
-        for phase in phases
-        if phase["status"] in ("failed", "aborted", "unknown")
-        or (phase["status"] == "waiting" and phase is last[phase["phase"]])
-    ]
-    standing = [phase for phase in failures if phase is last[phase["phase"]]]
+    failed = failures(phases)
+    waiting = [one for one in last.values() if one["status"] == "waiting"]
+    standing = cause(phases) or (waiting[0] if waiting else None)
     return {
-        "failures": failures,
-        "why": standing[0] if standing and outcome != "succeeded" else None,
+        "failures": [one for one in phases if one in failed or one in waiting],
+        "why": standing if outcome != "succeeded" else None,
     }
 
 

@@ -14,10 +14,11 @@ import pytest
 
 from runbook_lib import gate, params
 from runbook_lib.check import Checks, check, not_configured, unknown
-from runbook_lib.errors import ApprovalNeeded, GateError, UsageError
+from runbook_lib.errors import ApprovalNeeded, GateError, Refused
 from runbook_lib.phases import checklists, seat
 from runbook_lib.phases.base import Phase, notebook_name, open_phase
 from runbook_lib.run import PHASES, Run, create
+from tests.journals import begun_by
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISES = {"P": 7, "B": 6, "E": 6, "C": 4, "X": 6, "V": 5}
@@ -96,7 +97,7 @@ def test_an_item_stands_as_its_check_ended_and_is_a_persons_where_none_was_asked
 def test_people_whom_no_message_reached_are_a_persons_to_tell(
     run: Run, line: dict[str, Any], state: str
 ) -> None:
-    run.journal(audience="stakeholders", occasion="planned", **line)
+    run.journal(audience="stakeholders", occasion="planned", title="Planned", **line)
     assert item(run, "P5").state == state
 
 
@@ -152,9 +153,9 @@ def test_a_phase_that_another_process_is_at_work_on_is_refused_with_who_where_an
             "pid": other.pid,
             "started": round(psutil.Process(other.pid).create_time(), 1),
         }
-        run.update(lambda state: state["phases"][-1].update(process=process, who="Mark"))
+        begun_by(run, "Mark", process)
         with pytest.raises(
-            UsageError,
+            Refused,
             match=rf"Mark has been at work on plan since .* UTC \(process {other.pid} on {process['host']}\)",
         ):
             run.begin_phase("plan", "10_plan.ipynb")

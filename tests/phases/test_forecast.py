@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,22 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             run.write_evidence(
                 "migration", {"applied": ["1_x"], "seconds": actual, "forecast_s": rehearsed}
             )
-            run.update(lambda state: state.update(downtime_s=downtime, outcome=outcome))
+            if downtime is not None:
+                _down(run, moment, downtime, monkeypatch)
+            run.end(outcome)
         if restored:
             run.write_evidence("backup", {"restore_s": restored})
         return run
 
     return made
+
+
+def _down(run: Run, since: datetime, seconds: float, patch: pytest.MonkeyPatch) -> None:
+    with patch.context() as clock:
+        clock.setattr(runbook_lib.run, "now", lambda: since)
+        run.journal("maintenance on", phase="announce")
+        clock.setattr(runbook_lib.run, "now", lambda: since + timedelta(seconds=seconds))
+        run.journal("maintenance off", phase="close", verified=True)
 
 
 def test_without_a_past_run_the_rehearsals_figures_stand_and_that_is_said(archive: Any) -> None:

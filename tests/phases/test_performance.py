@@ -64,6 +64,7 @@ class Story:
         self.backup.statements()
         self.use()
         self.phases.append(announce := Announce(self.backup.run))
+        announce._passed.add("announce")
         announce.fix_the_state_before()
 
     def migrated(self) -> Validate:
@@ -272,6 +273,7 @@ def test_a_table_that_wants_an_index_since_the_migration_asks_for_a_person(
 def test_a_missing_reading_could_not_be_compared(story: Callable[..., Story]) -> None:
     here = story()
     here.phases.append(announce := Announce(here.backup.run))
+    announce._passed.add("announce")
     announce.fix_the_state_before()
     found = by_id(here.migrated().performance())
     assert {

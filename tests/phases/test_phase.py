@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import gate, params
+from runbook_lib import gate, history, params
 from runbook_lib.check import Checks, check, unknown
-from runbook_lib.errors import ApprovalNeeded, CheckError, GateError
+from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, Refused
 from runbook_lib.phases import again
 from runbook_lib.phases.base import Phase, newest_of, open_phase
+from runbook_lib.phases.plan import Plan
 from runbook_lib.run import Run, create
+from runbook_lib.show import report
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = Checks("Good", [check("a", "it holds", True, "yes")])
@@ -41,11 +43,11 @@ def phase(run: Run) -> Example:
 
 
 def status(phase: Phase) -> str:
-    return (phase.run.phase("plan") or {})["status"]
+    return (phase.run.phase(phase.name) or {})["status"]
 
 
 def test_a_phase_is_not_finished_before_its_gate_was_passed(phase: Example) -> None:
-    with pytest.raises(GateError, match="`plan` was not passed"):
+    with pytest.raises(Refused, match="`plan` was not passed"):
         phase.finish()
     phase.pass_gate("plan", GOOD)
     phase.finish()
@@ -60,7 +62,7 @@ def test_a_cell_that_failed_ends_the_phase_and_must_pass_before_it_is_finished(
     phase.cell_ended("cell-1", False)
     assert (status(phase), phase.run.outcome) == ("failed", "failed")
     phase.cell_ended("cell-2", True)
-    with pytest.raises(GateError, match="run them again"):
+    with pytest.raises(Refused, match="run them again"):
         phase.finish()
     phase.cell_ended("cell-1", True)
     assert (status(phase), phase.run.outcome) == ("running", "running")
@@ -178,3 +180,95 @@ def test_parameters_lead_to_the_newest_run_of_their_database_though_another_has_
     later = create(other, ["1_x"], {**run.state["target"], "database": "another"})
     assert (newest_of(values).id, newest_of(other).id) == (run.id, later.id)  # type: ignore[union-attr]
     assert newest_of({**values, "database": {"url": "env:A_THIRD"}}) is None
+
+
+class Deploying(Example):
+    """A phase whose deployment comes after its gate."""
+
+    name, gates, steps = "migrate", ("migrate",), ("deploy",)
+
+    def deploy(self) -> None:
+        self.require_gate("migrate")
+        self._passed.add("deploy")
+
+
+def cell(phase: Phase, name: str, run: Any) -> None:
+    """A cell of its notebook, as the kernel tells the phase of it."""
+    try:
+        run()
+    except Exception as error:
+        phase.fail(error)
+        phase.cell_ended(name, False)
+    else:
+        phase.cell_ended(name, True)
+
+
+@pytest.fixture
+def deploying(run: Run) -> Deploying:
+    run.begin_phase("migrate", "60_migrate.ipynb")
+    return Deploying(run)
+
+
+def test_a_cell_that_is_run_too_early_moves_nothing_and_can_be_run_in_its_turn(
+    deploying: Deploying,
+) -> None:
+    before = deploying.run.state
+    cell(deploying, "deploy", deploying.deploy)
+    assert deploying.run.state == before
+    assert deploying.run.read_journal()[-1]["what"] == "refused"
+    cell(deploying, "gate", lambda: deploying.pass_gate("migrate", GOOD))
+    cell(deploying, "deploy", deploying.deploy)
+    assert (deploying.run.outcome, status(deploying)) == ("running", "running")
+    deploying.finish()
+    assert status(deploying) == "succeeded"
+
+
+def test_finishing_before_the_gate_is_open_can_be_repeated_once_it_is(deploying: Deploying) -> None:
+    cell(deploying, "finish", deploying.finish)
+    cell(deploying, "gate", lambda: deploying.pass_gate("migrate", GOOD))
+    cell(deploying, "finish", deploying.finish)
+    assert status(deploying) == "running", "the deployment has not run"
+    cell(deploying, "deploy", deploying.deploy)
+    cell(deploying, "finish", deploying.finish)
+    assert status(deploying) == "succeeded"
+
+
+def test_the_cause_of_the_night_stays_whatever_is_run_out_of_order_afterwards(run: Run) -> None:
+    run.begin_phase("migrate", "60_migrate.ipynb")
+    run.journal("migration begun", files=["1_x"])
+    Deploying(run).fail(Aborted("interrupted by Ada: it waited 114 s for the monthly report"))
+    run.begin_phase("migrate", "60_migrate.ipynb")  # another kernel, and nothing but this cell
+    later = Deploying(run)
+    cell(later, "deploy", later.deploy)
+    run.end_phase("migrate", "aborted", reason="its process 1 was killed", killed=True)
+    run.end("aborted")
+    told = "interrupted by Ada: it waited 114 s for the monthly report"
+    why = report._failures(run.outcome, run.state["phases"])["why"]
+    assert why["reason"] == told  # type: ignore[index]
+    assert history.entry(run).issues == (f"migrate: {told}",)
+
+
+def test_work_on_the_database_is_told_as_running_though_an_earlier_cell_failed(
+    deploying: Deploying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploying.fail(CheckError("no", failed=("health.data",)))
+    deploying.cell_ended("health", False)
+    deploying._goes_on()
+    assert (deploying.run.outcome, status(deploying)) == ("running", "running")
+    deploying.pass_gate("migrate", GOOD)
+    deploying.deploy()
+    with pytest.raises(Refused, match="run them again"):
+        deploying.finish()
+
+
+def test_who_refused_has_accepted_nothing(run: Run) -> None:
+    run.begin_phase("plan", "10_plan.ipynb")
+    run.write_evidence("plan", {"hash": "one", "severe": ["drops a column"]})
+    gate.approve(run, "plan", "not tonight", refused=True)
+    before = run.state
+    plan = Plan(run)
+    cell(plan, "accepted", plan.accepted)
+    assert run.state == before and "not tonight" in run.read_journal()[-1]["reason"]
+    assert gate.refused(run).keys() == {"plan"}
+    gate.approve(run, "plan", "I was shown why it is safe")
+    assert gate.refused(run) == {}

@@ -52,6 +52,7 @@ class Story:
         )
         if proof:
             self.announce.proof()
+        self.announce._passed.add("announce")
         self.announce.fix_the_state_before()
 
     def write(self, *statements: str) -> None:

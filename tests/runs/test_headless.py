@@ -19,6 +19,7 @@ from runbook_lib import archive, files, runner
 from runbook_lib.errors import Refused
 from runbook_lib.phases import again
 from runbook_lib.run import Run
+from tests.journals import elsewhere
 
 pytestmark = pytest.mark.timeout(600)
 BUCKET = "s3://runbook-archive"
@@ -233,7 +234,7 @@ def test_what_began_elsewhere_is_taken_over_only_once_the_database_is_not_at_wor
 ) -> None:
     run = world.newest
     run.begin_phase("migrate", "60_migrate.ipynb")
-    run.update(lambda state: state["phases"][-1]["process"].update(host="another-machine"))
+    elsewhere(run)
     with pytest.raises(
         Refused, match="another-machine: whether it is still at work cannot be told from here"
     ):

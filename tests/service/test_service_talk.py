@@ -277,17 +277,21 @@ def test_a_preview_names_the_addresses_without_their_secrets(
 ) -> None:
     told = made(notify={"audiences": {"stakeholders": ["json://chat.invalid/", "env:CHAT"]}})
     shown = str(talk.message(told, "start", "reads only", "all is well"))
-    assert (
-        "json://chat.invalid, env:CHAT" in shown and not application.received
-    )
+    assert "json://chat.invalid, env:CHAT" in shown and not application.received
 
 
-def test_the_downtime_is_the_forecasts_until_it_was_measured(made: Make) -> None:
+def test_the_downtime_is_the_forecasts_until_it_was_measured(
+    made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = made()
     assert "not known yet" in talk.message(told, "done", "", "").text.body
     told.write_evidence("forecast", {"downtime_s": 300.0, "migrate_s": 40.0})
     assert "about 5 minutes" in talk.message(told, "done", "", "").text.body
-    told.update(lambda state: state.update(downtime_s=42.4))
+    told.journal("maintenance on", phase="announce")
+    monkeypatch.setattr(
+        run, "now", lambda: run.moment(told.read_journal()[-1]["at"]) + timedelta(seconds=42.4)
+    )
+    told.journal("maintenance off", phase="close", verified=True)
     assert "42 s, measured" in talk.message(told, "done", "", "").text.body
 
 
