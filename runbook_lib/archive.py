@@ -6,6 +6,8 @@ keeps a list of all seals beside the runs, and operations are sent each one's ha
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -79,12 +81,40 @@ class Verified(Shown):
         )
 
 
-def judge(notebook: Path) -> tuple[bool, str]:
+def notebook(path: Path) -> nbformat.NotebookNode | None:
+    """Return a notebook; None where it was cut off (a full disk, a machine that went down) and is none any more."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, ValueError, KeyError):
+        return None
+
+
+def executed(path: Path) -> bool:
+    """Whether anything of a notebook was run; of one that was cut off, that is taken for granted."""
+    found = notebook(path)
+    return found is None or any(cell.get("execution_count") is not None for cell in found.cells)
+
+
+def keep_attempt(path: Path) -> None:
+    """Keep a notebook that was run before, as it was saved, beside the one that is run now: `60_migrate.attempt1.ipynb`."""
+    if path.exists() and executed(path):
+        names = (path.with_name(f"{path.stem}.attempt{n}.ipynb") for n in range(1, 10_000))
+        shutil.copyfile(path, next(name for name in names if not name.exists()))
+
+
+def attempt_of(name: str) -> str:
+    """Return the notebook of which a file keeps an attempt; of any other its own name."""
+    return re.sub(r"\.attempt\d+(?=\.ipynb$)", "", name)
+
+
+def judge(path: Path) -> tuple[bool, str]:
     """Whether a notebook ran to its end without an error, and the first error, one line.
 
     Papermill's metadata is not asked: it says `completed` after an interrupt or a timeout.
     """
-    content = nbformat.read(notebook, as_version=4)
+    content = notebook(path)
+    if content is None:
+        return False, f"{path.name} was cut off and cannot be read"
     code = [cell for cell in content.cells if cell.cell_type == "code" and cell.source.strip()]
     for cell in code:
         for output in cell.outputs:

@@ -22,7 +22,6 @@ from typing import Any
 
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # optional in jsonschema, 1.5 s to import, not needed here
 
-import nbformat
 import papermill
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat.sign import NotebookNotary
@@ -30,6 +29,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
+from runbook_lib import archive
 from runbook_lib.advice import next_command
 from runbook_lib.archive import judge
 from runbook_lib.errors import Aborted, DatabaseError, RunbookError
@@ -273,7 +273,8 @@ def _send(pid: int, number: int) -> None:
 
 def sign(notebook: Path) -> None:
     """Tell Jupyter that this notebook was executed here: it shows the outputs of others without their styles."""
-    NotebookNotary().sign(nbformat.read(notebook, as_version=4))
+    if (found := archive.notebook(notebook)) is not None:
+        NotebookNotary().sign(found)
 
 
 def _judge(phase: str, work: _Work) -> Executed:
@@ -354,6 +355,5 @@ def _free_name(path: Path) -> Path:
 
 
 def _unexecuted(path: Path) -> bool:
-    return all(
-        cell.get("execution_count") is None for cell in nbformat.read(path, as_version=4).cells
-    )
+    """Whether nobody ran a notebook yet; one that was cut off is kept as it is."""
+    return not archive.executed(path)

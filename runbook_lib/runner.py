@@ -249,7 +249,7 @@ def finish(run: Run, say: Say = _print) -> None:
     run.open_seal()
     for path in run.folder.glob("[0-9][0-9]_*.ipynb"):
         if run.outcome in FINAL and not any(
-            entry["notebook"] == path.name for entry in run.state["phases"]
+            entry["notebook"] == archive.attempt_of(path.name) for entry in run.state["phases"]
         ):
             path.unlink()
     files.write_text(run.folder / "history.md", history.entry(run).markdown())
@@ -304,10 +304,14 @@ def report(run: Run) -> Path:
 
     ran = {entry["notebook"] for entry in run.state["phases"]}
     found = sorted(
-        (path for path in run.folder.glob("[0-9][0-9]_*.ipynb") if path.name in ran),
+        (
+            path
+            for path in run.folder.glob("[0-9][0-9]_*.ipynb")
+            if archive.attempt_of(path.name) in ran
+        ),
         key=lambda path: _order(run, path),
     )
-    notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in found]
+    notebooks = [(path.name, archive.notebook(path) or _cut_off(path)) for path in found]
     text = page.render(
         run.state,
         notebooks,
@@ -320,6 +324,12 @@ def report(run: Run) -> Path:
     path = run.folder / "report.html"
     files.write_text(path, text)
     return path
+
+
+def _cut_off(path: Path) -> nbformat.NotebookNode:
+    """What the report shows in the place of a notebook that cannot be read."""
+    said = f"{path.name} was cut off and cannot be read; the journal says what happened in it."
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(said)])
 
 
 def index(folder: Path) -> Path:
@@ -381,8 +391,9 @@ def summary(run: Run) -> list[tuple[str, str, float | None]]:
 
 
 def _order(run: Run, path: Path) -> tuple[str, str]:
+    name = archive.attempt_of(path.name)
     started = next(
-        (entry["started_at"] for entry in run.state["phases"] if entry["notebook"] == path.name),
+        (entry["started_at"] for entry in run.state["phases"] if entry["notebook"] == name),
         "9",
     )
     return started, path.name

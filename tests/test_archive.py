@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from runbook_lib import archive, files, params, runner
+from runbook_lib import archive, execute, files, params, runner
 from runbook_lib import seal as seals
 from runbook_lib.cli import app
 from runbook_lib.run import Run, create
@@ -184,3 +185,36 @@ def test_an_allowed_signers_file_that_is_not_there_is_could_not_check(
     values["environment"] |= {"signing_key": str(key_of("anna", tmp_path))}
     found = archive.examine(sealed(values), allowed_signers=tmp_path / "none")
     assert found.intact and "there is no file of allowed signers" in found.could_not_check[-1]
+
+
+def test_a_notebook_that_was_cut_off_is_kept_named_and_sealed(values: dict) -> None:
+    run = create(values, ["20260101000000_first"], TARGET)
+    path = run.folder / "60_migrate.ipynb"
+    run.begin_phase("migrate", path.name)
+    path.write_text('{"cells": [{"cell_type": "code", "exec')
+    run.end_phase("migrate", "failed", reason="the archive's disk was full")
+    run.end("failed")
+    assert archive.judge(path) == (False, "60_migrate.ipynb was cut off and cannot be read")
+    assert execute._free_name(path).name == "60_migrate-2.ipynb"
+    runner.finish(run, lambda *_, **__: None)
+    assert "cannot be read; the journal says" in (run.folder / "report.html").read_text()
+    assert archive.verify(run) == []
+
+
+def test_an_earlier_attempt_is_kept_beside_the_notebook_and_shown_in_the_report(
+    values: dict,
+) -> None:
+    run = create(values, ["20260101000000_first"], TARGET)
+    path = run.folder / "60_migrate.ipynb"
+    cell = nbformat.v4.new_code_cell("phase.deploy()", execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", text="blocked for 114 s")]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    archive.keep_attempt(path)
+    cell.outputs = []
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    archive.keep_attempt(path)
+    run.begin_phase("migrate", path.name)
+    runner.report(run)
+    assert "blocked for 114 s" in (run.folder / "report.html").read_text()
+    assert archive.attempt_of("60_migrate.attempt2.ipynb") == "60_migrate.ipynb"
+    assert (run.folder / "60_migrate.attempt2.ipynb").exists()

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from runbook_lib import gate, process
+from runbook_lib import archive, gate, process
 from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import (
     Aborted,
@@ -142,6 +142,8 @@ class Phase:
         if not self.only_looks:
             self._alone()
             self.claim()
+            if kernel.in_front_end():  # headless, each attempt has a notebook of its own
+                archive.keep_attempt(self.run.folder / notebook)
             self.run.begin_phase(self.name, notebook)
         kernel.watch(self)
         if not self.only_looks:

@@ -54,7 +54,7 @@ class Proofs:
                 moment(entry["started_at"]),
                 moment(entry["ended_at"])
                 if entry.get("ended_at")
-                else datetime.max.replace(tzinfo=UTC),
+                else datetime.max.replace(tzinfo=UTC) - _ROUNDED,
                 f"#{anchor}",
             )
             for entry in phases

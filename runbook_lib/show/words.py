@@ -95,6 +95,13 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "migration begun": ("migration", "`prisma migrate deploy` begins, forecast {forecast_s}"),
     "attempt ended": ("migration", "attempt {number}: {outcome}"),
     "migration failed": ("migration", "{file} failed: {cause}; {now}"),
+    "refused": ("refused", "{phase}: not begun: {reason}"),
+    "lease taken": ("database", "the run has the database from here on, alone"),
+    "lease taken over": ("database", "{who} takes the database over from {before}"),
+    "lease released": ("database", "the database is free for another run"),
+    "lease not released": ("database", "the record that the run has the database stays: {why}"),
+    "lease not recorded": ("database", "that the run has the database is not recorded: {why}"),
+    "migration interrupted": ("migration", "{told}"),
     "migration ended": ("migration", "migrated in {seconds}, attempts: {attempts}"),
     "rollback decided": ("rollback", "the way back is `{way}`, decided by {by}"),
     "rolled back": ("rollback", "rolled back by `{way}`"),
@@ -112,7 +119,17 @@ _BAD = frozenset(
         "blocker was not ended",
     }
 )
-_UNKNOWN = frozenset({"gate waits", "not mirrored"})
+_UNKNOWN = frozenset(
+    {
+        "gate waits",
+        "not mirrored",
+        "refused",
+        "lease taken over",
+        "lease not released",
+        "lease not recorded",
+        "migration interrupted",
+    }
+)
 _GOOD = frozenset({"acknowledged", "gate approved", "gate passed", "rolled back"})
 _NOT_FACTS = frozenset({"at", "who", "what", "host", "deliveries", "guard"})
 
