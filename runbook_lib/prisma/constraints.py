@@ -163,7 +163,8 @@ def _index(
             "brief-exclusive-lock", table, what=f"adding {quote(name)} on the index that is there"
         )
         return
-    draft.added("index", index, table=table, definition=_brackets(columns))
+    unique = "" if node.contype == C.CONSTR_EXCLUSION else "CREATE UNIQUE INDEX … USING btree "
+    draft.added("index", index, table=table, definition=unique + _brackets(columns))
     for below in (
         draft.known.tree(table)[1:] if draft.known.is_partitioned(table) else ()
     ):  # with names of their own

@@ -313,6 +313,20 @@ class Draft:
         """There is something to say: `values` fill the sentence of `rules.RULES[rule]`."""
         self._remarks.append(Remark(rule, relation, safer, self.known.is_new(relation), values))
 
+    def missed(self, rule: str, word: str, name: str, relation: str = "", said: str = "{}") -> None:
+        """What goes, or goes by another name, is missed by those who name it: to be told before it goes.
+
+        Args:
+            word: what it is.
+            relation: the table that it is, or belongs to.
+            said: "{}" in it stands for the name that it had before the files; what they made themselves nobody names.
+        """
+        if not self.known.is_new(name):
+            was = self.known.original(name)
+            self.remark(
+                rule, relation, kind=word, name=said.replace("{}", short(was)), object=(word, was)
+            )
+
     @property
     def touches_rows(self) -> bool:
         """Whether it reads, writes or checks rows, so that they can make it fail."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pglast import ast
 from pglast.visitors import Visitor
 
+from runbook_lib.prisma import indexes
 from runbook_lib.prisma.analysis import effect
 from runbook_lib.prisma.effect import Change, Effect, Remark, seen
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.names import listed, short
-from runbook_lib.prisma.rules import Finding, Sizes, finding, use_said
+from runbook_lib.prisma.rules import Finding, Sizes, finding
 from runbook_lib.prisma.safer import deparsed
 from runbook_lib.prisma.statements import BYTE_ORDER_MARK, Parsed, split
 from runbook_lib.prisma.transactions import TransactionRule, groups
@@ -104,22 +105,34 @@ def findings(
             if statement
             else (1, 0)
         )
-        if "index" in remark.values:
-            remark = replace(
-                remark,
-                values={**remark.values, "use": use_said(index_use.get(remark.values["index"]))},
+        for each in _told(remark, known, index_use):
+            key = (
+                (0, each.rule, str(each.values["object"]))  # whichever statement comes first
+                if "object" in each.values
+                else (number, each.rule, each.relation + str(each.values))
             )
-        key = number, remark.rule, remark.relation + str(remark.values)
-        if key not in said:
-            said[key] = finding(
-                remark, file.name, line, number, sizes, known.original(remark.relation)
-            )
+            if key not in said:
+                said[key] = finding(
+                    each, file.name, line, number, sizes, known.original(each.relation)
+                )
     return tuple(
         sorted(
             (item for item in _graver(said) if item),
             key=lambda item: (item.line, item.statement, item.severity.rank),
         )
     )
+
+
+def _told(remark: Remark, known: Known, index_use: Sizes) -> Iterable[Remark]:
+    """What is to be said instead of a remark, now that all of its file is known."""
+    if remark.rule == "index-dropped":
+        return indexes.told(remark, known, index_use.get(remark.values["index"]))
+    if "object" in remark.values and known.there(*remark.values["object"]):
+        if remark.rule == "object-dropped":
+            return ()  # another has its place
+        if remark.rule == "client-breaks":
+            return (replace(remark, rule="client-sees-another"),)
+    return (remark,)
 
 
 def _graver(said: dict[tuple[int, str, str], Finding | None]) -> list[Finding]:

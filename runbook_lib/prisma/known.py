@@ -173,7 +173,7 @@ class Known:
         """A statement renames an object: what was known of the old name holds for the new one."""
         overlay, fresh = self._overlay(kind), old in self._new
         properties = (overlay.get(old) if overlay is not None else None) or {}
-        self._origin[new] = old
+        self._origin[new] = self.original(old)
         self.remove(kind, old)
         self.create(kind, new, **properties)
         if not fresh:
@@ -212,17 +212,18 @@ class Known:
 
     def column(self, table: str, column: str) -> Properties | None:
         """The properties of a column (`type`, `not_null`, `default`), also where its table was renamed since."""
-        while True:
-            found = self.columns.get(f"{table}.{column}")
-            if found is not None or table not in self._origin:
-                return found
-            table = self._origin[table]
+        found = self.columns.get(f"{table}.{column}")
+        return found if found is not None else self.columns.get(f"{self.original(table)}.{column}")
 
     def original(self, name: str) -> str:
-        """The name that a table has in the database now, before any file is applied."""
-        while name in self._origin:
-            name = self._origin[name]
-        return name
+        """The name that an object has in the database now, before any file is applied; two may have swapped theirs."""
+        return self._origin.get(name, name)
+
+    def there(self, kind: str, name: str) -> bool:
+        """Whether something of that kind has the name now, made by the files or in the place of what had it before."""
+        overlay = self._overlay(kind)
+        found = overlay.get(name) if overlay is not None else self.enums.get(name)
+        return found is not None or name in self._others
 
     def table_of(self, index: str) -> str | None:
         """The table that an index stands on, where it is known."""

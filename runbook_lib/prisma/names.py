@@ -48,8 +48,9 @@ def bare(name: str) -> str:
 
 
 def short(name: str) -> str:
-    """The name without its schema, for sentences: `public."User".email` → `"User".email`."""
-    return join(*parts(name)[1:]) if len(parts(name)) > 1 else name
+    """The name without the schema that goes without saying: `public."User".email` → `"User".email`; another schema stays."""
+    schema, *rest = parts(name)
+    return join(*rest) if rest and schema == "public" else name
 
 
 def schema_of(name: str) -> str:

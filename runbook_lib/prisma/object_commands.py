@@ -87,7 +87,7 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
         draft.remark("invalid-index-accepted", table)
     draft.lock_tree(table, CONCURRENTLY["IndexStmt"] if node.concurrent else BY_NODE["IndexStmt"])
     if unusable:  # nothing is built; declared all the same, so that validation asks for it
-        draft.added("index", name, table=table, definition=f"({', '.join(map(quote, columns))})")
+        draft.added("index", name, table=table, definition=_definition(node, name, table, columns))
         return
     if node.if_not_exists and draft.known.table_of(name):
         draft.remark(
@@ -96,7 +96,7 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
             what=f"IF NOT EXISTS: there is an index {short(name)} already, whatever its columns are",
         )
         return
-    draft.added("index", name, table=table, definition=f"({', '.join(map(quote, columns))})")
+    draft.added("index", name, table=table, definition=_definition(node, name, table, columns))
     below = (
         draft.known.tree(table)[1:]
         if draft.known.is_partitioned(table) and node.relation.inh
@@ -112,6 +112,16 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
         )
     if node.unique:
         draft.remark("unique-added", table, name=short(name))
+
+
+def _definition(node: ast.IndexStmt, name: str, table: str, columns: list[str]) -> str:
+    """What the catalogue will say, as far as `indexes.plain` must know it."""
+    more = any(item.expr or item.opclass or item.ordering for item in node.indexParams or ())
+    return (
+        f"CREATE {'UNIQUE ' if node.unique else ''}INDEX {bare(name)} ON {table} "
+        f"USING {node.accessMethod or 'btree'} ({', '.join(map(quote, columns))})"
+        + (" …" if more or node.whereClause or node.indexIncludingParams else "")
+    )
 
 
 def _concurrently(draft: Draft, node: ast.IndexStmt, name: str, own: dict[str, str]) -> str:
@@ -187,9 +197,15 @@ def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
     draft.lock(name, mode, "index")
     if table:
         draft.lock_tree(table, mode)
+    draft.remark(
+        "index-dropped",
+        table or name,
+        name=short(name),
+        index=name,
+        definition=(draft.known.indexes.get(name) or {}).get("definition", ""),
+    )
     for each in (name, *draft.known.parts_of(name)):
         draft.removed("index", each)
-    draft.remark("index-dropped", table or name, name=short(name), use="", index=name)
     if not concurrent:
         better = (
             "" if draft.known.is_partitioned(table or "") else safer.drop_index_concurrently(name)
@@ -202,7 +218,7 @@ def _drop_index(draft: Draft, name: str, concurrent: bool) -> None:
 def _drop_table(draft: Draft, name: str) -> None:
     draft.lock_tree(name, BY_NODE["DropStmt"])
     draft.remark("table-dropped", name)
-    draft.remark("client-breaks", name, name=short(name))
+    draft.missed("client-breaks", "table", name, name)
     for other in draft.known.referred_by(name) + tuple(
         key.table for key in draft.known.referring_to(name)
     ):
@@ -221,7 +237,7 @@ def _drop_other(draft: Draft, kind: ObjectType, word: str, name: str) -> None:
     if kind in _RELATIONS:
         draft.lock(name, BY_NODE["DropStmt"])
         if kind in (O.OBJECT_VIEW, O.OBJECT_MATVIEW):
-            draft.remark("client-breaks", name, name=short(name))
+            draft.missed("client-breaks", word, name, name)
         for part, belongs in draft.known.belonging_to(name):
             draft.removed(part, belongs)
     if kind == O.OBJECT_STATISTIC_EXT and (table := draft.known.table_of_statistics(name)):
@@ -229,14 +245,9 @@ def _drop_other(draft: Draft, kind: ObjectType, word: str, name: str) -> None:
     if kind == O.OBJECT_TYPE and draft.known.enums.get(name) is not None:
         word = "enum"
     if kind in (O.OBJECT_TYPE, O.OBJECT_DOMAIN):
-        draft.remark("client-breaks", name, name=f"type {short(name)}")
+        draft.missed("client-breaks", word, name, said="type {}")
+    draft.missed("object-dropped", word, name, name if kind in _RELATIONS else "")
     draft.removed(word, name)
-    draft.remark(
-        "object-dropped",
-        name if kind in _RELATIONS else "",
-        kind=word,
-        name=short(name) if kind not in _GLOBAL else name,
-    )
     if kind == O.OBJECT_SCHEMA:
         draft.unclear = "it drops a whole schema"
 
@@ -251,21 +262,22 @@ def rename(draft: Draft, node: ast.RenameStmt) -> None:
         index = node.renameType == O.OBJECT_INDEX
         draft.lock(old, LockMode.SHARE_UPDATE_EXCLUSIVE if index else BY_NODE["RenameStmt"], word)
         if not index:
-            draft.remark("client-breaks", old, name=short(old))
+            draft.missed("client-breaks", word, old, old)
         draft.renamed(word, old, new)
     elif node.relation is not None:
         table = relation(node.relation, draft.schema)
         draft.lock_tree(table, BY_NODE["RenameStmt"])
-        draft.renamed(word, f"{table}.{quote(node.subname)}", f"{table}.{quote(node.newname)}")
+        old = f"{table}.{quote(node.subname)}"
         if node.renameType == O.OBJECT_COLUMN:
-            draft.remark("client-breaks", table, name=f"{short(table)}.{quote(node.subname)}")
+            draft.missed("client-breaks", word, old, table)
+        draft.renamed(word, old, f"{table}.{quote(node.newname)}")
         draft.remark("brief-exclusive-lock", table, what=f"RENAME {word.upper()}")
     else:
         old = listed(node.object, draft.schema)
         word = "enum" if draft.known.enums.get(old) is not None else word
-        draft.renamed(word, old, join(schema_of(old), node.newname))
         if node.renameType == O.OBJECT_TYPE:
-            draft.remark("client-breaks", old, name=f"type {short(old)}")
+            draft.missed("client-breaks", word, old, said="type {}")
+        draft.renamed(word, old, join(schema_of(old), node.newname))
 
 
 def set_schema(draft: Draft, node: ast.AlterObjectSchemaStmt) -> None:
@@ -277,8 +289,8 @@ def set_schema(draft: Draft, node: ast.AlterObjectSchemaStmt) -> None:
         draft.lock(old, BY_NODE["AlterObjectSchemaStmt"], word)
         for part, belongs in draft.known.belonging_to(old):
             draft.renamed(part, belongs, join(node.newschema, parts(belongs)[-1]))
+    draft.missed("client-breaks", word, old, old)
     draft.renamed(word, old, join(node.newschema, parts(old)[-1]))
-    draft.remark("client-breaks", old, name=short(old))
 
 
 def create_enum(draft: Draft, node: ast.CreateEnumStmt) -> None:

@@ -123,13 +123,14 @@ RULES: dict[str, Rule] = {
     "table-dropped": Rule(
         _D,
         "{table} and all its rows are destroyed",
-        "the backup of this run is then its only copy: keep it; better, drop it a release after the last "
-        "client that used it",
+        "60_migrate saves it first, with the SQL that puts it back: keep that, and the backup; better, drop it a "
+        "release after the last client that used it",
     ),
     "column-dropped": Rule(
         _D,
         "the values of {name} are destroyed in all of {table}",
-        "the backup of this run is then their only copy: keep it; better, drop the column a release after the last client that used it",
+        "60_migrate saves them first, with the SQL that puts them back: keep that, and the backup; better, drop the "
+        "column a release after the last client that used it",
     ),
     "rows-removed": Rule(
         _D,
@@ -176,8 +177,13 @@ RULES: dict[str, Rule] = {
     # the client that runs now
     "client-breaks": Rule(
         _D,
-        "the client that runs now still names {name}: its queries fail from here until the new one is deployed",
+        "a client that names {name}, as the one that runs now may, fails from here until the new one is deployed",
         _EXPAND,
+    ),
+    "client-sees-another": Rule(
+        _W,
+        "another {name} takes the place of the one for which the client that runs now was generated",
+        "deploy the new client right after",
     ),
     "client-sees-new-type": Rule(
         _W,
@@ -287,6 +293,14 @@ RULES: dict[str, Rule] = {
         _W,
         "queries that use {name} become slow{use}",
         "see pg_stat_user_indexes.idx_scan, on replicas too",
+    ),
+    "index-replaced": Rule(
+        _I, "queries that use {name} find {by} instead, which begins with the same columns{use}"
+    ),
+    "uniqueness-dropped": Rule(
+        _W,
+        "nothing in {table} keeps {columns} unique any more: what relies on it, as ON CONFLICT and an upsert do, fails",
+        "deploy a client that does not rely on it first",
     ),
     "nothing-to-do": Rule(_I, "{what}", always=True),
     # what cannot be told

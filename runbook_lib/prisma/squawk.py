@@ -27,8 +27,11 @@ NOT_ASKED = (
     "prefer-identity",
     "prefer-timestamp-tz",
     "require-timeout-settings",
+    "ban-drop-type",
+    "renaming-object",
 )
-"""Rules that do not fit here: the runbook sets the timeouts, Prisma does not repeat files, and style is the schema's."""
+"""Rules that do not fit here: the runbook sets the timeouts, Prisma does not repeat files, style is the schema's, and who
+names what is dropped or renamed is weighed by `judge`, which knows what the files make and put in its place."""
 
 SAME: Mapping[str, frozenset[str]] = {
     "adding-required-field": frozenset({"required-column-added"}),

@@ -264,9 +264,9 @@ def _drop_column(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     for kind, gone in draft.known.standing_on(table, quote(command.name)):
         for each in (gone, *(draft.known.parts_of(gone) if kind == "index" else ())):
             draft.removed(kind, each)
+    draft.missed("column-dropped", "column", column, table)
+    draft.missed("client-breaks", "column", column, table)
     draft.removed("column", column)
-    draft.remark("column-dropped", table, name=name)
-    draft.remark("client-breaks", table, name=name)
     _cascade(draft, table, command, name)
     _brief(draft, table, f"DROP COLUMN {quote(command.name)}")
 

@@ -57,7 +57,7 @@ BROKEN = [
         "Person.born",
         "people.date_of_birth (renamed)",
     ),
-    ('DROP TABLE animals."Pet"', "model Pet", '"Pet" (dropped)'),
+    ('DROP TABLE animals."Pet"', "model Pet", 'animals."Pet" (dropped)'),
     ("ALTER TABLE people RENAME TO persons", "model Person", "people (renamed)"),
     ("ALTER TABLE people ALTER name SET NOT NULL", "Person.name", "people.name (not null)"),
     (

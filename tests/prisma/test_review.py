@@ -70,6 +70,11 @@ CASES = [
     ),
     ("DROP INDEX big_name_idx", {"index-dropped": W, "brief-exclusive-lock": N}),
     ("DROP INDEX CONCURRENTLY big_name_idx", {"index-dropped": W}),
+    (
+        "DROP INDEX big_name_idx; CREATE INDEX x ON big (name, id)",
+        {"index-replaced": N, "index-blocks-writes": D, "brief-exclusive-lock": N},
+    ),
+    ("DROP TYPE kind; CREATE TYPE kind AS ENUM ('b')", {"client-sees-another": W}),
     ("ALTER TABLE big ADD COLUMN x int", {"brief-exclusive-lock": N}),
     ("ALTER TABLE big ADD COLUMN x int NOT NULL DEFAULT 0", {"brief-exclusive-lock": N}),
     (
@@ -304,6 +309,7 @@ def test_every_rule_is_tested() -> None:
         "may-run-in-transaction",
         "enum-value-used-too-early",
         "set-local-without-transaction",
+        "uniqueness-dropped",
     }
     assert set(RULES) - {rule for _, expected in CASES for rule in expected} == elsewhere
 
