@@ -71,13 +71,20 @@ def test_a_data_directory_of_another_server_is_not_taken_for_it(
     assert not disk.disk(still).known and "cannot be proven" in disk.disk(still).why_unknown
 
 
-def test_the_disk_is_unknown_without_the_right_to_ask_or_on_another_machine(
-    limited: Target, db: Database, monkeypatch: pytest.MonkeyPatch
+def test_a_role_that_may_not_ask_for_the_data_directory_sees_it_by_the_process_of_its_session(
+    limited: Target, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Database(limited) as other:
-        assert disk.disk(other).tightest  # by the process that serves its session
-        monkeypatch.setattr(disk, "_loopback", lambda _: False)
-        assert disk.disk(other).why_unknown and disk.disk(other).tightest is None
+        found = disk.disk(other)
+        assert found.known and found.tightest.path == str(server.data)
+        monkeypatch.setattr(disk, "elsewhere", lambda _: "its processes are not seen here")
+        assert "data_directory" in disk.disk(other).why_unknown
+
+
+def test_the_disk_is_unknown_on_another_machine(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_loopback", lambda _: False)
     assert "another machine" in disk.disk(db).why_unknown and disk.disk(db).tightest is None
 
 
