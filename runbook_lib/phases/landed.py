@@ -135,12 +135,13 @@ def at_work(phase: Phase) -> tuple[str, ...]:
         for session in activity.of_application(phase.db, f"runbook/{phase.run.key}/migrate/prisma")
         if session.working
     }
-    holders = phase.db.rows(query("activity_prisma_lock"))
+    holders = phase.db.sessions(query("activity_prisma_lock"))
     return tuple(
         sorted(
             own
             | {
-                f"pid {row['pid']} ({row['application'] or 'unnamed'}) holds Prisma's lock since {row['since']:%H:%M:%S} UTC"
+                f"pid {row['pid']} ({row['application'] or 'unnamed'}) holds Prisma's lock"
+                + (f" since {row['since']:%H:%M:%S} UTC" if row["since"] else "")
                 for row in holders
             }
         )

@@ -202,14 +202,14 @@ def holders(db: Database, tables: Collection[str] | None = None) -> tuple[Holder
     """
     found = {
         row["pid"]: tuple(name for name in row["tables"] if tables is None or name in tables)
-        for row in db.rows(query("activity_holders"))
+        for row in db.sessions(query("activity_holders"))
     }
     return tuple(Holder(one, found[one.pid]) for one in everyone(db) if found.get(one.pid))
 
 
 def everyone(db: Database) -> tuple[Session, ...]:
     """All other sessions on the server, whatever their database."""
-    return tuple(Session(**row) for row in db.rows(query("activity_sessions")))
+    return tuple(Session(**row) for row in db.sessions(query("activity_sessions")))
 
 
 def named(application: str, prefix: str) -> bool:
@@ -259,7 +259,7 @@ def progress(
     Args:
         pids, application_name_prefix: only those; default all.
     """
-    rows = (Step(**row) for row in db.rows(query("activity_progress")))
+    rows = (Step(**row) for row in db.sessions(query("activity_progress")))
     return tuple(
         one
         for one in rows

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, nullcontext
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -142,6 +142,46 @@ class Database:
             yield
         finally:
             self._connection.limit_s = usual
+
+    @cached_property
+    def acts(self) -> bool:
+        """Whether the role of this session is another than its login: by `SET role` of URL, role or database."""
+        return bool(self.value("SELECT session_user <> current_user"))
+
+    @contextmanager
+    def as_login(self) -> Iterator[None]:
+        """Act as the login meanwhile; what is changed by a transaction is not kept."""
+        with translated(), self._connection.transaction(force_rollback=True):
+            self.execute("SET LOCAL ROLE NONE")
+            yield
+
+    def sessions(
+        self, statement: str | sql.Composable, parameters: Sequence[Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows of a query about sessions: asked as the login where the role that it acts as is not told what the login's do."""
+        with self.as_login() if self._seen_by_login else nullcontext():
+            return self.rows(statement, parameters)
+
+    @cached_property
+    def _seen_by_login(self) -> bool:
+        return self.acts and not self.value(
+            "SELECT pg_has_role(current_user, session_user, 'USAGE') OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
+        )
+
+    def signal(self, statement: str, parameters: Sequence[Any]) -> None:
+        """Run a statement that signals sessions: as the role that this one acts as, else as its login, whose own sessions those of its kind are.
+
+        Raises:
+            DatabaseError: neither may.
+        """
+        try:
+            if self.execute(statement, parameters) or not self.acts:
+                return
+        except DatabaseError as error:
+            if error.sqlstate != "42501" or not self.acts:
+                raise
+        with self.as_login():
+            self.execute(statement, parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[Database]:

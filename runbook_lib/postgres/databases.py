@@ -344,7 +344,7 @@ def terminate(
     deadline = time.monotonic() + wait_s
     while inside := [
         row
-        for row in db.rows(query("databases_sessions"))
+        for row in db.sessions(query("databases_sessions"))
         if row["database"] in names and row["pid"] not in keep
     ]:
         for row in inside:
@@ -361,7 +361,7 @@ def terminate(
 
 def _end(db: Database, row: Mapping[str, Any]) -> None:
     try:
-        end_session(db, row["pid"])
+        db.signal("SELECT pg_terminate_backend(%s)", [row["pid"]])
     except DatabaseError as error:
         if error.sqlstate != "42501":
             raise
@@ -370,22 +370,6 @@ def _end(db: Database, row: Mapping[str, Any]) -> None:
             "grant the runbook's role pg_signal_backend; a superuser's sessions only a superuser ends",
             sqlstate="42501",
         ) from None
-
-
-def end_session(db: Database, pid: int) -> None:
-    """End a session: as the role that this one acts as, else as its login, whose own sessions those of its kind are.
-
-    Raises:
-        DatabaseError: neither may.
-    """
-    try:
-        db.execute("SELECT pg_terminate_backend(%s)", [pid])
-    except DatabaseError as error:
-        if error.sqlstate != "42501":
-            raise
-        with db.transaction():
-            db.execute("SET LOCAL ROLE NONE")
-            db.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
 def drop(db: Database, name: str) -> None:

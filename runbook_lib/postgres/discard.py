@@ -60,7 +60,7 @@ def _free(admin: Database, name: str, holders: list[dict[str, Any]]) -> None:
             if one["kind"] in _INSIDE:
                 _release(admin, name, one)
             elif one["pid"]:
-                databases.end_session(admin, one["pid"])
+                admin.signal("SELECT pg_terminate_backend(%s)", [one["pid"]])
         except DatabaseError:
             continue
 

@@ -264,7 +264,7 @@ def _signal(
         begun: only where the statement was begun before that.
     """
     for one in found:
-        db.execute(
+        db.signal(
             f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s"
             " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s AND (%s::timestamptz IS NULL OR query_start <= %s)",
             [one.pid, one.application, one.connected_s or 0.0, begun, begun],

@@ -276,7 +276,7 @@ def _look(db: Database, own: str) -> Look:
 
 
 def _sessions(db: Database, own: str) -> list[Seen]:
-    found = (Seen(**row) for row in db.rows(query("quiet_sessions")))
+    found = (Seen(**row) for row in db.sessions(query("quiet_sessions")))
     return [one for one in found if not activity.named(one.application, own)]
 
 

@@ -76,10 +76,12 @@ _FLAGS = {
 GRANTS = {
     "create_database": "this role may not create databases: as an administrator: ALTER ROLE {me} CREATEDB;",
     "own_database": "this role may not rename the database: as an administrator: GRANT {owner} TO {me};",
-    "signal": "sessions of {others} are there: as an administrator: GRANT pg_signal_backend TO {me};",
-    "statistics": "sessions of {others} are there: as an administrator: GRANT pg_read_all_stats TO {me};",
+    "signal": "sessions of {unended} are there: as an administrator: GRANT pg_signal_backend TO {me};",
+    "statistics": "sessions of {unseen} are there: as an administrator: GRANT pg_read_all_stats TO {me};",
 }
 """What each right is missing for, and the statement that gives it."""
+_OTHERS = {"signal": "unended", "statistics": "unseen"}
+"""Rights over other sessions, each with whose it would be needed for."""
 _WITHOUT = {
     "create_database": "without it no rehearsal, no proof on this server (name another: `backup.proof.server`) and no way back by restoring",
     "own_database": "without it no way back by restoring beside and swapping by name",
@@ -93,7 +95,7 @@ def _flag(name: str, title: str, found: Mapping[str, Any]) -> Check:
     id, said = f"environment.rights.{name}", GRANTS[name].format(**found)
     if found[name]:
         return check(id, title, True, "yes, by its attributes and memberships", "yes")
-    if name in ("signal", "statistics") and not found["others"]:
+    if name in _OTHERS and not found[_OTHERS[name]]:
         return check(id, title, True, "those of its own roles, and no others are there", "yes")
     why, _, statement = said.partition(": ")
     return unknown(id, title, f"no: {why}", "yes", f"{statement} {_WITHOUT[name]}")

@@ -226,7 +226,7 @@ class PutAside:
 def put_aside(db: Database) -> tuple[PutAside, ...]:
     """The failed databases that swaps have kept on this server: known by name, number and note."""
     there = databases.entries(db)
-    held = {row["database"]: row["what"] for row in db.rows(query("swap_holders"))}
+    held = {row["database"]: row["what"] for row in db.sessions(query("swap_holders"))}
     for row in databases.subscriptions(db):
         said = [held.get(row["database"], ""), f"subscription {row['name']}"]
         held[row["database"]] = "; ".join(filter(None, said))

@@ -169,7 +169,7 @@ class Sampler:
         begun = due = time.monotonic()
         try:
             while not self._ended.wait(max(0.0, due - time.monotonic())):
-                rows = self.db.rows(query("timeline_sample"), [self._migration])
+                rows = self.db.sessions(query("timeline_sample"), [self._migration])
                 self._see(rows, time.monotonic() - begun)
                 self._looks += 1
                 due = max(due + EVERY_S, time.monotonic())

@@ -136,4 +136,4 @@ def of_definitions(db: Database, then: str) -> frozenset[int]:
 
 def at_work(db: Database) -> dict[int, str]:
     """The transactions of this database that have written and not ended, each with its application's name."""
-    return {row["xid"]: row["application"] for row in db.rows(query("writers_at_work"))}
+    return {row["xid"]: row["application"] for row in db.sessions(query("writers_at_work"))}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+
+import pytest
+from psycopg import sql
 
 from runbook_lib.check import Check, Checks, Status
 from runbook_lib.demo.embedded import Server
-from runbook_lib.postgres import disk
+from runbook_lib.errors import DatabaseError
+from runbook_lib.postgres import activity, disk, locks, writers
 from runbook_lib.postgres.connection import Database, Target, query
 from runbook_lib.postgres.rights import creates_databases, rights
 
@@ -111,6 +116,49 @@ def test_a_login_on_another_server_is_asked_for_the_right_to_create_databases(
     assert creates_databases(limited, "runbook/test", "id", "t").status is Status.FAILED
     wrong = creates_databases(replace(source, password="wrong"), "runbook/test", "id", "t")
     assert wrong.status is Status.FAILED and "password authentication failed" in wrong.found
+
+
+@pytest.fixture
+def acting(db: Database, admin: Database) -> Iterator[Target]:
+    """A login that inherits nothing and acts as the owner, who may do nothing to its login: as a project of Prisma has it."""
+    name = sql.Identifier(db.target.database)
+    admin.execute("CREATE ROLE acted NOLOGIN CREATEDB")
+    admin.execute("CREATE ROLE login LOGIN NOINHERIT PASSWORD 'login' IN ROLE acted")
+    admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO acted").format(name))
+    db.execute("ALTER SCHEMA public OWNER TO acted")
+    db.close()
+    yield replace(db.target, user="login", password="login", flags="-c role=acted")
+    admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO postgres").format(name))
+    with Database(db.target) as after:
+        after.execute("REASSIGN OWNED BY acted TO postgres; DROP OWNED BY acted, login")
+    admin.execute("DROP ROLE login, acted")
+
+
+def test_a_login_that_acts_as_the_owner_sees_and_ends_its_own_sessions_and_is_asked_for_no_right(
+    acting: Target,
+) -> None:
+    with Database(acting, "runbook/test/migrate") as other, Database(acting) as watching:
+        checks = rights(watching, [])
+        assert checks.passed, checks
+        with pytest.raises(DatabaseError, match="57P01"), other.transaction():
+            other.execute("CREATE TABLE made (id int)")
+            (seen,) = activity.of_application(watching, "runbook/test/migrate")
+            assert (seen.state, seen.backend_type) == ("idle in transaction", "client backend")
+            assert list(writers.at_work(watching).values()) == ["runbook/test/migrate"]
+            assert locks.end(watching, seen, 0.1) == "ended"
+            other.value("SELECT 1")
+        assert watching.value("SELECT current_user") == "acted"
+
+
+def test_sessions_that_neither_the_login_nor_the_role_it_acts_as_may_end_are_named(
+    acting: Target, source: Target
+) -> None:
+    with Database(source.named(acting.database)), Database(acting) as watching:
+        checks = rights(watching, [])
+    decided = {one.id.rpartition(".")[2]: one for one in checks.unknown}
+    assert decided.keys() == {"signal", "statistics"}
+    assert all("no: sessions of postgres are there" in one.found for one in decided.values())
+    assert "GRANT pg_signal_backend TO acted;" in decided["signal"].remedy
 
 
 def test_every_version_answers(any_server: Server) -> None:
