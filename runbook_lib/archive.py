@@ -85,7 +85,7 @@ def notebook(path: Path) -> nbformat.NotebookNode | None:
     """Return a notebook; None where it was cut off (a full disk, a machine that went down) and is none any more."""
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, ValueError, KeyError):
+    except (ValueError, nbformat.ValidationError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -9,6 +9,7 @@
      ├── GateError          a gate that is shut because a condition does not hold
      │    ├── NotMade           … because a result that it stands on was never made
      │    └── ApprovalNeeded    … because a person has to approve
+     ├── NotRecorded        the archive takes nothing: it is full, read-only or gone; what was to be recorded may have happened
      ├── Refused            not begun: it is not its turn, or another run or process is at work; nothing has failed
      └── Aborted            the run was told to stop
 
@@ -99,6 +100,10 @@ class ApprovalNeeded(GateError):
         self.gate = gate
 
 
+class NotRecorded(RunbookError):
+    """The archive takes nothing: it is full, read-only or gone. That says nothing of what was to be recorded: the migration goes on, or has."""
+
+
 class Refused(RunbookError):
     """Something was not begun: it was not its turn, or another run or process is at work. That is no failure of anything."""
 
@@ -110,6 +115,13 @@ class Aborted(RunbookError):
 def in_full(error: BaseException) -> str:
     """The error as a person reads it: message, remedy, and the notes of what went wrong while cleaning up after it."""
     return "\n".join([str(error), *getattr(error, "__notes__", ())])
+
+
+def under_way(error: BaseException) -> BaseException:
+    """Return the error during whose handling this one came about, the first of them; or itself."""
+    while error.__context__ is not None and not error.__suppress_context__:
+        error = error.__context__
+    return error
 
 
 @contextmanager

@@ -139,7 +139,12 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "now": str,
     },
     "migration interrupted": {"blockers": Names, "told": str, "now": str},
-    "migration ended": {"files": Names, "seconds": float, "attempts": int},
+    "migration ended": {
+        "files": Names,
+        "seconds": float,
+        "attempts": int,
+        "told_by": (Text, None),
+    },
     "watch interrupted": {"reasons": Names},
     "cancel asked for": {"by": str},
     "blocker is ended": {"pid": int, "session": str, "reason": str},
@@ -167,6 +172,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     # the record
     "run sealed": {},
     "seal opened": {"manifest": Text, "not_as_sealed": (Names | None, None)},
+    "notebook damaged": {"notebook": str},
     "not mirrored": {"place": str, "why": str},
 }
 """The kinds of events and their fields: a type, or a type and what the field is where it is not given."""

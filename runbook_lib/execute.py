@@ -29,10 +29,10 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from runbook_lib import archive
+from runbook_lib import archive, notebook_files
 from runbook_lib.advice import next_command
 from runbook_lib.archive import judge
-from runbook_lib.errors import Aborted, DatabaseError, RunbookError
+from runbook_lib.errors import Aborted, DatabaseError, NotRecorded, RunbookError
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import locks
 from runbook_lib.postgres.connection import Database, Target
@@ -113,9 +113,12 @@ def execute(
             run.end("aborted")
             raise Aborted(f"stopped before {phase}", f"`runbook resume {run.reference}` goes on")
         run.open_seal()
-        work = _Work(run, heard, _free_name(run.folder / notebook_name(phase)), on_step)
+        path = run.folder / notebook_name(phase)
+        if path.exists() and archive.notebook(path) is None:
+            run.journal("notebook damaged", notebook=path.name)
+        work = _Work(run, heard, _free_name(path), on_step, on_line)
         worker = threading.Thread(
-            target=_papermill, args=(HOME / "notebooks" / notebook_name(phase), work, on_line)
+            target=_papermill, args=(HOME / "notebooks" / notebook_name(phase), work)
         )
         worker.start()
         while worker.is_alive():
@@ -129,9 +132,15 @@ class _Work:
     """One notebook's execution, shared by the main thread and papermill's."""
 
     def __init__(
-        self, run: Run, stop: Stop, output: Path, on_step: Callable[[str, str, float], None]
+        self,
+        run: Run,
+        stop: Stop,
+        output: Path,
+        on_step: Callable[[str, str, float], None],
+        on_line: Callable[[str], None],
     ) -> None:
-        self.run, self.stop, self.output, self.on_step = run, stop, output, on_step
+        self.run, self.stop, self.output = run, stop, output
+        self.on_step, self.on_line = on_step, on_line
         self.kernel: int | None = None
         self.error: BaseException | None = None
 
@@ -197,6 +206,7 @@ class _Engine(NBClientEngine):
             log=logging.getLogger("papermill"),
         )
         client.work = work
+        nb_man.autosave_cell = _tolerant(nb_man.autosave_cell, work)
         with tempfile.TemporaryDirectory(
             prefix="runbook-"
         ) as client.sockets:  # short: the path of a socket has at most 107 bytes
@@ -204,6 +214,22 @@ class _Engine(NBClientEngine):
 
 
 papermill_engines.register("runbook", _Engine)
+notebook_files.write_whole()
+
+
+def _tolerant(save: Callable[[], None], work: _Work) -> Callable[[], None]:
+    """Save while a cell is at work, and do not end the cell where that fails: it may be the migration. What it cannot keep is said once."""
+    said: list[str] = []
+
+    def saved() -> None:
+        try:
+            save()
+        except NotRecorded as error:
+            if not said:
+                said.append(error.message)
+                work.on_line(f"the cell goes on, though {error.message}")
+
+    return saved
 
 
 class _Lines:
@@ -221,10 +247,10 @@ class _Lines:
         """Nothing is held back but an unfinished line."""
 
 
-def _papermill(source: Path, work: _Work, on_line: Callable[[str], None]) -> None:
+def _papermill(source: Path, work: _Work) -> None:
     os.environ["RUNBOOK_NOTEBOOK"] = work.output.name
-    parameters = {**work.run.parameters, "run_folder": str(work.run.folder)}
     try:
+        parameters = {**work.run.parameters, "run_folder": str(work.run.folder)}
         papermill.execute_notebook(
             source,
             work.output,
@@ -234,7 +260,7 @@ def _papermill(source: Path, work: _Work, on_line: Callable[[str], None]) -> Non
             progress_bar=False,
             cwd=HOME,
             work=work,
-            stdout_file=_Lines(on_line),
+            stdout_file=_Lines(work.on_line),
         )
     except BaseException as error:  # handed to the main thread, which raises or judges it
         work.error = error
@@ -285,15 +311,15 @@ def _judge(phase: str, work: _Work) -> Executed:
     """
     run, output = work.run, work.output
     whole, error = judge(output) if output.exists() else (False, "no notebook was written")
+    unrecorded = _unrecorded(work.error, error)
+    if unrecorded and not _begun(run, output.name):
+        raise _unwritten(phase, run, unrecorded)
     entry = _entry(run, phase, output.name)
     status = entry["status"]
     if status == "running" or (status == "succeeded" and not whole):
-        status = "aborted" if work.stop.requested else "failed"
-        run.end_phase(
-            phase,
-            status,
-            reason=_died(work.error) or error or "the notebook did not finish its phase",
-        )
+        status = "aborted" if work.stop.requested or unrecorded else "failed"
+        reason = unrecorded or _died(work.error) or error
+        run.end_phase(phase, status, reason=reason or "the notebook did not finish its phase")
     if output.exists():
         sign(output)
     if work.stop.requested and run.outcome not in FINAL:
@@ -303,18 +329,32 @@ def _judge(phase: str, work: _Work) -> Executed:
             f"{phase} was stopped; {_left_at_work(run)}",
             f"next: {next_command(run)}",
         )
-    if status == "failed" and run.outcome == "running":
-        run.end("failed")
-    if isinstance(work.error, OSError):
-        raise RunbookError(
-            f"the notebook of {phase} could not be written: {work.error.strerror or work.error}",
-            f"make room in the archive, or correct its permissions; then `runbook resume {run.reference}`",
-        ) from None
+    if status in ("failed", "aborted") and run.outcome == "running":
+        run.end(status)
+    if unrecorded:
+        raise _unwritten(phase, run, unrecorded)
     if work.error and not isinstance(
         work.error, (PapermillExecutionError, DeadKernelError, Aborted)
     ):
         raise work.error
     return Executed(phase, status, output, error)
+
+
+def _unrecorded(error: BaseException | None, said: str) -> str:
+    """What the archive did not take, of the notebook itself or of what its phase recorded; empty where it took all."""
+    if isinstance(error, NotRecorded):
+        return error.message
+    kind, _, message = said.partition(": ")
+    return message if kind == NotRecorded.__name__ else ""
+
+
+def _unwritten(phase: str, run: Run, why: str) -> NotRecorded:
+    """Say that the archive takes nothing, what the server does meanwhile, and what to type once it does."""
+    return NotRecorded(
+        f"{phase} was stopped, for the archive takes nothing: {why}; {_left_at_work(run)}",
+        "make room there, or correct its permissions; "
+        f"then `runbook resume {run.reference}` looks first at what landed, and goes on",
+    )
 
 
 def _left_at_work(run: Run) -> str:
@@ -334,9 +374,13 @@ def _left_at_work(run: Run) -> str:
 
 def _entry(run: Run, phase: str, notebook: str) -> dict[str, Any]:
     """This notebook's entry in run.json, made here where it did not come as far as to make it."""
-    if not any(entry["notebook"] == notebook for entry in run.state["phases"]):
+    if not _begun(run, notebook):
         run.begin_phase(phase, notebook)
     return next(entry for entry in reversed(run.state["phases"]) if entry["notebook"] == notebook)
+
+
+def _begun(run: Run, notebook: str) -> bool:
+    return any(entry["notebook"] == notebook for entry in run.state["phases"])
 
 
 def _died(error: BaseException | None) -> str:

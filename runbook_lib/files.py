@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from runbook_lib.errors import RunbookError, UsageError
+from runbook_lib.errors import NotRecorded, UsageError
 from runbook_lib.redact import redact
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -27,7 +27,7 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON, redacted, in one step that no reader sees half done.
 
     Raises:
-        RunbookError: it cannot be written. What was there before stands.
+        NotRecorded: it cannot be written. What was there before stands.
     """
     write_text(path, as_json(content, indent=2) + "\n")
 
@@ -46,15 +46,19 @@ def write_text(path: Path, text: str) -> None:
     """Write text, in one step that no reader sees half done.
 
     Raises:
-        RunbookError: it cannot be written. What was there before stands.
+        NotRecorded: it cannot be written. What was there before stands.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained(path):
         try:
-            temporary.write_text(text, encoding="utf-8", newline="")
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a crash may leave the new name with nothing in it
             temporary.replace(path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the archive may be read-only by now
+                temporary.unlink(missing_ok=True)
             raise
 
 
@@ -62,7 +66,7 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
     """Write rows under their headings.
 
     Raises:
-        RunbookError: it cannot be written.
+        NotRecorded: it cannot be written.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -75,7 +79,7 @@ def append_json(path: Path, content: Mapping[str, Any]) -> None:
     """Append one line of JSON, redacted, and see that it is on the disk.
 
     Raises:
-        RunbookError: it cannot be written. The file is then as it was.
+        NotRecorded: it cannot be written. The file is then as it was.
     """
     line = as_json(content).encode() + b"\n"
     with explained(path), path.open("ab", buffering=0) as file:
@@ -225,11 +229,15 @@ def _ends_with_a_line(path: Path) -> bool:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Say of a file that cannot be written which one, why, and what to do."""
+    """Say of a file that cannot be written which one, why, and what to do.
+
+    Raises:
+        NotRecorded: it cannot be written.
+    """
     try:
         yield
     except OSError as error:
-        raise RunbookError(
+        raise NotRecorded(
             f"{path.name} cannot be written in {path.parent}: {error.strerror or error}; what was recorded before stands",
             "make room there, or correct its permissions; then go on with the run",
         ) from None

@@ -21,7 +21,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 """The kinds of changes of the runbook's template, and the kinds of the catalogue that belong to each; the last takes all others."""
 _TOLD = re.compile(
-    r'"what": "(lessons learned|notified|looked at again|not mirrored|maintenance o|seal opened)|"clock_set_back_s"'
+    r'"what": "(lessons learned|notified|looked at again|not mirrored|notebook damaged|maintenance o|seal opened)|"clock_set_back_s"'
 )
 """The lines of a journal that an entry is made of."""
 WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "COPY")
@@ -268,6 +268,8 @@ def _anomalies(done: Mapping[str, Any], journal: Sequence[Mapping[str, Any]]) ->
             yield f"not delivered: “{line['title']}” to {', '.join(lost)}"
         elif line["what"] == "looked at again" and not line["passed"]:
             yield f"{line['phase']} held no more and was done again: {', '.join(line['lacking'])}"
+        elif line["what"] == "notebook damaged":
+            yield f"{line['notebook']} was cut off and cannot be read; its phase was done anew"
         elif line["what"] == "not mirrored":
             yield f"not mirrored to {line['place']}: {line['why']}"
         if line.get("clock_set_back_s"):

@@ -29,7 +29,7 @@ from typing import Any
 from filelock import FileLock
 
 from runbook_lib import seal
-from runbook_lib.errors import NotMade, Refused, RunbookError, UsageError
+from runbook_lib.errors import NotMade, NotRecorded, Refused, RunbookError, UsageError
 from runbook_lib.events import event
 from runbook_lib.files import (
     append_json,
@@ -112,6 +112,10 @@ class Run:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with explained(self.folder / "run.json"):
+            if (
+                not self.folder.is_dir()
+            ):  # no lock is made in the empty place of a disk that is gone
+                raise FileNotFoundError(2, "the run's folder is not there any more")
             self._lock.acquire()
         try:
             yield
@@ -167,8 +171,18 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What run.json holds. The journal tells it; of a run that an earlier version started, the file itself."""
-        return deepcopy(self.derived.summary) or read_state(self.folder / "run.json")
+        """What run.json holds. The journal tells it; of a run that an earlier version started, the file itself.
+
+        Raises:
+            NotRecorded: neither is there any more.
+        """
+        try:
+            return deepcopy(self.derived.summary) or read_state(self.folder / "run.json")
+        except FileNotFoundError:
+            raise NotRecorded(
+                f"{self.folder / 'run.json'} is not there any more: the archive was moved, removed or unmounted",
+                "bring it back to where it was, then go on with the run; nothing in the database depends on it",
+            ) from None
 
     @property
     def outcome(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import nbformat
 
-from runbook_lib import archive, execute, files, history, mirror
+from runbook_lib import archive, execute, files, history, mirror, notebook_files
 from runbook_lib.errors import Aborted, DatabaseError, Refused
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import activity
@@ -355,11 +355,12 @@ def seat(run: Run, say: Callable[[str], None]) -> Path:
 
 def _fold_parameters(path: Path) -> None:
     """Hide the cells that hold parameters, in JupyterLab: they are a page long, and a click shows them."""
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
+    notebook = archive.notebook(path)
+    for cell in notebook.cells if notebook else ():
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", ())):
             cell.metadata["jupyter"] = {"source_hidden": True}
-    nbformat.write(notebook, path)
+    if notebook:
+        notebook_files.write(notebook, path)
 
 
 def prepare(run: Run) -> None:
@@ -373,13 +374,21 @@ def prepare(run: Run) -> None:
     run.open_seal()  # a notebook that is read-only cannot be saved
     values = {**run.parameters, "run_folder": str(run.folder)}
     for phase in PHASES + ASIDE:
-        name = notebook_name(phase)
-        if not (run.folder / name).exists():
-            notebook = parameterize_notebook(
-                load_notebook_node(str(HOME / "notebooks" / name)), values
-            )
-            nbformat.write(notebook, run.folder / name)
-            _fold_parameters(run.folder / name)
+        path = run.folder / notebook_name(phase)
+        _set_aside(run, path)
+        if not path.exists():
+            source = load_notebook_node(str(HOME / "notebooks" / path.name))
+            notebook_files.write(parameterize_notebook(source, values), path)
+            _fold_parameters(path)
+
+
+def _set_aside(run: Run, path: Path) -> None:
+    """Move a notebook that cannot be read out of the way of one that can be opened; it stays in the record."""
+    if path.exists() and archive.notebook(path) is None:
+        aside = path.with_name(f"{path.name}.cut-off")
+        files.keep(aside)
+        path.rename(aside)
+        run.journal("notebook damaged", notebook=path.name)
 
 
 def summary(run: Run) -> list[tuple[str, str, float | None]]:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from runbook_lib.check import Status
-from runbook_lib.errors import DatabaseError
+from runbook_lib.errors import DatabaseError, beside
 from runbook_lib.phases import declared
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.cause import Cause
@@ -55,18 +55,22 @@ class Attempts:
         while True:
             try:
                 done = self._attempt(began)
-            except KeyboardInterrupt:
-                self._record("interrupted")
+            except KeyboardInterrupt as interrupt:
+                with beside(interrupt, "recording the attempt"):
+                    self._record("interrupted")
                 raise
             except cli.MigrationFailed as error:
                 if self.watch.guard.decisions and error.sqlstate in _STOPPED:
                     error.cause = BY_GUARD
                 pause = self.limits.guard.pause_s * 2 ** (self.number - 1)
                 why_not = self._why_not_again(error, pause, began)
-                self._record(
-                    "failed", sqlstate=error.sqlstate, cause=error.cause, not_again=why_not
-                )
-                if why_not:
+                with beside(error, "recording the attempt"):
+                    self._record(
+                        "failed", sqlstate=error.sqlstate, cause=error.cause, not_again=why_not
+                    )
+                if why_not or hasattr(
+                    error, "__notes__"
+                ):  # without a record, nothing is tried again
                     raise
                 self._settle()
                 time.sleep(pause)

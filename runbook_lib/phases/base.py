@@ -28,6 +28,7 @@ from runbook_lib.errors import (
     CheckError,
     DatabaseError,
     GateError,
+    NotRecorded,
     Refused,
     RunbookError,
     UsageError,
@@ -397,14 +398,15 @@ class Phase:
             return
         waits, stopped = (
             isinstance(error, ApprovalNeeded),
-            isinstance(error, (Aborted, KeyboardInterrupt)),
+            isinstance(error, (Aborted, NotRecorded, KeyboardInterrupt)),
         )
         status = "waiting" if waits else "aborted" if stopped else "failed"
         ids = error.failed if isinstance(error, CheckError) else ()
         reason = str(error) if isinstance(error, RunbookError) else type(error).__name__
-        self.run.end_phase(self.name, status, ids, reason)
-        if self.run.outcome not in FINAL and self.name not in LOOKING:
-            self.run.end(status)
+        with beside(error, "recording that the phase ended"):
+            self.run.end_phase(self.name, status, ids, reason)
+            if self.run.outcome not in FINAL and self.name not in LOOKING:
+                self.run.end(status)
         with beside(error, "giving back what the phase held"):
             self._give_back()
 

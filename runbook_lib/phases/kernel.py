@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import process
-from runbook_lib.errors import Aborted, Refused, RunbookError, in_full
+from runbook_lib.errors import Aborted, Refused, RunbookError, beside, in_full
 from runbook_lib.phases import talk
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.redact import redact
@@ -54,7 +54,8 @@ def watch(phase: Phase) -> None:
         error = _told(phase, error)
         kind = type(error)
         phase.fail(error)
-        _escalate(phase, error)
+        with beside(error, "telling people of it"):
+            _escalate(phase, error)
         own = isinstance(error, RunbookError)
         message = redact(in_full(error))
         lines = (

@@ -8,7 +8,14 @@ from typing import Any
 
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, attempt, check, unknown
-from runbook_lib.errors import Aborted, DatabaseError, GateError
+from runbook_lib.errors import (
+    Aborted,
+    DatabaseError,
+    GateError,
+    NotRecorded,
+    beside,
+    under_way,
+)
 from runbook_lib.phases import cause, kernel, livedata, recovery, salvage
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.attempts import Attempts
@@ -113,6 +120,7 @@ class Migrate(Phase):
         with self.exclusive():
             pending = self._reviewed()
             if not pending:
+                self._recorded_late()
                 self._passed.add("deploy")
                 return Table("Already applied: nothing is pending", ("file", "seconds"), [])
             self.require_steps("restore_point", "save")
@@ -126,6 +134,8 @@ class Migrate(Phase):
                 raise self._failure(error, attempts.watch) from None
             except KeyboardInterrupt:
                 raise self._interrupted(attempts) from None
+            except NotRecorded as error:
+                raise self._not_recorded(error, attempts.watch) from None
             finally:
                 self._count()
         seconds, files = (
@@ -150,6 +160,27 @@ class Migrate(Phase):
             f"{len(files)} files applied in {seconds:.1f} s{tries}",
             ("file", "seconds"),
             list(durations(applied(self.db, self.target), files).items()),
+        )
+
+    def _recorded_late(self) -> None:
+        """Record a migration of this run that ended without being recorded (killed, or the archive was full): from Prisma's own history."""
+        planned = self.run.read_evidence("plan", missing={}).get("files", {})
+        files = self._already(planned)
+        if self.run.has_evidence("migration") or not files:
+            return
+        seconds = sum(durations(applied(self.db, self.target), files).values())
+        begun = [line for line in self.run.read_journal() if line["what"] == "migration begun"]
+        self.run.journal(
+            "migration ended",
+            files=files,
+            seconds=round(seconds, 1),
+            attempts=len(begun),
+            told_by="Prisma's history",
+        )
+        forecast = self.run.read_evidence("forecast", missing={}).get("migrate_s")
+        self.run.write_evidence(
+            "migration",
+            {"applied": files, "seconds": seconds, "forecast_s": forecast, "attempts": len(begun)},
         )
 
     def forecast(self) -> Any:
@@ -461,8 +492,8 @@ class Migrate(Phase):
         """Keep the counters of this moment: statements from here on are those after the migration."""
         try:
             self.run.write_evidence("migrated.statistics", statistics.read(self.db))
-        except DatabaseError as error:
-            self.say(f"the server's counters could not be read: {error.message}")
+        except (DatabaseError, NotRecorded) as error:
+            self.say(f"the server's counters could not be kept: {error.message}")
 
     def _interrupted(self, attempts: Attempts) -> Aborted:
         """What an interrupt met: who was in the way until then, and what is true now."""
@@ -483,15 +514,16 @@ class Migrate(Phase):
             watch.blockers(),
             self._true_now(),
         )
-        self.run.journal(
-            "migration failed",
-            code=error.code,
-            sqlstate=error.sqlstate,
-            file=error.migration,
-            cause=why.value,
-            blockers=blockers,
-            now=true_now,
-        )
+        with beside(error, "recording the failure"):
+            self.run.journal(
+                "migration failed",
+                code=error.code,
+                sqlstate=error.sqlstate,
+                file=error.migration,
+                cause=why.value,
+                blockers=blockers,
+                now=true_now,
+            )
         by_guard = map(str, watch.guard.decisions[-1:] if error.cause else ())
         message = "\n".join(
             [
@@ -511,6 +543,18 @@ class Migrate(Phase):
             output=error.output,
             cause=why.value,
         )
+
+    def _not_recorded(self, error: NotRecorded, watch: Watch) -> BaseException:
+        """What is to be said where the archive took nothing: how the migration itself ended comes first."""
+        first = under_way(error)
+        if isinstance(first, cli.MigrationFailed):
+            failure = self._failure(first, watch)
+            failure.add_note(error.message)
+            return failure
+        if isinstance(first, KeyboardInterrupt):
+            return first
+        error.message += f"\nWhat is true now: {self._true_now()}"
+        return error
 
     def _true_now(self) -> str:
         try:

@@ -102,6 +102,10 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "lease not released": ("database", "the record that the run has the database stays: {why}"),
     "lease not recorded": ("database", "that the run has the database is not recorded: {why}"),
     "migration interrupted": ("migration", "{told}"),
+    "notebook damaged": (
+        "notebook",
+        "{notebook} was cut off and cannot be read; it is kept as it is",
+    ),
     "migration ended": ("migration", "migrated in {seconds}, attempts: {attempts}"),
     "rollback decided": ("rollback", "the way back is `{way}`, decided by {by}"),
     "rolled back": ("rollback", "rolled back by `{way}`"),
@@ -123,6 +127,7 @@ _UNKNOWN = frozenset(
     {
         "gate waits",
         "not mirrored",
+        "notebook damaged",
         "refused",
         "lease taken over",
         "lease not released",
