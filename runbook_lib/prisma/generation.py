@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +23,7 @@ How = str | Literal[False] | None
 _GENERATOR = re.compile(r"^(\s*generator\s+(\w+)\s*\{)(.*?)(^\s*\})", re.DOTALL | re.MULTILINE)
 _OUTPUT = re.compile(r"^(\s*output\s*=\s*)(?:\"([^\"]*)\")?[^\n]*$", re.MULTILINE)
 _CLIENT = re.compile(r"^\s*provider\s*=\s*\"prisma-client-js\"", re.MULTILINE)
+_PREFIX = ".runbook-generate-"
 _REMEDY = (
     "run it by hand in the project's folder, and correct it before the night; "
     "`prisma: generate: false` where a pipeline builds the client"
@@ -80,8 +83,7 @@ def _aside(project: Project) -> Iterator[tuple[Path, Path]]:
     assert project.schema
     folder = project.schema if project.schema.is_dir() else project.schema.parent
     beside = project.folder if folder == project.folder else folder.parent
-    with tempfile.TemporaryDirectory(prefix=".runbook-generate-", dir=beside) as name:
-        place = Path(name)
+    with _folder(beside) as place:
         for file in config.files(project.schema):
             copy = place / file.relative_to(folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +91,41 @@ def _aside(project: Project) -> Iterator[tuple[Path, Path]]:
             text = file.read_text(encoding="utf-8")
             copy.write_text(redirected(text, place / "generated"), encoding="utf-8")
         yield (place if project.schema.is_dir() else place / project.schema.name), place
+
+
+@contextmanager
+def _folder(beside: Path) -> Iterator[Path]:
+    """A new folder that is removed at the end; those of trials that were killed are removed first."""
+    for left in beside.glob(f"{_PREFIX}*"):
+        _remove_abandoned(left)
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=beside) as name,
+        _locked(Path(name), wait=True),
+    ):
+        Path(name).stat()  # another trial may have taken it for abandoned before it was locked
+        yield Path(name)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the folder of a trial that is gone: while it is at work, it holds a lock on it."""
+    with suppress(OSError), _locked(folder) as mine:
+        if mine:
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock on a folder; yields whether it is held: not where another has it, or the disk knows no locks."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:
+            held = False
+        yield held
+    finally:
+        os.close(handle)
 
 
 def redirected(schema: str, place: Path) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,34 @@ def test_a_command_of_the_projects_own_is_run_in_its_folder(make: Make) -> None:
 def test_outputs_are_led_aside(block: str, expected: str, tmp_path: Path) -> None:
     made = generation.redirected(f"generator client {{\n  {block}\n}}\n", tmp_path)
     assert expected.replace("/t", str(tmp_path)) in made and "../" not in made
+
+
+TRIAL = """
+import sys; from pathlib import Path
+from runbook_lib.prisma import generation; from runbook_lib.prisma.project import Project
+print("begun", flush=True)
+generation.trial(Project(Path(sys.argv[1]), engine="offline"), None, "c")
+"""
+
+
+def test_what_a_killed_trial_leaves_is_removed_by_the_next(make: Make) -> None:
+    project = make(INIT)
+    slow = project.folder / "prisma.config.ts"
+    text = slow.read_text()
+    slow.write_text(f"if (process.argv.includes('generate')) while (true) {{}}\n{text}")
+    left = lambda: [path for path in project.folder.rglob(".runbook-generate-*")]  # noqa: E731
+    with subprocess.Popen([sys.executable, "-c", TRIAL, str(project.folder)], text=True) as killed:
+        deadline = time.monotonic() + 120
+        while not left() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        killed.kill()
+    assert left()
+    slow.write_text(text)
+    assert generation.trial(project, None, "rehearse.client").status is Status.PASSED
+    assert not left()
+
+
+def test_a_trial_that_is_at_work_keeps_its_folder(tmp_path: Path) -> None:
+    with generation._folder(tmp_path) as first, generation._folder(tmp_path) as second:
+        assert first.is_dir() and second.is_dir() and first != second
+    assert not list(tmp_path.iterdir())
