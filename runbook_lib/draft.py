@@ -20,6 +20,8 @@ from runbook_lib import process
 from runbook_lib.errors import DatabaseError, RunbookError, UsageError
 from runbook_lib.params import Params, parse
 from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.prisma import engine as offline
+from runbook_lib.prisma import generators
 from runbook_lib.prisma.project import Project
 from runbook_lib.redact import redact, remember
 from runbook_lib.secret import HOME
@@ -68,6 +70,8 @@ class Draft:
     source: Path | None
     server: Server
     url: str | None = field(default=None, repr=False)
+    install: str = ""
+    """The command that installs what is missing; empty where nothing is."""
 
     def params(self) -> Params:
         """Return what the text means."""
@@ -85,7 +89,7 @@ def draft(folder: Path, environment: Name) -> Draft:
     variable, source, url = _url(project)
     server = _asked(url) if url else Server(why_not=f"the variable {variable} is not set")
     text = "".join(f"{line}\n" for line in _lines(project, environment, variable, source, server))
-    made = Draft(text, variable, source, server, url)
+    made = Draft(text, variable, source, server, url, _install(project))
     made.params()
     return made
 
@@ -300,12 +304,7 @@ def _prisma(project: Project, variable: str) -> Iterator[str]:
     )
     if project.url_variable and project.url_variable != variable:
         yield _line("url_variable", project.url_variable, "what the project reads its URL from")
-    why = (
-        "Prisma's own schema engine"
-        if project.engine == "installed"
-        else "no schema engine is installed"
-    )
-    yield _line("engine", project.engine, why)
+    yield from _engine(project)
     yield "  # deployed_schema: ../deployed/schema.prisma  # of the client that runs now; else it is taken to use everything"
     if _runnable(project, "db:validate"):
         yield _line(
@@ -313,6 +312,28 @@ def _prisma(project: Project, variable: str) -> Iterator[str]:
         )
     else:
         yield "  # validate_command: npm run db:validate  # the project's own check of its data"
+
+
+def _engine(project: Project) -> Iterator[str]:
+    """Yield which engine is used, and where the client is built that cannot be built here."""
+    if project._engine_found:
+        own = project.engine == "installed"
+        why = "Prisma's own schema engine" if own else "no schema engine is installed"
+        yield _line("engine", project.engine, why)
+    elif install := _install(project):
+        yield _line("engine", "offline", f"no schema engine is installed; first: `{install}`")
+    else:
+        yield _line("engine", "installed", f"none is: {project.engine_remedy}")
+    if needing := generators.without_query_engine(project):
+        why = f"the query engine that {', '.join(needing)} needs is not installed here: a pipeline builds the client"
+        yield _line("generate", False, why)
+
+
+def _install(project: Project) -> str:
+    """Return the command that installs the offline engine, where no engine is there and npm has that one."""
+    if project._engine_found or not offline.published(project.version):
+        return ""
+    return offline.command(project.folder).strip("`")
 
 
 def _runnable(project: Project, script: str) -> bool:

@@ -107,6 +107,8 @@ def _check_draft(made: Draft, path: Path) -> None:
         show(prechecks.prechecks(made.params()))
     given = shlex.quote(str(path))
     steps = [f"runbook check {given}", f"runbook run {given}"]
+    if made.install:
+        steps.insert(0, made.install)
     if made.source:
         steps.insert(0, f"set -a; . {shlex.quote(str(made.source))}; set +a")
     elif not made.url:

@@ -14,7 +14,7 @@ from typing import Any
 
 from runbook_lib import process
 from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured, unknown
-from runbook_lib.errors import RunbookError, ToolError, UsageError
+from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.params import Params, dereference
 from runbook_lib.phases import server, start, visible
 from runbook_lib.phases.application import Application
@@ -25,7 +25,7 @@ from runbook_lib.phases.preflight import Preflight
 from runbook_lib.phases.unrecorded import Unrecorded
 from runbook_lib.postgres import statistics
 from runbook_lib.postgres.connection import Target
-from runbook_lib.prisma import cli, generators, history
+from runbook_lib.prisma import generators, history
 from runbook_lib.prisma.project import Project
 from runbook_lib.service import messages, notify
 
@@ -56,7 +56,7 @@ def prechecks(params: Params) -> Checks:
     ]
     looks: dict[str, Look] = {}
     if project.value:
-        items.append(_generators(project.value))
+        items += [_generators(project.value), *_client(params, project.value)]
         looks["prisma"] = project.value.checks
     if target.value:
         looks |= _of_the_database(params, target.value, project.value)
@@ -165,14 +165,8 @@ def _pending(found: history.History) -> Check:
 
 def _engine(project: Project, target: Target) -> list[Check]:
     """Let the project's Prisma answer: its engine works, and reaches this database."""
-    id, title = "start.engine", "Prisma and its engine work here"
-    try:
-        cli.status(project, target.url("runbook/check/prisma"))
-    except ToolError as error:
-        lines = [line.strip() for line in error.output.splitlines() if line.strip()]
-        said = "; ".join([error.message, *lines[-3:]])
-        return [check(id, title, False, said, "an answer", error.remedy)]
-    return [check(id, title, True, f"Prisma {project.version} answers")]
+    title = "Prisma and its engine work here"
+    return [_refused("start.engine", title, lambda: start.prisma_answers(project, target))]
 
 
 def _disk(phase: Preflight) -> list[Check]:
@@ -200,6 +194,23 @@ def _generators(project: Project) -> Check:
         )
 
     return attempt(id, title, look)
+
+
+def _client(params: Params, project: Project) -> list[Check]:
+    """Check whether the client can be generated here without the query engine, which only older clients need."""
+    id, title = "start.client", "the client needs no query engine, or it is installed"
+    if params.prisma.generate is not None:
+        return []
+
+    def look() -> Check:
+        needing = generators.without_query_engine(project)
+        if not needing:
+            return check(id, title, True, "yes")
+        found = f"{', '.join(needing)} of Prisma {project.version} needs it: it is not installed"
+        remedy = "where a pipeline builds the client, set `prisma: generate: false`"
+        return unknown(id, title, found, "installed", remedy)
+
+    return [attempt(id, title, look)]
 
 
 def _addresses(params: Params) -> list[Check]:

@@ -20,10 +20,6 @@ from runbook_lib.run import Run, create
 from runbook_lib.service import messages
 from runbook_lib.table import Table, size
 
-_ENGINE = (
-    "where its engine cannot be downloaded, set `prisma: engine: offline` (Prisma 6.6 and later)"
-)
-
 
 @dataclass(frozen=True)
 class Examined:
@@ -87,7 +83,9 @@ def prisma_answers(project: Project, target: Target) -> cli.Status:
     except ToolError as error:
         lines = [line.strip() for line in error.output.splitlines() if line.strip()]
         said = "".join(f"\n  {line}" for line in lines[-6:] if line not in error.message)
-        remedy = error.remedy if getattr(error, "code", "") else f"{error.remedy}; {_ENGINE}"
+        told = getattr(error, "code", "") or project.engine == "offline"
+        remedies = [error.remedy, "" if told else project.engine_remedy]
+        remedy = "; ".join(filter(None, remedies))
         raise UsageError(f"Prisma does not work here: {error.message}{said}", remedy) from None
 
 

@@ -49,8 +49,18 @@ def modules(project: Path, prisma: Path, version: str) -> Path:
                 return place
     raise UsageError(
         f"the offline schema engine of Prisma {version} is not installed",
-        f"install it once: `runbook engine {shlex.quote(str(project))}`",
+        f"install it once: {command(project)}",
     )
+
+
+def command(project: Path) -> str:
+    """Return what installs the engine, as it is to be typed, in backticks."""
+    return f"`runbook engine {shlex.quote(str(project))}`"
+
+
+def published(version: str) -> bool:
+    """Return whether npm has engines of this minor version of Prisma or of earlier ones."""
+    return _minor(version) >= OLDEST
 
 
 def install(project: Path) -> Path:
@@ -114,7 +124,7 @@ def _published(wanted: str, version: str) -> str:
 
 
 def _require_published(version: str) -> None:
-    if _minor(version) < OLDEST:
+    if not published(version):
         raise UsageError(
             f"Prisma {version} has no engine in WebAssembly: npm has it from Prisma {OLDEST[0]}.{OLDEST[1]} on",
             "set `prisma: engine: installed`, on a machine where Prisma's engine can be downloaded "

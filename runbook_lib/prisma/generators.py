@@ -12,6 +12,10 @@ from runbook_lib.prisma.schemafile import text
 
 _BLOCK = re.compile(r"^\s*generator\s+(\w+)\s*\{(.*?)^\s*\}", re.DOTALL | re.MULTILINE)
 _PROVIDER = re.compile(r"^\s*provider\s*=\s*\"([^\"]+)\"", re.MULTILINE)
+_ENGINELESS = re.compile(
+    r"^\s*(?:engineType\s*=\s*\"client\"|previewFeatures\s*=.*\"queryCompiler\")", re.MULTILINE
+)
+"""A client whose queries are compiled, as all are from Prisma 7 on."""
 BUILT_IN = ("prisma-client-js", "prisma-client")
 """Those that Prisma itself brings."""
 
@@ -23,6 +27,20 @@ def missing(project: Project) -> list[str]:
         f"{name} ({provider})"
         for name, provider in _named(text(project.schema))
         if provider not in BUILT_IN and not _installed(provider, project.folder)
+    ]
+
+
+def without_query_engine(project: Project) -> list[str]:
+    """Return each client that needs the query engine of Prisma 6 and earlier, where that is not installed."""
+    assert project.schema
+    if project.major > 6 or project.query_engines:
+        return []
+    return [
+        name
+        for name, body in _BLOCK.findall(text(project.schema))
+        if (found := _PROVIDER.search(body))
+        and found[1] in BUILT_IN
+        and not _ENGINELESS.search(body)
     ]
 
 

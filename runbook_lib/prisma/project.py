@@ -228,7 +228,7 @@ class Project(Shown):
         }
         if self.major < 7:
             made["OFFLINE_ENGINE_URL"] = url or ""
-            if not self._query_engines:
+            if not self.query_engines:
                 made[_QUERY_ENGINE] = str(self.engine_path)
         return made
 
@@ -275,10 +275,18 @@ class Project(Shown):
                     self._engine_found,
                     self._engine_said,
                     "a schema engine",
-                    "run `npx prisma version` where the download is allowed, or set `prisma: engine: offline`",
+                    self.engine_remedy,
                 ),
             ],
         )
+
+    @property
+    def engine_remedy(self) -> str:
+        """What to do where the schema engine is not there."""
+        download = "run `npx prisma version` where the engine may be downloaded"
+        if not offline.published(self.version):
+            return f"{download}; npm has none in WebAssembly of Prisma {self.version}"
+        return f"{download}; or {offline.command(self.folder)}, and set `prisma: engine: offline`"
 
     @property
     def _engine_folders(self) -> list[Path]:
@@ -295,7 +303,8 @@ class Project(Shown):
         ]
 
     @property
-    def _query_engines(self) -> list[Path]:
+    def query_engines(self) -> list[Path]:
+        """The installed engines of clients up to Prisma 6."""
         return [
             path for place in self._engine_folders for path in place.glob("*query_engine*.node")
         ]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib import draft
 from runbook_lib.errors import UsageError
-from runbook_lib.prisma import history, lockfile
+from runbook_lib.prisma import engine, history, lockfile
 from runbook_lib.prisma.project import Project
 from runbook_lib.prisma.transactions import TransactionRule
 
@@ -49,7 +50,7 @@ def fake(tmp_path: Path, sample: Path) -> Fake:
         engine.mkdir()
         (engine / "package.json").write_text(json.dumps({"version": f"{version}-1.abc"}))
         if version < "7":
-            schema = schema.replace("}", '  url = env("DATABASE_URL")\n}')
+            schema = schema.replace("}", '  url = env("DATABASE_URL")\n}', 1)
         (folder / "prisma/schema.prisma").write_text(schema)
         if config:
             (folder / "prisma.config.ts").write_text(config)
@@ -313,6 +314,73 @@ def test_an_engine_of_another_version_is_not_taken(fake: Fake) -> None:
         UsageError, match="of Prisma 6.19.0 is not installed\n→ .*`runbook engine .*project`"
     ):
         Project(folder, engine="offline")
+
+
+CLIENT = 'generator client {\n  provider = "prisma-client-js"\n%s}\n'
+COMPILED = '  engineType = "client"\n'
+
+
+@pytest.mark.parametrize(
+    ("version", "generator", "there", "lines", "absent"),
+    [
+        (
+            "6.19.0",
+            CLIENT % "",
+            False,
+            (
+                'engine: "offline"  # no schema engine is installed; first: `runbook engine',
+                "generate: false  # the query engine that client needs",
+            ),
+            (),
+        ),
+        (
+            "6.19.0",
+            CLIENT % COMPILED,
+            True,
+            ('engine: "offline"  # no schema engine is installed',),
+            ("generate: false", "runbook engine"),
+        ),
+        (
+            "6.5.0",
+            CLIENT % "",
+            False,
+            (
+                'engine: "installed"  # none is: run `npx prisma version`',
+                "npm has none in WebAssembly of Prisma 6.5.0",
+            ),
+            ("runbook engine",),
+        ),
+        (
+            "7.4.0",
+            CLIENT % "",
+            False,
+            ('engine: "offline"', "runbook engine"),
+            ("generate: false",),
+        ),
+    ],
+)
+def test_a_draft_says_which_engine_is_missing_and_what_installs_it(
+    fake: Fake,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    version: str,
+    generator: str,
+    there: bool,
+    lines: tuple[str, ...],
+    absent: tuple[str, ...],
+) -> None:
+    folder = fake(version, config=CONFIG if version > "7" else "", schema=SCHEMA + generator)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setattr(engine, "CACHE", tmp_path / "none")
+    monkeypatch.setattr(engine, "SAMPLE", tmp_path / "none") if not there else None
+    if not there:
+        (folder / "node_modules/@prisma/schema-engine-wasm/package.json").unlink()
+    made = draft.draft(folder, "staging")
+    for line in lines:
+        assert line in made.text
+    for line in absent:
+        assert line not in made.text
+    assert made.install == (f"runbook engine {folder}" if "runbook engine" in made.text else "")
 
 
 def test_an_unknown_transaction_mode_is_refused(fake: Fake) -> None:
