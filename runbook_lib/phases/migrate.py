@@ -307,6 +307,13 @@ class Migrate(Phase):
     def _up_to_date(self) -> Check:
         return up_to_date(self, "migrate.status")
 
+    @property
+    def settled(self) -> frozenset[str]:
+        """What could be compared neither in the rehearsal, where a person accepted that, nor now."""
+        accepted = "rehearse.pull" in gate.accepted(self.run, "rehearse")
+        compared = self.run.read_evidence("migrate.differing", missing=None)
+        return frozenset({"migrate.pull"} if accepted and not compared else ())
+
     def _pulled(self) -> Check:
         """Where schema file and database differed on the migrated copy too, that is not this night's doing."""
         id, title = (
@@ -318,11 +325,11 @@ class Migrate(Phase):
             cli.db_pull(self.project, self.prisma_url)
             seen = self.keep("differing", list(cli.differing(self.project, self.prisma_url)))
             promised = (self._promise or {}).get("differing", [])
-            if seen and self._waived:
+            if seen and (promised is None or self._waived):
                 return unknown(
                     id,
                     title,
-                    f"schema file and database differ in {statements(len(seen))}, and nothing was rehearsed",
+                    f"schema file and database differ in {statements(len(seen))}, and the rehearsal compared nothing",
                     "no difference",
                     "read evidence/migrate.differing.json: was it so before?",
                 )

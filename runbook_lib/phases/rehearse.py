@@ -9,7 +9,7 @@ from typing import Any
 
 from runbook_lib import gate
 from runbook_lib.check import Check, Checks, Status, attempt, check, nothing, unknown
-from runbook_lib.errors import GateError
+from runbook_lib.errors import GateError, ToolError
 from runbook_lib.phases import atomicity, baseline, declared, measured, rehearsal
 from runbook_lib.phases.backup import make_backup, newest_proven
 from runbook_lib.phases.base import Phase, milliseconds
@@ -55,6 +55,8 @@ class Rehearse(Phase):
     waived = ""
     """Why no rehearsal can be made, where a person decided to go on without one."""
     _apart: Checks | None = None
+    _not_compared = ""
+    """Why schema file and copy could not be compared."""
 
     @cached_property
     def tools(self) -> Tools:
@@ -243,10 +245,7 @@ class Rehearse(Phase):
     def validate(self) -> Checks:
         """The same checks that will run on the night, on the copy; what was seen there becomes the promise."""
         url = self._url(self._copy)
-        differing, _ = self.together(
-            lambda: cli.differing(self.project, url), lambda: cli.db_pull(self.project, url)
-        )
-        self._differing = self.keep("differing", list(differing))
+        self._differing = self.keep("differing", self._compared(url))
         self._after = declared.taken_again(self._before, self._copy, self.application_name)
         content = declared.compare(self._before, self._after, self._declared)
         said = Declared.from_dict(self._declared)
@@ -273,13 +272,14 @@ class Rehearse(Phase):
     @rehearsed
     def drift(self) -> Table:
         """What `migrate diff` would still change to make the database what the schema file says, though every file is applied."""
-        lines = self._differing
+        columns = ("what would make the database as the schema file has it",)
+        if (lines := self._differing) is None:
+            return Table("Could not check", columns, [(self._not_compared,)], ["unknown"])
         title = (
             f"Remark: with every file applied, schema file and database differ in {statements(len(lines))}"
             if lines
             else "Schema file and database say the same"
         )
-        columns = ("what would make the database as the schema file has it",)
         return Table(title, columns, [(line,) for line in lines], ["unknown"] * len(lines))
 
     @rehearsed
@@ -493,16 +493,33 @@ class Rehearse(Phase):
 
     def _drift(self) -> Check:
         """Not this migration's failure; the night has to see the same."""
-        lines = self._differing
+        id, lines = "rehearse.pull", self._differing
+        title = (
+            "`db pull` reads the database, and what `migrate diff` finds is known before the night"
+        )
+        if lines is None:
+            remedy = "run both by hand in the project's folder; then approve"
+            return unknown(id, title, self._not_compared, "compared", remedy)
         return check(
-            "rehearse.pull",
-            "`db pull` reads the database, and what `migrate diff` finds is known before the night",
+            id,
+            title,
             True,
             f"remark: schema file and database differ in {statements(len(lines))}, shown below"
             if lines
             else "no difference",
             "no difference",
         )
+
+    def _compared(self, url: str) -> list[str] | None:
+        """Return what `migrate diff` would change, once `db pull` has read the copy; None where one of them failed."""
+        try:
+            differing, _ = self.together(
+                lambda: cli.differing(self.project, url), lambda: cli.db_pull(self.project, url)
+            )
+        except ToolError as error:
+            self._not_compared = error.message.splitlines()[0]
+            return None
+        return list(differing)
 
     @property
     def _declared(self) -> dict[str, Any]:

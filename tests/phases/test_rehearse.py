@@ -404,3 +404,18 @@ def test_the_charts_say_their_finding_and_tell_waiting_from_holding() -> None:
         for size, names in ((2**20, ["public.a"]), (2**21, ["public.a", "public.b"]))
     )
     assert [row[0] for row in sorted(rehearsal.size_chart(small, large).table.rows)] == ["a", "b"]
+
+
+def test_where_prisma_cannot_compare_a_person_decides_and_the_rehearsal_goes_on(
+    world: World, begin: Callable[..., Rehearse]
+) -> None:
+    world.configure("if (process.argv.includes('diff')) throw new Error('not today')")
+    try:
+        phase = begin(world.start("not_compared"))
+        assert said(phase, *CELLS[:-1])["drift"].marks == ["unknown"]
+        with pytest.raises(ApprovalNeeded) as waits:
+            phase.forecast()
+        assert "`db pull` reads the database" in str(waits.value)
+    finally:
+        world.configure()
+    assert phase.run.read_evidence("promise")["differing"] is None
