@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ from runbook_lib.table import Table
 NAME = "runbook/prune"
 LOCK = ".prune.lock"
 """In the backup directory: held while backups are removed, or the newest is drilled."""
+_SHADOW = re.compile(r"prisma_migrate_shadow_db_[0-9a-f-]{36}")
 NOT_REMOVED = "could not be removed"
 
 
@@ -35,7 +37,7 @@ class Kept:
     """One thing that a run has left, and why it is kept.
 
     Args:
-        kind: "backup", "saved columns and tables", "rows left behind", "failed database", "restored database", "unfinished restore", "scratch database", "unfinished backup" or "damaged backup".
+        kind: "backup", "saved columns and tables", "rows left behind", "failed database", "restored database", "unfinished restore", "scratch database", "shadow database of Prisma", "unfinished backup" or "damaged backup".
         since: when it was made; `None` where that is not known.
         why: why it is kept; empty where it may go.
         remove: what removes it.
@@ -65,6 +67,7 @@ def examine(params: Params, keep_days: float, admin: Database) -> tuple[Kept, ..
         *_failed_databases(params, keep_days, admin),
         *_restored(params, admin),
         *_scratch(admin),
+        *_prisma_shadows(admin),
     )
 
 
@@ -334,6 +337,17 @@ def _scratch(admin: Database) -> Iterator[Kept]:
             "",
             lambda one=one: scratch.drop(admin, one.name),
         )  # type: ignore[misc]
+
+
+def _prisma_shadows(admin: Database) -> Iterator[Kept]:
+    """What a killed `prisma migrate dev` or `diff` leaves: no call of a run makes one, so none is known to be ours."""
+    for name in databases.entries(admin):
+        if _SHADOW.fullmatch(name):
+            why = (
+                "look at it yourself: the Prisma CLI makes and drops it, for any project on this server; "
+                "where none is at work, it was killed: drop it by hand"
+            )
+            yield Kept("shadow database of Prisma", name, None, why, _nothing)
 
 
 def _young(since: datetime, keep_days: float) -> str:

@@ -80,12 +80,10 @@ class Deployed(Shown):
 
 
 class Side(Enum):
-    """What `diff` compares."""
+    """What `diff` compares: never migrations, for which the CLI makes a shadow database that stays where it is killed."""
 
     DATABASE = "config-datasource"
     SCHEMA = "schema"
-    MIGRATIONS = "migrations"
-    EMPTY = "empty"
 
 
 @dataclass(frozen=True)
@@ -409,6 +407,6 @@ def _side(project: Project, direction: str, side: Side, schema: Path | None) -> 
     """The options of `migrate diff`; up to Prisma 6 they had other names."""
     old = {Side.DATABASE: "schema-datasource", Side.SCHEMA: "schema-datamodel"}
     name = old.get(side, side.value) if project.major < 7 else side.value
-    takes = {Side.SCHEMA: schema or project.schema, Side.MIGRATIONS: project.migrations}
+    takes = {Side.SCHEMA: schema or project.schema}
     takes |= {Side.DATABASE: project.schema} if project.major < 7 else {}
     return [f"--{direction}-{name}", *([str(takes[side])] if side in takes else [])]

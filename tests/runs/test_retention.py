@@ -242,6 +242,18 @@ def test_a_database_that_only_looks_like_a_failed_one_is_not_touched(put_aside) 
     assert name not in fates(params, dry_run=False) and databases.entry(admin, name)
 
 
+def test_a_shadow_database_of_prisma_is_named_and_never_dropped(settings) -> None:
+    params, _ = settings
+    name = "prisma_migrate_shadow_db_0b2e1f5c-7c0e-4b5e-9d6a-1f2e3d4c5b6a"
+    with databases.maintenance(Target.parse(params.database_url()), "tests") as admin:
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        try:
+            assert "look at it yourself" in fates(params, dry_run=False)[name]
+            assert databases.entry(admin, name)
+        finally:
+            databases.drop(admin, name)
+
+
 def test_a_backup_is_proven_on_another_server_where_the_parameters_name_one(
     settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
