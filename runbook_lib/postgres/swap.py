@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from psycopg import sql
 
-from runbook_lib.errors import DatabaseError, GateError, UsageError
+from runbook_lib.errors import DatabaseError, GateError, UsageError, beside
 from runbook_lib.postgres import databases
 from runbook_lib.postgres.connection import Database, Target, identifier, query
 from runbook_lib.postgres.databases import Entry
@@ -190,9 +190,7 @@ def swap(
         DatabaseError: a step was refused. Where nothing was renamed yet, the live database is open again.
     """
     names = (live_name, restored_name, failed_name)
-    with databases.maintenance(
-        server, application_name, names, lock_timeout="10s", statement_timeout="60s"
-    ) as db:
+    with _session(server, application_name, names) as db:
         found = state(db, *names)
         _require_clear(db, found, names, expected_live_oid)
         started = time.monotonic()
@@ -258,9 +256,7 @@ def reopen(
         UsageError: databases are renamed already; only going on with `swap` makes them whole.
     """
     names = (live_name, restored_name, failed_name)
-    with databases.maintenance(
-        server, application_name, names, lock_timeout="10s", statement_timeout="60s"
-    ) as db:
+    with _session(server, application_name, names) as db:
         found = state(db, *names)
         if found.stage not in (Stage.NOT_BEGUN, Stage.CLOSED) or not found.live:
             raise UsageError(
@@ -269,6 +265,13 @@ def reopen(
             )
         _undo(db, found, names, _former_comment(found.live))
         return state(db, *names)
+
+
+def _session(server: Target, application_name: str, names: tuple[str, str, str]) -> Database:
+    """A session on a database that is none of the three."""
+    return databases.maintenance(
+        server, application_name, names, lock_timeout="10s", statement_timeout="60s"
+    )
 
 
 def _require_clear(
@@ -327,10 +330,14 @@ def _rename_both(
             databases.rename(db, live_name, failed_name)
             databases.rename(db, restored_name, live_name)
         return ended
-    except BaseException:
+    except BaseException as error:
         if last_look:
             last_look.close()
-        _undo(db, found, names, comment)
+        with (
+            beside(error, f"opening {live_name} again"),
+            _session(db.target, application_name, names) as again,  # the other may be what was lost
+        ):
+            _undo(again, found, names, comment)
         raise
 
 

@@ -199,6 +199,24 @@ def test_an_interrupt_before_the_renames_leaves_the_live_database_open(
     )
 
 
+@pytest.mark.parametrize("before", ["terminate", "rename"])
+def test_a_session_lost_before_the_renames_leaves_the_live_database_open_and_is_what_is_shown(
+    three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    real = getattr(databases, before)
+
+    def lost(db: Database, *arguments: object) -> object:
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", [db.pid])
+        return real(db, *arguments)
+
+    monkeypatch.setattr(databases, before, lost)
+    with pytest.raises(DatabaseError, match="57P01"):
+        three.run()
+    found = state(admin, *three.names)
+    assert (found.stage, found.live.comment) == (Stage.NOT_BEGUN, "ours")
+    assert holds(three.server, three.live, "live") and found.restored.open
+
+
 def test_the_second_rename_failing_undoes_the_first(
     three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
