@@ -288,7 +288,7 @@ class Phase:
 
     def must_hold(self, name: str, checks: Checks) -> Checks:
         """Keep checks, and go on where none failed; for what could not be checked, a person has to open this phase's gate."""
-        self._ask(self.name, self.look(name, checks), ())
+        self._ask(self.name, self.look(name, checks), (), self.settled)
         return checks
 
     def checklist(self) -> widgets.Checklist:
@@ -434,9 +434,11 @@ class Phase:
 
     def _give_back(self) -> None:
         """Close the session and everything else that the phase holds."""
-        self.resources.close()
-        if self._session:
-            self._session.close()
+        try:
+            self.resources.close()
+        finally:
+            if self._session:
+                self._session.close()
 
     def _repr_html_(self) -> str:
         return self.banner()._repr_html_()
