@@ -323,9 +323,10 @@ def _engine(project: Project) -> Iterator[str]:
     elif install := _install(project):
         yield _line("engine", "offline", f"no schema engine is installed; first: `{install}`")
     else:
-        yield _line("engine", "installed", f"none is: {project.engine_remedy}")
+        yield _line("engine", "installed", f"none is there: {project.engine_remedy}")
+        return
     if needing := generators.without_query_engine(project):
-        why = f"the query engine that {', '.join(needing)} needs is not installed here: a pipeline builds the client"
+        why = f"{', '.join(needing)} needs Prisma's query engine, which is not installed here: a pipeline builds the client"
         yield _line("generate", False, why)
 
 

@@ -329,7 +329,7 @@ COMPILED = '  engineType = "client"\n'
             False,
             (
                 'engine: "offline"  # no schema engine is installed; first: `runbook engine',
-                "generate: false  # the query engine that client needs",
+                "generate: false  # client needs Prisma's query engine",
             ),
             (),
         ),
@@ -345,10 +345,10 @@ COMPILED = '  engineType = "client"\n'
             CLIENT % "",
             False,
             (
-                'engine: "installed"  # none is: run `npx prisma version`',
+                'engine: "installed"  # none is there: run `npx prisma version`',
                 "npm has none in WebAssembly of Prisma 6.5.0",
             ),
-            ("runbook engine",),
+            ("runbook engine", "generate: false"),
         ),
         (
             "7.4.0",
