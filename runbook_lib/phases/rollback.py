@@ -184,7 +184,9 @@ class Rollback(Phase):
         self._look_again()
         if self.way == "none":
             self._passed.add("decide")
-            return Table("No trigger fired: nothing is rolled back", ("", ""), [])
+            rows = [(item.title, item.found) for item in self._fired.unknown]
+            more = f"; {len(rows)} could not be checked" if rows else ""
+            return Table(f"No trigger fired{more}: nothing is rolled back", ("", ""), rows)
         automatic = (
             self.params.rollback.automatic and "rollback" not in self.params.approvals.required
         )
