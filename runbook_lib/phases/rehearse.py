@@ -83,6 +83,7 @@ class Rehearse(Phase):
     def prepare(self) -> Checks:
         """Restore the copy. Where none can be made, a person decides whether to go on without a rehearsal."""
         self._unclear = dict[str, Check]()
+        self._proofs = dict[str, tuple[Target, ExitStack]]()
         found = self._copied() if self.decided is None else gate.checks_of(self.decided)
         if found.unknown:
             self.pass_gate_once("rehearse", "prepare", lambda: found)
@@ -102,7 +103,9 @@ class Rehearse(Phase):
     @rehearsed
     def measure(self) -> Costs:
         """Run every statement by itself on a copy of the copy, in the transactions that Prisma makes, and tell what it cost."""
-        self._review, self._proofs = self._reviewed(), dict[str, tuple[Target, ExitStack]]()
+        for _, stack in self._proofs.values():
+            stack.close()
+        self._review, self._proofs, self._used = self._reviewed(), {}, set()
         self._statements = measured.by_file(self._review.statements)
         self._costs, self._said = measured.measured(
             self,
@@ -160,6 +163,11 @@ class Rehearse(Phase):
         }
         live = applied(self.db, self.target)
         with self._on_copy() as db:
+            if applied(db, self._copy) != live:
+                raise GateError(
+                    "the copy has another history than the target: an attempt before has migrated it",
+                    "run the cells from `phase.prepare()` on again: it makes a new copy",
+                )
             before = catalog.read(db)
             self._baseline = baseline.taken(
                 db,
@@ -475,10 +483,13 @@ class Rehearse(Phase):
     def _try(self, predicted: Atomicity) -> Check:
         if atomicity.why_not(predicted):
             return atomicity.settled(predicted)
+        if predicted.file in self._used:
+            return atomicity.untried(predicted, "its copy was used by an earlier attempt")
         if predicted.file not in self._proofs:
             large = f"the database has {size(self.source.snapshot.database_bytes)}, and copies for this are made up to {size(PROOF_BYTES)} in all"
             return atomicity.untried(predicted, self._costs.failed or large)
         copy, stack = self._proofs[predicted.file]
+        self._used.add(predicted.file)
         file = next(one for one in history.files(self.project) if one.name == predicted.file)
         with stack:
             return atomicity.tried(
