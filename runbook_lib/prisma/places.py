@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runbook_lib.prisma.project import Project
 
 BESIDE_DATASOURCE = (6, 6)
-"""Since then a schema of several files has its migrations beside the file with the datasource, before in its own folder."""
+"""Since then a schema of several files has its migrations beside the file with the datasource, before beside its folder."""
 
 
 def schema(project: Project, said: config.Config) -> Path:
@@ -75,7 +75,7 @@ def migrations(project: Project, said: config.Config) -> Path:
     if not found.is_dir():
         raise UsageError(
             f"there is no folder of migrations at {found}",
-            "restore the folder; another place is named in the project's prisma.config.ts",
+            "restore the folder, or take the project's own step that fills it; another place is named in its prisma.config.ts",
         )
     return found.resolve()
 
@@ -83,7 +83,7 @@ def migrations(project: Project, said: config.Config) -> Path:
 def _beside(project: Project) -> Path:
     assert project.schema
     if project.schema.is_dir() and project.numbers[:2] < BESIDE_DATASOURCE:
-        return project.schema
+        return project.schema.parent
     return config.main_folder(project.schema)
 
 

@@ -192,11 +192,17 @@ class Review(Shown):
         return Table(f"{len(rows)} tables affected", columns, rows, marks)
 
     def indexes(self) -> Table:
-        """Indexes that come, go or are written anew: on which table, whether without blocking, how often those that go were used."""
+        """Indexes that come, go or are written anew: on which table, whether without blocking, how often those that go were used.
+
+        One that goes by another name, or moves along with its table, does neither.
+        """
         rows = []
         for statement in self.statements:
+            moved = {change.renamed for change in statement.effect.changes if change.renamed}
             for change in statement.effect.changes:
-                if change.kind == "index" and change.action in ("added", "removed"):
+                if change.kind != "index" or change.renamed or change.name in moved:
+                    continue
+                if change.action in ("added", "removed"):
                     on = next(
                         (lock for lock in statement.effect.locks if lock.kind != "index"), None
                     )

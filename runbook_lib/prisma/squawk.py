@@ -27,6 +27,7 @@ NOT_ASKED = (
     "prefer-identity",
     "prefer-timestamp-tz",
     "require-timeout-settings",
+    "require-enum-value-ordering",
     "ban-drop-type",
     "renaming-object",
 )

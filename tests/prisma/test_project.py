@@ -411,6 +411,22 @@ def test_a_schema_folder_and_a_place_in_package_json_are_found(fake: Fake) -> No
     assert "OLD" not in variables
 
 
+@pytest.mark.parametrize(
+    ("version", "place"),
+    [("5.22.0", "db"), ("6.5.0", "db"), ("6.6.0", "db/schema"), ("6.19.0", "db/schema")],
+)
+def test_the_migrations_of_a_schema_folder_lie_where_its_version_of_prisma_looks(
+    fake: Fake, version: str, place: str
+) -> None:
+    folder = fake(version, config="", package={"prisma": {"schema": "db/schema"}})
+    for one in ("db", "db/schema"):
+        (folder / one / "migrations").mkdir(parents=True)
+    (folder / "db/schema/main.prisma").write_text(
+        'datasource db {\n  provider = "postgresql"\n  url = env("DATABASE_URL")\n}\n'
+    )
+    assert Project(folder).migrations == folder / place / "migrations"
+
+
 def test_prisma_of_a_workspace_is_found_above_the_project(fake: Fake, tmp_path: Path) -> None:
     folder = fake()
     (folder / "node_modules").rename(tmp_path / "node_modules")

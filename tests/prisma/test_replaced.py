@@ -84,6 +84,13 @@ def test_only_what_was_there_and_is_there_no_more_is_missed(
     assert said in " ".join(item.why for item in seen)
 
 
+def test_an_index_that_only_changes_its_name_or_moves_with_its_table_is_neither_built_nor_removed(
+    files: Files,
+) -> None:
+    sql = "ALTER INDEX plan_email_key RENAME TO x; ALTER TABLE plan SET SCHEMA billing"
+    assert review(files(sql), CATALOG, linter=Path("/bin/true")).indexes().rows == []
+
+
 def test_two_tables_that_swap_their_names_are_told_by_those_of_today(files: Files) -> None:
     swap = (
         "ALTER TABLE plan RENAME TO passing; ALTER TABLE old_plan RENAME TO plan; "
