@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from runbook_lib.errors import CheckError, DatabaseError, RunbookError, ToolError
+from runbook_lib.errors import CheckError, DatabaseError, ToolError, in_short
 from runbook_lib.redact import redact
 from runbook_lib.table import Shown, Table
 
@@ -139,10 +139,8 @@ def attempt(id: str, title: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
     except (DatabaseError, ToolError, OSError, TimeoutError) as error:
-        message = (
-            error.message if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
-        )
-        return unknown(id, title, message.splitlines()[0], remedy=getattr(error, "remedy", ""))
+        message = in_short(error).splitlines()[0]
+        return unknown(id, title, message, remedy=getattr(error, "remedy", ""))
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@
      └── Aborted            the run was told to stop
 
 Messages say what happened, to what, and what to do next. They never carry a secret or a row of data: whatever
-comes from a server or a program goes through `runbook_lib.redact` first.
+comes from a server is told by `runbook_lib.refusal`, and what comes from a program is masked or cut first.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,7 +50,7 @@ class ToolError(RunbookError):
 
     Args:
         status: its exit status; negative is the signal that ended it, `None` when it could not be started.
-        output: the end of what it printed, redacted.
+        output: the end of what it printed, as far as it may be shown.
     """
 
     def __init__(
@@ -122,6 +123,34 @@ def under_way(error: BaseException) -> BaseException:
     while error.__context__ is not None and not error.__suppress_context__:
         error = error.__context__
     return error
+
+
+_OF_THE_CODE = (
+    NameError,
+    ImportError,
+    AttributeError,
+    TypeError,
+    SyntaxError,
+    OSError,
+    TimeoutError,
+)
+"""Errors of Python whose messages speak of the code or a file; those of any other kind may quote a value."""
+
+
+def in_short(error: BaseException) -> str:
+    """Name an error in one line, without a value: its own message, or that of an unforeseen one where it cannot quote any."""
+    if isinstance(error, RunbookError):
+        return error.message
+    first = next(iter(str(error).splitlines()), "") if isinstance(error, _OF_THE_CODE) else ""
+    return f"{type(error).__name__}{': ' if first else ''}{first}"
+
+
+def traced(error: BaseException) -> list[str]:
+    """The way to an error, through it and through those that led to it, each without a value."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    led = [*traced(before), "then:"] if before else []
+    way = [line.rstrip() for line in traceback.format_tb(error.__traceback__)]
+    return [*led, *way, in_short(error)]
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Runs other programs: their lines as they come, their whole family ended with us, nothing secret in what they say.
 
+A command that an operator configures may print anything, rows too. Its lines are told only as `runbook_lib.masking`
+leaves them; whole they are in the result alone, for whoever reads an answer there, and never shows it.
+
 They lead sessions of their own, so that a family can be ended as one. What is then to end them where this process is
 killed, and cannot? A guardian: a small shell that is told of each family, and ends those that are left once the pipe
 from this process closes.
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib.errors import ToolError
+from runbook_lib.masking import masked
 from runbook_lib.redact import redact
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -71,6 +75,11 @@ class Completed:
     output: str
     seconds: float
 
+    @property
+    def last_words(self) -> str:
+        """Its last line that says something, masked."""
+        return masked(_last(self.output.splitlines()))
+
 
 def run(
     command: Sequence[str] | str,
@@ -90,7 +99,7 @@ def run(
         cwd: where; default here.
         env: variables laid over this process's own. Secrets go here, never into `command`.
         timeout_s: seconds until it is ended; `None` waits for ever.
-        on_line: called with each redacted line as it comes.
+        on_line: called with each line as it comes, redacted; of an operator's command masked.
         check: raise where the exit status is not 0.
         remedy: what to do where it fails; shown with the error.
         keep_lines: how many of the last lines are kept in the result.
@@ -101,21 +110,23 @@ def run(
     shown = redact(command if isinstance(command, str) else shlex.join(command))
     started = time.monotonic()
     lines: deque[str] = deque(maxlen=keep_lines)
+    tell = masked if isinstance(command, str) else str
+    heard = (lambda line: on_line(tell(line))) if on_line else None
     try:
-        status = _to_its_end(_start(command, cwd, env, shown, remedy), lines, on_line, timeout_s)
+        status = _to_its_end(_start(command, cwd, env, shown, remedy), lines, heard, timeout_s)
     except subprocess.TimeoutExpired:
         raise ToolError(
             f"`{shown}` was ended after {timeout_s:g} s without a result",
             remedy,
-            output="\n".join(lines),
+            output="\n".join(map(tell, lines)),
         ) from None
     output = "\n".join(list(lines))
     if check and status != 0:
         raise ToolError(
-            f"`{shown}` ended with status {status}: {_last(lines)}",
+            f"`{shown}` ended with status {status}: {tell(_last(lines))}",
             remedy,
             status=status,
-            output=output,
+            output="\n".join(map(tell, lines)),
         )
     return Completed(shown, status, output, time.monotonic() - started)
 

@@ -1,8 +1,9 @@
-"""Keeps secrets and rows of data out of everything that is printed, raised or written.
+"""Keeps secrets out of everything that is printed, raised or written: the second net.
 
-Secrets are known by value once they were resolved (`remember`); passwords in URLs are recognised by form. Rows of
-data reach messages through PostgreSQL's DETAIL and CONTEXT lines, and through the messages of class 22 (data
-exceptions), which quote the offending value.
+The first is that secrets are given by reference, and stay out of every command and text. What passes it nevertheless is
+caught here: a secret is known by its value once it was resolved (`remember`), a password in a URL by its form. Rows of
+data cannot be known by either. They never come this far: see `runbook_lib.refusal` for the errors of servers, and
+`runbook_lib.masking` for the words of programs.
 """
 
 from __future__ import annotations
@@ -17,19 +18,6 @@ _secrets: set[str] = set()
 _URL_PASSWORD = re.compile(
     r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]*(?=@)", re.IGNORECASE
 )
-_ROW_DATA = (
-    # DETAIL / CONTEXT / Failing row, as libpq tools, PostgreSQL's log and the Prisma engine print them
-    re.compile(r"(?P<before>\b(?:DETAIL|CONTEXT|Detail|Context):\s*)[^\n]+"),
-    re.compile(r"(?P<before>\b(?:detail|where_|where):\s*Some\(\s*)\"(?:[^\"\\]|\\.)*\""),
-    re.compile(r"(?P<before>\bKey \([^)\n]*\)=)\([^\n]*?\)(?=[ ,.\n]|$)"),
-    re.compile(r"(?P<before>\bFailing row contains )\([^\n]*\)"),
-    # class 22: invalid input syntax for type integer: "…", invalid input value for enum "Status": "…"
-    re.compile(r"(?P<before>\binvalid (?:input|byte|hexadecimal|value)[^\n:]*: )\"[^\n]*\""),
-    re.compile(r"(?P<before>\bvalue )\"[^\"\n]*\"(?= is out of range)"),
-    re.compile(
-        r"(?P<before>\b(?:date/time field value|malformed (?:array|record|range) literal)[^\n:]*: )\"[^\n]*\""
-    ),
-)
 
 
 def remember(secret: str) -> None:
@@ -41,10 +29,7 @@ def remember(secret: str) -> None:
 
 
 def redact(text: str) -> str:
-    """The text without known secrets, without passwords in URLs, without rows of data."""
+    """The text without known secrets, and without passwords in URLs."""
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    text = _URL_PASSWORD.sub(rf"\g<before>{HIDDEN}", text)
-    for pattern in _ROW_DATA:
-        text = pattern.sub(rf"\g<before>{HIDDEN}", text)
-    return text
+    return _URL_PASSWORD.sub(rf"\g<before>{HIDDEN}", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import shutil
 import subprocess
@@ -153,20 +154,25 @@ def test_an_archive_that_is_a_file(said: Said, tmp_path: Path) -> None:
     assert said("status", tmp_path / "archive" / "x")[0] == 2
 
 
-def test_an_unforeseen_error_is_one_line_and_its_trace_is_in_the_record(
-    said: Said, made: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind, told", [(TypeError, ": of •••"), (ValueError, "\n")])
+def test_an_unforeseen_error_is_one_line_without_a_value_and_its_trace_is_in_the_record(
+    said: Said, made: Run, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], told: str
 ) -> None:
     remember("secretword")
 
     def broken(self: Run) -> dict[str, Any]:
-        raise ZeroDivisionError("of secretword\nby zero")
+        try:
+            raise LookupError("of a row")
+        except LookupError as error:
+            raise kind("of secretword\nby zero") from error
 
     monkeypatch.setattr("runbook_lib.runner.outcome", broken)
     status, text = said("status", made.folder)
-    assert status == 1 and "the runbook itself failed: ZeroDivisionError: of •••" in text
+    assert status == 1 and f"the runbook itself failed: {kind.__name__}{told}" in text
     assert "secretword" not in text and "by zero" not in text
     kept = (made.folder / "evidence" / "trace.json").read_text()
-    assert "ZeroDivisionError" in kept and "def broken" not in kept and "secretword" not in kept
+    assert kind.__name__ in kept and "def broken" not in kept and "secretword" not in kept
+    assert "LookupError" in kept and not re.search(r'"[^"]*LookupError: ', kept)
 
 
 def test_an_unforeseen_error_without_a_run_says_how_to_see_its_trace(

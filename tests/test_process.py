@@ -23,13 +23,26 @@ def ended(pid: int) -> bool:
 def test_lines_come_redacted_and_in_order() -> None:
     remember("verysecret")
     lines: list[str] = []
-    done = process.run("echo one; echo verysecret >&2; echo three", on_line=lines.append)
+    shell = ["/bin/sh", "-c", "echo one; echo verysecret >&2; echo three"]
+    done = process.run(shell, on_line=lines.append)
     assert lines == ["one", "•••", "three"] and done.status == 0
 
 
 def test_a_failure_says_the_command_its_status_and_its_last_line() -> None:
     with pytest.raises(ToolError, match="ended with status 3: no room"):
-        process.run("echo no room; exit 3")
+        process.run(["/bin/sh", "-c", "echo no room; exit 3"])
+
+
+def test_what_an_operators_command_prints_is_told_masked_and_whole_only_in_its_result() -> None:
+    lines: list[str] = []
+    with pytest.raises(ToolError, match="ended with status 3: error: …, cannot connect") as caught:
+        process.run("echo 'error: Zebediah, cannot connect'; exit 3", on_line=lines.append)
+    assert "Zebediah" not in f"{lines}{caught.value.output}" and lines
+    done = process.run("echo Zebediah; exit 3", check=False)
+    assert (done.output, done.last_words) == ("Zebediah", "…")
+    with pytest.raises(ToolError) as late:
+        process.run("echo Zebediah; sleep 30", timeout_s=1.0)
+    assert "Zebediah" not in late.value.output
 
 
 def test_a_program_that_is_not_there_is_named() -> None:

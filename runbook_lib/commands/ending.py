@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import typer
 
 from runbook_lib.commands.output import out
-from runbook_lib.errors import Aborted, Refused, RunbookError, UsageError, in_full
+from runbook_lib.errors import Aborted, Refused, RunbookError, UsageError, in_full, in_short, traced
 from runbook_lib.redact import redact
 from runbook_lib.run import stamp
 
@@ -77,12 +76,11 @@ def _of_the_system(error: OSError) -> RunbookError:
 
 def _unforeseen(error: Exception) -> RunbookError:
     """Name an error that nobody foresaw, in one line; its trace goes into the record."""
-    trace = redact("".join(traceback.format_exception(error)))
+    trace = redact("\n".join(traced(error)))
     if os.environ.get(DEBUG):
         print(trace, file=sys.stderr)
-    first = next(iter(str(error).splitlines()), "")
     return RunbookError(
-        f"the runbook itself failed: {type(error).__name__}{': ' if first else ''}{first}",
+        f"the runbook itself failed: {in_short(error)}",
         f"{_keep(trace)}; please report it with the trace. {_standing()}",
     )
 

@@ -92,7 +92,7 @@ def cause(
     if state == "57014":
         return (
             Cause.STATEMENT_TIMEOUT
-            if "statement timeout" in error.message and not in_time
+            if not in_time and "user request" not in error.message  # as the server says in English
             else Cause.KILLED
         )
     if state in _BY_SQLSTATE:

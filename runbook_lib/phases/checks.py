@@ -101,9 +101,9 @@ def project_check(phase: Phase, id: str) -> list[Check]:
             id,
             title,
             done.status == 0,
-            f"status {done.status}: {done.output.strip().splitlines()[-1] if done.output.strip() else ''}",
+            f"status {done.status}" + (f": {done.last_words}" if done.status else ""),
             "status 0",
-            "read what it prints, in the project's folder",
+            "run it by hand in the project's folder, and read what it prints: here its words are masked, for they may name rows",
         )
 
     return [attempt(id, title, look)]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import process
-from runbook_lib.errors import Aborted, Refused, RunbookError, beside, in_full
+from runbook_lib.errors import Aborted, Refused, RunbookError, beside, in_full, in_short, traced
 from runbook_lib.phases import talk
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.redact import redact
@@ -57,17 +57,8 @@ def watch(phase: Phase) -> None:
         with beside(error, "telling people of it"):
             _escalate(phase, error)
         own = isinstance(error, RunbookError)
-        message = redact(in_full(error))
-        lines = (
-            [f"{kind.__name__}: {message}"]
-            if own
-            else [
-                redact(line)
-                for line in shell.InteractiveTB.structured_traceback(
-                    kind, error, trace, tb_offset=tb_offset
-                )
-            ]
-        )
+        message = redact(in_full(error) if own else in_short(error))
+        lines = [f"{kind.__name__}: {message}"] if own else [redact(line) for line in traced(error)]
         shell._showtraceback(kind, message, lines)
         return lines
 

@@ -7,13 +7,12 @@ difference itself stands either way.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
+from runbook_lib.errors import DatabaseError, ToolError, UsageError, in_short
 from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import databases, disk, restore, scratch, snapshot
@@ -176,8 +175,4 @@ def _not(why: str) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """What an error says, without the details of PostgreSQL's, which may hold a row."""
-    message = (
-        error.message if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
-    )
-    return re.split(r"(?i);?[^;]*\bdetail:", message.splitlines()[0])[0]
+    return in_short(error).splitlines()[0]

@@ -14,7 +14,7 @@ from typing import Any
 
 from runbook_lib import process
 from runbook_lib.check import Check, Checks, Status, attempt, check, not_configured, unknown
-from runbook_lib.errors import RunbookError, UsageError
+from runbook_lib.errors import RunbookError, UsageError, in_short
 from runbook_lib.params import Params, dereference
 from runbook_lib.phases import server, start, visible
 from runbook_lib.phases.application import Application
@@ -273,7 +273,7 @@ def _keep(name: str, look: Look, found: dict[str, Sequence[Check]]) -> None:
     except (RunbookError, OSError) as error:
         found[name] = [unknown(f"check.{name}", title, str(error).splitlines()[0])]
     except Exception as error:  # of one check: the others are told all the same
-        found[name] = [unknown(f"check.{name}", title, f"{type(error).__name__}: {error}")]
+        found[name] = [unknown(f"check.{name}", title, in_short(error))]
 
 
 def _late(name: str) -> Check:

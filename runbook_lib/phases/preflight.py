@@ -274,15 +274,11 @@ class Preflight(Phase):
                 "status 0",
                 "correct `service.reach_database`, or the way to that host",
             )
-        last = next(
-            (line.strip() for line in reversed(done.output.splitlines()) if line.strip()),
-            "it printed nothing",
-        )
         return check(
             id,
             title,
             done.status == 0,
-            said if done.status == 0 else f"{said}: {last}",
+            said if done.status == 0 else f"{said}: {done.last_words}",
             "status 0",
             "see what the command says on that host",
         )

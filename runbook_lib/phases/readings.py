@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from psycopg.rows import tuple_row
 
-from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
+from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError, in_short
 from runbook_lib.params import RdsRecovery, dereference
 from runbook_lib.phases import recovery
 from runbook_lib.phases.base import Phase, milliseconds
@@ -286,9 +286,7 @@ class Reader:
             return self._made(
                 name,
                 source,
-                why=error.message.splitlines()[0]
-                if isinstance(error, RunbookError)
-                else f"{type(error).__name__}: {error}",
+                why=in_short(error).splitlines()[0],
             )
 
     def _made(

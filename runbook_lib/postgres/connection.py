@@ -22,6 +22,7 @@ from runbook_lib.postgres import stall
 from runbook_lib.postgres.settings import NEWER, REPORTED, SINCE_17, begun
 from runbook_lib.postgres.target import Target
 from runbook_lib.redact import redact
+from runbook_lib.refusal import Refusal, own_words
 
 LOST = "find out in the server's log who ended the session or stopped the server, and repeat"
 """What to do where a session, or the one that holds the instant, is gone."""
@@ -296,17 +297,11 @@ def _refused(error: psycopg.Error) -> DatabaseError:
         return _unreadable(error)
     if isinstance(error, stall.Stalled):
         return DatabaseError(f"PostgreSQL: {error}; {UNKNOWN}", STALLED)
-    primary = (
-        error.diag.message_primary or str(error).splitlines()[0]
-        if str(error)
-        else type(error).__name__
-    )
     state = error.sqlstate or ""
+    said = str(Refusal.of(error.diag)) if state else own_words(str(error)) or type(error).__name__
     lost = isinstance(error, psycopg.OperationalError) and (not state or state.startswith("57P"))
     remedy = LOST if lost else _REMEDIES.get(state, "")
-    return DatabaseError(
-        redact(f"PostgreSQL: {primary}" + (f" ({state})" if state else "")), remedy, sqlstate=state
-    )
+    return DatabaseError(redact(f"PostgreSQL: {said}"), remedy, sqlstate=state)
 
 
 _REMEDIES = {
@@ -319,12 +314,13 @@ def _unreachable(target: Target, error: psycopg.Error) -> DatabaseError:
     lines = [
         line.strip() for line in str(error).splitlines() if line.strip()
     ]  # the last is often a hint, several hosts give several
-    said = redact(
-        next(
-            (line for line in reversed(lines) if "failed: " in line or "FATAL" in line),
-            lines[-1] if lines else "no answer",
-        )
+    said = next(
+        (line for line in reversed(lines) if "failed: " in line or "FATAL" in line),
+        lines[-1] if lines else "no answer",
     )
+    if any(line.startswith("CONTEXT:") for line in lines):  # a login trigger spoke
+        said = own_words(str(error))
+    said = redact(str(Refusal.of(error.diag)) if error.sqlstate else said)
     remedies = {
         "password authentication failed": "check the password that the reference in `database: url:` leads to",
         "does not exist": "check the name in the URL; it is never created here",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from runbook_lib.errors import ToolError
+from runbook_lib.postgres import told
 from runbook_lib.postgres.connection import LOST, NO_DDL
 from runbook_lib.postgres.parallel import Ticker, again_and_again
 from runbook_lib.process import run
@@ -67,8 +68,8 @@ class Progress:
             self._finished += 1
         elif re.search(r"(dumping contents of|processing data for) table", line):
             self._begun += 1
-        elif re.search(r"\b(error|warning):", line):
-            self._ticker(line, last=True)
+        elif said := told.live(line):
+            self._ticker(said, last=True)
 
     def __str__(self) -> str:
         said, arrived = (
@@ -123,20 +124,19 @@ def failures_named(program: str, state: str) -> Iterator[None]:
     try:
         yield
     except ToolError as error:
-        lines = [
-            line.strip()
-            for line in error.output.splitlines()
-            if re.search(r"(?i)\b(error|fatal|panic|detail):", line)
-        ]
+        lines = told.lines(error.output)
         said = "; ".join(dict.fromkeys(lines[:5])) or error.message
         raise ToolError(
             f"{program} failed, {state}: {said}",
-            remedy_of(said) or error.remedy,
+            remedy_of(error.output) or error.remedy,
             status=error.status,
-            output=error.output,
+            output="\n".join(lines),
         ) from None
 
 
 def remedy_of(said: str) -> str:
-    """What to do about a failure, where its words tell; else nothing."""
+    """What to do about a failure, where its words tell; else nothing.
+
+    The programs' own words are always English; the server's are in its `lc_messages`, which only a superuser may set.
+    """
     return next((remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, said)), "")

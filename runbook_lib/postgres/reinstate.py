@@ -33,7 +33,6 @@ _SETTINGS = {
 }
 _BEGIN = r"""\set ON_ERROR_STOP on
 \set QUIET on
-\set VERBOSITY terse
 \o /dev/null
 BEGIN;
 """

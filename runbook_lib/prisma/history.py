@@ -7,7 +7,6 @@ pending it does not say that one has failed.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.prisma import edited
-from runbook_lib.prisma.output import said
+from runbook_lib.prisma.output import refused
 from runbook_lib.table import Shown, Table
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ TABLE = "_prisma_migrations"
 
 ROWS = (Path(__file__).parent / "queries" / "migrations.sql").read_text(encoding="utf-8")
 """The question for the rows that `compare` takes; `{table}` stands for the qualified name of the table."""
-
-_CODE = re.compile(r"Database error code: (\w+)")
-_ERROR = re.compile(r"^(?:ERROR|FATAL|PANIC): .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -381,7 +377,5 @@ def _entry(name: str, file: MigrationFile | None, rows: Sequence[Mapping[str, An
 
 
 def reason(logs: str | None) -> str:
-    """The SQLSTATE and PostgreSQL's first line in what Prisma logged; everything else may quote rows."""
-    code = _CODE.search(logs or "")
-    line = _ERROR.search(logs or "")
-    return said(code[1] if code else "", line[0] if line else "")
+    """What the server refused, in what Prisma logged, by its fields; everything else may quote rows."""
+    return refused(logs or "")

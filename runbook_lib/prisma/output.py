@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from runbook_lib.errors import ToolError
 from runbook_lib.redact import redact
+from runbook_lib.refusal import Refusal, debugged
 from runbook_lib.table import Shown, Table
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -30,22 +31,15 @@ _ABSENT = re.compile(
 _CODE = re.compile(r"^Error(?:\s+code)?:\s*(P\d{4})\b", re.MULTILINE)
 _SQLSTATE = re.compile(r"^Database error code: (\w+)", re.MULTILINE)
 _NAME = re.compile(r"^Migration name: (.+)$|^The `([^`]+)` migration started at", re.MULTILINE)
-_SAID = re.compile(r"^(?:Database error:\s*\n)?((?:ERROR|FATAL|PANIC): [^\n]*)", re.MULTILINE)
-_QUOTING = ("22", "P0001")
-"""SQLSTATEs whose message can quote a value of a row: data exceptions, and what a function raises in its own words."""
-
-_WITHHELD = "its message is withheld, for it can quote a row"
-_DATA = {
-    "22001": "a value is too long for its type",
-    "22003": "a number is out of range",
-    "22004": "a NULL where none is allowed",
-    "22007": "a date or time cannot be read",
-    "22008": "a date or time is out of range",
-    "22012": "a division by zero",
-    "22P02": "a value cannot be read as its type",
-}
-_STRING = re.compile(r"at or near \"'.*", re.DOTALL)
-_NUMBERED = re.compile(r"\s*\d+( |$)")
+_DATABASE_ERROR = re.compile(r"^Database error:", re.MULTILINE)
+"""After this line of the CLI's, everything is the server's, to the end."""
+_HEAD = re.compile(
+    r"Error\b(?::\s*(?:P\d{4})?\s*| code: P\d{4}|: Prisma schema validation.*)"
+    r"|A migration failed to apply\. .*|Migration name: .*|Database error code: \w+|\s*"
+)
+"""The lines in which the CLI itself says that a command failed."""
+_OF_PRISMA = re.compile(r"P10\d\d|P30(?:0[1-57-9]|1[0-3579]|2\d)")
+"""Codes of errors that Prisma tells in its own words. The others hand on what the server said: P2010, P3000, P3006, P3014, P3016, P3018."""
 PID = "__prisma_pid="
 """How the line begins by which `cli.deploy` learns the process id."""
 
@@ -198,39 +192,40 @@ def clean(line: str) -> str:
     return _ANSI.sub("", line)
 
 
-_ENGINE_TRACE = re.compile(r"\s+(\d+: \w+::|with \w+=|at [\w./-]+\.rs:\d+)")
-"""Where in the engine's own code an error was met: of use to nobody here."""
+_FAILED_LINE = re.compile(r"\w*Error\b")
+_ENGINE = re.compile(r"^\s+\d+: \w+::|^Database error|DriverAdapterError|db error:", re.MULTILINE)
+"""By which one sees that an engine met an error, and hands on what the server said."""
+_SEVERITY = re.compile(
+    r"(?:^|(?<=: ))(?!E(?:ACC|NO|PERM|MF|CONN|ADDR|AI_|TIME|HOST|PIPE))[^\Wa-z\d_]{2,}: "
+)
+"""How it begins, in whatever language: `ERROR: `, `FEHLER: `. Codes of the system's errors begin so, too."""
 
 
 class Quiet:
-    """Passes lines on, but not those in which the CLI quotes the SQL of a file, PostgreSQL's details, or a row's values."""
+    """Passes the CLI's own lines on, and nothing of what it hands on from a server: texts, details, SQL of a file.
+
+    Of a command that fails, only the lines in which the CLI itself says so are passed, and what follows where its code
+    is one of Prisma's own errors. After the first line of another kind nothing is: a value of a row has as many as it likes.
+    """
 
     def __init__(self) -> None:
-        self._quoting = self._withhold = False
+        self._failed = self._own = self._over = False
 
     def line(self, line: str) -> str | None:
         """The line to show; None where it is to be left out."""
         line = clean(line)
-        code = _SQLSTATE.match(line)
-        if code:
-            self._withhold = code[1].startswith(_QUOTING)
-        if line.startswith(("DbError {", "Position:")):
-            self._quoting = line.startswith("Position:")
-            return None
-        if self._quoting and (not line.strip() or _NUMBERED.match(line)):
-            return None
-        self._quoting = False
-        if line.startswith(("DETAIL:", "CONTEXT:", "HINT:")) or _ENGINE_TRACE.match(line):
-            return None
-        return (
-            said("", line)
-            if not (self._withhold and line.startswith("ERROR:"))
-            else f"ERROR: {_WITHHELD}"
-        )
+        self._failed = self._failed or bool(_FAILED_LINE.match(line)) or _handed_on(line)
+        if not self._failed:
+            return line
+        self._own = not self._over and (self._own or _own(line))
+        self._over = self._over or not (self._own or _HEAD.fullmatch(line))
+        return None if self._over else line
 
     @classmethod
     def text(cls, output: str) -> str:
         """All of an output."""
+        if not _handed_on(clean(output)):
+            return clean(output)
         quiet = cls()
         return "\n".join(line for line in map(quiet.line, output.splitlines()) if line is not None)
 
@@ -258,12 +253,26 @@ class Lines:
             self._on_line(shown)
 
 
-def said(sqlstate: str, message: str) -> str:
-    """PostgreSQL's first line with its SQLSTATE; said in our words where such an error can quote a row or a constant."""
-    if sqlstate.startswith(_QUOTING):
-        message = _DATA.get(sqlstate, _WITHHELD)
-    message = _STRING.sub("at or near a string", message)
-    return redact(f"{sqlstate}: {message}" if sqlstate and message else sqlstate or message)
+def _handed_on(text: str) -> bool:
+    """Return whether an engine hands on in it what a server said."""
+    foreign = any(not _OF_PRISMA.fullmatch(code) for code in _CODE.findall(text))
+    return foreign or bool(_ENGINE.search(text) or _SEVERITY.search(text))
+
+
+def _own(line: str) -> bool:
+    """Return whether an error's code says that the words are Prisma's."""
+    code = _CODE.match(line)
+    return bool(code and _OF_PRISMA.fullmatch(code[1]))
+
+
+def refused(text: str) -> str:
+    """What the server refused, by what the engine prints of it field by field: the code alone where it prints none."""
+    head = _DATABASE_ERROR.split(text, maxsplit=1)[0]
+    code = _SQLSTATE.search(head)
+    found = debugged(text)
+    if not found and not code:
+        return ""
+    return redact(str(found if found else Refusal(code[1])))
 
 
 def datasource(output: str) -> Datasource:
@@ -325,11 +334,13 @@ def _listed(found: re.Match[str] | None) -> tuple[str, ...]:
 def read(output: str) -> Failure:
     """What a failed command said."""
     text = "\n".join(map(clean, output.splitlines()))
-    code, state, name, message = (
-        pattern.search(text) for pattern in (_CODE, _SQLSTATE, _NAME, _SAID)
-    )
+    shown = Quiet.text(text)
+    code, state, name = (pattern.search(shown) for pattern in (_CODE, _SQLSTATE, _NAME))
     sqlstate = state[1] if state and len(state[1]) == 5 else ""
-    reason = said(sqlstate, message[1] if message else "") or _first(text)
+    unsaid = (
+        "it printed no reason" if shown == text else "its reason is not shown, it can quote a row"
+    )
+    reason = refused(text) or _first(shown) or unsaid
     return Failure(
         code[1] if code else "", (name[1] or name[2]) if name else "", sqlstate, redact(reason)
     )
@@ -339,7 +350,7 @@ def _first(text: str) -> str:
     """The first line of the error itself; the code alone is none."""
     lines = [line.strip() for line in text[max(text.find("Error"), 0) :].splitlines()]
     told = [re.sub(r"^Error:?\s*(P\d{4}:?)?\s*", "", line) for line in lines]
-    return next((line for line in told if line), "it printed no reason")
+    return next((line for line in told if line), "")
 
 
 def failure(command: str, output: str, exit_status: int, unsaid: str = "") -> PrismaFailed:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pglast import ast, parser
 from pglast.parser import ParseError
 
-from runbook_lib.prisma.output import said
-
 BYTE_ORDER_MARK = "\ufeff"
+_STRING = re.compile(r"at or near \"'.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _piecewise(text: str) -> Iterator[Parsed]:
                 line,
                 last,
                 sql,
-                error=said("", str(message)),
+                error=_STRING.sub("at or near a string", str(message)),
                 error_line=line + sql.count("\n", 0, place),
             )
 

@@ -56,14 +56,13 @@ class Commands:
 
         def look() -> Check:
             done = run(self.check, env=self.environment, timeout_s=600, check=False)
-            said = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
             return check(
                 id,
                 title,
                 done.status == 0,
-                f"status {done.status}" + (f": {said}" if done.status else ""),
+                f"status {done.status}" + (f": {done.last_words}" if done.status else ""),
                 "status 0",
-                "see what the command says",
+                "run the command by hand, and see what it says",
             )
 
         return [attempt(id, title, look)]

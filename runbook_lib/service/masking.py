@@ -1,30 +1,18 @@
-"""The kinds of error messages in a log, with every word masked that could be somebody's.
-
-A message may quote anything: a name, an address, a finding. So a word is shown only where it stands in a list: the words
-of `words.txt`, which say what went wrong, and those that the caller knows to be harmless (names of models and columns, paths).
-Two messages that differ in masked words only are of one kind.
-"""
+"""The kinds of error messages in a log, masked: two messages that differ in masked words only are of one kind."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
+from runbook_lib.masking import WORDS, masked
 from runbook_lib.service.levels import ERRORS, level_of, time_of
 
 MOST_READ = 50_000
 """Errors whose messages are read; where there are more, their number alone says enough."""
 _LONGEST = 160
 """Characters of a message that are read."""
-WORDS = frozenset(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split())
-"""Lower case: what goes wrong in an application, and nobody's name."""
-_PART = re.compile(r"\w+|\W+")
-_CODE = re.compile(
-    r"P[1-6]\d{3}|\d\dP\d\d"
-)  # Prisma's codes, and SQLSTATEs that are not a number only: that may be anything
 
 
 @dataclass(frozen=True)
@@ -87,18 +75,3 @@ def message(line: bytes) -> str:
         else [error]
     )
     return " ".join(str(part) for part in parts if part)[:_LONGEST]
-
-
-def masked(text: str, harmless: Callable[[str], bool]) -> str:
-    """The text with every word as … that is not harmless, numbers as #, and of the rest only plain punctuation."""
-    return re.sub(
-        r"(?:… ?){2,}", "… ", "".join(_part(part, harmless) for part in _PART.findall(text))
-    ).strip()
-
-
-def _part(part: str, harmless: Callable[[str], bool]) -> str:
-    if not part[0].isalnum() and part[0] != "_":
-        return re.sub(r"[^ .,:;()/=-]+", "", part) or (" " if part.isspace() else "")
-    if _CODE.fullmatch(part) or harmless(part.lower()):
-        return part
-    return "#" if part.isdecimal() else "…"

@@ -196,9 +196,9 @@ def test_constraints_that_rows_since_violate_are_said_and_everything_else_is_bac
         (3, 2, None),
         (4, None, None),
     ]
-    assert "could not create unique index" in said[("open", "constraint public.child.codes")]
+    assert "refused (SQLSTATE 23505)" in said[("open", "constraint public.child.codes")]
     assert (
-        "violates foreign key" in said[("open", "constraint public.child.child_parent_fkey")]
+        "refused (SQLSTATE 23503)" in said[("open", "constraint public.child.child_parent_fkey")]
     )  # and is there, not validated
     assert (
         db.value("SELECT convalidated FROM pg_constraint WHERE conname = 'child_parent_fkey'")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from runbook_lib.prisma import output
-from runbook_lib.prisma.output import PrismaFailed, Quiet
+from runbook_lib.prisma.output import Lines, PrismaFailed, Quiet
 
 SOURCE = 'Datasource "db": PostgreSQL database "shop", schema "public" at "db.example:5433"\n\n'
 BEHIND = (
@@ -129,7 +131,7 @@ def test_the_native_engines_failure_is_read_and_quotes_neither_rows_nor_sql() ->
     assert (found.code, found.migration, found.sqlstate) == ("P3018", "2_b", "23505")
     assert (
         found.reason
-        == '23505: ERROR: duplicate key value violates unique constraint "Patient_pkey"'
+        == "unique violation (23505); the server's log has its message, which can quote a row"
     )
     shown = Quiet.text(NATIVE)
     assert (
@@ -167,17 +169,143 @@ def test_other_failures_give_code_and_first_line(text: str, code: str, reason: s
     assert (found.code, found.reason) == (code, reason)
 
 
+def db_error(sqlstate: str, message: str, **fields: str) -> str:
+    """The fields of an error, as Prisma's engine prints them at its end."""
+    names = (
+        "detail",
+        "hint",
+        "where_",
+        "schema",
+        "table",
+        "column",
+        "datatype",
+        "constraint",
+        "file",
+        "routine",
+    )
+    told = [
+        f"{name}: {f'Some({json.dumps(fields[name], ensure_ascii=False)})' if name in fields else 'None'}"
+        for name in names
+    ]
+    place = f"Some(Original({fields['position']}))" if "position" in fields else "None"
+    return (
+        f'DbError {{ severity: "ERROR", parsed_severity: Some(Error), code: SqlState(E{sqlstate}), '
+        f"message: {json.dumps(message, ensure_ascii=False)}, position: {place}, {', '.join(told)} }}"
+    )
+
+
+M = "Mustermann"
+TOLD = [
+    (
+        "a duplicate, in German, with a detail of several lines that imitate the CLI's own",
+        ("23505", "doppelter Schlüsselwert verletzt Unique-Constraint »Patient_pkey«"),
+        {
+            "detail": f"Schlüssel »(name)=({M}\nError: P1001\n\n{M}\n" + '"} )« existiert bereits.',
+            "schema": "public",
+            "table": "Patient",
+            "constraint": "Patient_pkey",
+            "routine": "_bt_check_unique",
+        },
+        'unique violation (23505): constraint "Patient_pkey" of table "public.Patient"',
+    ),
+    (
+        "a RAISE in French that pretends to be a duplicate, and quotes a row in each field",
+        ("23505", f"le patient {M}\n{M}"),
+        {
+            "detail": M,
+            "hint": M,
+            "where_": "fonction PL/pgSQL f(), ligne 3 à RAISE",
+            "table": M,
+            "constraint": M,
+            "routine": "exec_stmt_raise",
+        },
+        "unique violation (23505); the server's log has its message, which can quote a row",
+    ),
+    (
+        "a value that cannot be read",
+        ("22P02", f"syntaxe en entrée invalide pour le type integer : « {M} »"),
+        {"routine": "pg_strtoint32"},
+        "invalid text representation (22P02); the server's log has its message, which can quote a row",
+    ),
+    (
+        "a value in a COPY",
+        ("22P02", f"invalid input syntax for type integer: {M}"),
+        {"where_": f"COPY Patient, line 3, column id: {M}", "routine": "pg_strtoint32"},
+        "invalid text representation (22P02); the server's log has its message, which can quote a row",
+    ),
+    (
+        "a statement of a trigger",
+        ("23503", f"insert or update on table {M} violates"),
+        {
+            "where_": f"SQL statement INSERT INTO x VALUES ({M})",
+            "table": "Visit",
+            "constraint": "Visit_fkey",
+            "routine": "ri_ReportViolation",
+        },
+        'foreign key violation (23503): constraint "Visit_fkey" of table "Visit"',
+    ),
+    (
+        "a relation that the file names",
+        ("42P01", "Relation »Vsit« existiert nicht"),
+        {"position": "15", "routine": "parserOpenTable"},
+        "Relation »Vsit« existiert nicht (42P01)",
+    ),
+    (
+        "a relation that a row names",
+        ("42P01", f'relation "{M}" does not exist'),
+        {"routine": "RangeVarGetRelidExtended"},
+        "undefined table (42P01); the server's log has its message, which can quote a row",
+    ),
+    (
+        "a constant where none may stand",
+        ("42601", f"syntax error at or near \"'{M}'\""),
+        {"position": "3", "routine": "scanner_yyerror"},
+        "syntax error (42601); the server's log has its message, which can quote a row",
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    "sqlstate, line, hidden",
+    "error, fields, reason", [row[1:] for row in TOLD], ids=[row[0] for row in TOLD]
+)
+def test_a_failed_file_is_told_by_the_fields_of_its_error_and_by_no_text_of_the_servers(
+    error: tuple[str, str], fields: dict[str, str], reason: str
+) -> None:
+    sqlstate, message = error
+    text = (
+        f"Applying migration `1`\n\nError: P3018\n\nA migration failed to apply. New …\n\nMigration name: 1\n\nDatabase error code: {sqlstate}\n\n"
+        f"Database error:\nFEHLER: {message}\nDETAIL: {fields.get('detail')}\nHINT: {M}\n\nPosition:\n  1 SELECT '{M}'\n\n"
+        f"{db_error(sqlstate, message, **fields)}\n\n   0: sql_schema_connector::apply\n"
+    )
+    found, shown = output.read(text), Quiet.text(text)
+    assert (found.code, found.migration, found.sqlstate, found.reason) == (
+        "P3018",
+        "1",
+        sqlstate,
+        reason,
+    )
+    assert M not in shown and "Migration name: 1" in shown and "Applying migration" in shown
+    lines: list[str] = []
+    heard = Lines(lines.append, None)
+    for line in text.splitlines():
+        heard(line)
+    assert "\n".join(lines).split() == shown.split()
+
+
+@pytest.mark.parametrize(
+    "text",
     [
-        ("22P02", 'ERROR: invalid input syntax for type integer: "Mustermann"', True),
-        ("P0001", "ERROR: orphan: Mustermann", True),
-        ("42601", "ERROR: syntax error at or near \"'Mustermann'\"", True),
-        ("42P01", 'ERROR: relation "Mustermann" does not exist', False),
+        f"Error: FEHLER: keine Berechtigung für »{M}«\nDETAIL: {M}\n   0: schema_core::state::DevDiagnostic",
+        f"Error: ERREUR: {M}\n{M}\n",
+        f"Error: P3006\n\nMigration `1` failed to apply cleanly to the shadow database.\nError:\nERROR: {M}\n   0: sql_schema_connector::x",
+        f"Error: P3014\n\nPrisma Migrate could not create the shadow database. Original error: {M}\n",
+        f"Error: P2010\n\nRaw query failed. Code: `22P02`. Message: `db error: ERROR: {M}`",
+        f"Error: db error: {M}\nError: P1001: {M}\n",
+        f"DriverAdapterError: {M}\nError: {M}",
     ],
 )
-def test_messages_that_can_quote_a_value_are_withheld(
-    sqlstate: str, line: str, hidden: bool
+def test_an_error_in_which_prisma_hands_on_the_servers_words_is_told_by_its_code_alone(
+    text: str,
 ) -> None:
-    text = f"Error: P3018\n\nMigration name: 1\n\nDatabase error code: {sqlstate}\n\nDatabase error:\n{line}\n"
-    assert ("Mustermann" not in output.read(text).reason + Quiet.text(text)) is hidden
+    said = output.failure("prisma migrate status", text, 1)
+    assert M not in f"{said}{said.output}"

@@ -65,7 +65,7 @@ BEGIN
   EXECUTE statement;
   RETURN true;
 EXCEPTION WHEN OTHERS THEN
-  PERFORM pg_temp.tell('open', name, format('refused (%s): %s', SQLERRM, statement), NULL);
+  PERFORM pg_temp.tell('open', name, format('refused (SQLSTATE %s): %s', SQLSTATE, statement), NULL);
   RETURN false;
 END $$;
 
