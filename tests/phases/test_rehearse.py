@@ -234,6 +234,7 @@ def test_a_cli_that_goes_elsewhere_never_comes_to_apply_anything(
 ) -> None:
     phase = begin(world.start("elsewhere"))
     said(phase, "prepare")
+    assert phase.project.url_variable == "DATABASE_URL"  # as it was read, before it changed
     world.configure(url=json.dumps(world.url))
     with Database(phase._copy, "a monitoring agent that looks into every database"):
         assert "no copy could be made for it: " in said(phase, "measure")["measure"].failed
