@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runbook_lib import approver
 from runbook_lib.run import LOOKING, PHASES, Run
 
 HARMLESS = PHASES[: PHASES.index("announce")]
@@ -9,38 +10,43 @@ HARMLESS = PHASES[: PHASES.index("announce")]
 
 
 def next_command(run: Run) -> str:
-    """Return what a person types next, given how the run ended; what else there is stands behind `#`. Empty where nothing is left to do."""
+    """Return what a person types next, given how the run ended: a command and nothing else. Empty where nothing is left to do."""
+    return _advice(run)[0]
+
+
+def otherwise(run: Run) -> str:
+    """Return what else there is to do, or what comes before or after that command, in words; empty where there is nothing."""
+    return _advice(run)[1]
+
+
+def _advice(run: Run) -> tuple[str, str]:
     outcome = "aborted" if run.lost else run.outcome
     return {"waiting": _decide, "failed": _after_failure, "aborted": _after_interrupt}.get(
-        outcome, lambda run: ""
+        outcome, lambda run: ("", "")
     )(run)
 
 
-def _decide(run: Run) -> str:
-    phase = next(
-        (one["phase"] for one in reversed(run.state["phases"]) if one["status"] == "waiting"),
-        "GATE",
-    )
-    if phase == "rollback":
-        return f"runbook rollback {run.reference}"
-    return f"runbook approve {run.reference} {phase} && runbook resume {run.reference}"
+def _decide(run: Run) -> tuple[str, str]:
+    waiting = [one["phase"] for one in run.state["phases"] if one["status"] == "waiting"]
+    if not waiting:
+        return f"runbook status {run.reference}", ""
+    return approver.steps(run, waiting[-1])
 
 
-def _after_failure(run: Run) -> str:
+def _after_failure(run: Run) -> tuple[str, str]:
     ran = {entry["phase"] for entry in run.state["phases"]}
+    resume, back = f"runbook resume {run.reference}", f"runbook rollback {run.reference}"
     if ran <= {*HARMLESS, *LOOKING}:
-        return f"runbook resume {run.reference}   # once the cause is gone; nothing was changed"
-    return f"runbook rollback {run.reference}   # or, once the cause is gone: runbook resume {run.reference}"
+        return resume, "once the cause is gone; nothing was changed"
+    return back, f"or, once the cause is gone: {resume}"
 
 
-def _after_interrupt(run: Run) -> str:
+def _after_interrupt(run: Run) -> tuple[str, str]:
     """What was cut off inside a file has to be settled first: Prisma applies nothing on top of it."""
+    resume, back = f"runbook resume {run.reference}", f"runbook rollback {run.reference}"
     if _cut_off(run):
-        return (
-            f"runbook rollback {run.reference}   # says first what was applied; "
-            f"only where nothing is unfinished: runbook resume {run.reference}"
-        )
-    return f"runbook resume {run.reference}   # or: runbook rollback {run.reference}"
+        return back, f"it says first what was applied; only where nothing is unfinished: {resume}"
+    return resume, f"or: {back}"
 
 
 def _cut_off(run: Run) -> bool:

@@ -18,10 +18,12 @@ from typing import Annotated, Any
 
 import typer
 
+from runbook_lib import gate as gates
 from runbook_lib import params as parameters
 from runbook_lib import process
-from runbook_lib.advice import next_command
-from runbook_lib.commands import before, engine, people, record
+from runbook_lib.advice import next_command, otherwise
+from runbook_lib.commands import before, decide, engine, people, record
+from runbook_lib.commands.decide import Yes
 from runbook_lib.commands.ending import ended
 from runbook_lib.commands.output import Json, out
 from runbook_lib.commands.people import show_escalations
@@ -39,7 +41,13 @@ app = typer.Typer(
     help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.",
 )
 console, _say, _show = out.console, out.say, out.show
-for _command in (*before.COMMANDS, *record.COMMANDS, *people.COMMANDS, *engine.COMMANDS):
+for _command in (
+    *before.COMMANDS,
+    *decide.COMMANDS,
+    *record.COMMANDS,
+    *people.COMMANDS,
+    *engine.COMMANDS,
+):
     app.command()(_command)
 
 Parameters = Annotated[
@@ -134,26 +142,6 @@ def resume(
 
 
 @app.command()
-def approve(
-    run: RunName,
-    gate: Annotated[str, typer.Argument(help="The gate: the name of its phase")],
-    reason: Reason = "",
-    refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead")] = False,
-    machines: Json = False,
-) -> None:
-    """Open a gate for the plan as it stands now, or refuse it."""
-    from runbook_lib import gate as gates
-
-    if gate not in (*PHASES, "rollback"):
-        raise UsageError(f"there is no gate {gate!r}", "one of " + ", ".join((*PHASES, "rollback")))
-    record = gates.approve(_find(run), gate, reason, refused=refuse)
-    out.print(
-        f"{record['decision']}: {gate} of {record['run']}, by {record['person']}, plan {str(record['plan'])[:16]}"
-    )
-    out.tell("approval", **record)
-
-
-@app.command()
 def rollback(
     run: RunName = "",
     reason: Reason = "asked for on the command line",
@@ -165,22 +153,32 @@ def rollback(
         ),
     ] = "",
     take_over: TakeOver = False,
+    yes: Yes = False,
     machines: Json = False,
 ) -> None:
-    """Approve and execute the way back of a run. Where it would lose writes it stops, says which, and goes on when asked again."""
+    """Approve and execute the way back of a run. Where it would lose writes it stops, says which, and asks again."""
     from runbook_lib import execute, runner
-    from runbook_lib import gate as gates
-    from runbook_lib.phases.price import WAYS
 
-    if way not in ("", *WAYS):
-        raise UsageError(f"there is no way {way!r}", "one of " + ", ".join(WAYS))
+    decide.known_way(way)
     found = _find(run)
+    another = decide.another_decides(found)
+    shown = decide.way_back(found, way, yes)
+    if shown is None and not another:
+        raise UsageError(
+            "nothing was recorded, and nothing done",
+            f"`runbook status {found.reference}` shows how the run stands",
+        )
     with _alone(found, take_over), _demo(found.parameters):
         _settle(found, take_over)
         runner.claim(found, "rollback", take_over=take_over)
-        gates.approve(found, "rollback", reason, way=way)
-        with execute.stoppable() as stop:
-            runner.back(found, _say, stop)
+        while shown or another:
+            if shown:
+                decide.told(gates.approve(found, "rollback", reason, way=way, shown=shown))
+            with execute.stoppable() as stop:
+                runner.back(found, _say, stop)
+            if yes or another or not decide.asks_again(found):
+                break
+            shown = decide.way_back(found, way, yes)
         _end(found)
 
 
@@ -410,6 +408,8 @@ def _end(found: Run) -> None:
     show_escalations(found)
     if command:
         out.print(f"next:     {command}")
+    if other := otherwise(found):
+        out.print(f"          {other}")
     out.tell(
         "end",
         run=found.id,
@@ -417,6 +417,7 @@ def _end(found: Run) -> None:
         exit_status=code,
         report=str(found.folder / "report.html"),
         next=command,
+        otherwise=otherwise(found),
     )
     if code:
         raise typer.Exit(code)

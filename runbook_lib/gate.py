@@ -1,52 +1,100 @@
 """Gates: what must hold before a phase may act, and the person who has to agree.
 
-An approval names run, gate, plan, person, time and reason; one of the gate `plan` lists the severe findings that it
-accepts. It stands only for the plan whose hash it names: change a fact that was reviewed, and it is void. Which gates need a person is set
-by `approvals.required`; a check that could not be made needs one everywhere, who was told of that very check: an approval
-accepts what the gate was waiting with, and nothing later.
+An approval names run, gate, plan, person, time and reason, and holds what was shown to them: the severe findings, and each check
+that could not be made. It counts in its own run alone, and stands only for the plan whose hash it names: change a fact that was reviewed, and
+it is void. Which gates need a person is set by `approvals.required`; a check that could not be made needs one everywhere, who was told of
+that very check: an approval accepts what the gate was waiting with, and nothing later. A refusal stands until somebody decides anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from runbook_lib import reviewed
+from runbook_lib import approver, login, reviewed
+from runbook_lib.asked import DANGER, Asked, Item, of_checks, of_record
 from runbook_lib.check import Check, Checks
 from runbook_lib.errors import ApprovalNeeded, GateError
-from runbook_lib.run import Run, person, stamp
+from runbook_lib.login import Person
+from runbook_lib.run import Run, stamp
 
 _NAMED = 5
 """Changes of a plan that a refusal names."""
 
 
 def approve(
-    run: Run, gate: str, reason: str, *, refused: bool = False, way: str = ""
+    run: Run,
+    gate: str,
+    reason: str,
+    *,
+    refused: bool = False,
+    way: str = "",
+    shown: Asked | None = None,
+    by: Person | None = None,
 ) -> dict[str, Any]:
-    """Record that a person opens a gate (or refuses it) for the plan as it stands now.
+    """Record that a person opens a gate (or refuses it), and what they were shown.
 
     Args:
         way: at the gate `rollback`, the way back that they chose.
+        shown: what they saw; default: what is asked now.
+        by: who they are; default: who is at work in this process.
 
     Returns:
         the record, as it stands in approvals.jsonl.
+
+    Raises:
+        GateError: this person carries the run out, and another has to approve. Nothing was recorded.
     """
+    shown, by = shown or asked(run, gate), by or login.current()
+    if not refused and (why := approver.objection(run, gate, by)):
+        raise GateError(f"nothing was recorded: {why}", approver.instead(run, gate))
     record = {
         "run": run.id,
         "gate": gate,
-        "plan": plan_hash(run),
-        "person": person(),
+        "plan": shown.plan,
+        "person": str(by),
+        "login": by.login,
+        "known_by": by.known_by,
         "at": stamp(),
         "reason": reason,
         "decision": "refused" if refused else "approved",
-        "could_not_check": _waits_with(run, gate),
-        "accepts": run.read_evidence("plan", missing={}).get("severe", [])
-        if gate == "plan" and not refused
-        else [],
+        "could_not_check": shown.could_not_check,
+        "accepts": [] if refused else shown.findings,
+        "shown": shown.as_dicts(),
     } | ({"way": way} if way else {})
     run.approve(record)
-    run.journal("gate refused" if refused else "gate approved", gate=gate, reason=reason)
+    run.journal(
+        "gate refused" if refused else "gate approved", gate=gate, reason=reason, who=str(by)
+    )
     return record
+
+
+def asked(run: Run, gate: str) -> Asked:
+    """Return what whoever approves a gate now accepts: severe findings, and what it waits with that could not be checked."""
+    waits, plan = run.read_evidence(_waits(gate), missing=None), plan_hash(run)
+    of_this_plan = waits is not None and waits["plan"] == plan
+    items = of_record(waits["items"]) if of_this_plan else ()
+    decision = standing(run, gate)
+    refused = (
+        f"{decision['person']} at {decision['at']}: {decision['reason']}"
+        if decision and decision["decision"] == "refused"
+        else ""
+    )
+    return Asked(run.id, gate, plan, (*_findings(run, gate), *items), refused)
+
+
+def _findings(run: Run, gate: str) -> tuple[Item, ...]:
+    """The severe findings of the plan: at its own gate, and at that of the migration if nobody has accepted them."""
+    accepted_already = gate == "migrate" and _approved(standing(run, "plan"))
+    if gate not in ("plan", "migrate") or accepted_already:
+        return ()
+    return of_record(run.read_evidence("plan", missing={}).get("dangers", ()))
+
+
+def _waits(gate: str) -> str:
+    """The name of the evidence that keeps what a gate waits with."""
+    return f"gate.{gate}.asked"
 
 
 def plan_hash(run: Run) -> str | None:
@@ -59,23 +107,45 @@ def facts_name(plan: str) -> str:
     return f"plan.{plan[:16]}"
 
 
+def decisions(run: Run, gate: str) -> list[dict[str, Any]]:
+    """Return all decisions on a gate of this run, oldest first; records that name another run are none of them."""
+    return [
+        record
+        for record in run.read_approvals()
+        if record.get("gate") == gate and record.get("run") == run.id
+    ]
+
+
+def foreign(run: Run, gate: str) -> list[str]:
+    """Return the decisions on a gate that are recorded here and name another run, in words: they count for nothing."""
+    return [
+        f"not counted: {record.get('decision')} by {record.get('person')}, of the run {record.get('run') or 'without a name'}"
+        for record in run.read_approvals()
+        if record.get("gate") == gate and record.get("run") != run.id
+    ]
+
+
 def standing(run: Run, gate: str) -> dict[str, Any] | None:
     """The newest decision on a gate, where it was made for the plan as it stands."""
-    decisions = [record for record in run.read_approvals() if record["gate"] == gate]
-    return decisions[-1] if decisions and decisions[-1]["plan"] == plan_hash(run) else None
+    found = decisions(run, gate)
+    return found[-1] if found and found[-1]["plan"] == plan_hash(run) else None
+
+
+def _approved(decision: Mapping[str, Any] | None) -> bool:
+    return decision is not None and decision["decision"] == "approved"
 
 
 def accepted(run: Run, gate: str) -> frozenset[str]:
     """Return the checks that could not be made when a gate was opened, and that a person accepted then: they are asked once."""
     decision = standing(run, gate)
-    if decision is None or decision["decision"] != "approved":
+    if decision is None or not _approved(decision):
         return frozenset()
     return frozenset(decision.get("could_not_check", ()))
 
 
 def refused(run: Run) -> dict[str, dict[str, Any]]:
     """Return the gates that somebody has refused, each with the decision that stands: whatever was passed before, nothing goes on."""
-    gates = {record["gate"] for record in run.read_approvals()}
+    gates = {str(record.get("gate")) for record in run.read_approvals()}
     found = {gate: standing(run, gate) for gate in sorted(gates)}
     return {gate: one for gate, one in found.items() if one and one["decision"] == "refused"}
 
@@ -102,21 +172,26 @@ def require(
     if decision and decision["decision"] == "refused":
         raise GateError(
             f"the gate `{gate}` was refused by {decision['person']} at {decision['at']}: {decision['reason']}",
-            f"settle it with them; then `runbook approve {run.reference} {gate}`",
+            f"settle it with them; then {approver.command(run, gate)}",
         )
     checks.require(accepted=[item.id for item in checks.unknown])
-    unknown = [item.id for item in checks.unknown if item.id not in settled]
+    unknown = [item for item in checks.unknown if item.id not in settled]
     if gate not in required and not unknown:
         return decision
-    if decision is None or not set(unknown) <= set(decision.get("could_not_check", ())):
-        run.journal("gate waits", gate=gate, could_not_check=unknown)
-        raise _needed(run, gate, checks, unknown)
-    run.journal(
-        "gate passed",
-        gate=gate,
-        approved_by=decision["person"],
-        could_not_check=unknown,
-    )
+    ids = [item.id for item in unknown]
+    objection = approver.objection_to(run, gate, decision) if decision else ""
+    if decision is None or objection or not set(ids) <= set(decision.get("could_not_check", ())):
+        run.write_evidence(
+            _waits(gate),
+            {
+                "plan": plan_hash(run),
+                "at": stamp(),
+                "items": [asdict(one) for one in of_checks(unknown)],
+            },
+        )
+        run.journal("gate waits", gate=gate, could_not_check=ids)
+        raise _needed(run, gate, objection)
+    run.journal("gate passed", gate=gate, approved_by=decision["person"], could_not_check=ids)
     return decision
 
 
@@ -149,32 +224,19 @@ def decided(run: Run, phase: str) -> dict[str, Any] | None:
     return dict(kept) if decision and decision["at"] >= kept["at"] else None
 
 
-def _waits_with(run: Run, gate: str) -> list[str]:
-    """The checks that could not be made when the gate was last asked to open, by id."""
-    waits = [
-        line for line in run.read_journal() if line["what"] == "gate waits" and line["gate"] == gate
-    ]
-    return waits[-1]["could_not_check"] if waits else []
-
-
-def _needed(run: Run, gate: str, checks: Checks, asked: Collection[str]) -> ApprovalNeeded:
-    why = "this environment asks for it"
-    if asked:
-        why = "could not check: " + "; ".join(
-            f"{item.title} ({item.found})" for item in checks.unknown if item.id in asked
-        )
-    old = [record for record in run.read_approvals() if record["gate"] == gate]
-    if old:
+def _needed(run: Run, gate: str, objection: str) -> ApprovalNeeded:
+    """Name what the gate waits with: each finding and each check that could not be made, on a line of its own."""
+    now = asked(run, gate)
+    unknown = [one.what for one in now.items if one.severity != DANGER]
+    why = f"could not check: {'; '.join(unknown)}" if unknown else "this environment asks for it"
+    old = decisions(run, gate)
+    if objection:
+        why += f"; the approval of {old[-1]['person']} does not count: {objection}"
+    elif old:
         why += f"; the approval of {old[-1]['person']} {_void(run, old[-1]['plan'])}"
-    commands = (
-        f"`runbook rollback {run.reference}`"
-        if gate == "rollback"
-        else f"`runbook approve {run.reference} {gate} && runbook resume {run.reference}`"
-    )
+    lines = [f"the gate `{gate}` needs a person: {why}", *map(str, now.items), *foreign(run, gate)]
     return ApprovalNeeded(
-        f"the gate `{gate}` needs a person: {why}",
-        f"read the evidence above; then {commands}",
-        gate=gate,
+        "\n".join(lines), f"read the evidence above; then {approver.command(run, gate)}", gate=gate
     )
 
 

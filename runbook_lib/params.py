@@ -156,9 +156,13 @@ class Migrate(Section):
 
 
 class Approvals(Section):
-    """Which gates wait for a person."""
+    """Which gates wait for a person, and for whom."""
 
     required: list[Literal["plan", "migrate", "rollback"]] = Field(default_factory=list)
+    distinct: bool | None = None
+    """Whether whoever approves must be another than who carries the run out; default: in production."""
+    trust_typed_names: bool = False
+    """Whether a name that was merely typed counts as another person."""
 
 
 class Rollback(Section):
@@ -232,6 +236,12 @@ class Params(Section):
     rollback: Rollback = Rollback()
     recovery: Recovery | None = None
     demo: Demo | None = None
+
+    @property
+    def distinct_approver(self) -> bool:
+        """Whether whoever approves must be another person than who carries the run out."""
+        asked = self.approvals.distinct
+        return self.environment.production if asked is None else asked
 
     def database_url(self) -> str:
         """The URL of the database, resolved."""

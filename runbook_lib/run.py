@@ -44,6 +44,7 @@ from runbook_lib.files import (
     write_csv,
     write_json,
 )
+from runbook_lib.login import login
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
 from runbook_lib.secret import HOME
@@ -319,8 +320,15 @@ class Run:
         The order of the lines is the order in which things happened. Where the clock was set back since the line before,
         the line says by how much.
         """
-        who = {"who": facts.pop("who", person()), "host": socket.gethostname()}
-        line = {"at": stamp(), **who, **event(what, facts)}
+        who = facts.pop("who", "") or person()
+        known = login().login
+        line = {
+            "at": stamp(),
+            "who": who,
+            **({"login": known} if known not in ("", who) else {}),
+            "host": socket.gethostname(),
+            **event(what, facts),
+        }
         self.open_seal()
         with self._locked():
             before = last_at(self.folder / "journal.jsonl")

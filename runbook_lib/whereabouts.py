@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import shlex
@@ -16,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from runbook_lib import login
 from runbook_lib.errors import Refused
 from runbook_lib.files import lock, write_json
 
@@ -50,11 +50,8 @@ def presence(process: Mapping[str, Any] | None) -> Presence:
 
 
 def person() -> str:
-    """Who is at work: `$RUNBOOK_PERSON`, else the login name, else the user's number."""
-    try:
-        return os.environ.get("RUNBOOK_PERSON") or getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        return f"uid {os.getuid()}"
+    """Who is at work, as it is recorded: a name that was merely typed (`$RUNBOOK_PERSON`) says so."""
+    return str(login.current())
 
 
 def at_work(entry: Mapping[str, Any]) -> str:

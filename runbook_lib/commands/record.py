@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runbook_lib.advice import next_command
+from runbook_lib.advice import next_command, otherwise
 from runbook_lib.commands.output import Json, out
 from runbook_lib.commands.people import settled
 from runbook_lib.commands.which import RunName, find, phases
@@ -36,11 +36,14 @@ def status(run: RunName = "", machines: Json = False) -> None:
     out.print(f"outcome: {runner.outcome(found)}{lost}{apart}\nrun: {found.folder}")
     if command := next_command(found):
         out.print(f"next: {command}")
+    if other := otherwise(found):
+        out.print(f"      {other}")
     out.tell(
         "status",
         **found.state | {"outcome": runner.outcome(found)},
         folder=str(found.folder),
         next=next_command(found),
+        otherwise=otherwise(found),
         lost=[entry["phase"] for entry in found.lost],
         elsewhere=[entry["phase"] for entry in found.elsewhere],
     )

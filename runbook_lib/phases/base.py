@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from runbook_lib import archive, gate, process
+from runbook_lib import approver, archive, gate, login, process
 from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import (
     Aborted,
@@ -111,6 +111,7 @@ class Phase:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Work on this database that no other run may do at the same time, and none at all while another run has it."""
+        self.not_refused()
         lease.claim(self)
         self._goes_on()
         with (
@@ -156,8 +157,9 @@ class Phase:
         """Make sure that no other run has the database, unless this phase only looks and plans; a refusal is recorded.
 
         Raises:
-            Refused: another run has it.
+            Refused: another run has it, or somebody refused a gate before this phase.
         """
+        self.not_refused(*PHASES[: PHASES.index(self.name)] if self.name in PHASES else ())
         looks = not self.needs_database or self.name in (*LOOKING, "start", "plan")
         if looks and not take_over:
             return
@@ -169,6 +171,23 @@ class Phase:
         except DatabaseError:  # what is asked next of the database says so, in the phase
             if take_over:
                 raise
+
+    def not_refused(self, *gates: str) -> None:
+        """Refuse to go on where somebody has refused one of these gates, in whatever kernel or on the command line.
+
+        Args:
+            gates: default: those of this phase and of all before it.
+
+        Raises:
+            Refused: it stands refused until somebody decides anew.
+        """
+        own = PHASES[: PHASES.index(self.name) + 1] if self.name in PHASES else (self.name,)
+        for name, one in gate.refused(self.run).items():
+            if name in (gates or own):
+                raise Refused(
+                    f"the gate `{name}` was refused by {one['person']} at {one['at']}: {one['reason']}",
+                    f"settle it with them; then {approver.command(self.run, name)}",
+                )
 
     def _alone(self) -> None:
         """Refuse to work on a run that another process carries from phase to phase; who only looks, may."""
@@ -318,6 +337,7 @@ class Phase:
         Raises:
             Refused: another run has it.
         """
+        self.not_refused()
         lease.claim(self)
         return talk.tell(self.run, said)
 
@@ -327,6 +347,7 @@ class Phase:
         Raises:
             Refused: it was not; nothing was begun.
         """
+        self.not_refused()
         if name not in self._passed:
             raise Refused(
                 f"the gate `{name}` was not passed in this notebook", "run its cell first"
@@ -356,9 +377,13 @@ class Phase:
         """The buttons of a gate that waits or was refused, for the person before this notebook; then its cell is run again."""
         from IPython.display import display
 
+        shown = gate.asked(self.run, name)
+
         def decide(approved: bool, person: str, reason: str) -> widgets.Decision:
-            os.environ["RUNBOOK_PERSON"] = person
-            return decision(gate.approve(self.run, name, reason, refused=not approved))
+            by = login.named(person)
+            return decision(
+                gate.approve(self.run, name, reason, refused=not approved, shown=shown, by=by)
+            )
 
         def decision(record: Mapping[str, Any]) -> widgets.Decision:
             return widgets.Decision(
@@ -367,7 +392,11 @@ class Phase:
 
         standing = gate.standing(self.run, name)
         refused = decision(standing) if standing and standing["decision"] == "refused" else None
-        display(widgets.Gate(name, checks, refused, decide=decide, person=self.params.engineer))
+        display(
+            widgets.Gate(
+                name, checks, refused, decide=decide, person=login.current().name, asked=shown
+            )
+        )
 
     def finish(self, status: str = "succeeded") -> None:
         """End the phase.
@@ -375,6 +404,7 @@ class Phase:
         Raises:
             Refused: a gate was not passed, or a cell that failed has not passed since. It can be repeated once it has.
         """
+        self.not_refused()
         for name in self.gates:
             self.require_gate(name)
         self.require_steps(*self.steps)
@@ -483,8 +513,6 @@ def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
     cls = phase_class(name)
     values = {key: parameters[key] for key in KEYS if parameters.get(key) is not None}
     run = _attach(cls, parameters.get("run_folder") or os.environ.get("RUNBOOK_RUN"), values)
-    if values.get("engineer"):
-        os.environ.setdefault("RUNBOOK_PERSON", str(values["engineer"]))
     phase = cls(run)
     if earlier := again.opened(phase):
         phase._give_back()

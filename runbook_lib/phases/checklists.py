@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from runbook_lib import gate
+from runbook_lib import gate, login
+from runbook_lib.asked import CHECKLIST
 from runbook_lib.check import Check, Checks, Status, unknown
 from runbook_lib.errors import GateError
 from runbook_lib.phases import kernel
@@ -70,10 +71,10 @@ def shown(phase: Phase) -> Checklist:
         if kernel.in_front_end()
         else None
     )
-    return Checklist(f"Checklist of {phase.name}", found, tick, phase.params.engineer)
+    return Checklist(f"Checklist of {phase.name}", found, tick, login.current().name)
 
 
-def ticked(run: Run, phase: str, id: str, person: str, note: str) -> Item:
+def ticked(run: Run, phase: str, id: str, name: str, note: str) -> Item:
     """Record that a person did an item.
 
     Raises:
@@ -89,6 +90,7 @@ def ticked(run: Run, phase: str, id: str, person: str, note: str) -> Item:
     )
     if not now.open:
         raise GateError(f"{id} is not open: {now.state}", "run the checklist's cell again")
+    person = str(login.named(name))
     if entry.person and entry.journal:
         run.journal(entry.journal["what"], text=note, who=person)
     else:
@@ -104,7 +106,7 @@ def open_checks(run: Run, name: str) -> Checks:
         "The checklist",
         [
             unknown(
-                f"checklist.{item.id}",
+                f"{CHECKLIST}{item.id}",
                 item.title,
                 f"open: {item.evidence}",
                 "done",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 from runbook_lib import gate, reviewed
+from runbook_lib.asked import DANGER, Item
 from runbook_lib.check import Check, Checks, check, not_configured, unknown
 from runbook_lib.errors import Refused
 from runbook_lib.phases import livedata
@@ -199,7 +201,8 @@ class Plan(Phase):
             {
                 "hash": digest,
                 **facts,
-                "severe": self._severe(),
+                "severe": [*(one.line for one in self._dangers()), *self.live_data.matters()],
+                "dangers": [asdict(one) for one in self._dangers()],
                 "declared": self.review.declared().as_dict(),
             },
         )
@@ -249,17 +252,17 @@ class Plan(Phase):
             ),
         )
 
-    def _severe(self) -> list[str]:
+    def _dangers(self) -> list[Item]:
         """What whoever approves has to know of."""
         grave = [
-            f"{item.rule} at {item.file}:{item.line}: {item.why}"
+            Item(DANGER, item.rule, item.relation, f"{item.file}:{item.line}", item.why)
             for item in self.review.having(review.Severity.DANGER)
         ]
         broken = [
-            f"the running client's {item.names} at {item.place}: {item.why}"
+            Item(DANGER, f"the running client's {item.names}", item.database, item.place, item.why)
             for item in self.breaks.items
         ]
-        return [*grave, *broken, *self.live_data.matters()]
+        return [*grave, *broken]
 
     def keep_table(self, name: str, table: Table) -> Table:
         """Keep a table as CSV evidence."""

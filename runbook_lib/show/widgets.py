@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, ClassVar
 
+from runbook_lib.asked import Asked
 from runbook_lib.check import Checks
+from runbook_lib.errors import RunbookError
 from runbook_lib.show.style import Html, css
 from runbook_lib.table import Link, Shown, Table
 
@@ -93,6 +95,7 @@ class Gate:
         decision: what stands, or None.
         decide: records a decision (approved, person, reason) and returns it; without it there are no buttons.
         person: who is at work, as a suggestion.
+        asked: what an approval accepts: shown above the buttons.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Gate:
     decision: Decision | None = None
     decide: Callable[[bool, str, str], Decision] | None = None
     person: str = ""
+    asked: Asked | None = None
 
     def state(self) -> str:
         """How it stands, in a sentence."""
@@ -111,11 +115,13 @@ class Gate:
         mark = "unknown" if not self.decision else "good" if self.decision.approved else "bad"
         return (
             self.conditions._repr_html_()
+            + (self.asked._repr_html_() if self.asked else "")
             + Table(f"Gate {self.name}", ("decision",), [(self.state(),)], [mark])._repr_html_()
         )
 
     def __str__(self) -> str:
-        return f"{self.conditions}\n{self.state()}"
+        asked = f"{self.asked}\n" if self.asked else ""
+        return f"{self.conditions}\n{asked}{self.state()}"
 
     __repr__ = __str__
 
@@ -157,7 +163,11 @@ class Gate:
                 said.value = "A name and a reason are needed."
                 return
             assert self.decide is not None
-            stands = self.decide(approved, name.value.strip(), reason.value.strip())
+            try:
+                stands = self.decide(approved, name.value.strip(), reason.value.strip())
+            except RunbookError as error:
+                said.value = escape(str(error))
+                return
             pressed, other = (approve, refuse) if approved else (refuse, approve)
             name.disabled = reason.disabled = other.disabled = True
             pressed.description = (
