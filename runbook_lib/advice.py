@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
+
 from runbook_lib import approver
 from runbook_lib.run import LOOKING, PHASES, Run
 
+_PARAMS = re.compile(r"(\brunbook \w+ )PARAMS\b")
 HARMLESS = PHASES[: PHASES.index("announce")]
 """Phases that change neither the database nor the application."""
+
+
+def filled(text: str, run: Run | None = None, given: Path | None = None) -> str:
+    """Return advice with the parameter file that it speaks of: that of the command, else what the run was started with."""
+    path = given or (run.folder / "parameters.json" if run else None)
+    return _PARAMS.sub(lambda found: f"{found[1]}{shlex.quote(str(path))}", text) if path else text
 
 
 def next_command(run: Run) -> str:

@@ -50,8 +50,17 @@ for _command in (
 ):
     app.command()(_command)
 
+
+def _given(path: Path) -> Path:
+    out.parameters = path.resolve()
+    return path
+
+
 Parameters = Annotated[
-    Path, typer.Argument(help="Parameter file of one environment, e.g. params/demo.yaml")
+    Path,
+    typer.Argument(
+        help="Parameter file of one environment, e.g. params/demo.yaml", callback=_given
+    ),
 ]
 Reason = Annotated[str, typer.Option(help="Why, for the record")]
 TakeOver = Annotated[

@@ -19,6 +19,8 @@ from runbook_lib.errors import ApprovalNeeded, GateError
 from runbook_lib.login import Person
 from runbook_lib.run import Run, stamp
 
+_KEYS = {"plan", "person", "at", "reason", "decision"}
+"""What a decision has at least."""
 _NAMED = 5
 """Changes of a plan that a refusal names."""
 
@@ -112,8 +114,13 @@ def decisions(run: Run, gate: str) -> list[dict[str, Any]]:
     return [
         record
         for record in run.read_approvals()
-        if record.get("gate") == gate and record.get("run") == run.id
+        if whole(record) and record["gate"] == gate and record.get("run") == run.id
     ]
+
+
+def whole(record: Mapping[str, Any]) -> bool:
+    """Return whether a record has what a decision has at least."""
+    return record.keys() >= _KEYS | {"gate"}
 
 
 def foreign(run: Run, gate: str) -> list[str]:

@@ -102,7 +102,7 @@ class Run:
         self._derived: tuple[tuple[int, int] | None, RunState] = (None, RunState())
         if not (self.folder / "run.json").is_file():
             raise UsageError(
-                f"{folder} is no run: it has no run.json", "`runbook status` lists the runs"
+                f"{folder} is no run: it has no run.json", "`runbook history` lists the runs"
             )
 
     @cached_property

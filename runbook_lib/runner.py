@@ -138,7 +138,7 @@ def settle(run: Run, *, take_over: bool = False) -> None:
         if entry in run.elsewhere:
             raise Refused(
                 f"{entry['phase']} of {run.id} was begun by process {process['pid']} on {process['host']}: whether it is still at work cannot be told from here",
-                f"look there (`runbook status {run.reference}` on {process['host']}); where it is gone: `--take-over`",
+                f"look there (`runbook status {run.reference}` on {process['host']}); where it is gone, the same command with `--take-over`",
             )
         raise Refused(
             f"{entry['phase']} of {run.id} is at work: {entry.get('who') or 'somebody'}, process {process['pid']} on {process['host']} has begun and not ended it",

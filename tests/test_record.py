@@ -350,7 +350,9 @@ def test_a_line_that_was_cut_off_is_said_and_the_next_is_whole(make: Make) -> No
 def test_whoever_has_no_name_is_known_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     from runbook_lib import whereabouts
 
-    monkeypatch.setattr("getpass.getuser", lambda: (_ for _ in ()).throw(KeyError("uid not found")))
+    monkeypatch.setattr(
+        "pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError("uid not found"))
+    )
     monkeypatch.delenv("RUNBOOK_PERSON", raising=False)
     assert whereabouts.person() == f"uid {os.getuid()}"
 

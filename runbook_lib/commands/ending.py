@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from runbook_lib.advice import filled
 from runbook_lib.commands.output import out
 from runbook_lib.errors import Aborted, Refused, RunbookError, UsageError, in_full, in_short, traced
 from runbook_lib.redact import redact
@@ -49,6 +50,7 @@ def _stopped() -> int:
 
 
 def _say(error: RunbookError, status: int) -> int:
+    error.remedy = filled(error.remedy, out.run, out.parameters)
     out.print(redact(in_full(error)), style="bold")
     out.tell(
         "error", message=redact(error.message), remedy=redact(error.remedy), exit_status=status

@@ -24,6 +24,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -47,11 +48,13 @@ class Output:
     Attributes:
         machines: whether it speaks JSON.
         run: the run that the command is about, once it is known.
+        parameters: the parameter file that the command was given.
     """
 
     def __init__(self) -> None:
         self.machines = False
         self.run: Run | None = None
+        self.parameters: Path | None = None
         terminal = sys.stdout is not None and sys.stdout.isatty()
         self.console = _Console(highlight=False, soft_wrap=True, width=None if terminal else 160)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,11 +60,18 @@ def report(run: RunName = "") -> None:
     out.print(str(found.folder / "report.html"))
 
 
-def lesson(run: RunName, text: Annotated[str, typer.Argument(help="What was learned")]) -> None:
+def lesson(
+    run: RunName,
+    text: Annotated[
+        str, typer.Argument(help="What was learned; else it is asked for", show_default=False)
+    ] = "",
+) -> None:
     """Add a lesson learned to a run's entry in the history."""
     from runbook_lib import runner
 
     found = find(run)
+    if not text and sys.stdin.isatty():
+        text = typer.prompt("What was learned, in one sentence", err=True)
     if not text.strip():
         raise UsageError("the lesson is empty", "write what was learned, in one sentence")
     ended = found.sealed

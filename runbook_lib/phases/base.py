@@ -327,7 +327,9 @@ class Phase:
             if kernel.in_front_end():
                 self._offer(name, checks)
                 error.remedy = (
-                    "read the evidence above, decide with the buttons, and run this cell again"
+                    approver.instead(self.run, name)
+                    if approver.objection(self.run, name, login.current())
+                    else "read the evidence above, decide with the buttons, and run this cell again"
                 )
             raise
 
@@ -394,7 +396,13 @@ class Phase:
         refused = decision(standing) if standing and standing["decision"] == "refused" else None
         display(
             widgets.Gate(
-                name, checks, refused, decide=decide, person=login.current().name, asked=shown
+                name,
+                checks,
+                refused,
+                decide=decide,
+                person=login.current().name,
+                asked=shown,
+                command=approver.command(self.run, name),
             )
         )
 
@@ -585,7 +593,7 @@ def _same_parameters(run: Run, values: dict[str, Any]) -> None:
     if changed:
         raise UsageError(
             f"the parameters {', '.join(changed)} differ from those that run {run.id} was started with",
-            "go on with the stored ones (`runbook resume`), or start a new run with 00_start",
+            f"go on with the stored ones (`runbook resume {run.reference}`), or start a new run with 00_start",
         )
 
 

@@ -65,7 +65,7 @@ class Close(Phase):
             if kernel.in_front_end() and not self.only_looks
             else None
         )
-        return lessons.Lessons(self.run.id, history.entry(self.run).lessons, ask)
+        return lessons.Lessons(self.run.reference, history.entry(self.run).lessons, ask)
 
     def entry(self) -> history.Entry:
         """The history's entry of this run, filled in from the run itself."""

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import process
+from runbook_lib import advice, process
 from runbook_lib.errors import Aborted, Refused, RunbookError, beside, in_full, in_short, traced
 from runbook_lib.phases import talk
 from runbook_lib.postgres.connection import Database, query
@@ -53,6 +53,8 @@ def watch(phase: Phase) -> None:
     ) -> list[str]:
         error = _told(phase, error)
         kind = type(error)
+        if isinstance(error, RunbookError):
+            error.remedy = advice.filled(error.remedy, phase.run)
         phase.fail(error)
         with beside(error, "telling people of it"):
             _escalate(phase, error)

@@ -90,7 +90,7 @@ class LastLook:
         if EVERYTHING not in self._priced["accepted"] and (found := self._written(live)):
             raise ApprovalNeeded(
                 f"the gate `rollback` needs a person: written since the way back was priced: {'; '.join(found)}",
-                f"nothing was swapped, and the database is open again; price it anew: `runbook rollback {self._phase.run.id} --reason …`",
+                f"nothing was swapped, and the database is open again; price it anew: `runbook rollback {self._phase.run.reference}`",
                 gate="rollback",
             )
 

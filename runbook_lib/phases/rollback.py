@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -212,7 +213,7 @@ class Rollback(Phase):
                 not chosen.impossible,
                 chosen.impossible or "yes",
                 "yes",
-                f"take another way: `runbook rollback {self.run.reference} --way …`; 95_troubleshoot shows the state",
+                f"take another way, e.g. `runbook rollback {self.run.reference} --way restore`, or without `--way` the cheapest; 95_troubleshoot shows the state",
             ),
             unknown(
                 f"rollback.loss.{self.way}: {', '.join(self.losses.names(self.way))}",
@@ -357,8 +358,8 @@ class Rollback(Phase):
             *why,
             *held,
             "correct the migration file (a new file where it was ever applied elsewhere)",
-            "rehearse it on today's data: runbook run PARAMS --to rehearse",
-            f"say what was learned: runbook history keeps it (lesson of {self.run.id})",
+            f"rehearse it on today's data: runbook run {shlex.quote(str(self.run.folder / 'parameters.json'))} --to rehearse",
+            f"say what was learned: the cell below, or `runbook lesson {self.run.reference}`; the history keeps it",
         ]
         return Table("Before the next attempt", ("step",), [(step,) for step in steps])
 

@@ -76,16 +76,17 @@ def decisions(run: Run) -> Table:
     """Who approved or refused which gate, and why; and the gates that wait."""
     rows: list[tuple[Any, ...]] = []
     marks = []
-    for record in run.read_approvals():
+    for record in filter(gate.whole, run.read_approvals()):
         approved, stands = (
             record["decision"] == "approved",
             gate.standing(run, record["gate"]) == record,
         )
+        of_another = "" if record.get("run") == run.id else f", of the run {record.get('run')}"
         rows.append(
             (
                 link_of_gate(record["gate"]),
                 ("✔ approved" if approved else "✘ refused")
-                + ("" if stands else ", no longer in force"),
+                + ("" if stands else of_another or ", no longer in force"),
                 record["person"],
                 _time(record["at"]),
                 record["reason"] or "no reason given",
@@ -225,7 +226,11 @@ def _waiting(run: Run) -> list[dict[str, Any]]:
         for name in PHASES + ASIDE
         if (entry := run.phase(name)) and entry["status"] == "waiting"
     ]
-    decided = {record["gate"]: record["at"] for record in run.read_approvals()}
+    decided = {
+        record["gate"]: record["at"]
+        for entry in newest
+        for record in gate.decisions(run, entry["phase"])
+    }
     return [entry for entry in newest if decided.get(entry["phase"], "") < entry["ended_at"]]
 
 

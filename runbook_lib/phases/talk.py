@@ -185,7 +185,7 @@ def send_seal(run: Run, sha256: str) -> list[dict[str, Any]]:
         ["operations"],
         f"{run.id} is sealed",
         f"outcome: {run.outcome}\nsha256 of the seal: {sha256}\n"
-        f"Keep this message. It proves later what the record was:\nrunbook verify {run.id} --against {sha256}",
+        f"Keep this message. It proves later what the record was:\nrunbook verify {run.reference} --against {sha256}",
         resolve=lambda url: dereference(url, "notify.audiences"),
     )
     return list(sent.as_dict())

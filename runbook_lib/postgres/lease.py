@@ -125,5 +125,5 @@ def held(by: Lease, reference: str = "") -> Refused:
     run = reference or by.run
     return Refused(
         f"{by} has this database, from its 50_announce to its 80_close",
-        f"end that run first (`runbook resume {run}`, or `runbook rollback {run}`); if it is abandoned and its people know: `--take-over`",
+        f"end that run first (`runbook resume {run}`, or `runbook rollback {run}`); if it is abandoned and its people know: the same command with `--take-over`",
     )

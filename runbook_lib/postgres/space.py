@@ -97,7 +97,7 @@ _KINDS = {
 _HOW: dict[str, Callable[[dict[str, Any]], str]] = {
     "tablespaces": lambda row: "",
     "databases": lambda row: (
-        "DROP DATABASE: `runbook prune` knows when it may go" if row["frees"] else ""
+        "DROP DATABASE: `runbook prune PARAMS` knows when it may go" if row["frees"] else ""
     ),
     "log": lambda row: (
         f"{row['files']} files; it shrinks by itself after checkpoints, unless something keeps it: see the slots, and the archiver ({row['archiver']})"

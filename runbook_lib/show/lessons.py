@@ -18,7 +18,7 @@ class Lessons(Shown):
     """The lessons of a run, and (interactively) the question for more.
 
     Args:
-        run: its name.
+        run: what names it to a command.
         learned: those that are recorded.
         record: records one; without it nobody is asked.
     """
@@ -30,7 +30,7 @@ class Lessons(Shown):
     def table(self) -> Table:
         """The lessons; where there is none, how one is added."""
         rows = [(text,) for text in self.learned] or [
-            (f'none recorded yet; `runbook lesson {self.run} "…"` adds one at any time',)
+            (f"none recorded yet; `runbook lesson {self.run}` asks for one at any time",)
         ]
         return Table(
             f"{len(self.learned)} lesson{'s' if len(self.learned) != 1 else ''} learned",

@@ -96,6 +96,7 @@ class Gate:
         decide: records a decision (approved, person, reason) and returns it; without it there are no buttons.
         person: who is at work, as a suggestion.
         asked: what an approval accepts: shown above the buttons.
+        command: what is typed instead.
     """
 
     name: str
@@ -104,12 +105,13 @@ class Gate:
     decide: Callable[[bool, str, str], Decision] | None = None
     person: str = ""
     asked: Asked | None = None
+    command: str = ""
 
     def state(self) -> str:
         """How it stands, in a sentence."""
         if self.decision:
             return f"{'✔' if self.decision.approved else '✘'} gate `{self.name}`: {self.decision}"
-        return f"? gate `{self.name}` waits for a person (`runbook approve RUN {self.name} --reason …` does the same as the button)"
+        return f"? gate `{self.name}` waits for a person{f'; on the command line: {self.command}' if self.command else ''}"
 
     def _repr_html_(self) -> str:
         mark = "unknown" if not self.decision else "good" if self.decision.approved else "bad"

@@ -119,13 +119,13 @@ def test_who_ticked_when_and_the_note_stand_in_the_journal(
     made = checklists.ticked(run, "validate", "V3.2", "Rita", "the dashboard is green")
     assert (made.state, made.done_by) == (
         "done",
-        "Rita",
+        "Rita (typed)",
     ) and "the dashboard is green" in made.evidence
     assert [
         (line["who"], line["note"])
         for line in run.read_journal()
         if line["what"] == checklists.TICKED
-    ] == [("Rita", "the dashboard is green")]
+    ] == [("Rita (typed)", "the dashboard is green")]
     checklists.ticked(run, "close", "H1.2", "Rita", "vacuum first")
     assert [line["text"] for line in run.read_journal() if line["what"] == "lessons learned"] == [
         "vacuum first"

@@ -266,7 +266,7 @@ def test_an_approval_lists_the_severe_findings_that_it_accepts(
     )
     rows = phase.accepted().rows
     assert [row[0] for row in rows] == record["accepts"] and {row[1] for row in rows} == {
-        "Somebody Fictitious"
+        "Somebody Fictitious (typed)"
     }
 
 

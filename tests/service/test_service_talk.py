@@ -135,14 +135,14 @@ def test_an_acknowledgement_is_recorded_and_stops_what_is_ahead(
     failed = made()
     fail(failed)
     monkeypatch.setenv("RUNBOOK_PERSON", "Dana Fictitious")
-    assert "acknowledged by Dana Fictitious" in str(
+    assert "acknowledged by Dana Fictitious (typed)" in str(
         talk.acknowledge(failed, "the report was left open")
     )
     later(monkeypatch, 60)
     assert talk.send_due(failed) == [] and len(application.received) == 1
     assert len(talk.acknowledge(failed)) == 0
     (line,) = [line for line in failed.read_journal() if line["what"] == "acknowledged"]
-    assert (line["who"], line["note"]) == ("Dana Fictitious", "the report was left open")
+    assert (line["who"], line["note"]) == ("Dana Fictitious (typed)", "the report was left open")
     assert "not sent any more" in str(talk.current(failed))
 
 

@@ -60,10 +60,10 @@ def decide(approved, person, reason):
 
 
 def test_a_gate_that_waits_says_so_and_how_to_open_it():
-    text = str(Gate("migrate", CHECKS))
+    text = str(Gate("migrate", CHECKS, command="`runbook approve clinic migrate`"))
     assert (
         "waits for a person" in text
-        and "runbook approve RUN migrate" in text
+        and "runbook approve clinic migrate" in text
         and "the disk has room" in text
     )
 
