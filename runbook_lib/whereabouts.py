@@ -102,7 +102,11 @@ def carried_by(other: Mapping[str, Any], run: Path) -> Refused:
     return Refused(
         f"{other['who']} is at work on {run.name} since {since} UTC ({where})",
         f"wait until it has ended, or stop it there with Ctrl-C; `runbook status {shlex.quote(str(run))}` shows how the run stands"
-        + ("" if presence(other) is Presence.HERE else "; where it is gone, the same command with `--take-over`"),
+        + (
+            ""
+            if presence(other) is Presence.HERE
+            else "; where it is gone, the same command with `--take-over`"
+        ),
     )
 
 
