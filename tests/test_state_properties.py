@@ -30,7 +30,7 @@ from runbook_lib.check import Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, Refused
 from runbook_lib.phases import seat
 from runbook_lib.phases.base import Phase
-from runbook_lib.run import FINAL, Run, create
+from runbook_lib.run import FINAL, PHASES, Run, create
 from runbook_lib.show import report
 from runbook_lib.state import cause, derive
 from runbook_lib.whereabouts import this_process
@@ -50,6 +50,7 @@ class Kernel(Phase):
     needs_database = False
 
     def begin(self, notebook: str) -> None:
+        self.claim()
         self.run.begin_phase(self.name, notebook)
 
 
@@ -84,7 +85,12 @@ class Night(RuleBasedStateMachine):
     def open_a_notebook(self, name: str, dies: bool) -> None:
         dies = dies and name not in self.open
         with _process(GONE if dies else HERE):
-            opened = kernel(self.run, name)
+            opened, before = kernel(self.run, name), self._views()
+            if self._refused(name) - {name}:
+                with pytest.raises(Refused, match="was refused by"):
+                    opened.begin(f"{name}.ipynb")
+                assert self._views() == before
+                return
             opened.begin(f"{name}.ipynb")
         self.open.pop(name, None)
         if not dies:
@@ -160,7 +166,12 @@ class Night(RuleBasedStateMachine):
     @rule(data=st.data())
     def the_phase_is_finished(self, data: st.DataObject) -> None:
         phase = self._one(data)
-        if phase.name in phase._passed and not phase._failing:
+        if self._refused(phase.name):
+            before = self._views()
+            with pytest.raises(Refused):
+                phase.finish()
+            assert self._views() == before
+        elif phase.name in phase._passed and not phase._failing:
             phase.finish()
             if self.status[phase.name] == "running":
                 self.status[phase.name] = "succeeded"
@@ -237,6 +248,11 @@ class Night(RuleBasedStateMachine):
         now = self._journal()
         assert now.startswith(self.written)
         self.written = now
+
+    def _refused(self, name: str) -> set[str]:
+        """The gates that stand refused before a phase may go on: its own, and those of the phases before it."""
+        before = PHASES[: PHASES.index(name) + 1] if name in PHASES else (name,)
+        return self.refused_gates & set(before)
 
     def _views(self) -> dict[str, Any]:
         state = self.run.state

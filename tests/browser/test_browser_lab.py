@@ -83,7 +83,7 @@ def test_a_gate_is_refused_then_approved_and_an_item_is_ticked_by_clicks(
     ]
     for fact in (
         "Sunday night, the quietest",
-        "approved by Demo Engineer",
+        "approved by Rita (typed)",
         "Mark has read it, too",
         "P7 Review migration for index additions/removals",
     ):
