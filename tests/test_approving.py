@@ -428,6 +428,7 @@ def test_a_refusal_holds_everywhere_until_somebody_decides_anew(start: Callable[
     ):
         with pytest.raises(Refused, match="the gate `plan` was refused by .*: not tonight"):
             step()
+    phase.claim()  # it is opened again, to be asked anew
     assert run.read_approvals()[-1]["accepts"] == []
     gate.approve(run, "plan", "after all")
     phase.require_gate("plan")
@@ -440,3 +441,13 @@ def test_resume_after_a_refusal_begins_no_later_phase(start: Callable[..., Run])
     gate.approve(run, "plan", "not tonight", refused=True)
     assert "refused so far, by" in gate.asked(run, "plan").table().title
     assert not gate.accepted(run, "plan")
+
+
+def test_a_way_back_whose_gate_was_refused_can_be_asked_for_anew(start: Callable[..., Run]) -> None:
+    run = start(distinct=False)
+    gate.approve(run, "rollback", "not now", refused=True)
+    phase = Phase(run)
+    phase.name, phase.needs_database = "rollback", False  # type: ignore[misc]
+    phase.claim()
+    with pytest.raises(Refused, match="the gate `rollback` was refused by"):
+        phase.not_refused()

@@ -159,7 +159,7 @@ class Phase:
         Raises:
             Refused: another run has it, or somebody refused a gate before this phase.
         """
-        self.not_refused(*PHASES[: PHASES.index(self.name)] if self.name in PHASES else ())
+        self.not_refused(own=False)
         looks = not self.needs_database or self.name in (*LOOKING, "start", "plan")
         if looks and not take_over:
             return
@@ -172,18 +172,18 @@ class Phase:
             if take_over:
                 raise
 
-    def not_refused(self, *gates: str) -> None:
-        """Refuse to go on where somebody has refused one of these gates, in whatever kernel or on the command line.
+    def not_refused(self, *, own: bool = True) -> None:
+        """Refuse to go on where somebody has refused a gate before this phase, in whatever kernel or on the command line.
 
         Args:
-            gates: default: those of this phase and of all before it.
+            own: its own gate, too; not where it is opened to be asked anew.
 
         Raises:
             Refused: it stands refused until somebody decides anew.
         """
-        own = PHASES[: PHASES.index(self.name) + 1] if self.name in PHASES else (self.name,)
+        gates = {*PHASES[: PHASES.index(self.name)]} if self.name in PHASES else set()
         for name, one in gate.refused(self.run).items():
-            if name in (gates or own):
+            if name in gates or (own and name == self.name):
                 raise Refused(
                     f"the gate `{name}` was refused by {one['person']} at {one['at']}: {one['reason']}",
                     f"settle it with them; then {approver.command(self.run, name)}",
