@@ -7,7 +7,9 @@ that its programs get. Up to Prisma 6 package.json may name the schema, and the 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,10 @@ from runbook_lib.redact import redact
 LOADER = Path(__file__).with_name("load-config.mjs")
 GIVEN = "postgresql://runbook:runbook@localhost:1/asks-where-the-url-is-read-from"
 """A URL that nothing connects to: where the configuration has it, it was read from the variable that held it."""
+LIMIT_S = 60
+"""Seconds that the configuration may take to load."""
+_NO_NODE = "install Node.js, as the project needs it"
+_HELD_UP = "see what holds the configuration up (what it asks for, or what else this machine does), and repeat"
 _COMMENT = re.compile(r"//[^\n]*")
 _BLOCK = re.compile(r"^\s*datasource\s+\w+\s*\{(.*?)^\s*\}", re.DOTALL | re.MULTILINE)
 _PROVIDER = re.compile(r"^\s*provider\s*=\s*\"(\w+)\"", re.MULTILINE)
@@ -149,11 +155,12 @@ def _load(
                 [*command, *([str(config)] if config else [])],
                 cwd=folder,
                 env={**environment, variable: GIVEN, "DEBUG": ""},
-                timeout_s=60,
+                timeout_s=LIMIT_S,
                 check=False,
             )
         except ToolError as error:
-            raise UsageError(error.message, "install Node.js, as the project needs it") from None
+            there = shutil.which("node", path={**os.environ, **environment}.get("PATH"))
+            raise UsageError(error.message, _HELD_UP if there else _NO_NODE) from None
         if not answer.exists():
             said = done.output.strip().splitlines()
             raise UsageError(
