@@ -74,11 +74,14 @@ def to_be_dropped(run: Run) -> Dropped:
     )
     names: dict[str, set[str]] = {}
     renamed: list[tuple[str, str]] = []
+    moved = {change["name"] for change in declared if change["renamed"]}
     for change in declared:
         if change["action"] == "removed" and change["renamed"]:
             renamed.append((change["name"], change["renamed"]))
         elif (
-            change["action"] == "removed" and change["kind"] != "sequence"
+            change["action"] == "removed"
+            and change["kind"] != "sequence"
+            and not any(_within(change["name"], old) for old in moved)  # seen to go: it moved
         ):  # most go with their column: the rehearsal knows which do not
             names.setdefault(change["kind"], set()).add(_today(change["name"], renamed))
     for change in seen:

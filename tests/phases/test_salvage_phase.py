@@ -17,6 +17,8 @@ from runbook_lib.phases.salvage import Reinstate, to_be_dropped
 from runbook_lib.postgres import catalog
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma import history, review
+from runbook_lib.prisma.effect import Change
+from runbook_lib.prisma.judge import WHOLE
 from runbook_lib.run import Run, create
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +45,12 @@ def plan(db: Database, database: str, tmp_path: Path, monkeypatch: pytest.Monkey
         str(tmp_path / "backups"),
     )
 
-    def made(text: str, seen: list[tuple[str, str]] = [], digest: str = "h" * 64) -> Run:  # noqa: B006 - not changed
+    def made(
+        text: str,
+        seen: list[tuple[str, str]] = [],  # noqa: B006 - not changed
+        digest: str = "h" * 64,
+        watched: tuple[Change, ...] = (),
+    ) -> Run:
         run = create(values, ["1_x"], identify(db))
         path = tmp_path / "1_x" / "migration.sql"
         path.parent.mkdir()
@@ -54,7 +61,12 @@ def plan(db: Database, database: str, tmp_path: Path, monkeypatch: pytest.Monkey
             {
                 "hash": digest,
                 "files": {"1_x": file.sha256},
-                "declared": review.review([file], catalog=catalog.read(db).objects, sizes={})
+                "declared": review.review(
+                    [file],
+                    catalog=catalog.read(db).objects,
+                    sizes={},
+                    observed={("1_x", WHOLE): watched},
+                )
                 .declared()
                 .as_dict(),
             },
@@ -100,6 +112,18 @@ def test_columns_and_tables_are_named_as_they_are_called_today(plan: Plan) -> No
         ],
     )
     assert names(run) == (('public."Patient".insurer',), ("public.old",))
+
+
+def test_a_table_that_moves_to_another_schema_is_not_taken_for_dropped_though_it_was_seen_to_go(
+    plan: Plan,
+) -> None:
+    gone = Change("table", "public.old", "removed"), Change("column", "public.old.a", "removed")
+    run = plan(
+        "CREATE SCHEMA other; ALTER TABLE old SET SCHEMA other; ALTER TABLE other.old DROP COLUMN a",
+        watched=gone,
+        seen=[("table", "public.old"), ("column", "public.old.a")],
+    )
+    assert names(run) == (("public.old.a",), ())
 
 
 def test_a_column_that_is_dropped_and_made_again_with_another_type_is_saved(
