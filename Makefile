@@ -4,7 +4,7 @@ BIN := .venv/bin
 SCENARIO ?= success
 ROWS ?= 200000
 
-.PHONY: install demo lab test reference servers lock clean
+.PHONY: install demo lab test faults reference servers lock clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -25,6 +25,10 @@ lab: install
 
 test: install servers
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The whole fault matrix, and docs/faults.md, which is its table.
+faults: install servers
+	$(BIN)/python -m pytest -n 2 --faults docs/faults.md
 
 # What the phases show, written down anew from a real run; then read the difference.
 reference: install

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import matrix
 import pytest
 
 from runbook_lib import process
@@ -118,9 +119,21 @@ def pytest_report_header() -> str:
     ).stdout.strip()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--faults FILE`: the fault matrix, and nothing else."""
+    matrix.add_option(parser)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long cells of the fault matrix are left out where it is not asked for."""
+    matrix.choose(config, items)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was skipped, and which Debian package would change that, in the last lines."""
+    """How many cells of the fault matrix held; what was skipped, and which Debian package would change that, in the last lines."""
+    matrix.summary(terminalreporter)
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")
         for report in terminalreporter.stats.get("skipped", [])

@@ -42,6 +42,7 @@ class Disk:
         self.folder, self.away = folder / "archive", folder / "away"
         self.folder.mkdir()
 
+    words = "gone"
     spoilt_by = "archive.rename(archive.with_name('away'))"
     said = "No such file or directory|not there any more"
 
@@ -65,6 +66,7 @@ class SmallDisk(Disk):
         if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
             pytest.skip("a small disk cannot be mounted here: that needs root")
 
+    words = "full"
     spoilt_by = """
 file = open(archive / "filler", "wb", buffering=0)
 try:
@@ -83,6 +85,7 @@ except OSError: pass
 class ReadOnlyDisk(SmallDisk):
     """An archive on a disk that the system has made read-only, as it does after an error."""
 
+    words = "read-only"
     spoilt_by = 'subprocess.run(["mount", "-o", "remount,ro", str(archive)], check=True)'
     said = "Read-only file system"
 
@@ -144,6 +147,12 @@ def whole(folder: Path) -> None:
         json.loads(line)
 
 
+@pytest.mark.fault(
+    "the archive, {disk}",
+    "{moment}",
+    "any phase",
+    "what was recorded stands; mended, the run goes on, is reported and sealed",
+)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_what_was_recorded_stands_and_the_run_goes_on_once_the_archive_is_mended(
     disk: Disk, lay: Lay, moment: str
@@ -170,6 +179,12 @@ def test_what_was_recorded_stands_and_the_run_goes_on_once_the_archive_is_mended
     assert archive.verify(run) == [] and run.phase("plan")["status"] == "succeeded"
 
 
+@pytest.mark.fault(
+    "a notebook, cut off: {left}",
+    "between two phases",
+    "any phase",
+    "named, kept as it is; its phase is done anew",
+)
 @pytest.mark.parametrize("left", ["", '{"cells": [{"cell_type": "code", "sou', "[]", "\x00"])
 def test_a_notebook_that_an_older_version_left_cut_off_is_named_and_its_phase_done_anew(
     tmp_path: Path, left: str, lay: Lay

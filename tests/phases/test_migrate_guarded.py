@@ -36,6 +36,12 @@ def expect_failed(night: Night, cause: str, sqlstate: str, *said: str) -> Migrat
     return error
 
 
+@pytest.mark.fault(
+    "a session of others that waits for the migration",
+    "before the first statement",
+    "a file in one transaction",
+    "the guard ends the migration; nothing landed, nobody harmed",
+)
 @pytest.mark.parametrize("held", [READ, WRITE])
 def test_who_queues_behind_the_migration_is_let_through_by_its_end(night: Make, held: str) -> None:
     story = night(COLUMN, guard={"victims": 0, "wait_s": 0.3, "retries": 0})
@@ -75,6 +81,12 @@ def test_as_many_as_are_allowed_may_wait_and_the_migration_goes_on(night: Make) 
     assert story.attempts()[0]["most_victims"] == 1 and story.attempts()[0]["guard"] == []
 
 
+@pytest.mark.fault(
+    "the migration, cancelled by the guard",
+    "in the second of two files",
+    "files, statement by statement",
+    "tried again, and succeeds",
+)
 def test_a_file_that_rolls_back_whole_is_tried_again_and_succeeds_once_the_way_is_free(
     night: Make,
 ) -> None:
@@ -104,6 +116,12 @@ def test_a_file_that_rolls_back_whole_is_tried_again_and_succeeds_once_the_way_i
     ] and story.left() == []
 
 
+@pytest.mark.fault(
+    "the migration, cancelled by the guard",
+    "within a statement",
+    "a file in one transaction",
+    "rows proven unchanged before it is tried again",
+)
 def test_what_it_holds_is_let_go_and_its_rows_are_proven_unchanged_before_it_is_tried_again(
     night: Make,
 ) -> None:
@@ -131,6 +149,12 @@ def test_what_it_holds_is_let_go_and_its_rows_are_proven_unchanged_before_it_is_
     ]
 
 
+@pytest.mark.fault(
+    "the migration, cancelled by the guard",
+    "between two statements",
+    "a file, sent by {mode}",
+    "not tried again: {why}",
+)
 @pytest.mark.parametrize(
     ("mode", "file", "why"),
     [
@@ -165,6 +189,12 @@ def test_what_is_not_proven_to_have_left_nothing_is_not_tried_again(
     assert landed == (1 if mode == "statement" else 0) and story.history() == [(NAME, "unfinished")]
 
 
+@pytest.mark.fault(
+    "a foreign lock, lock timeout",
+    "before the first statement",
+    "a file in one transaction",
+    "named with who held it; nothing landed",
+)
 def test_a_lock_that_is_not_given_in_time_is_the_migrations_own_failure(night: Make) -> None:
     story = night(COLUMN, lock_timeout_s=0.5)
     holder = story.holding(WRITE)
@@ -173,6 +203,12 @@ def test_a_lock_that_is_not_given_in_time_is_the_migrations_own_failure(night: M
     assert story.attempts()[0]["not_again"] == "only what the guard cancelled is tried again"
 
 
+@pytest.mark.fault(
+    "a foreign session that waits itself",
+    "before the first statement",
+    "a file in one transaction",
+    "that one is named",
+)
 def test_it_waits_in_the_queue_behind_somebodys_waiting_statement_and_names_that_one(
     night: Make,
 ) -> None:
@@ -186,6 +222,12 @@ def test_it_waits_in_the_queue_behind_somebodys_waiting_statement_and_names_that
     assert queued.ended_well()
 
 
+@pytest.mark.fault(
+    "a deadlock",
+    "between two statements",
+    "a file in one transaction",
+    "the migration ends, the other goes on",
+)
 def test_a_deadlock_ends_the_migration_and_the_other_goes_on(night: Make) -> None:
     story = night(
         {
@@ -208,6 +250,12 @@ def test_a_deadlock_ends_the_migration_and_the_other_goes_on(night: Make) -> Non
     assert story.db().value('SELECT count(*) FROM "Visit" WHERE id = 1001') == 1
 
 
+@pytest.mark.fault(
+    "a statement timeout",
+    "within a statement",
+    "a file, sent by {mode}",
+    "named as that; what landed is what the mode says",
+)
 @pytest.mark.parametrize("mode", ["file", "statement"])
 def test_a_statement_that_takes_too_long_is_no_doing_of_the_guard(night: Make, mode: str) -> None:
     story = night(
@@ -222,6 +270,12 @@ def test_a_statement_that_takes_too_long_is_no_doing_of_the_guard(night: Make, m
     assert landed == (1 if mode == "statement" else 0)
 
 
+@pytest.mark.fault(
+    "the watch's session, terminated",
+    "before the first statement",
+    "a file in one transaction",
+    "it takes another, guards on, and says so",
+)
 def test_a_watch_that_lost_its_session_takes_another_and_guards_on_and_that_is_said(
     night: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,6 +295,12 @@ def test_a_watch_that_lost_its_session_takes_another_and_guards_on_and_that_is_s
     ] == [1]
 
 
+@pytest.mark.fault(
+    "a second runner",
+    "before the first statement",
+    "a file in one transaction",
+    "told who is at work; touches nothing",
+)
 def test_a_second_runner_is_told_who_is_at_work_and_touches_nothing(night: Make) -> None:
     story = night(COLUMN)
     holder, second = story.holding(READ), story.again()
@@ -260,6 +320,12 @@ def test_a_second_runner_is_told_who_is_at_work_and_touches_nothing(night: Make)
     assert story.history() == [(NAME, "finished")] and story.left() == []
 
 
+@pytest.mark.fault(
+    "another deployer",
+    "between the gate and the deployment",
+    "a file in one transaction",
+    "not applied again, and said",
+)
 def test_what_somebody_else_has_applied_since_the_gate_is_not_applied_again(night: Make) -> None:
     story = night(COLUMN)
     cli.deploy(story.phase.project, story.url)
@@ -269,6 +335,12 @@ def test_what_somebody_else_has_applied_since_the_gate_is_not_applied_again(nigh
     ] == [[NAME]]
 
 
+@pytest.mark.fault(
+    "another deployer's file",
+    "between the gate and the deployment",
+    "a file in one transaction",
+    "not applied",
+)
 def test_a_file_that_the_plan_does_not_know_is_not_applied(night: Make) -> None:
     story = night(COLUMN)
     added = story.phase.project.migrations / "20260301000000_added"

@@ -107,6 +107,12 @@ def forward(story: Night) -> Rollback:
     return found
 
 
+@pytest.mark.fault(
+    "a statement that is refused",
+    "after {place} statements",
+    "a file, sent by {mode}",
+    "what is said to have landed is what the server holds; the repair is the rest",
+)
 @pytest.mark.parametrize("mode", ["file", "statement"])
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_a_file_that_fails_at_its_first_a_middle_or_its_last_statement(
@@ -122,6 +128,12 @@ def test_a_file_that_fails_at_its_first_a_middle_or_its_last_statement(
     assert len(found.repair) == 4 - found.landed and story.left() == []
 
 
+@pytest.mark.fault(
+    "a duplicate",
+    "in the second of two files",
+    "files, sent by {mode}",
+    "the first stands, the second is settled alone, and the next deploy works",
+)
 @pytest.mark.parametrize("mode", ["file", "statement"])
 def test_a_file_that_fails_after_another_was_applied_is_told_from_it_and_settled_alone(
     fail: Fail, mode: str
@@ -141,6 +153,12 @@ def test_a_file_that_fails_after_another_was_applied_is_told_from_it_and_settled
     assert columns(story) == 3 and [state for _, state in story.history()].count("finished") == 2
 
 
+@pytest.mark.fault(
+    "a statement that is refused",
+    "before its COMMIT",
+    "a file with its own BEGIN … COMMIT",
+    "nothing landed, and that is said",
+)
 def test_an_explicit_transaction_rolls_back_whole_where_prisma_sends_statement_by_statement(
     fail: Fail,
 ) -> None:
@@ -148,6 +166,12 @@ def test_an_explicit_transaction_rolls_back_whole_where_prisma_sends_statement_b
     assert truth(story).landed.replayed.landed == columns(story) == 0
 
 
+@pytest.mark.fault(
+    "a duplicate",
+    "within a file",
+    "a file, statement by statement",
+    "the repair makes the file whole, and the run goes on",
+)
 def test_the_cause_gone_a_file_that_landed_in_part_is_made_whole_and_the_run_goes_on(
     fail: Fail,
 ) -> None:
@@ -164,6 +188,12 @@ def test_the_cause_gone_a_file_that_landed_in_part_is_made_whole_and_the_run_goe
     )
 
 
+@pytest.mark.fault(
+    "a foreign lock, lock timeout",
+    "before the first statement",
+    "a file in one transaction",
+    "nothing landed; rolled back by record, and deployed again",
+)
 def test_the_cause_gone_a_file_of_which_nothing_landed_is_deployed_again(fail: Fail) -> None:
     story, error = fail(
         ADDS[:1],
@@ -191,6 +221,12 @@ def _held(target: Target, keep: list[object]) -> None:
 _held.sessions = []  # type: ignore[attr-defined]
 
 
+@pytest.mark.fault(
+    "a foreign lock, lock timeout",
+    "within a statement",
+    "CREATE INDEX CONCURRENTLY alone",
+    "the invalid index is named, dropped and built again",
+)
 def test_an_index_that_a_cancelled_build_left_invalid_is_named_dropped_and_built_again(
     fail: Fail,
 ) -> None:
@@ -225,6 +261,12 @@ def _written(target: Target) -> Target:
 SLEEP = [ADDS[0], "SELECT pg_sleep(60)", ADDS[1]]
 
 
+@pytest.mark.fault(
+    "the Prisma CLI and its engine, kill -9",
+    "within a statement",
+    "a file, sent by {mode}",
+    "nobody at work; what is said is what the server holds",
+)
 @pytest.mark.parametrize("mode", ["file", "statement"])
 def test_the_cli_killed_in_the_middle_of_a_statement(fail: Fail, mode: str) -> None:
     story, error = fail(SLEEP, mode, during=_kill_cli)
@@ -244,6 +286,12 @@ def _kill_cli(story: Night) -> None:
                 child.send_signal(signal.SIGKILL)
 
 
+@pytest.mark.fault(
+    "one server process, kill -9",
+    "within a statement",
+    "a file in one transaction",
+    "named; nothing landed",
+)
 def test_the_server_crashing_in_the_middle_of_a_statement(fail: Fail) -> None:
     story, error = fail(SLEEP, during=_crash)
     assert (
@@ -324,6 +372,12 @@ def cable() -> Iterator[Callable[[Target], Target]]:
         one.close()
 
 
+@pytest.mark.fault(
+    "every connection, stalled, then healed",
+    "within a statement",
+    "a file in one transaction",
+    "the deadline is kept; nothing landed",
+)
 def test_a_network_that_is_cut_until_the_deadline_and_then_healed(
     fail: Fail, cable: Callable[[Target], Target]
 ) -> None:
@@ -339,6 +393,12 @@ def test_a_network_that_is_cut_until_the_deadline_and_then_healed(
     assert found.replayed.landed == columns(story) == 0
 
 
+@pytest.mark.fault(
+    "the server's disk, full",
+    "within a statement",
+    "a file, statement by statement",
+    "said; with room, the repair makes the file whole",
+)
 def test_a_full_disk_fails_the_file_and_with_more_room_it_is_made_whole(
     fail: Fail, small_disk: SmallDisk
 ) -> None:

@@ -53,6 +53,12 @@ KILLED = {
 }
 
 
+@pytest.mark.fault(
+    "the runbook, kill -9",
+    "the dump: {point}",
+    "the backup",
+    "no backup is taken for one; no session, no program left at work",
+)
 @pytest.mark.parametrize("point", KILLED)
 def test_a_dump_killed_at_any_point_is_no_backup_and_nothing_goes_on(
     large: Target, admin: Database, tmp_path: Path, point: str
@@ -81,6 +87,12 @@ def disk() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.fault(
+    "the backup's disk, full",
+    "while pg_dump writes ({compression})",
+    "the backup",
+    "named; no folder left, its room given back",
+)
 @pytest.mark.parametrize("compression", ["none", "gzip:1"])
 def test_a_disk_that_is_full_during_the_dump_is_named_and_gets_its_room_back(
     large: Target, programs: Tools, disk: Path, compression: str
@@ -98,6 +110,9 @@ def test_a_disk_that_is_full_during_the_dump_is_named_and_gets_its_room_back(
     assert list(disk.iterdir()) == []
 
 
+@pytest.mark.fault(
+    "the backup's disk, full", "the dump: at {step}", "the backup", "named; no folder left"
+)
 @pytest.mark.parametrize("step", ["_describe", "_schema", "_globals", "hashes", "seal"])
 def test_a_disk_that_is_full_at_any_other_step_is_named_and_leaves_no_folder(
     source: Target, programs: Tools, disk: Path, step: str, monkeypatch: pytest.MonkeyPatch
@@ -131,6 +146,12 @@ FEW = """CREATE TABLE kept (id serial PRIMARY KEY, a int, b text); INSERT INTO k
          CREATE VIEW seen AS SELECT id, a FROM kept WHERE a > 5"""
 
 
+@pytest.mark.fault(
+    "the server, crashed",
+    "while pg_dump copies",
+    "the backup",
+    "said; there is no backup; the database is as it was",
+)
 def test_a_server_that_crashes_while_pg_dump_copies_is_said_and_there_is_no_backup(
     second: Server, programs: Tools, tmp_path: Path
 ) -> None:
@@ -160,6 +181,9 @@ def test_a_server_that_crashes_while_pg_dump_copies_is_said_and_there_is_no_back
     )
 
 
+@pytest.mark.fault(
+    "the server, restarted", "the dump, at each step", "the backup", "said; there is no backup"
+)
 def test_a_server_restarted_at_any_step_is_said_and_there_is_no_backup(
     second: Server, programs: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +208,12 @@ def test_a_server_restarted_at_any_step_is_said_and_there_is_no_backup(
         )
 
 
+@pytest.mark.fault(
+    "the server session, terminated",
+    "the dump: before {step}",
+    "the backup",
+    "said; there is no backup",
+)
 @pytest.mark.parametrize(
     "module, step", [(dump, "_pg_dump"), (snapshot, "take"), (content, "_read_batch")]
 )
@@ -257,6 +287,9 @@ def changing(patch: pytest.MonkeyPatch, moment: str, target: Target, statements:
     before(patch, *MOMENTS[moment], change)
 
 
+@pytest.mark.fault(
+    "another deployer", "the dump: {moment}", "the backup", "the backup is that of the state before"
+)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ddl_that_the_instant_does_not_see_leaves_a_backup_of_the_state_before(
     copied: Target, programs: Tools, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
@@ -269,6 +302,9 @@ def test_ddl_that_the_instant_does_not_see_leaves_a_backup_of_the_state_before(
     assert prove(made, copied, NAME, tools=programs).identical and made.catalog() == schema
 
 
+@pytest.mark.fault(
+    "another deployer: {ddl}", "the dump: {moment}", "the backup", "said; there is no backup"
+)
 @pytest.mark.parametrize("ddl", REFUSED)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ddl_that_takes_rows_from_the_instant_is_said_and_there_is_no_backup(
@@ -311,6 +347,7 @@ WRONG = {
 }
 
 
+@pytest.mark.fault("pg_dump: {script}", "the dump", "the backup", "found; there is no backup")
 @pytest.mark.parametrize("script", WRONG)
 def test_a_pg_dump_that_does_not_do_its_work_is_found_whatever_it_says(
     few: Target, programs: Tools, tmp_path: Path, script: str

@@ -57,6 +57,12 @@ def tight(
         admin.execute("DROP TABLESPACE tight")
 
 
+@pytest.mark.fault(
+    "the server's disk, full",
+    "before the restore",
+    "the proof by a restore",
+    "said; nothing is made",
+)
 def test_a_server_without_room_is_said_before_anything_is_made(
     tight: tuple[Backup, Path], source: Target, admin: Database, programs: Tools, beside: Target
 ) -> None:
@@ -73,6 +79,12 @@ def test_a_server_without_room_is_said_before_anything_is_made(
     assert databases.entry(admin, beside.database) is None
 
 
+@pytest.mark.fault(
+    "the server's disk, full",
+    "the restore: at {step}",
+    "the proof by a restore",
+    "named; its room given back, no copy left",
+)
 @pytest.mark.parametrize(
     "at, step, said",
     [
@@ -101,6 +113,12 @@ def test_a_disk_that_is_full_by_then_is_named_and_has_its_room_back(
     assert caught.value.remedy == FREE and databases.entry(admin, beside.database) is None
 
 
+@pytest.mark.fault(
+    "the server's disk, full",
+    "the restore: while it cleans up",
+    "the proof by a restore",
+    "said; the next restore clears what is left",
+)
 def test_a_disk_so_full_that_nothing_can_be_dropped_is_said_and_the_next_restore_clears_what_is_left(
     tight: tuple[Backup, Path],
     source: Target,
@@ -222,6 +240,12 @@ KILLED = {
 }
 
 
+@pytest.mark.fault(
+    "the runbook, kill -9",
+    "{what}: {point}",
+    "the proof by a restore",
+    "what is left is known as ours, and the next one clears it",
+)
 @pytest.mark.parametrize(
     "what, point", [*(("restore", point) for point in KILLED), ("prove", "before statistics")]
 )
@@ -271,6 +295,12 @@ def test_what_a_killed_restore_left_is_known_as_ours_and_the_next_one_clears_it(
         )
 
 
+@pytest.mark.fault(
+    "the server, restarted",
+    "during the restore",
+    "the proof by a restore",
+    "said; what is left is cleared by the next",
+)
 def test_a_server_restarted_during_a_restore_is_said_and_what_is_left_is_cleared_by_the_next(
     large: Backup, bare: Server, programs: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:

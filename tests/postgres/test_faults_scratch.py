@@ -107,6 +107,12 @@ class Disturbed:
         return disturbed
 
 
+@pytest.mark.fault(
+    "a scratch database's session, {happens}",
+    "each step of its use: {use}",
+    "the rehearsal's and the proof's copies",
+    "no copy is left that is not found",
+)
 @pytest.mark.parametrize("happens", [terminated, interrupted, slow])
 @pytest.mark.parametrize("use", [made, copied, proven, schema_only, beside])
 def test_whatever_step_is_disturbed_no_copy_is_left_that_is_not_found(

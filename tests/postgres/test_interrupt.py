@@ -22,6 +22,9 @@ WORK = {
 }
 
 
+@pytest.mark.fault(
+    "the runbook, SIGINT", "{work}", "the backup", "nothing goes on, on the server or here"
+)
 @pytest.mark.parametrize("work", WORK)
 def test_nothing_goes_on_after_an_interrupt(
     rich: Database, database: str, work: str, tmp_path: Path

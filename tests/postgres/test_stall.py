@@ -58,6 +58,12 @@ def behind(target: Target, proxy: Proxy) -> Target:
     return replace(target, host="127.0.0.1", port=proxy.port)
 
 
+@pytest.mark.fault(
+    "the runbook's connection, stalled",
+    "within a statement, in any phase",
+    "a query of the runbook",
+    "left at its deadline; what the server does is said not to be known",
+)
 def test_a_statement_whose_answer_is_overdue_ends_and_says_that_the_rest_is_not_known(
     behind: Target, proxy: Proxy
 ) -> None:
@@ -71,6 +77,12 @@ def test_a_statement_whose_answer_is_overdue_ends_and_says_that_the_rest_is_not_
     assert "cancel" not in str(caught.value)
 
 
+@pytest.mark.fault(
+    "the runbook's connection, stalled",
+    "within a transaction with a limit of its own",
+    "a query of the runbook",
+    "left at that deadline, not before",
+)
 def test_a_transaction_with_a_limit_of_its_own_is_given_that(behind: Target, proxy: Proxy) -> None:
     with Database(behind, NAME, statement_timeout="100ms") as db:
         with reading(db, statement_timeout_s=60):
@@ -86,6 +98,12 @@ def test_a_server_that_works_without_a_limit_is_waited_for(behind: Target) -> No
         assert db.value("SELECT 1 FROM pg_sleep(1.5)") == 1
 
 
+@pytest.mark.fault(
+    "the runbook's connection, stalled",
+    "while it is made, in any phase",
+    "a query of the runbook",
+    "given up in time",
+)
 def test_a_connection_that_never_comes_about_is_given_up(behind: Target, proxy: Proxy) -> None:
     proxy.held.set()
     slow = replace(behind, options={"connect_timeout": "2"})

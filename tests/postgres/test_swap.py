@@ -93,6 +93,12 @@ def test_a_swap_that_is_done_is_not_done_again(three: Three) -> None:
     )
 
 
+@pytest.mark.fault(
+    "the runbook, interrupted",
+    "the swap: between the renames",
+    "the way back",
+    "a rerun finishes it",
+)
 def test_a_swap_interrupted_between_the_renames_is_finished_by_a_rerun(
     three: Three, admin: Database
 ) -> None:
@@ -130,6 +136,9 @@ KILLED = {
 }
 
 
+@pytest.mark.fault(
+    "the runbook, kill -9", "the swap: {point}", "the way back", "a rerun finishes it"
+)
 @pytest.mark.parametrize("point", KILLED)
 def test_a_swap_killed_at_any_point_is_finished_by_a_rerun(
     three: Three, admin: Database, point: str
@@ -157,6 +166,9 @@ def test_a_swap_killed_at_any_point_is_finished_by_a_rerun(
     assert holds(three.server, three.live, "restored") and holds(three.server, three.failed, "live")
 
 
+@pytest.mark.fault(
+    "the runbook, kill -9", "the swap: between the renames", "the way back", "it can be taken back"
+)
 def test_a_swap_killed_between_the_renames_can_be_taken_back(three: Three, admin: Database) -> None:
     with process(
         three.server,
@@ -182,6 +194,12 @@ def test_a_swap_killed_between_the_renames_can_be_taken_back(three: Three, admin
     assert holds(three.server, three.restored, "restored")
 
 
+@pytest.mark.fault(
+    "the runbook, interrupted",
+    "the swap: before the renames",
+    "the way back",
+    "the live database stays open",
+)
 def test_an_interrupt_before_the_renames_leaves_the_live_database_open(
     three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +217,12 @@ def test_an_interrupt_before_the_renames_leaves_the_live_database_open(
     )
 
 
+@pytest.mark.fault(
+    "the server session, terminated",
+    "the swap: before {before}",
+    "the way back",
+    "the live database stays open, and the loss is what is shown",
+)
 @pytest.mark.parametrize("before", ["terminate", "rename"])
 def test_a_session_lost_before_the_renames_leaves_the_live_database_open_and_is_what_is_shown(
     three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch, before: str
@@ -217,6 +241,12 @@ def test_a_session_lost_before_the_renames_leaves_the_live_database_open_and_is_
     assert holds(three.server, three.live, "live") and found.restored.open
 
 
+@pytest.mark.fault(
+    "the second rename, refused",
+    "the swap: between the renames",
+    "the way back",
+    "the first is undone",
+)
 def test_the_second_rename_failing_undoes_the_first(
     three: Three, admin: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +263,12 @@ def test_the_second_rename_failing_undoes_the_first(
     )
 
 
+@pytest.mark.fault(
+    "the restored database, half there",
+    "the swap: before the renames",
+    "the way back",
+    "it is never swapped in",
+)
 def test_a_half_restored_database_is_never_swapped_in(three: Three, admin: Database) -> None:
     databases.comment_on(
         admin, three.restored, f"{databases.UNFINISHED}of backup x, session 999999/1.5"
@@ -242,6 +278,9 @@ def test_a_half_restored_database_is_never_swapped_in(three: Three, admin: Datab
     assert holds(three.server, three.live, "live")
 
 
+@pytest.mark.fault(
+    "the runbook, kill -9", "the swap: before the renames", "the way back", "it can be taken back"
+)
 def test_a_swap_killed_before_the_renames_can_be_taken_back(three: Three, admin: Database) -> None:
     databases.comment_on(admin, three.live, module._note(state(admin, *three.names), NAME, "ours"))
     module._open(admin, three.live, False)
