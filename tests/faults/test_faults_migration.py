@@ -8,17 +8,20 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 from cells import BEHAVIOURS, CELLS, FIRST, HOLDS, HOLDS_A_BUILD, NEXT, PROOF, TRACES, VICTIMS
-from conftest import Cell
 
 from runbook_lib.phases.landed import Landed
 from runbook_lib.phases.rollback import Rollback
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.prisma.cli import MigrationFailed
 from tests.prisma.conftest import rows
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import Cell
 
 RECORD = "after the commit, before Prisma's record"
 PRISMA = "application_name LIKE 'runbook/%%/migrate/prisma'"
