@@ -140,8 +140,14 @@ def commands(platform: Platform, scratch: Path) -> dict[str, list[str]]:
 
 def plain(platform: Platform) -> dict[str, float]:
     """Seconds a phase, by plain commands."""
-    target = Target.parse(platform.server.url(DATABASE))
-    environment = {**platform.environment, **target.environment("operator"), "PGOPTIONS": ""}
+    url = platform.server.url(DATABASE)  # as superuser, for `pg_restore -e` stops at others' extensions
+    typed = Target.parse(url).environment("operator")
+    named = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
+    environment = {
+        **platform.environment,
+        **{name: typed[name] for name in named if name in typed},
+        "DATABASE_URL": url,
+    }
     with tempfile.TemporaryDirectory() as scratch:
         return {
             phase: _timed(lambda lines=lines: _run(lines, platform.project, environment))

@@ -21,7 +21,7 @@ from runbook_lib.postgres.connection import Database, Target
 PROGRAM = """
 import os, sys
 from runbook_lib import cli, process
-def work():
+def work(**_):
     sys.argv = sys.argv[1:]
     process.run(sys.argv)
 cli.app = work
@@ -31,7 +31,7 @@ cli.main()
 NOTEBOOK_KERNEL = """
 from jupyter_client.manager import start_new_kernel
 from runbook_lib import cli
-def work():
+def work(**_):
     manager, client = start_new_kernel(kernel_name="python3")
     try:
         client.execute_interactive(CELL, timeout=60)

@@ -311,7 +311,7 @@ class Migrate(Phase):
     def settled(self) -> frozenset[str]:
         """What could be compared neither in the rehearsal, where a person accepted that, nor now."""
         accepted = "rehearse.pull" in gate.accepted(self.run, "rehearse")
-        compared = self.run.read_evidence("migrate.differing", missing=None)
+        compared = self.run.has_evidence("migrate.differing")
         return frozenset({"migrate.pull"} if accepted and not compared else ())
 
     def _pulled(self) -> Check:
