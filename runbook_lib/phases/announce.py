@@ -7,7 +7,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, attempt, not_configured
 from runbook_lib.errors import ToolError
-from runbook_lib.phases import baseline, declared
+from runbook_lib.phases import baseline, declared, lease
 from runbook_lib.phases.application import Application
 from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
@@ -29,6 +29,14 @@ class Announce(Phase):
     holds_database = True
     gates = ("announce",)
     steps = ("fix_the_state_before",)
+
+    def fail(self, error: BaseException) -> None:
+        """End the phase by an error; as long as nothing was switched, the database is free for another run."""
+        super().fail(error)
+        entry = self.run.phase(self.name) or {}
+        switched = any(line["what"] == "maintenance on" for line in self.run.read_journal())
+        if entry.get("status") in ("failed", "aborted") and not switched:
+            lease.release(self)
 
     def start_message(self) -> Message:
         """What users and stakeholders would be told."""

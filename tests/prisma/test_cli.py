@@ -92,7 +92,9 @@ def test_statement_by_statement_a_failed_file_keeps_what_was_done_until_it_is_re
     project, lines = make(INIT | UNREADABLE, "statement"), []
     with pytest.raises(MigrationFailed) as caught:
         cli.deploy(project, database, on_line=lines.append)
-    assert caught.value.sqlstate == "22P02" and "invalid text representation" in caught.value.message
+    assert (
+        caught.value.sqlstate == "22P02" and "invalid text representation" in caught.value.message
+    )
     assert "Mustermann" not in "\n".join([str(caught.value), caught.value.output, *lines])
     assert values(database, COLUMNS) == ["id", "name", "x"]
     with pytest.raises(MigrationFailed, match="P3009") as again:

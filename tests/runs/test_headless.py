@@ -173,7 +173,10 @@ def test_another_person_goes_on_where_the_folder_is_mounted_elsewhere(
 ) -> None:
     (world.folder / "mount").symlink_to(world.folder / "archive")
     there = str(world.folder / "mount" / world.newest.id)
-    assert cron("approve", there, "plan", "--reason", "read it", "--yes", person="Berta").returncode == 0
+    assert (
+        cron("approve", there, "plan", "--reason", "read it", "--yes", person="Berta").returncode
+        == 0
+    )
     done = cron("resume", there, "--to", "plan", person="Berta")
     assert done.returncode == 0, done.stdout[-2000:]
     assert "already done at" in done.stdout and "by cron (typed); it still holds" in done.stdout

@@ -217,10 +217,7 @@ def test_sigterm_while_the_backup_dumps(world: World, watch: Database, start: St
 def test_sigterm_in_the_middle_of_a_migration(world: World, watch: Database, start: Start) -> None:
     with waiting_migration(world, watch, start) as running:
         other = world.command("resume", str(world.newest.folder))
-        assert (
-            other.returncode == 3
-            and f"is at work on {world.newest.id} since" in other.stdout
-        )
+        assert other.returncode == 3 and f"is at work on {world.newest.id} since" in other.stdout
         output = running.stop(signal.SIGTERM, watch)
     run = expect_aborted(world, running.child, output, "migrate")
     assert unfinished(watch) == [run.state["migrations"][0]], "the server did not go on and commit"
