@@ -181,9 +181,6 @@ def test_approve_shows_and_without_a_terminal_records_nothing(start: Callable[..
     assert done.returncode == 2 and "column-dropped" in done.stdout, done.stdout
     assert f"`runbook approve {run.folder} plan --yes`" in done.stdout
     assert not run.read_approvals() and (run.folder / "journal.jsonl").read_bytes() == before
-    done = command("rollback", run.folder)
-    assert done.returncode == 2 and f"`runbook rollback {run.folder} --yes`" in done.stdout
-    assert not run.read_approvals() and (run.folder / "journal.jsonl").read_bytes() == before
     done = command("approve", run.folder, "plan", "--yes", "--reason", "read it", "--json")
     assert done.returncode == 0, done.stdout
     asked, told = map(json.loads, done.stdout.splitlines())

@@ -59,7 +59,8 @@ def known_way(way: str) -> None:
 def way_back(found: Run, way: str, yes: bool) -> Asked | None:
     """Ask whoever wants to lead back, after they were shown what that would lose, as far as it is priced.
 
-    With `approvals.distinct` it is another who decides: nobody is asked here.
+    With `approvals.distinct` it is another who decides: nobody is asked here. Without a terminal the command itself is
+    the decision: what it accepts was named when an earlier one stopped at the gate, and stands above once more.
 
     Returns:
         what they accept; None where they do not.
@@ -72,6 +73,8 @@ def way_back(found: Run, way: str, yes: bool) -> Asked | None:
         out.print(
             "What each way would lose is measured first: if writes would be lost, nothing is done before you are asked again."
         )
+    if not _terminal():
+        return shown
     named = f" --way {way}" if way else ""
     return shown if ask(shown, f"runbook rollback {found.reference}{named}", yes) else None
 

@@ -37,7 +37,7 @@ class Foreigner(threading.Thread):
 
     def run(self) -> None:
         for _ in range(6000):
-            if any(one.read_evidence("before.catalog") for one in runs(self._world.archive)):
+            if any(one.has_evidence("before.catalog") for one in runs(self._world.archive)):
                 break
             time.sleep(0.05)
         with self._world.db() as db:
@@ -59,7 +59,7 @@ def test_what_a_foreigner_committed_while_it_migrated_waits_for_a_person_and_com
         one for one in world.newest.read_evidence("rollback.decision") if "loss" in one["id"]
     ]
     assert 'public."User"' in loss["found"] and loss["status"] == "could not check"
-    back = world.command("rollback", str(world.newest.folder), "--reason", "it is brought back")
+    back = world.command("rollback", str(world.newest.folder), "--reason", "it is brought back", "--yes")
     assert (back.returncode, world.newest.outcome) == (4, "rolled_back"), back.stdout[-3000:]
     saved = next(
         line for line in world.newest.read_journal() if line["what"] == "rows left behind saved"
