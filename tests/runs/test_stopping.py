@@ -135,7 +135,7 @@ def expect_unfinished(run: Run, phase: str) -> None:
     path = run.folder / run.phase(phase)["notebook"]
     nbformat.validate(nbformat.read(path, as_version=4))
     whole, why = archive.judge(path)
-    assert not whole and re.search("KeyboardInterrupt|did not run", why)
+    assert not whole and re.search("KeyboardInterrupt|did not run|interrupted by", why)
 
 
 @contextmanager
