@@ -241,7 +241,7 @@ def test_what_could_not_be_checked_waits_for_a_person_who_then_opens_the_gate(
         phase.run, "migrate", "go"
     )  # before the migration: it accepts nothing that came to light later
     with pytest.raises(
-        ApprovalNeeded, match=r"(?s)up to date \(P1001\).*runbook approve .* migrate"
+        ApprovalNeeded, match=r"(?s)up to date.*P1001.*runbook approve .* migrate"
     ) as caught:
         phase.must_hold("verify", blind)
     phase.fail(caught.value)
