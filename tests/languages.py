@@ -87,7 +87,7 @@ def speaking(folder: Path) -> Iterator[Server]:
     """A server that can be told by `lc_messages` to speak each of the `LANGUAGES`; the locales are made in the folder.
 
     Debian's PostgreSQL has translations, the wheels have none. Where it is not here, the texts that `test_refusal` holds,
-    taken down from it, stand in.
+    written in its wording, stand in.
     """
     if not (DEBIAN / "postgres").exists() or not shutil.which("localedef"):
         pytest.skip("nothing here speaks German and French (Debian: postgresql-15, locales)")
