@@ -163,7 +163,6 @@ def cost(folder: Path, seconds: float) -> dict[str, float]:
             int(json.loads(watcher.stdout.readline())["backend"]),
         )
         both = psutil.Process(watcher.pid), psutil.Process(pid)
-        time.sleep(2)  # its first lines
         used, began = sum(_cpu(one) for one in both), time.monotonic()
         time.sleep(seconds)
         percent = 100 * (sum(_cpu(one) for one in both) - used) / (time.monotonic() - began)
@@ -190,6 +189,7 @@ def watch_only(archive: Path) -> None:
     say(rss=psutil.Process().memory_info().rss)
     migrate.say = lambda text: None  # type: ignore[method-assign]  # where the lines go is not the watch's
     with Watch(migrate), Database(migrate.target, "asking") as db:
+        time.sleep(2)  # its first lines: from here on it keeps its session
         say(
             backend=seen(
                 db, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%/migrate-watch'"

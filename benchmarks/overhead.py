@@ -140,7 +140,9 @@ def commands(platform: Platform, scratch: Path) -> dict[str, list[str]]:
 
 def plain(platform: Platform) -> dict[str, float]:
     """Seconds a phase, by plain commands."""
-    url = platform.server.url(DATABASE)  # as superuser, for `pg_restore -e` stops at others' extensions
+    url = platform.server.url(
+        DATABASE
+    )  # as superuser, for `pg_restore -e` stops at others' extensions
     typed = Target.parse(url).environment("operator")
     named = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
     environment = {

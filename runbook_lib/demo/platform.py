@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from runbook_lib.demo import node
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import ToolError, UsageError
 from runbook_lib.postgres.connection import Database, Target, identifier, sql
+from runbook_lib.postgres.server import free_port
 from runbook_lib.process import run
 from runbook_lib.redact import remember
 from runbook_lib.run import newest, stamp
@@ -207,7 +207,7 @@ class Platform:
             self._write("database_password", secrets.token_urlsafe(18))
         if not (folder / "api_token").exists():
             self._write("api_token", secrets.token_urlsafe(24))
-            port = _free_port()
+            port = free_port()
             self._write("port", str(port))
             self._write("service_url", f"http://127.0.0.1:{port}")
             self._write("health_url", f"http://127.0.0.1:{port}/health")
@@ -348,12 +348,6 @@ def _meanwhile(happens: Callable[[threading.Event], None]) -> Iterator[None]:
     finally:
         over.set()
         thread.join(5)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 __all__ = ["Platform", "SCENARIOS", "SAMPLE", "DATABASE"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,10 @@ from pathlib import Path
 import psutil
 
 from runbook_lib.errors import ToolError
+
+TRIES = 5
+"""How often a server is started whose port somebody else has taken meanwhile."""
+_PORT_TAKEN = "could not create any TCP/IP sockets"
 
 
 class LocalServer:
@@ -94,11 +99,28 @@ class LocalServer:
             )
 
     def start(self) -> LocalServer:
-        """Start it where it does not run; returns once it answers."""
+        """Start it where it does not run; returns once it answers.
+
+        Raises:
+            ToolError: it ended, or does not answer within a minute; with the end of the log.
+        """
+        for _ in range(TRIES):
+            if self.running():
+                break
+            self._await(self.launch())
+            if _PORT_TAKEN not in self.last_lines():
+                break
         if not self.running():
-            self.launch()
-            self.wait(self.running, 30, "did not start")
+            raise ToolError(
+                f"the PostgreSQL in {self.folder} ended while it started: {self.last_lines()}",
+                f"read {self.log}",
+                output=self.last_lines(),
+            )
         return self
+
+    def _await(self, launched: subprocess.Popen[bytes]) -> None:
+        """Wait until a server that was launched answers, or has ended."""
+        self.wait(lambda: self.running() or launched.poll() is not None, 60, "did not start")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: `fast` rolls open transactions back and shuts down cleanly, `immediate` is a crash."""
@@ -196,7 +218,8 @@ def environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody listens on, below those that the system gives to outgoing connections by itself."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(15_000, 30_000)))
+            return int(probe.getsockname()[1])

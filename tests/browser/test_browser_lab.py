@@ -174,7 +174,7 @@ def test_the_migration_is_found_at_work_and_cancelled_by_who_is_asked_once_more(
         mark.top()
         assert mark.steps() == ""
         assert (
-            "Do not start it again: Rita has been at work on migrate"
+            "Do not start it again: Rita (typed) has been at work on migrate"
             in mark.cell("phase.next()").inner_text()
         )
         mark.select("phase.next()")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import ToolError
 from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.server import free_port
 
 
 @pytest.fixture
@@ -96,3 +98,18 @@ def test_an_interrupted_initdb_is_begun_anew(embedded: Server) -> None:
     embedded.data.mkdir(parents=True)
     (embedded.data / "half").touch()
     assert embedded.start().running()
+
+
+def test_a_port_that_was_taken_meanwhile_is_not_the_end_of_it(
+    embedded: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = [taken.getsockname()[1], free_port()]
+        offered = iter(ports)
+        monkeypatch.setattr("runbook_lib.postgres.server.free_port", lambda: next(offered))
+        assert embedded.start().port == ports[1]
+
+
+def test_a_server_that_ends_while_it_starts_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"(?s)ended while it started.*no_such_setting"):
+        Server(tmp_path / "server", {"no_such_setting": "on"}).start()

@@ -14,7 +14,7 @@ import pytest
 from runbook_lib import gate, params
 from runbook_lib.check import Checks, Status
 from runbook_lib.demo.embedded import Server
-from runbook_lib.errors import ApprovalNeeded, CheckError, GateError
+from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, Refused
 from runbook_lib.phases import atomicity, rehearsal
 from runbook_lib.phases.identity import identify
 from runbook_lib.phases.migrate import Migrate
@@ -225,7 +225,7 @@ def test_a_prediction_that_was_wrong_stops_the_rehearsal(
         match="20260201000000_two rolls back whole when it fails, as predicted — failed: 2 changes stayed",
     ):
         phase.atomicity()
-    with pytest.raises(GateError):
+    with pytest.raises(Refused, match="was not passed"):
         phase.require_gate("rehearse")
 
 
@@ -294,13 +294,14 @@ def test_a_copy_that_cannot_be_restored_needs_a_person(
     phase = begin(world.start("tool"))
     phase.source  # noqa: B018 - made before its program is gone
     monkeypatch.setattr(type(phase.tools), "path", lambda self, name: "/nowhere/pg_restore")
-    with pytest.raises(ApprovalNeeded, match="a copy was restored .*could not be started"):
+    with pytest.raises(ApprovalNeeded, match=r"(?s)a copy was restored.*could not be started"):
         phase.prepare()
 
 
 def test_what_is_too_large_to_be_copied_for_a_proof_could_not_be_checked() -> None:
     large = SimpleNamespace(
         _proofs={},
+        _used=set(),
         _costs=Costs(()),
         source=SimpleNamespace(snapshot=SimpleNamespace(database_bytes=2**40)),
     )

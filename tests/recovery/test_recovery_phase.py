@@ -14,7 +14,7 @@ from archived_worlds import AFTER, BEFORE, NAME, World
 
 from runbook_lib import gate, params
 from runbook_lib.check import Checks, Status
-from runbook_lib.errors import ApprovalNeeded, DatabaseError, GateError, UsageError
+from runbook_lib.errors import ApprovalNeeded, DatabaseError, GateError, Refused, UsageError
 from runbook_lib.phases import recovery
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.identity import identify
@@ -100,6 +100,8 @@ def day(phase: Phase, target: Target) -> snapshot.Snapshot:
     with Database(target, NAME) as db:
         db.execute(BEFORE)
         before = snapshot.take(target, NAME)
+        phase.run.write_evidence("before.snapshot", before)
+        phase.run.write_evidence("before.baseline", [])
         phase.restore_point()
         phase.run.journal("migration begun", files=["1_x"])
         db.execute(AFTER)
@@ -229,8 +231,8 @@ def test_no_point_is_made_up_for_a_migration_that_had_begun_without_one(opened: 
 def test_the_migration_does_not_begin_without_the_cell_of_its_restore_point(opened: Open) -> None:
     phase = opened(ExampleMigrate)
     phase._reviewed = lambda: ("1_x",)
-    phase._passed.add("saved")
-    with pytest.raises(GateError, match="`restore point` was not passed in this notebook"):
+    phase._passed.add("save")
+    with pytest.raises(Refused, match=r"`phase.restore_point\(\)` must come first"):
         phase.deploy()
 
 

@@ -59,7 +59,9 @@ def test_what_a_foreigner_committed_while_it_migrated_waits_for_a_person_and_com
         one for one in world.newest.read_evidence("rollback.decision") if "loss" in one["id"]
     ]
     assert 'public."User"' in loss["found"] and loss["status"] == "could not check"
-    back = world.command("rollback", str(world.newest.folder), "--reason", "it is brought back", "--yes")
+    back = world.command(
+        "rollback", str(world.newest.folder), "--reason", "it is brought back", "--yes"
+    )
     assert (back.returncode, world.newest.outcome) == (4, "rolled_back"), back.stdout[-3000:]
     saved = next(
         line for line in world.newest.read_journal() if line["what"] == "rows left behind saved"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from worlds import ROOT, World, make_world, outputs
 from runbook_lib import archive, files, runner
 from runbook_lib.errors import Refused
 from runbook_lib.phases import again
+from runbook_lib.postgres.server import free_port
 from runbook_lib.run import Run
 from tests.journals import elsewhere
 
@@ -29,9 +29,7 @@ BUCKET = "s3://runbook-archive"
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """moto's S3 in a process of its own, with a bucket; the variables by which papermill's handler finds it."""
     boto3 = pytest.importorskip("boto3", reason="papermill needs boto3 for s3://")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     found = {
         "BOTO3_ENDPOINT_URL": url,

@@ -15,6 +15,7 @@ import pytest
 from runbook_lib.check import Status
 from runbook_lib.postgres import quiet
 from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.server import free_port
 from runbook_lib.service import maintenance
 
 TOKEN = "a-token-of-the-tests"
@@ -50,9 +51,7 @@ def api(platform, server, deployed_template, tmp_path_factory):
     folder, name = tmp_path_factory.mktemp("api"), "sample_api"
     with psycopg.connect(server.url(), autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name} TEMPLATE {deployed_template}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         "PORT": str(port),
         "API_TOKEN": TOKEN,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
 from small_application import Application, serving
+
+from runbook_lib.postgres.server import free_port
 
 
 @pytest.fixture
@@ -19,6 +20,4 @@ def application() -> Iterator[Application]:
 @pytest.fixture
 def closed_port() -> int:
     """A port on which nothing listens."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        return holder.getsockname()[1]
+    return free_port()
