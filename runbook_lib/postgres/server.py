@@ -84,7 +84,7 @@ class LocalServer:
         self._clear_stale_lock()
         options = [
             part
-            for name, value in {**self.settings, "port": str(free_port())}.items()
+            for name, value in {"port": str(free_port()), **self.settings}.items()
             for part in ("-c", f"{name}={value}")
         ]
         with self.log.open("ab") as log:

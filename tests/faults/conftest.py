@@ -112,10 +112,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of these tests alone: it is crashed and restarted, always on the same port."""
     settings = {"full_page_writes": "off", "fsync": "off", "wal_level": "logical"}
     made = Server(tmp_path_factory.mktemp("faults"), settings).start()
-    port = made.port
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runbook_lib.postgres.server.free_port", lambda: port)
-        yield made
+    made.settings["port"] = str(made.port)
+    yield made
     made.stop("immediate")
 
 
