@@ -111,8 +111,9 @@ def since(phase: Phase, now: Moment, landed: Landed, begun: bool) -> Span:
     counted = _counted(_counters(phase, "before"), now.counters)
     judge = _Judge(phase, before, now, counted, landed, certain=not strange)
     lost, doubt = _schema(strange), {}
+    unchanged = _unchanged(before, now.content)
     for item in declared.compare(before, now.content, plan).items:
-        if declared.of_prisma(item.found.name):
+        if declared.of_prisma(item.found.name) or item.found.name in unchanged:
             continue
         if item.verdict is Verdict.UNDECLARED:
             lost[item.found.name] = _said(item.found, counted)
@@ -120,6 +121,18 @@ def since(phase: Phase, now: Moment, landed: Landed, begun: bool) -> Span:
             doubt[item.found.name] = why
     own = tuple(sorted(judge.seen | judge.definers)) if begun and (lost or doubt) else ()
     return Span(lost, doubt, own)
+
+
+def _unchanged(before: Snapshot, now: Snapshot) -> frozenset[str]:
+    """The tables whose content is the same in every column, the declared ones too: whoever wrote there left nothing to lose.
+
+    An UPDATE that failed is counted by the server although its rows were never there.
+    """
+    return frozenset(
+        item.name
+        for item in before.compare(now).content
+        if item.outcome is Outcome.IDENTICAL and not item.why
+    )
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,7 @@ def test_the_run_goes_on_to_its_end_and_every_notebook_is_small_and_opens_soon(
     forward = lab.world.command(
         "rollback", str(lab.run.folder), "--way", "forward", "--reason", "cancelled by hand"
     )
+    print(forward.stdout + forward.stderr)
     assert forward.returncode == 1, forward.stdout + forward.stderr
     rita = desk()
     for notebook in ("60_migrate.ipynb", "70_validate.ipynb", "80_close.ipynb"):

@@ -487,6 +487,17 @@ def test_what_leaves_no_trace_in_the_content_loses_nothing(
     assert phase.losses.words("restore") == ""
 
 
+def test_what_the_migration_was_to_write_and_did_not_loses_nothing(
+    phase: Example, tmp_path: Path
+) -> None:
+    back_up(phase, tmp_path / "backup")
+    fix(phase)
+    phase.run.journal("migration begun", files=[FILE])
+    others(phase, """BEGIN; UPDATE "Own" SET note = 'x' WHERE id = 1; ROLLBACK""")
+    assert writers.counters(phase.db).tables['public."Own"'].updated  # it was counted
+    assert phase.losses.words("restore") == ""
+
+
 def test_counters_of_one_table_that_were_reset_are_not_taken_for_nothing_written(
     phase: Example, tmp_path: Path
 ) -> None:

