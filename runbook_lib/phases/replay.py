@@ -8,13 +8,13 @@ told that way is said to be so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from runbook_lib.errors import DatabaseError, ToolError, UsageError
 from runbook_lib.phases.base import Phase
-from runbook_lib.postgres import catalog, scratch
+from runbook_lib.postgres import catalog, role_limits, scratch
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.catalog import Catalog
 from runbook_lib.postgres.comparison import Compared, Outcome
@@ -29,6 +29,8 @@ from runbook_lib.prisma.names import quote
 from runbook_lib.prisma.transactions import groups
 from runbook_lib.table import Shown, Table
 
+Object = tuple[str, str, str]
+"""An object of a catalogue, or one property of it: kind, name, property."""
 MOST = 200
 """Statements of one file up to which it is replayed: each needs a look at the whole catalogue."""
 
@@ -170,11 +172,16 @@ def replay(
                 lock_timeout="10s",
                 search_path=quote(phase.target.schema),
             ) as copy:
+                unlike = _unlike(copy, made)
                 for statement in before:
                     _run(copy, statement)
                 states = _states(copy, found)
     except (DatabaseError, ToolError, UsageError) as error:
         return Replayed(file.name, len(found), None, f"it could not be replayed: {error.message}")
+    hidden = [one for one in found if _touches(one, unlike)]
+    if hidden:
+        why = f"{hidden[0].place} changes what this role may not bring up in a copy"
+        return Replayed(file.name, len(found), None, why)
     ends = groups([statement.effect for statement in found], phase.project.transaction_rule)
     committed = [k for k in range(len(found) + 1) if k in (0, len(found)) or ends[k - 1] != ends[k]]
     writers = Counter(row.table for statement in (*before, *found) for row in statement.effect.rows)
@@ -185,7 +192,25 @@ def replay(
         live,
         content,
         writers,
+        unlike,
     )
+
+
+def _unlike(copy: Database, made: Backup) -> frozenset[Object]:
+    """What the copy lacks, or has otherwise, because the role may not bring it up as it is: an extension of a superuser, say."""
+    backed_up, limits = made.catalog(), role_limits.known(copy, made)
+    restorable = backed_up.without(backed_up.left_out())
+    changes = catalog.difference(restorable, catalog.read(copy), restored=True)
+    return frozenset(_object(one) for one in changes if limits.explains(one))
+
+
+def _object(change: catalog.Change) -> Object:
+    return change.kind, change.name, change.property
+
+
+def _touches(statement: Statement, unlike: Collection[Object]) -> bool:
+    names = {(kind, name) for kind, name, _ in unlike}
+    return any((change.kind, change.name) in names for change in statement.effect.changes)
 
 
 def told(
@@ -195,24 +220,30 @@ def told(
     live: Catalog,
     content: Mapping[str, Compared],
     writers: Mapping[str, int],
+    unlike: Collection[Object] = (),
 ) -> Replayed:
     """Where the live database stands.
 
     Args:
         states: the catalogue before the first statement and after each; `None` where no transaction ends.
         writers: table → how many statements of the migration write its rows.
+        unlike: what the copy cannot have as the live database has it, and nothing is said of.
     """
     differences = {
-        k: catalog.difference(state, live, restored=True)
+        k: [
+            change
+            for change in catalog.difference(state, live, restored=True)
+            if _object(change) not in unlike
+        ]
         for k, state in enumerate(states)
         if state is not None
     }
     invalid = {
-        k: tuple(change.name for change in one.changes)
-        for k, one in differences.items()
-        if all(map(_half_built, one.changes))
+        k: tuple(change.name for change in changes)
+        for k, changes in differences.items()
+        if all(map(_half_built, changes))
     }
-    complete = len(found) in differences and differences[len(found)].empty
+    complete = differences.get(len(found)) == []
     if not invalid:
         return Replayed(
             file, len(found), None, "the live catalogue is that of no point between its statements"

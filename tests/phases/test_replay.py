@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from runbook_lib.demo.embedded import Server
 from runbook_lib.phases.replay import Replayed, replay
 from runbook_lib.postgres import databases, dump, snapshot
+from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma.history import MigrationFile
@@ -60,39 +63,38 @@ def night(source: tuple[Target, Any], database: str, tmp_path: Path) -> Iterator
     target = Target.parse(database)
     db = Database(target)
     db.execute(TABLES)
-    before = snapshot.take(target, "tests")
-
-    def half(
-        text: str,
-        count: int,
-        rule: TransactionRule = TransactionRule.EACH_IF_PARSED,
-        then: str = "",
-    ) -> Replayed:
-        (tmp_path / "1_file").mkdir()
-        (tmp_path / "1_file" / "migration.sql").write_text(text)
-        for statement in [part for part in text.split(";") if part.strip()][:count]:
-            db.execute(statement)
-        if then:
-            db.execute(then)
-        phase = SimpleNamespace(
-            db=db,
-            target=target,
-            application_name="runbook/test/replay",
-            project=SimpleNamespace(transaction_rule=rule),
-            params=SimpleNamespace(database=SimpleNamespace(tools=None)),
-        )
-        content = {
-            item.name: item
-            for item in before.compare(
-                snapshot.take(target, "tests", columns=before.columns())
-            ).content
-        }
-        return replay(
-            phase, MigrationFile.read(tmp_path / "1_file" / "migration.sql"), [], source[1], content
-        )  # type: ignore[arg-type]
-
-    yield SimpleNamespace(half=half, db=db)
+    yield SimpleNamespace(half=partial(come_so_far, db, source[1], tmp_path), db=db)
     db.close()
+
+
+def come_so_far(
+    db: Database,
+    made: Backup,
+    folder: Path,
+    text: str,
+    count: int,
+    rule: TransactionRule = TransactionRule.EACH_IF_PARSED,
+    then: str = "",
+) -> Replayed:
+    """Run the first `count` statements of a file, and tell how far it came."""
+    before = snapshot.take(db.target, "tests")
+    (folder / "1_file").mkdir()
+    (folder / "1_file" / "migration.sql").write_text(text)
+    for statement in [part for part in text.split(";") if part.strip()][:count]:
+        db.execute(statement)
+    if then:
+        db.execute(then)
+    phase = SimpleNamespace(
+        db=db,
+        target=db.target,
+        application_name="runbook/test/replay",
+        project=SimpleNamespace(transaction_rule=rule),
+        params=SimpleNamespace(database=SimpleNamespace(tools=None)),
+    )
+    after = snapshot.take(db.target, "tests", columns=before.columns())
+    content = {item.name: item for item in before.compare(after).content}
+    file = MigrationFile.read(folder / "1_file" / "migration.sql")
+    return replay(phase, file, [], made, content)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", range(8))
@@ -217,3 +219,36 @@ def test_what_is_kept_holds_no_constant_of_the_file(night: Any) -> None:
     assert told.landed == 1 and "Zebediah" not in str(told.as_dict()) + str(
         told
     ) + told._repr_html_() + repr(told)
+
+
+@pytest.fixture
+def owned(server: Server) -> Iterator[Target]:
+    """The same tables, of a role without superuser, beside an extension that a superuser has installed."""
+    admin = Target.parse(server.url())
+    with Database(admin) as db:
+        db.execute("CREATE ROLE replay_owner LOGIN CREATEDB PASSWORD 'owner'")
+        db.execute("CREATE DATABASE replay_owned OWNER replay_owner TEMPLATE template0")
+        made = replace(admin.named("replay_owned"), user="replay_owner", password="owner")
+        with Database(admin.named("replay_owned")) as superuser, Database(made) as owner:
+            superuser.execute("CREATE EXTENSION pg_stat_statements")
+            owner.execute(TABLES)
+        yield made
+        databases.drop(db, "replay_owned")
+        db.execute("DROP ROLE replay_owner")
+
+
+@pytest.mark.parametrize(
+    ("text", "landed"),
+    [
+        (MIXED, 3),
+        ("COMMENT ON EXTENSION pg_stat_statements IS 'x'; CREATE TABLE c (id int)", None),
+    ],
+)
+def test_what_this_role_may_not_bring_up_in_a_copy_does_not_stand_in_the_way(
+    owned: Target, tmp_path: Path, text: str, landed: int | None
+) -> None:
+    made = dump.make(owned, tmp_path / "b", "tests", tools=tools(owned))
+    with Database(owned) as db:
+        told = come_so_far(db, made, tmp_path, text, landed or 0)
+    assert told.landed == landed
+    assert landed or "may not bring up in a copy" in told.answer
