@@ -158,9 +158,8 @@ def test_without_a_change_nothing_has_regressed(story: Callable[..., Story]) -> 
     here.before()
     validate = here.migrated()
     checks = validate.performance()
-    assert checks.passed and by_id(checks)["performance.queries"].found == "1 compared, 0 new", str(
-        checks
-    )
+    found = by_id(checks)["performance.queries"].found
+    assert checks.passed and found.startswith("1 compared, 0 new"), str(checks)
     assert len(validate.plans.shown()) == 1 and "as before" in str(validate.queries())
     assert "No named statement has regressed" in validate.statement_times().title
     assert (

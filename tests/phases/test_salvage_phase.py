@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runbook_lib import params
-from runbook_lib.errors import ApprovalNeeded, CheckError, GateError, ToolError, UsageError
+from runbook_lib.errors import ApprovalNeeded, CheckError, Refused, ToolError, UsageError
 from runbook_lib.phases import salvage
 from runbook_lib.phases.identity import identify
 from runbook_lib.phases.migrate import Migrate
@@ -221,7 +221,7 @@ def test_nothing_is_deployed_before_it_is_saved(
     monkeypatch.setattr(
         Migrate, "history", history.History((history.Entry("1_x", history.State.PENDING),))
     )
-    with pytest.raises(GateError, match="`saved` was not passed"):
+    with pytest.raises(Refused, match=r"`phase.save\(\)` must come first"):
         opened.deploy()
 
 

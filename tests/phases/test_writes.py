@@ -116,7 +116,7 @@ def others(phase: Rollback, statement: str) -> None:
             desk.execute(sql.SQL("ALTER DATABASE {} SET work_mem = '5MB'").format(name))
         else:
             desk.execute(statement)
-    while phase.db.rows("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]):
+    while phase.db.rows("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]):
         time.sleep(0.01)
 
 

@@ -45,12 +45,22 @@ class Front:
         if not self._subshell:
             self.client.control_channel.send(self.client.session.msg("create_subshell_request"))
             self._subshell = self.client.get_control_msg(timeout=60)["content"]["subshell_id"]
-        id = next(id for id, state in self.models.items() if state.get("description") == button)
+        id = self._button(button)
         message = self.client.session.msg(
             "comm_msg", {"comm_id": id, "data": {"method": "custom", "content": {"event": "click"}}}
         )
         message["header"]["subshell_id"] = self._subshell
         self.client.shell_channel.send(message)
+
+    def _button(self, label: str) -> str:
+        """The button's model, once the kernel has said that there is one."""
+        deadline = time.monotonic() + 60
+        while True:
+            found = [id for id, one in self.models.items() if one.get("description") == label]
+            if found:
+                return found[0]
+            assert time.monotonic() < deadline, (label, self.printed)
+            self._hear(self.client.get_iopub_msg(timeout=60))
 
     def offered(self) -> list[str]:
         """The labels of the buttons that are shown."""
