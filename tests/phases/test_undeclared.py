@@ -14,6 +14,7 @@ from runbook_lib import params
 from runbook_lib.check import Checks
 from runbook_lib.phases import past
 from runbook_lib.phases.announce import Announce
+from runbook_lib.phases.baseline import NOTHING
 from runbook_lib.phases.declared import Content, Verdict
 from runbook_lib.phases.validate import Validate
 from runbook_lib.postgres import dump, statistics
@@ -48,7 +49,7 @@ class Story:
     def fix(self, proof: bool = True) -> None:
         """Maintenance mode, proven or not asked for, and the state before."""
         self.run.write_evidence(
-            "plan", {"hash": "p", "files": {FILE: "x"}, "declared": {"changes": [], "rows": {}}}
+            "plan", {"hash": "p", "files": {FILE: "x"}, "declared": NOTHING.as_dict()}
         )
         if proof:
             self.announce.proof()

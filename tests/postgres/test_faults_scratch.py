@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -26,7 +27,7 @@ def small(
 ) -> Iterator[Backup]:
     """The backup of a database with one table."""
     target = Target.parse(server.url()).named("small")
-    with Database(Target.parse(server.url()), NAME) as admin:
+    with Database(Target.parse(server.url()), "source") as admin:
         admin.execute("CREATE DATABASE small TEMPLATE template0")
         with Database(target, NAME) as db:
             db.execute("CREATE TABLE t AS SELECT 1 AS id")
@@ -143,7 +144,10 @@ def test_whatever_step_is_disturbed_no_copy_is_left_that_is_not_found(
 
 
 def cleared(admin: Database) -> None:
-    """What `runbook prune` and the next run do: drop what no living session has made."""
+    """What `runbook prune` and the next run do: drop what no living session has made; those that were disturbed have ended."""
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, %s)"
+    while admin.value(sessions, [NAME]):
+        time.sleep(0.01)
     scratch.clear(admin)
     for one in databases.entries(admin).values():
         unfinished = one.comment.startswith(databases.UNFINISHED) and not one.maker_alive
