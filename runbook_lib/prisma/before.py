@@ -1,4 +1,7 @@
-"""What the pending statements read so far have done: to names, which the database does not know yet, and to rows, which may be others by then."""
+"""What the pending statements read so far have done.
+
+To names, which the database does not know yet, and to rows, which may be others by then.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,10 @@ class Before:
         return self._labels.get(type)
 
     def written(self, table: str, columns: set[str]) -> str:
-        """Why these columns may hold something else by then; empty where nothing read so far writes them."""
+        """Why these columns may hold something else by then.
+
+        Empty where nothing read so far writes them.
+        """
         places = self._written.get(self.table(table), {})
         found = next(
             (places[column] for column in (_ALL, *sorted(columns)) if column in places), ""

@@ -1,7 +1,8 @@
 """Runs the project's own Prisma CLI (`node_modules/.bin/prisma`), and understands what it says.
 
-The URL goes into the environment, never into the arguments. Nothing here decides by an exit status alone: `migrate
-status` ends with 1 both for pending and for failed migrations, and with 0 where it could not connect.
+The URL goes into the environment, never into the arguments. Nothing here decides by an exit status
+alone: `migrate status` ends with 1 both for pending and for failed migrations, and with 0 where it
+could not connect.
 """
 
 from __future__ import annotations
@@ -50,17 +51,23 @@ __all__ = [
 ]
 
 ADVISORY_LOCK = 72707369
-"""The number of the advisory lock that Prisma's schema engine takes while it migrates (prisma-engines, `advisory_lock`)."""
+"""The number of the advisory lock that Prisma's schema engine takes while it migrates
+(prisma-engines, `advisory_lock`).
+"""
 _APPLIED = re.compile(r"^\s*└─ (.+)/\s*$", re.MULTILINE)
 _UNKNOWN_END = (
-    f"the server may still be running it, and may commit: look for the holder of advisory lock {ADVISORY_LOCK} before you resolve anything "
-    "(95_troubleshoot tells failed from still running)"
+    "the server may still be running it, and may commit: look for the holder of advisory lock "
+    f"{ADVISORY_LOCK} before you resolve anything (95_troubleshoot tells failed from still "
+    "running)"
 )
 
 
 @dataclass(frozen=True)
 class Deployed(Shown):
-    """A `migrate deploy` that succeeded: which files it applied, in how many seconds, and what it printed."""
+    """A `migrate deploy` that succeeded.
+
+    Which files it applied, in how many seconds, and what it printed.
+    """
 
     applied: tuple[str, ...]
     seconds: float
@@ -80,7 +87,10 @@ class Deployed(Shown):
 
 
 class Side(Enum):
-    """What `diff` compares: never migrations, for which the CLI makes a shadow database that stays where it is killed."""
+    """Name what `diff` compares; never migrations.
+
+    For those the CLI makes a shadow database that stays where it is killed.
+    """
 
     DATABASE = "config-datasource"
     SCHEMA = "schema"
@@ -156,7 +166,10 @@ def same_target(status: Status, host: str, port: int, database: str) -> Check:
         status.datasource,
     )
     expected = f"{database} at {host}:{port}"
-    remedy = "the project takes its URL from elsewhere: set `prisma: url_variable:`, and look into prisma.config.ts and .env"
+    remedy = (
+        "the project takes its URL from elsewhere: set `prisma: url_variable:`, and look into "
+        "prisma.config.ts and .env"
+    )
     if not said.database or not said.host:
         return unknown(
             id, title, "the CLI does not say which database it spoke to", expected, remedy
@@ -166,7 +179,10 @@ def same_target(status: Status, host: str, port: int, database: str) -> Check:
 
 
 def same_files(status: Status, count: int) -> Check:
-    """Whether the CLI found as many migrations as were reviewed; of the folder, it always says `prisma/migrations`."""
+    """Whether the CLI found as many migrations as were reviewed.
+
+    Of the folder, it always says `prisma/migrations`.
+    """
     return check(
         "prisma.files",
         "the Prisma CLI sees the migrations that are reviewed",
@@ -188,13 +204,15 @@ def deploy(
     """Run `prisma migrate deploy`.
 
     Args:
-        url: with the server settings for the migration's sessions: the engine reads them from nowhere else.
+        url: with the server settings for the migration's sessions: the engine reads them from
+            nowhere else.
         timeout_s: seconds until the CLI is ended; the server is not stopped by that.
         on_line: called with each line as it comes, without secrets, SQL of the file, or data.
         on_start: called with the process id of the CLI, which leads a process group of its own.
 
     Raises:
-        MigrationFailed: nothing, some or all of the pending files were applied: ask the database which.
+        MigrationFailed: nothing, some or all of the pending files were applied: ask the database
+            which.
     """
     lines = Lines(on_line, on_start)
     shell = [
@@ -260,7 +278,9 @@ def _deploy_failed(text: str, exit_status: int) -> MigrationFailed:
 
 
 def resolve(project: Project, url: str, *, applied: str = "", rolled_back: str = "") -> Completed:
-    """Run `prisma migrate resolve` for one migration, `applied` or `rolled_back`. It changes the history and runs no SQL.
+    """Run `prisma migrate resolve` for one migration, `applied` or `rolled_back`.
+
+    It changes the history and runs no SQL.
 
     Raises:
         PrismaFailed: Prisma refuses, e.g. P3012 for a migration that has not failed.
@@ -291,12 +311,17 @@ def generate(project: Project, url: str | None = None) -> Completed:
 
 
 def validate(project: Project, url: str | None = None) -> Completed:
-    """Run `prisma validate`; status 0 where the schema file is valid, and the output says what is wrong where it is not."""
+    """Run `prisma validate`; status 0 if the schema file is valid.
+
+    Else the output says what is wrong.
+    """
     return call(project, url, "validate", *_schema(project), timeout_s=120)
 
 
 def format(project: Project, url: str | None = None) -> str:
-    """How `prisma format` would change the schema, line by line; empty where it would not. A copy is formatted, not the file.
+    """How `prisma format` would change the schema, line by line; empty where it would not.
+
+    A copy is formatted, not the file.
 
     Raises:
         PrismaFailed: the schema cannot be parsed.
@@ -313,7 +338,9 @@ def format(project: Project, url: str | None = None) -> str:
 
 
 def db_pull(project: Project, url: str) -> Pulled:
-    """Introspect the database into a copy of the schema: what is read there, and that it can be read.
+    """Introspect the database into a copy of the schema.
+
+    What is read there, and that it can be read.
 
     Raises:
         PrismaFailed: it failed.
@@ -373,7 +400,9 @@ def diff(
 
 
 def differing(project: Project, url: str) -> tuple[str, ...]:
-    """Return the statements that would make the database what the schema file says; none where both mean the same.
+    """Return the statements that would make the database what the schema file says.
+
+    None where both mean the same.
 
     Raises:
         PrismaFailed: it could not be found out.
@@ -389,7 +418,10 @@ def _without_comments(sql: str) -> str:
 
 
 def version(project: Project) -> dict[str, str]:
-    """What `prisma version` says, e.g. {"prisma": "7.10.1", "Node.js": "v20.20.2", "Schema Engine": …}."""
+    """What `prisma version` says, e.g. {"prisma": "7.10.1", "Node.js": "v20.20.2", "Schema Engine".
+
+    …}.
+    """
     done = _succeed(project, None, "version", timeout_s=120)
     pairs = (line.split(" : ", 1) for line in done.output.splitlines() if " : " in line)
     return {name.strip(): value.strip() for name, value in pairs}

@@ -1,6 +1,10 @@
-"""The client that runs now: which tables, columns and enum values its schema names, and which of them the pending files take away.
+"""The client that runs now.
 
-The deployed Prisma schema tells it. Without one, the client is taken to name everything that the live catalogue has.
+Which tables, columns and enum values its schema names, and which of them the pending files take
+away.
+
+The deployed Prisma schema tells it. Without one, the client is taken to name everything that the
+live catalogue has.
 """
 
 from __future__ import annotations
@@ -21,7 +25,10 @@ from runbook_lib.prisma.schemafile import blocks
 from runbook_lib.table import Shown, Table
 
 Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
-ASSUMED = "`prisma.deployed_schema` is not set: the running client is taken to name every table, column and enum value of the live catalogue"
+ASSUMED = (
+    "`prisma.deployed_schema` is not set: the running client is taken to name every table, column "
+    "and enum value of the live catalogue"
+)
 _MAP = re.compile(r'(?<!@)@map\(\s*(?:name:\s*)?"([^"]+)"')
 _BLOCK_MAP = re.compile(r'@@map\(\s*(?:name:\s*)?"([^"]+)"')
 _SCHEMA = re.compile(r'@@schema\(\s*(?:map:\s*)?"([^"]+)"')
@@ -30,7 +37,10 @@ _FIELD = re.compile(r"^(\w+)\s+(\w+)(\[\])?(\?)?(.*)$")
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a model: how the client calls it, whether it may write NULL there, and its type in the schema, empty where that is not known."""
+    """A field of a model: the client's name, whether it may write NULL, its type.
+
+    The type is the schema's, empty if it is not known.
+    """
 
     name: str
     optional: bool = False
@@ -105,7 +115,10 @@ class Breaks(Shown):
             for item in self.items
         ]
         assumed = f" ({self.assumed})" if self.assumed else ""
-        title = f"{len(rows)} things that the running client names are gone, renamed or stricter afterwards{assumed}"
+        title = (
+            f"{len(rows)} things that the running client names are gone, renamed or stricter "
+            f"afterwards{assumed}"
+        )
         return Table(
             title,
             ("the client's", "in the database", "where", "what fails", "without breaking it"),
@@ -185,7 +198,9 @@ def of_catalog(objects: Objects) -> Client:
 def breaks(
     client: Client, statements: Sequence[Statement], objects: Objects, schema: str = "public"
 ) -> Breaks:
-    """What of the client's the database no longer has, or takes no longer, once all pending files are applied.
+    """Return what of the client's the database no longer has or takes.
+
+    Once all pending files are applied.
 
     Args:
         objects: of the live catalogue.
@@ -311,7 +326,8 @@ def _gone(client: Client, after: _After) -> Iterator[Break]:
                     names,
                     name,
                     "renamed" if renamed else "dropped",
-                    f"every query that reads or writes whole rows of {model.name} fails: the client names each column that it knows",
+                    f"every query that reads or writes whole rows of {model.name} fails: the "
+                    "client names each column that it knows",
                     steps,
                 )
 
@@ -325,7 +341,10 @@ def _stricter(client: Client, after: _After) -> Iterator[Break]:
             continue
         field_ = model.fields.get(column)
         if field_ is None and not rule["filled"]:
-            why = f"every row of {model.name} that the client creates fails: it leaves {bare(name)} out, and there is no default"
+            why = (
+                f"every row of {model.name} that the client creates fails: it leaves {bare(name)} "
+                "out, and there is no default"
+            )
             yield _break(
                 rule["by"],
                 f"{model.name} (no field)",
@@ -397,7 +416,8 @@ def _dropped(what: str, file: str) -> tuple[str, ...]:
 
 def _renamed(what: str, new: str, attribute: str) -> tuple[str, ...]:
     return (
-        f"rename only in the Prisma schema, with {attribute}(…) to the old name: the database stays as it is",
+        f"rename only in the Prisma schema, with {attribute}(…) to the old name: the database "
+        "stays as it is",
         f"or: add {bare(new)} beside it, and deploy a client that writes both",
         f"copy the values, and deploy a client that uses {bare(new)} alone",
         f"drop what {what} was in a later release",

@@ -1,7 +1,8 @@
 """What a Prisma project says of itself, asked of its own Prisma.
 
-`prisma.config.ts` is a program: the project's own `@prisma/config` loads it, in the project's folder, with the variables
-that its programs get. Up to Prisma 6 package.json may name the schema, and the schema names the variable of the URL.
+`prisma.config.ts` is a program: the project's own `@prisma/config` loads it, in the project's
+folder, with the variables that its programs get. Up to Prisma 6 package.json may name the schema,
+and the schema names the variable of the URL.
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ from runbook_lib.redact import redact
 
 LOADER = Path(__file__).with_name("load-config.mjs")
 GIVEN = "postgresql://runbook:runbook@localhost:1/asks-where-the-url-is-read-from"
-"""A URL that nothing connects to: where the configuration has it, it was read from the variable that held it."""
+"""A URL that nothing connects to: where the configuration has it, it was read from the variable
+that held it.
+"""
 LIMIT_S = 60
 """Seconds that the configuration may take to load."""
 _NO_NODE = "install Node.js, as the project needs it"
-_HELD_UP = "see what holds the configuration up (what it asks for, or what else this machine does), and repeat"
+_HELD_UP = (
+    "see what holds the configuration up (what it asks for, or what else this machine does), and "
+    "repeat"
+)
 _COMMENT = re.compile(r"//[^\n]*")
 _BLOCK = re.compile(r"^\s*datasource\s+\w+\s*\{(.*?)^\s*\}", re.DOTALL | re.MULTILINE)
 _PROVIDER = re.compile(r"^\s*provider\s*=\s*\"(\w+)\"", re.MULTILINE)
@@ -45,7 +51,8 @@ class Config:
         path: of the configuration.
         schema, migrations: places, absolute.
         variable: the environment variable that the URL is read from.
-        has_url: whether the configuration has a URL at all; up to Prisma 6 the schema may have it instead.
+        has_url: whether the configuration has a URL at all; up to Prisma 6 the schema may have it
+            instead.
     """
 
     path: Path | None = None
@@ -72,7 +79,8 @@ def read(
         config: another configuration than the one that Prisma finds.
 
     Raises:
-        UsageError: it cannot be loaded, or its URL cannot be set by one variable; with Prisma's own words.
+        UsageError: it cannot be loaded, or its URL cannot be set by one variable; with Prisma's own
+            words.
     """
     if resolution.find("@prisma/config", prisma) is None:
         return Config()  # a Prisma of before the configuration: it reads none
@@ -89,14 +97,17 @@ def read(
     if told["url"] == "none":
         return _config(folder, told, None)
     raise UsageError(
-        f"{_shown(folder, told)} has a URL that no single environment variable sets, so Prisma cannot be told which "
-        "database is meant",
+        f"{_shown(folder, told)} has a URL that no single environment variable sets, so Prisma "
+        "cannot be told which database is meant",
         "let `datasource: { url }` there be one variable, e.g. process.env.DATABASE_URL",
     )
 
 
 def variables(schema: Path) -> tuple[str, ...]:
-    """Return the variables that the datasource's `url` and `directUrl` are read from: up to Prisma 6 they are there."""
+    """Return the variables that the datasource's `url` and `directUrl` are read from.
+
+    Up to Prisma 6 they are there.
+    """
     return tuple(
         dict.fromkeys(name for block in datasources(schema) for name in _ENVIRONMENT.findall(block))
     )
@@ -121,7 +132,10 @@ def datasources(schema: Path) -> list[str]:
 
 
 def main_folder(schema: Path) -> Path:
-    """Return the folder beside which Prisma looks for what it is not told of: that of the file with the datasource."""
+    """Return the folder beside which Prisma looks for what it is not told of.
+
+    That of the file with the datasource.
+    """
     with_datasource = [file for file in files(schema) if _blocks(file)]
     if with_datasource:
         return with_datasource[0].parent
@@ -139,7 +153,7 @@ def _blocks(file: Path) -> list[str]:
 
 
 def _kept_in_strings(comment: re.Match[str]) -> str:
-    """A `//` within quotes is none of a comment: postgresql://…"""
+    """Keep a `//` within quotes, which begins no comment (postgresql://…)."""
     line = comment.string[comment.string.rfind("\n", 0, comment.start()) + 1 : comment.start()]
     return comment[0] if line.count('"') % 2 else ""
 
@@ -164,7 +178,8 @@ def _load(
         if not answer.exists():
             said = done.output.strip().splitlines()
             raise UsageError(
-                f"the project's own @prisma/config could not be used: {said[-1] if said else 'it said nothing'}",
+                "the project's own @prisma/config could not be used: "
+                f"{said[-1] if said else 'it said nothing'}",
                 "install the project's packages anew: npm ci",
             )
         told: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
@@ -172,7 +187,10 @@ def _load(
 
 
 def _candidates(told: dict[str, Any], first: str) -> list[str]:
-    """The variables that the URL may be read from: those with its value, the one that is missing, those asked for."""
+    """The variables that the URL may be read from.
+
+    Those with its value, the one that is missing, those asked for.
+    """
     missing = _MISSING.findall(told["error"] or "")
     asked = [name for name in told["read"] if _NAMES_A_URL.search(name)]
     found = dict.fromkeys([*told["same"], *missing, *asked])

@@ -1,4 +1,7 @@
-"""What adding a constraint does: ADD CONSTRAINT, and constraints within CREATE TABLE and ADD COLUMN."""
+"""What adding a constraint does.
+
+ADD CONSTRAINT, and constraints within CREATE TABLE and ADD COLUMN.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ def add(
 
     Args:
         column: the column that it stands with, for a column's constraint.
-        all_null: that column is made by the same statement and holds no value yet: no row has to be looked up.
+        all_null: that column is made by the same statement and holds no value yet: no row has to be
+            looked up.
     """
     if node.contype not in _SUFFIX:
         return
@@ -104,7 +108,8 @@ def _foreign_key(
                 table,
                 safer.on_partitions(draft.known.tree(table), node, name),
                 what="NOT VALID",
-                because=f"{short(table)} is partitioned, and this is PostgreSQL {draft.known.server_major}",
+                because=f"{short(table)} is partitioned, and this is PostgreSQL "
+                f"{draft.known.server_major}",
             )
         _not_validated(draft, table, name)
     elif not all_null and not draft.known.is_new(table):
@@ -186,5 +191,8 @@ def _index(
 
 
 def _not_validated(draft: Draft, table: str, name: str) -> None:
-    validate = f"-- in a later migration file:\nALTER TABLE {short(table)} VALIDATE CONSTRAINT {quote(name)};"
+    validate = (
+        f"-- in a later migration file:\nALTER TABLE {short(table)} VALIDATE CONSTRAINT "
+        f"{quote(name)};"
+    )
     draft.remark("not-validated", table, validate, name=quote(name))

@@ -40,7 +40,8 @@ class Declared(Shown):
         changes: of the catalogue.
         rows: by table, those that change; a table that is not named keeps every row.
         tables: all tables and views whose definition or rows change.
-        unclear: statements of which it cannot be told what they change: then nothing can be proven unchanged by the files alone.
+        unclear: statements of which it cannot be told what they change: then nothing can be proven
+            unchanged by the files alone.
     """
 
     changes: tuple[Change, ...]
@@ -59,10 +60,13 @@ class Declared(Shown):
     def covers(
         self, kind: str, name: str, action: str, before: Any = None, after: Any = None
     ) -> bool:
-        """Whether a change that the catalogues show is declared: by itself, as a part of what comes or goes, or as the trace of a rename.
+        """Whether a change that the catalogues show is declared.
+
+        By itself, as a part of what comes or goes, or as the trace of a rename.
 
         Args:
-            kind, name, action: as `runbook_lib.postgres.catalog` has them: "added", "removed" or "changed".
+            kind, name, action: as `runbook_lib.postgres.catalog` has them: "added", "removed" or
+            "changed".
             before, after: the property's value, where one is changed.
         """
         whole = {
@@ -90,7 +94,9 @@ class Declared(Shown):
             return True
         if (
             kind == "table" and isinstance(before, list)
-        ):  # the order of its columns: one that the files add stands at the end, whatever its place was
+            # the order of its columns: one that the files add stands at the end, whatever its place
+            # was
+        ):
             before, after = (
                 [
                     column

@@ -1,4 +1,7 @@
-"""What became of an applied file: the text as it was applied is not in the database, but version control may have it."""
+"""What became of an applied file.
+
+The text as it was applied is not in the database, but version control may have it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class Edit:
     Args:
         name: of the migration.
         commit: the one that has the text as it was applied; empty where none does.
-        same: whether both texts mean the same, by PostgreSQL's own parser; None where that is not known.
+        same: whether both texts mean the same, by PostgreSQL's own parser; None where that is not
+            known.
         lines: the difference, as `diff` writes it.
     """
 
@@ -37,12 +41,18 @@ class Edit:
 
     def __str__(self) -> str:
         if not self.commit:
-            return f"{self.name}: its text as applied is not known (no commit here has a file of that checksum)"
+            return (
+                f"{self.name}: its text as applied is not known (no commit here has a file of "
+                "that checksum)"
+            )
         what = {True: "only comments or spaces differ", False: "its statements differ"}.get(
             self.same, "what differs could not be told"
         )
         more = f" (and {len(self.lines) - _SHOWN} more lines)" if len(self.lines) > _SHOWN else ""
-        return f"{self.name}: {what} from commit {self.commit[:10]}, as applied: {' ⏎ '.join(self.lines[:_SHOWN])}{more}"
+        return (
+            f"{self.name}: {what} from commit {self.commit[:10]}, as applied: "
+            f"{' ⏎ '.join(self.lines[:_SHOWN])}{more}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
@@ -50,7 +60,10 @@ class Edit:
 
 
 def look(file: MigrationFile, checksum: str) -> Edit:
-    """Return what differs between a file and the text of that checksum, as far as its repository tells."""
+    """Return what differs between a file and the text of that checksum.
+
+    As far as its repository tells.
+    """
     for commit, raw in _versions(file):
         before = type(file).of(file.path, raw)
         if not before.problem and before.matches(checksum):
@@ -60,7 +73,10 @@ def look(file: MigrationFile, checksum: str) -> Edit:
 
 
 def _versions(file: MigrationFile) -> Iterator[tuple[str, bytes]]:
-    """The versions of a file that its repository has, newest first; none where it has no repository."""
+    """The versions of a file that its repository has, newest first.
+
+    None where it has no repository.
+    """
     listed = _git(file, "log", "--all", f"-{VERSIONS}", "--format=%H", "--", file.path.name)
     for commit in (listed or b"").decode().split():
         raw = _git(file, "show", f"{commit}:./{file.path.name}")

@@ -41,7 +41,8 @@ class Change:
         kind: as the catalogue has it: "table", "column", "index", "constraint", "enum", …
         name: qualified, as the catalogue writes it.
         action: "added", "removed" or "changed".
-        property: which property changes: "type", "not_null", "default", "labels", …; empty for all of it.
+        property: which property changes: "type", "not_null", "default", "labels", …; empty for all
+            of it.
         renamed: the new name, of what is "removed" by being renamed.
     """
 
@@ -73,7 +74,10 @@ class RowChange:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to say about a statement, before it is weighed by the size of the table: see `rules.RULES`."""
+    """Something to say about a statement, before it is weighed by the size of the table.
+
+    See `rules.RULES`.
+    """
 
     rule: str
     relation: str
@@ -92,7 +96,8 @@ class Effect:
         changes: of the catalogue.
         rows: that it changes.
         remarks: what there is to say about it.
-        rewrites, reindexes, scans: tables and indexes that it writes anew, and tables that it reads from end to end.
+        rewrites, reindexes, scans: tables and indexes that it writes anew, and tables that it reads
+        from end to end.
         transaction: "begin", "commit", "rollback" or "savepoint" for a statement that controls one.
         alone: the command, where it cannot run inside a transaction block.
         unclear: why it cannot be told what else it does; empty where it can.
@@ -143,7 +148,9 @@ class Effect:
 
 
 def seen(effect: Effect, changes: Iterable[Change]) -> Effect:
-    """Return the effect of a statement that was watched: its changes are known, and nothing about it is unclear.
+    """Return the effect of a statement that was watched.
+
+    Its changes are known, and nothing about it is unclear.
 
     Args:
         changes: of the catalogue, as they were seen.
@@ -204,7 +211,10 @@ class Draft:
         return self.known.schema
 
     def lock(self, relation: str, mode: LockMode, kind: str = "") -> None:
-        """It takes this lock; of several on one relation the strongest is kept. What is not there is remarked on."""
+        """It takes this lock; of several on one relation the strongest is kept.
+
+        What is not there is remarked on.
+        """
         if (
             relation != "*"
             and relation not in self._locks
@@ -220,7 +230,10 @@ class Draft:
             self._locks[relation] = Lock(relation, mode, kind or self.known.kind(relation), new)
 
     def lock_tree(self, table: str, mode: LockMode) -> None:
-        """It takes this lock on a table and on everything below it: partitions, and what inherits from it."""
+        """It takes this lock on a table and on everything below it.
+
+        Partitions, and what inherits from it.
+        """
         for name in self.known.tree(table):
             self.lock(name, mode)
 
@@ -243,13 +256,16 @@ class Draft:
 
     def renamed(self, kind: str, old: str, new: str) -> None:
         """It renames an object: to the catalogue one goes and another comes."""
-        for before, after in zip(self._each(kind, old), self._each(kind, new)):
+        for before, after in zip(self._each(kind, old), self._each(kind, new), strict=True):
             self._changes[Change(kind, before, "removed", renamed=after)] = None
             self._changes[Change(kind, after, "added")] = None
             self.known.rename(kind, before, after)
 
     def add_index_below(self, index: str, table: str, columns: Iterable[str], suffix: str) -> str:
-        """It gives a partition its part of the parent's index, under a name that is free; where an index is there already, that is taken."""
+        """It gives a partition its part of the parent's index, under a name that is free.
+
+        Where an index is there already, that is taken.
+        """
         columns = tuple(columns)
         quoted = tuple(map(quote, columns))
         for own in self.known.indexes_of(table):
@@ -269,7 +285,10 @@ class Draft:
         return own
 
     def _each(self, kind: str, name: str) -> list[str]:
-        """A column or constraint on its table and on every table below it; other objects as they are."""
+        """A column or constraint on its table and on every table below it.
+
+        Other objects as they are.
+        """
         if kind not in ("column", "constraint"):
             return [name]
         table = join(*parts(name)[:2])
@@ -280,7 +299,10 @@ class Draft:
         self._rows[RowChange(table, action, columns)] = None
 
     def rewrite(self, table: str, *, indexes: bool = True) -> None:
-        """It writes the whole table anew, and all its indexes or none; one that a statement before made is no matter."""
+        """It writes the whole table anew, and all its indexes or none.
+
+        One that a statement before made is no matter.
+        """
         self._rewrites |= dict.fromkeys(self._files(table))
         if indexes:
             self.reindex_all(table)
@@ -314,12 +336,15 @@ class Draft:
         self._remarks.append(Remark(rule, relation, safer, self.known.is_new(relation), values))
 
     def missed(self, rule: str, word: str, name: str, relation: str = "", said: str = "{}") -> None:
-        """What goes, or goes by another name, is missed by those who name it: to be told before it goes.
+        """What goes, or goes by another name, is missed by those who name it.
+
+        To be told before it goes.
 
         Args:
             word: what it is.
             relation: the table that it is, or belongs to.
-            said: "{}" in it stands for the name that it had before the files; what they made themselves nobody names.
+            said: "{}" in it stands for the name that it had before the files; what they made
+                themselves nobody names.
         """
         if not self.known.is_new(name):
             was = self.known.original(name)

@@ -1,8 +1,10 @@
-"""Prisma's schema engine compiled to WebAssembly, for where the native one cannot be downloaded: of the project's version.
+"""Prisma's schema engine compiled to WebAssembly, for where the native one cannot be downloaded.
 
-npm has it as `@prisma/schema-engine-wasm` since Prisma 6.6, under the version that the project's own
-`@prisma/engines-version` names. It is taken from the project's packages, from the sample's, or from a folder of this
-checkout that `runbook engine PROJECT` fills.
+Of the project's version.
+
+npm has it as `@prisma/schema-engine-wasm` since Prisma 6.6, under the version that the project's
+own `@prisma/engines-version` names. It is taken from the project's packages, from the sample's, or
+from a folder of this checkout that `runbook engine PROJECT` fills.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ def modules(project: Path, prisma: Path, version: str) -> Path:
         version: of Prisma.
 
     Raises:
-        UsageError: there is none, with the command that installs it; or npm has none of this version.
+        UsageError: there is none, with the command that installs it; or npm has none of this
+            version.
     """
     _require_published(version)
     wanted = _wanted(prisma, version)
@@ -86,7 +89,10 @@ def install(project: Path) -> Path:
 
 
 def installed(place: Path) -> str | None:
-    """Return the version of the engine in a folder that has all that it needs; None where it has not."""
+    """Return the version of the engine in a folder that has all that it needs.
+
+    None where it has not.
+    """
     drivers = [resolution.version(name, place) for name in _DRIVERS]
     pinned = [pin.rpartition("@")[2] for pin in _drivers()]
     same = drivers[0] and _minor(drivers[0]) == _minor(pinned[0])
@@ -126,9 +132,11 @@ def _published(wanted: str, version: str) -> str:
 def _require_published(version: str) -> None:
     if not published(version):
         raise UsageError(
-            f"Prisma {version} has no engine in WebAssembly: npm has it from Prisma {OLDEST[0]}.{OLDEST[1]} on",
-            "set `prisma: engine: installed`, on a machine where Prisma's engine can be downloaded "
-            f"(`npx prisma version`); or upgrade to Prisma {OLDEST[0]}.{OLDEST[1]} or later, as a change of its own",
+            f"Prisma {version} has no engine in WebAssembly: npm has it from Prisma "
+            f"{OLDEST[0]}.{OLDEST[1]} on",
+            "set `prisma: engine: installed`, on a machine where Prisma's engine can be "
+            f"downloaded (`npx prisma version`); or upgrade to Prisma {OLDEST[0]}.{OLDEST[1]} or "
+            "later, as a change of its own",
         )
 
 

@@ -1,4 +1,7 @@
-"""A migration file made to fail after its last statement, to see what it leaves: in a copy of the project, never in the project."""
+"""A migration file made to fail after its last statement, to see what it leaves.
+
+In a copy of the project, never in the project.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from runbook_lib.prisma.project import Project
 from runbook_lib.prisma.statements import BYTE_ORDER_MARK
 
 REACHED = "runbook_failing.reached"
-"""A sequence that the added statement moves, which no rollback undoes: it tells that the file came so far."""
+"""A sequence that the added statement moves, which no rollback undoes: it tells that the file came
+so far.
+"""
 MARK = """CREATE SCHEMA runbook_failing;
 CREATE SEQUENCE runbook_failing.reached;
 GRANT USAGE ON SCHEMA runbook_failing TO PUBLIC;
@@ -30,7 +35,9 @@ _ADDED = f"SELECT nextval('{REACHED}') / 0"
 def failing(
     project: Project, file: MigrationFile, after: int, without: Sequence[str]
 ) -> Iterator[Project]:
-    """The project with `file` failing after its statement number `after`, to be deployed on a copy of the database.
+    """Return the project with `file` failing after its statement number `after`.
+
+    To be deployed on a copy of the database.
 
     Args:
         after: counted from 1; a COMMIT of the file's own stands behind the added statement.
@@ -50,7 +57,9 @@ def failing(
 
 
 def broken(sql: str, after: int) -> str:
-    """The text with a statement that fails behind its statement number `after`, which may lack its semicolon.
+    """Return the text with a failing statement behind number `after`.
+
+    That one may lack its semicolon.
 
     Raises:
         UsageError: PostgreSQL's parser does not understand it.
@@ -72,7 +81,8 @@ def _config(project: Project, schema: Path, migrations: Path) -> Path | None:
     made = schema.parent / "prisma.config.ts"
     made.write_text(
         f"import own from {json.dumps(str(own))}\n"
-        f"export default {{ ...own, schema: {json.dumps(str(schema))}, migrations: {{ ...own.migrations, path: {json.dumps(str(migrations))} }} }}\n",
+        f"export default {{ ...own, schema: {json.dumps(str(schema))}, migrations: {{ "
+        f"...own.migrations, path: {json.dumps(str(migrations))} }} }}\n",
         encoding="utf-8",
     )
     return made

@@ -1,4 +1,4 @@
-"""The Prisma client: tried into a folder that is gone afterwards, and generated where the project has it."""
+"""Generate the Prisma client if the project has it, tried in a temporary folder first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from runbook_lib.prisma.project import Project
 from runbook_lib.process import Completed, run
 
 How = str | Literal[False] | None
-"""`prisma.generate`: a command of the project's own, False where a pipeline builds the client, None for `prisma generate`."""
+"""`prisma.generate`: a command of the project's own, False where a pipeline builds the client, None
+for `prisma generate`.
+"""
 _GENERATOR = re.compile(r"^(\s*generator\s+(\w+)\s*\{)(.*?)(^\s*\})", re.DOTALL | re.MULTILINE)
 _OUTPUT = re.compile(r"^(\s*output\s*=\s*)(?:\"([^\"]*)\")?[^\n]*$", re.MULTILINE)
 _CLIENT = re.compile(r"^\s*provider\s*=\s*\"prisma-client-js\"", re.MULTILINE)
@@ -46,8 +48,8 @@ def generate(project: Project, how: How) -> Completed | None:
 def trial(project: Project, how: How, id: str) -> Check:
     """Try whether the client can be generated, before anything depends on it.
 
-    `prisma generate` writes into a folder beside the schema that is removed; a command of the project's own writes where
-    it always does.
+    `prisma generate` writes into a folder beside the schema that is removed; a command of the
+    project's own writes where it always does.
     """
     title = "the Prisma client can be generated"
     if how is False:
@@ -79,7 +81,10 @@ def _tried(project: Project, how: str | None, id: str, title: str) -> Check:
 
 @contextmanager
 def _aside(project: Project) -> Iterator[tuple[Path, Path]]:
-    """A copy of the schema as deep in the project as the schema, whose generators write beside it; removed afterwards."""
+    """A copy of the schema as deep in the project as the schema, whose generators write beside it.
+
+    Removed afterwards.
+    """
     assert project.schema
     folder = project.schema if project.schema.is_dir() else project.schema.parent
     beside = project.folder if folder == project.folder else folder.parent
@@ -95,7 +100,10 @@ def _aside(project: Project) -> Iterator[tuple[Path, Path]]:
 
 @contextmanager
 def _folder(beside: Path) -> Iterator[Path]:
-    """A new folder that is removed at the end; those of trials that were killed are removed first."""
+    """A new folder that is removed at the end.
+
+    Those of trials that were killed are removed first.
+    """
     for left in beside.glob(f"{_PREFIX}*"):
         _remove_abandoned(left)
     with (
@@ -115,7 +123,10 @@ def _remove_abandoned(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock on a folder; yields whether it is held: not where another has it, or the disk knows no locks."""
+    """Hold a lock on a folder.
+
+    Yields whether it is held: not where another has it, or the disk knows no locks.
+    """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         try:
@@ -129,7 +140,10 @@ def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 def redirected(schema: str, place: Path) -> str:
-    """Return a schema whose generators write below `place`, in folders that are made, under the names that they give to files."""
+    """Return a schema whose generators write below `place`.
+
+    In folders that are made, under the names that they give to files.
+    """
 
     def block(found: re.Match[str]) -> str:
         start, name, body, end = found.groups()

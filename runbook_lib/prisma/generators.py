@@ -1,4 +1,7 @@
-"""The generators that a Prisma schema names: `prisma generate` fails where one of them is not installed."""
+"""The generators that a Prisma schema names.
+
+`prisma generate` fails where one of them is not installed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ def missing(project: Project) -> list[str]:
 
 
 def without_query_engine(project: Project) -> list[str]:
-    """Return each client that needs the query engine of Prisma 6 and earlier, where that is not installed."""
+    """Return each client that needs a query engine that is not installed.
+
+    Prisma 6 and earlier need one.
+    """
     assert project.schema
     if project.major > 6 or project.query_engines:
         return []
@@ -51,7 +57,11 @@ def _named(schema: str) -> Iterator[tuple[str, str]]:
 
 
 def _installed(provider: str, folder: Path) -> bool:
-    """Look where Prisma looks: a path, a program or package of the project or of a workspace above it, a program of the machine."""
+    """Look where Prisma looks.
+
+    A path, a program or package of the project or of a workspace above it, a program of the
+    machine.
+    """
     first, *more = provider.split()
     program = more[-1] if first == "node" and more else first
     if program.startswith((".", "/")):

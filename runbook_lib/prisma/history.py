@@ -1,7 +1,9 @@
-"""The project's migration files against the database's `_prisma_migrations`: what is applied, pending, failed, changed.
+"""The project's migration files against the database's `_prisma_migrations`.
 
-`prisma migrate status` does not tell all of this: it never says that an applied file was edited, and while files are
-pending it does not say that one has failed.
+What is applied, pending, failed, changed.
+
+`prisma migrate status` does not tell all of this: it never says that an applied file was edited,
+and while files are pending it does not say that one has failed.
 """
 
 from __future__ import annotations
@@ -25,10 +27,14 @@ if TYPE_CHECKING:
     from runbook_lib.prisma.project import Project
 
 TABLE = "_prisma_migrations"
-"""Where Prisma keeps its history: in the schema that the URL names. A database that was never migrated has none."""
+"""Where Prisma keeps its history: in the schema that the URL names. A database that was never
+migrated has none.
+"""
 
 ROWS = (Path(__file__).parent / "queries" / "migrations.sql").read_text(encoding="utf-8")
-"""The question for the rows that `compare` takes; `{table}` stands for the qualified name of the table."""
+"""The question for the rows that `compare` takes; `{table}` stands for the qualified name of the
+table.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,10 @@ class MigrationFile:
         return cls(path.parent.name, path, hashlib.sha256(raw).hexdigest(), text, len(raw), problem)
 
     def matches(self, checksum: str) -> bool:
-        """Whether it is the file of that checksum; as to Prisma, other line ends make no other file."""
+        """Whether it is the file of that checksum.
+
+        As to Prisma, other line ends make no other file.
+        """
         if checksum == self.sha256:
             return True
         raw = (
@@ -157,7 +166,10 @@ class History(Shown):
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """Names of those that `migrate deploy` would apply, in order; those that were rolled back are among them."""
+        """Names of those that `migrate deploy` would apply, in order.
+
+        Those that were rolled back are among them.
+        """
         return self._names(State.PENDING, State.ROLLED_BACK)
 
     @property
@@ -202,7 +214,10 @@ class History(Shown):
         )
 
     def departures(self) -> list[str]:
-        """Where applied files and history came apart, in ways that Prisma allows: a person decides on exactly these."""
+        """Where applied files and history came apart, in ways that Prisma allows.
+
+        A person decides on exactly these.
+        """
         edited = [
             f"{entry.name} is edited (sha256 {entry.file.sha256[:16]})"
             for entry in self.entries
@@ -211,7 +226,10 @@ class History(Shown):
         return [*edited, *(f"{name} has no file" for name in self.missing)]
 
     def checks(self) -> Checks:
-        """Whether files and database fit together: what is unfinished stops; what Prisma allows, a person decides on."""
+        """Whether files and database fit together: what is unfinished stops.
+
+        What Prisma allows, a person decides on.
+        """
         unnumbered = [name for name in self.pending if not name[:1].isdigit()]
         return Checks(
             "Migration history",
@@ -220,34 +238,38 @@ class History(Shown):
                     "history.failed",
                     "no migration is left unfinished",
                     self._failures(),
-                    "find out whether it failed or still runs, and what landed, before you resolve it: 95_troubleshoot",
+                    "find out whether it failed or still runs, and what landed, before you "
+                    "resolve it: 95_troubleshoot",
                 ),
                 _decided(
                     "history.edited",
                     "no applied file was edited",
                     [str(edit) for edit in self.edits],
-                    "restore the files as they were applied, and write a new migration for the change; or approve: "
-                    "`prisma migrate deploy` does not look at them",
+                    "restore the files as they were applied, and write a new migration for the "
+                    "change; or approve: `prisma migrate deploy` does not look at them",
                 ),
                 _decided(
                     "history.missing",
                     "every applied migration has its file",
                     self.missing,
-                    "restore the folders from version control; or approve, where they were squashed or removed on purpose: "
-                    "`prisma migrate deploy` applies what is pending all the same",
+                    "restore the folders from version control; or approve, where they were "
+                    "squashed or removed on purpose: `prisma migrate deploy` applies what is "
+                    "pending all the same",
                 ),
                 _decided(
                     "history.order",
                     "no pending file stands before an applied one",
                     self.out_of_order,
-                    "make sure that it does not need what came after it, and approve: `prisma migrate deploy` applies it; "
-                    "or number it anew if it was never applied anywhere",
+                    "make sure that it does not need what came after it, and approve: `prisma "
+                    "migrate deploy` applies it; or number it anew if it was never applied "
+                    "anywhere",
                 ),
                 check(
                     "history.numbered",
                     "the names of pending files say their order",
                     True,
-                    f"remark: {', '.join(unnumbered)} begin with no number: Prisma applies in the order of names"
+                    f"remark: {', '.join(unnumbered)} begin with no number: Prisma applies in the "
+                    "order of names"
                     if unnumbered
                     else "all do",
                 ),
@@ -348,7 +370,10 @@ def _ordered(entry: Entry, last: str) -> Entry:
 
 
 def _entry(name: str, file: MigrationFile | None, rows: Sequence[Mapping[str, Any]]) -> Entry:
-    """A migration may have several rows: tried, rolled back, tried again. One that was applied counts, else one that is unfinished."""
+    """A migration may have several rows: tried, rolled back, tried again.
+
+    One that was applied counts, else one that is unfinished.
+    """
     standing = [row for row in rows if not row["rolled_back_at"]]
     row = next(
         (row for row in standing if row["finished_at"]),
@@ -377,5 +402,8 @@ def _entry(name: str, file: MigrationFile | None, rows: Sequence[Mapping[str, An
 
 
 def reason(logs: str | None) -> str:
-    """What the server refused, in what Prisma logged, by its fields; everything else may quote rows."""
+    """What the server refused, in what Prisma logged, by its fields.
+
+    Everything else may quote rows.
+    """
     return refused(logs or "")

@@ -1,4 +1,6 @@
-"""What follows when an index goes: whether another serves the same queries, and whether its columns stay unique.
+"""What follows when an index goes.
+
+Whether another serves the same queries, and whether its columns stay unique.
 
 told(remark, known, use)    what is to be said instead of a remark that an index is dropped
 """
@@ -19,7 +21,9 @@ _NAME = r'(?:"(?:[^"]|"")*"|[\w$]+)'
 _PLAIN = re.compile(
     rf"CREATE (UNIQUE )?INDEX .+ USING btree \(({_NAME}(?:, {_NAME})*)\)", re.DOTALL
 )
-"""All of a definition: with an expression, a condition, an operator class or an order it is not plain."""
+"""All of a definition: with an expression, a condition, an operator class or an order it is not
+plain.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ def plain(definition: str) -> Plain | None:
 
 
 def told(remark: Remark, known: Known, use: Mapping[str, Any] | None) -> Iterator[Remark]:
-    """Yield what is to be said of a dropped index once all of its file is known; nothing where its columns go, too."""
+    """Yield what is to be said of a dropped index once all of its file is known.
+
+    Nothing where its columns go, too.
+    """
     values = {**remark.values, "use": use_said(use)}
     gone, table = plain(remark.values["definition"]), remark.relation
     if gone and known.complete and any(known.column(table, one) is None for one in gone.columns):

@@ -56,7 +56,9 @@ class Statement:
 
 
 Observed = Mapping[tuple[str, int], tuple[Change, ...]]
-"""File and number of a statement that was watched → what it changed in the catalogue; under `WHOLE` what the file did."""
+"""File and number of a statement that was watched → what it changed in the catalogue; under `WHOLE`
+what the file did.
+"""
 WHOLE = 0
 
 
@@ -96,7 +98,10 @@ def findings(
     rule: TransactionRule,
     index_use: Sizes,
 ) -> tuple[Finding, ...]:
-    """What there is to know about a file, in the order of its lines; `known` still knows former names."""
+    """What there is to know about a file, in the order of its lines.
+
+    `known` still knows former names.
+    """
     said: dict[tuple[int, str, str], Finding | None] = {}
     remarks = [(statement, remark) for statement in found for remark in statement.effect.remarks]
     for statement, remark in (*_whole(file, found), *_together(found, rule), *remarks):
@@ -192,11 +197,14 @@ def _whole(
 def _together(
     found: Sequence[Statement], rule: TransactionRule
 ) -> list[tuple[Statement | None, Remark]]:
-    """What follows from statements sharing a transaction: what cannot, and enum values that are used too early."""
+    """What follows from statements sharing a transaction.
+
+    What cannot, and enum values that are used too early.
+    """
     result: list[tuple[Statement | None, Remark]] = []
     numbers = groups([statement.effect for statement in found], rule)
     shared = {number for number in numbers if numbers.count(number) > 1}
-    for statement, number in zip(found, numbers):
+    for statement, number in zip(found, numbers, strict=True):
         alone = statement.effect.alone
         if alone and number in shared:
             result.append(
@@ -245,7 +253,7 @@ def _early(
     result: list[tuple[Statement | None, Remark]] = []
     made: set[tuple[int, str]] = set()
     added: dict[tuple[int, str], str] = {}
-    for statement, number in zip(found, numbers):
+    for statement, number in zip(found, numbers, strict=True):
         node = statement.parsed.node
         if isinstance(node, ast.CreateEnumStmt):
             made.add((number, listed(node.typeName, "")))

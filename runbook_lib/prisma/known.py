@@ -1,4 +1,7 @@
-"""What is known about the database while files are read: its catalogue, if given, and what the statements so far did to it."""
+"""What is known about the database while files are read.
+
+Its catalogue, if given, and what the statements so far did to it.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ class _Overlay:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key: which columns of which table refer to which of which, and what a DELETE does to the rows that refer."""
+    """A foreign key: which columns refer to which, and what a DELETE does to the rows.
+
+    The rows are those that refer.
+    """
 
     name: str
     table: str
@@ -83,10 +89,12 @@ class Known:
     """The catalogue as the statements read so far leave it.
 
     Args:
-        catalog: kind → qualified name → properties, as `runbook_lib.postgres.catalog.Catalog.objects` has it; None where
+        catalog: kind → qualified name → properties, as
+            `runbook_lib.postgres.catalog.Catalog.objects` has it; None where
             there is none: then nothing is taken for missing.
         schema: where unqualified names live.
-        server_major: the server's major version: a few commands lock otherwise, or are not there, before another.
+        server_major: the server's major version: a few commands lock otherwise, or are not there,
+            before another.
     """
 
     def __init__(
@@ -98,7 +106,9 @@ class Known:
         self.schema = self.default_schema = schema
         self.server_major = server_major
         self.certain = True
-        """Whether what is read now is sure to be run: False within a DO block, whose tables are never taken for new."""
+        """Whether what is read now is sure to be run: False within a DO block, whose tables are
+        never taken for new.
+        """
         self.complete = catalog is not None
         catalog = catalog or {}
         self.tables, self.columns, self.enums, self.constraints = (
@@ -180,12 +190,18 @@ class Known:
             self._new.discard(new)
 
     def settle(self) -> None:
-        """What was made so far is in use from now on: the files read so far were applied long ago."""
+        """What was made so far is in use from now on.
+
+        The files read so far were applied long ago.
+        """
         self._new.clear()
         self._origin.clear()
 
     def is_new(self, name: str) -> bool:
-        """Whether a statement read before made it (a table, view, column, enum): nobody uses it yet."""
+        """Whether a statement read before made it (a table, view, column, enum).
+
+        Nobody uses it yet.
+        """
         return name in self._new
 
     def has(self, name: str) -> bool | None:
@@ -207,20 +223,32 @@ class Known:
         return not self.has(name) and self.indexes.get(name) is None
 
     def kind(self, name: str) -> str:
-        """ "table", "view", "materialized view", "index" or "sequence"; "table" where it is not known."""
+        """Return "table", "view", "materialized view", "index" or "sequence".
+
+        "table" where it is not known.
+        """
         return "index" if self.indexes.get(name) is not None else self._others.get(name, "table")
 
     def column(self, table: str, column: str) -> Properties | None:
-        """The properties of a column (`type`, `not_null`, `default`), also where its table was renamed since."""
+        """Return the properties of a column (`type`, `not_null`, `default`).
+
+        Also if its table was renamed since.
+        """
         found = self.columns.get(f"{table}.{column}")
         return found if found is not None else self.columns.get(f"{self.original(table)}.{column}")
 
     def original(self, name: str) -> str:
-        """The name that an object has in the database now, before any file is applied; two may have swapped theirs."""
+        """The name that an object has in the database now, before any file is applied.
+
+        Two may have swapped theirs.
+        """
         return self._origin.get(name, name)
 
     def there(self, kind: str, name: str) -> bool:
-        """Whether something of that kind has the name now, made by the files or in the place of what had it before."""
+        """Return whether something of that kind has the name now.
+
+        Made by the files, or in the place of what had it before.
+        """
         overlay = self._overlay(kind)
         found = overlay.get(name) if overlay is not None else self.enums.get(name)
         return found is not None or name in self._others
@@ -247,7 +275,10 @@ class Known:
         self._children.setdefault(self.original(parent), []).append(table)
 
     def restricts(self, domain: str) -> bool:
-        """Whether it is a domain with rules of its own: a new column of it is checked row by row."""
+        """Whether it is a domain with rules of its own.
+
+        A new column of it is checked row by row.
+        """
         return domain in self._domains
 
     def add_domain(self, name: str) -> None:
@@ -333,7 +364,7 @@ class Known:
         ]
 
     def standing_on(self, table: str, column: str) -> list[tuple[str, str]]:
-        """The kind and name of each index, constraint and sequence that goes when the column goes."""
+        """Return kind and name of each index, constraint and sequence that goes with the column."""
         origin = {table, self.original(table)}
         owned = [
             ("sequence", name)
@@ -380,7 +411,10 @@ def _prefix(name: str, _: Properties) -> str:
 
 
 def _columns(definition: str) -> tuple[str, ...]:
-    """The names in the first brackets of a constraint's or index's definition; of expressions, all their words."""
+    """The names in the first brackets of a constraint's or index's definition.
+
+    Of expressions, all their words.
+    """
     found = _COLUMNS.search(definition)
     return (
         tuple(_NAMES.findall(found[1]))

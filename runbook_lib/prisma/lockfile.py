@@ -16,10 +16,13 @@ Reader = Callable[[str, str, str], str | None]
 
 
 def locked(folders: tuple[Path, ...], package: str = "prisma") -> tuple[str | None, Path | None]:
-    """The version that the nearest lock file names, and that file; None where there is none, or it does not name the package.
+    """The version that the nearest lock file names, and that file.
+
+    None where there is none, or it does not name the package.
 
     Args:
-        folders: the project's folder and those above it, nearest first: a workspace has one lock file at its top.
+        folders: the project's folder and those above it, nearest first: a workspace has one lock
+            file at its top.
     """
     for folder in folders:
         for name, read in _READERS.items():

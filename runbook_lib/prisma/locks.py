@@ -1,5 +1,8 @@
-"""Which lock each command takes, as data: PostgreSQL's documentation ("Explicit Locking" and the page of each command)
-and `AlterTableGetLockLevel` in its source; compared with `pg_locks` of a real server in tests/prisma/test_locks.py.
+"""Which lock each command takes, as data.
+
+PostgreSQL's documentation ("Explicit Locking" and the page of each command) and
+`AlterTableGetLockLevel` in its source; compared with `pg_locks` of a real server in
+tests/prisma/test_locks.py.
 """
 
 from __future__ import annotations
@@ -115,10 +118,14 @@ ALTER_TABLE: dict[AT, LockMode] = {
         )
     },
 }
-"""The lock that each subcommand of ALTER TABLE takes on its table; the statement takes the strongest of its subcommands."""
+"""The lock that each subcommand of ALTER TABLE takes on its table; the statement takes the
+strongest of its subcommands.
+"""
 
 CONSTRAINT: dict[ConstrType, LockMode] = {ConstrType.CONSTR_FOREIGN: _SRE}
-"""ADD CONSTRAINT by kind, where it is weaker than the ACCESS EXCLUSIVE of the others; the referenced table gets the same."""
+"""ADD CONSTRAINT by kind, where it is weaker than the ACCESS EXCLUSIVE of the others; the
+referenced table gets the same.
+"""
 
 STRONG_OPTIONS = frozenset(
     {
@@ -133,7 +140,8 @@ STRONG_OPTIONS = frozenset(
         "autosummarize",
     }
 )
-"""Storage parameters whose change takes ACCESS EXCLUSIVE; the others take SHARE UPDATE EXCLUSIVE."""
+"""Storage parameters whose change takes ACCESS EXCLUSIVE; the others take SHARE UPDATE EXCLUSIVE.
+"""
 
 REWRITES = frozenset(
     {
@@ -144,7 +152,9 @@ REWRITES = frozenset(
         AT.AT_SetExpression,
     }
 )
-"""Subcommands that write the whole table anew; adding a column and changing a type do so in some cases only."""
+"""Subcommands that write the whole table anew; adding a column and changing a type do so in some
+cases only.
+"""
 
 COMMENT: dict[ObjectType, LockMode] = {
     **{

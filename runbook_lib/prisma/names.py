@@ -1,6 +1,7 @@
 """Names as PostgreSQL writes them: qualified and quoted, so that they match the catalogue's.
 
-`public."User"` is a table, `public."User".email` its column or constraint, `public."User_email_key"` an index.
+`public."User"` is a table, `public."User".email` its column or constraint,
+`public."User_email_key"` an index.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def bare(name: str) -> str:
 
 
 def short(name: str) -> str:
-    """The name without the schema that goes without saying: `public."User".email` → `"User".email`; another schema stays."""
+    """The name without the schema that goes without saying: `public."User".email` → `"User".email`.
+
+    Another schema stays.
+    """
     schema, *rest = parts(name)
     return join(*rest) if rest and schema == "public" else name
 
@@ -64,7 +68,7 @@ def relation(node: ast.RangeVar, schema: str) -> str:
 
 
 def listed(names: Any, schema: str) -> str:
-    """The qualified name from a list of String nodes, a TypeName, a RangeVar or an ObjectWithArgs."""
+    """Return the qualified name from String nodes, a TypeName, RangeVar or ObjectWithArgs."""
     if isinstance(names, ast.RangeVar):
         return relation(names, schema)
     if isinstance(names, ast.TypeName):
@@ -78,7 +82,9 @@ def listed(names: Any, schema: str) -> str:
 
 
 def generated(table: str, columns: Iterable[str], suffix: str) -> str:
-    """The name that PostgreSQL gives an unnamed constraint or index: table, columns, suffix, cut to 63 bytes.
+    """The name that PostgreSQL gives an unnamed constraint or index.
+
+    Table, columns, suffix, cut to 63 bytes.
 
     Where that name is taken PostgreSQL adds a number: this is the name it has when it is not.
     """

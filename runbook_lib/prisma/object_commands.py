@@ -1,4 +1,7 @@
-"""What CREATE, ALTER and DROP of anything but tables do: indexes, types, views, functions, triggers, rights, comments."""
+"""What CREATE, ALTER and DROP of anything but tables do.
+
+Indexes, types, views, functions, triggers, rights, comments.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,8 @@ def create_index(draft: Draft, node: ast.IndexStmt) -> None:
         draft.remark(
             "nothing-to-do",
             table,
-            what=f"IF NOT EXISTS: there is an index {short(name)} already, whatever its columns are",
+            what=f"IF NOT EXISTS: there is an index {short(name)} already, whatever its columns "
+            "are",
         )
         return
     draft.added("index", name, table=table, definition=_definition(node, name, table, columns))
@@ -129,7 +133,10 @@ def _concurrently(draft: Draft, node: ast.IndexStmt, name: str, own: dict[str, s
     if not own:
         return safer.index_concurrently(node)
     if any(draft.known.is_partitioned(table) for table in own):
-        return "CREATE INDEX ON ONLY the table and its partitioned partitions, CONCURRENTLY on those with rows, then ALTER INDEX … ATTACH PARTITION"
+        return (
+            "CREATE INDEX ON ONLY the table and its partitioned partitions, CONCURRENTLY on those "
+            "with rows, then ALTER INDEX … ATTACH PARTITION"
+        )
     return safer.index_on_partitions(
         node,
         relation(node.relation, draft.schema),

@@ -1,4 +1,7 @@
-"""What the Prisma CLI prints, understood: `migrate status`, and how its commands fail. What is not understood raises."""
+"""What the Prisma CLI prints, understood: `migrate status`, and how its commands fail.
+
+What is not understood raises.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ _HEAD = re.compile(
 )
 """The lines in which the CLI itself says that a command failed."""
 _OF_PRISMA = re.compile(r"P10\d\d|P30(?:0[1-57-9]|1[0-3579]|2\d)")
-"""Codes of errors that Prisma tells in its own words. The others hand on what the server said: P2010, P3000, P3006, P3014, P3016, P3018."""
+"""Codes of errors that Prisma tells in its own words. The others hand on what the server said:
+P2010, P3000, P3006, P3014, P3016, P3018.
+"""
 PID = "__prisma_pid="
 """How the line begins by which `cli.deploy` learns the process id."""
 
@@ -60,8 +65,10 @@ class Status(Shown):
 
     Args:
         pending: names of migrations not applied yet.
-        failed: names of those that failed or still run. **Prisma names none while others are pending**: then
-            `failed_known` is False, and only `_prisma_migrations` tells (`runbook_lib.prisma.history`).
+        failed: names of those that failed or still run. **Prisma names none while others are
+            pending**: then
+            `failed_known` is False, and only `_prisma_migrations` tells
+            (`runbook_lib.prisma.history`).
         missing: names of those applied that have no file.
         up_to_date: nothing pending, failed or missing.
         managed: False where the database has no history of Prisma's.
@@ -135,7 +142,8 @@ class MigrationFailed(PrismaFailed):
     Args:
         migration: the file that failed; empty where none did, or it is not said.
         sqlstate: PostgreSQL's code, where it was printed.
-        cause: who or what made it fail, where that is known from elsewhere, e.g. "cancelled by guard".
+        cause: who or what made it fail, where that is known from elsewhere, e.g. "cancelled by
+            guard".
     """
 
     def __init__(
@@ -158,7 +166,10 @@ class MigrationFailed(PrismaFailed):
 
 @dataclass(frozen=True)
 class Failure:
-    """What the CLI said of a failure: its code, the migration, the SQLSTATE, and a reason without data."""
+    """What the CLI said of a failure.
+
+    Its code, the migration, the SQLSTATE, and a reason without data.
+    """
 
     code: str
     migration: str
@@ -169,14 +180,18 @@ class Failure:
 REMEDIES = {
     "P1000": "check user and password that the reference in `database: url:` leads to",
     "P1001": "check host and port, and that the server runs",
-    "P1002": "another deployment holds Prisma's advisory lock, or the server does not answer: see who, then try again",
+    "P1002": "another deployment holds Prisma's advisory lock, or the server does not answer: see "
+    "who, then try again",
     "P1003": "the database is not there; it is never created here",
     "P1010": "the role has no right to this database",
     "P1012": "correct the schema file where the message says",
-    "P1017": "the server closed the connection: it may still be running the statement; see pg_stat_activity and its log",
-    "P3005": "the database has tables but no history: baseline it (`migrate resolve --applied` for what is there)",
+    "P1017": "the server closed the connection: it may still be running the statement; see "
+    "pg_stat_activity and its log",
+    "P3005": "the database has tables but no history: baseline it (`migrate resolve --applied` for "
+    "what is there)",
     "P3008": "it is recorded as applied already: nothing is to do",
-    "P3009": "find out whether the migration failed or still runs, and what landed, before you resolve it: 95_troubleshoot",
+    "P3009": "find out whether the migration failed or still runs, and what landed, before you "
+    "resolve it: 95_troubleshoot",
     "P3011": "the name is not in the database: give the whole name of the folder",
     "P3012": "it is not in a failed state: only a failed migration can be marked as rolled back",
     "P3015": "a migration folder has no migration.sql: restore it",
@@ -198,14 +213,19 @@ _ENGINE = re.compile(r"^\s+\d+: \w+::|^Database error|DriverAdapterError|db erro
 _SEVERITY = re.compile(
     r"(?:^|(?<=: ))(?!E(?:ACC|NO|PERM|MF|CONN|ADDR|AI_|TIME|HOST|PIPE))[^\Wa-z\d_]{2,}: "
 )
-"""How it begins, in whatever language: `ERROR: `, `FEHLER: `. Codes of the system's errors begin so, too."""
+"""How it begins, in whatever language: `ERROR: `, `FEHLER: `. Codes of the system's errors begin
+so, too.
+"""
 
 
 class Quiet:
-    """Passes the CLI's own lines on, and nothing of what it hands on from a server: texts, details, SQL of a file.
+    """Passes the CLI's own lines on, and nothing of what it hands on from a server.
 
-    Of a command that fails, only the lines in which the CLI itself says so are passed, and what follows where its code
-    is one of Prisma's own errors. After the first line of another kind nothing is: a value of a row has as many as it likes.
+    Texts, details, SQL of a file.
+
+    Of a command that fails, only the lines in which the CLI itself says so are passed, and what
+    follows where its code is one of Prisma's own errors. After the first line of another kind
+    nothing is: a value of a row has as many as it likes.
     """
 
     def __init__(self) -> None:
@@ -231,7 +251,9 @@ class Quiet:
 
 
 class Lines:
-    """Hands lines on as they come, without what they may not show, and the process id from the first.
+    """Hand lines on as they come, without what they may not show.
+
+    And the process id from the first.
 
     Args:
         on_line: called with each line that says something.
@@ -244,6 +266,7 @@ class Lines:
         self._on_line, self._on_start, self._quiet = on_line, on_start, Quiet()
 
     def __call__(self, line: str) -> None:
+        """Take one line of the CLI's output."""
         if line.startswith(PID):
             if self._on_start:
                 self._on_start(int(line.removeprefix(PID)))
@@ -266,7 +289,10 @@ def _own(line: str) -> bool:
 
 
 def refused(text: str) -> str:
-    """What the server refused, by what the engine prints of it field by field: the code alone where it prints none."""
+    """What the server refused, by what the engine prints of it field by field.
+
+    The code alone where it prints none.
+    """
     head = _DATABASE_ERROR.split(text, maxsplit=1)[0]
     code = _SQLSTATE.search(head)
     found = debugged(text)
@@ -295,7 +321,8 @@ def status(output: str, exit_status: int) -> Status:
     """`migrate status`, understood.
 
     Raises:
-        PrismaFailed: it failed, or says nothing that is known here: no answer is never taken for a good one.
+        PrismaFailed: it failed, or says nothing that is known here: no answer is never taken for a
+            good one.
     """
     text = "\n".join(map(clean, output.splitlines()))
     found, behind, failed, diverged, absent = (

@@ -1,4 +1,7 @@
-"""Where a project has its schema and its migrations, and from where its URL comes: as it says, else as its Prisma looks."""
+"""Where a project has its schema and its migrations, and from where its URL comes.
+
+As it says, else as its Prisma looks.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ if TYPE_CHECKING:
     from runbook_lib.prisma.project import Project
 
 BESIDE_DATASOURCE = (6, 6)
-"""Since then a schema of several files has its migrations beside the file with the datasource, before beside its folder."""
+"""Since then a schema of several files has its migrations beside the file with the datasource,
+before beside its folder.
+"""
 
 
 def schema(project: Project, said: config.Config) -> Path:
@@ -39,7 +44,8 @@ def schema(project: Project, said: config.Config) -> Path:
         )
     if said.schema and said.schema.resolve() != found.resolve() and said.path:
         raise UsageError(
-            f"`prisma: schema:` names {project.shown(found)}, but {said.path.name} names {project.shown(said.schema)}",
+            f"`prisma: schema:` names {project.shown(found)}, but {said.path.name} names "
+            f"{project.shown(said.schema)}",
             "leave one out",
         )
     if not any(path.is_file() for path in config.files(found)):
@@ -69,13 +75,15 @@ def migrations(project: Project, said: config.Config) -> Path:
     if found.resolve() != own.resolve():
         by = f", as {said.path.name} says" if said.migrations and said.path else ""
         raise UsageError(
-            f"`prisma: migrations:` names {project.shown(found)}, but the Prisma CLI uses {project.shown(own)}{by}",
+            f"`prisma: migrations:` names {project.shown(found)}, but the Prisma CLI uses "
+            f"{project.shown(own)}{by}",
             "leave `prisma: migrations:` out",
         )
     if not found.is_dir():
         raise UsageError(
             f"there is no folder of migrations at {found}",
-            "restore the folder, or take the project's own step that fills it; another place is named in its prisma.config.ts",
+            "restore the folder, or take the project's own step that fills it; another place is "
+            "named in its prisma.config.ts",
         )
     return found.resolve()
 
@@ -112,7 +120,8 @@ def _refuse_no_url(project: Project, said: config.Config) -> None:
     where = project.shown(said.path) if said.path else project.shown(project.schema)
     if project.major < 7 and config.has_literal_url(project.schema):
         raise UsageError(
-            f"{project.shown(project.schema)} has the database's URL written into it, so Prisma cannot be told which database is meant",
+            f"{project.shown(project.schema)} has the database's URL written into it, so Prisma "
+            "cannot be told which database is meant",
             'let it be a variable: url = env("DATABASE_URL")',
         )
     raise UsageError(
@@ -128,6 +137,7 @@ def check_provider(project: Project) -> None:
     kind = config.provider(project.schema)
     if kind not in ("postgresql", "postgres"):
         raise UsageError(
-            f"the schema {project.shown(project.schema)} is of {kind or 'no kind of'} database; this runbook is for postgresql",
+            f"the schema {project.shown(project.schema)} is of {kind or 'no kind of'} database; "
+            "this runbook is for postgresql",
             "set `prisma: schema:` to the schema of a PostgreSQL database",
         )

@@ -1,4 +1,7 @@
-"""What stands in a block of PL/pgSQL: its statements and expressions, the errors it catches, and what its course depends on."""
+"""What stands in a block of PL/pgSQL.
+
+Its statements and expressions, the errors it catches, and what its course depends on.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,8 @@ class Inner:
     Args:
         text: as SQL; of an expression, the SELECT of it.
         node: parsed; None where it is not known before the block runs.
-        exact: whether all of it stands in the block: else names in it are `x`, for they are filled in when it runs.
+        exact: whether all of it stands in the block: else names in it are `x`, for they are filled
+            in when it runs.
         runs: whether it is a statement, and no expression.
         discarded: whether nothing looks at its result: PERFORM.
     """
@@ -113,7 +117,9 @@ class Block:
     counts: bool
 
     def course(self, harmless: frozenset[str], catalogue: frozenset[str]) -> str:
-        """Return what but the catalogue decides which of its statements run, or what they are; empty if nothing does.
+        """Return what but the catalogue decides which of its statements run, or what they are.
+
+        Empty if nothing does.
 
         Args:
             harmless: functions that do nothing to other objects.
@@ -148,7 +154,10 @@ def _decides(one: Inner, harmless: frozenset[str], catalogue: frozenset[str]) ->
 
 
 def read(sql: str) -> Block | None:
-    """Return what stands in a DO block or in the body of a CREATE FUNCTION; None if it cannot be read."""
+    """Return what stands in a DO block or in the body of a CREATE FUNCTION.
+
+    None if it cannot be read.
+    """
     try:
         code = json.loads(parse_plpgsql_json(sql))
         options = {option.defname: option.arg for option in _options(parse_sql(sql)[0].stmt)}
@@ -221,7 +230,10 @@ def _put_together(value: dict[str, Any]) -> Iterator[Inner]:
 
 
 def _text(node: ast.Node) -> tuple[str | None, bool]:
-    """Return the text that an expression makes, and whether all of it is constant; None if that cannot be told."""
+    """Return the text that an expression makes, and whether all of it is constant.
+
+    None if that cannot be told.
+    """
     if isinstance(node, ast.A_Const) and isinstance(node.val, ast.String):
         return node.val.sval, True
     if isinstance(node, ast.TypeCast):

@@ -27,7 +27,9 @@ ENGINE_VARIABLE = "PRISMA_SCHEMA_ENGINE_BINARY"
 _PNP = (".pnp.cjs", ".pnp.js")
 MODE_VARIABLE = "OFFLINE_ENGINE_TRANSACTIONS"
 _QUERY_ENGINE = "PRISMA_QUERY_ENGINE_LIBRARY"
-"""Up to Prisma 6 the CLI does not begin before it has the client's engine, which it does not use itself."""
+"""Up to Prisma 6 the CLI does not begin before it has the client's engine, which it does not use
+itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,15 @@ class Project(Shown):
 
     Args:
         folder: where its package.json is.
-        schema: schema file, or folder of schema files; default: where the project says, or Prisma would look.
+        schema: schema file, or folder of schema files; default: where the project says, or Prisma
+            would look.
         migrations: folder of migrations; default: where the project says, or beside the schema.
-        url_variable: the environment variable that the project reads its URL from; default: found out.
-        engine: "installed", the schema engine that Prisma downloaded; or "offline", the same compiled to WebAssembly.
-        engine_path: a program that speaks as the schema engine does; only used where `engine` is "offline".
+        url_variable: the environment variable that the project reads its URL from; default: found
+            out.
+        engine: "installed", the schema engine that Prisma downloaded; or "offline", the same
+            compiled to WebAssembly.
+        engine_path: a program that speaks as the schema engine does; only used where `engine` is
+            "offline".
         environment: further variables for its programs.
 
     Raises:
@@ -55,7 +61,9 @@ class Project(Shown):
     engine_path: Path = offline.PROGRAM
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     config: Path | None = field(default=None, init=False)
-    """The configuration that its CLI is told to read, instead of the one that it finds; see `elsewhere`."""
+    """The configuration that its CLI is told to read, instead of the one that it finds; see
+    `elsewhere`.
+    """
     config_path: Path | None = field(default=None, init=False)
     """The configuration that its CLI finds."""
     engine_modules: Path | None = field(default=None, init=False)
@@ -83,10 +91,13 @@ class Project(Shown):
         object.__setattr__(self, name, value)
 
     def elsewhere(self, schema: Path, migrations: Path, config: Path | None) -> Project:
-        """The same project, its programs started in the same folder, with schema and migrations in other places.
+        """Return the project with schema and migrations in other places.
+
+        Its programs are started in the same folder.
 
         Args:
-            config: names those places, where the project has a configuration; it goes before the project's own.
+            config: names those places, where the project has a configuration; it goes before the
+                project's own.
         """
         made = copy.copy(self)
         for name, value in (("schema", schema), ("migrations", migrations), ("config", config)):
@@ -99,14 +110,19 @@ class Project(Shown):
 
     @cached_property
     def _modules(self) -> Path:
-        """The `node_modules` that holds Prisma: the project's, or that of the workspace above it."""
+        """The `node_modules` that holds Prisma.
+
+        The project's, or that of the workspace above it.
+        """
         for folder in self._folders:
             if (folder / "node_modules" / "prisma" / "package.json").is_file():
                 return folder / "node_modules"
         if any((folder / name).is_file() for folder in self._folders for name in _PNP):
             raise UsageError(
-                f"{self.folder} uses Yarn Plug'n'Play, which keeps packages in archives; this runbook needs them as files",
-                "set `nodeLinker: node-modules` in .yarnrc.yml of a copy of the project, and run `yarn install` there",
+                f"{self.folder} uses Yarn Plug'n'Play, which keeps packages in archives; this "
+                "runbook needs them as files",
+                "set `nodeLinker: node-modules` in .yarnrc.yml of a copy of the project, and run "
+                "`yarn install` there",
             )
         raise UsageError(
             f"Prisma is not installed in {self.folder}",
@@ -145,7 +161,10 @@ class Project(Shown):
 
     @cached_property
     def locked_version(self) -> str | None:
-        """The version that the lock file names; None where there is none, or it does not name Prisma."""
+        """The version that the lock file names.
+
+        None where there is none, or it does not name Prisma.
+        """
         return lockfile.locked(self._folders)[0]
 
     @property
@@ -177,7 +196,10 @@ class Project(Shown):
 
     @property
     def offline_mode(self) -> str:
-        """What the offline engine is told: "file" or "statement"; where nobody says, what the native one of this version does."""
+        """What the offline engine is told: "file" or "statement".
+
+        Where nobody says, what the native one of this version does.
+        """
         told = self.environment.get(MODE_VARIABLE) or os.environ.get(MODE_VARIABLE)
         if told and told not in ("file", "statement"):
             raise UsageError(
@@ -186,7 +208,10 @@ class Project(Shown):
         return told or ("statement" if _numbers(self.version)[:2] >= SPLITS_SINCE else "file")
 
     def variables(self, url: str | None = None) -> dict[str, str]:
-        """The variables for its programs: the URL under every name that the project reads, and nothing that calls home."""
+        """The variables for its programs.
+
+        The URL under every name that the project reads, and nothing that calls home.
+        """
         quiet = {
             "CHECKPOINT_DISABLE": "1",
             "PRISMA_HIDE_UPDATE_MESSAGE": "1",
@@ -208,14 +233,20 @@ class Project(Shown):
 
     @property
     def _path(self) -> str:
-        """As npm and npx have it: programs of the project's packages first, e.g. those of generators."""
+        """As npm and npx have it.
+
+        Programs of the project's packages first, e.g. those of generators.
+        """
         places = [folder / "node_modules" / ".bin" for folder in self._folders]
         own = [str(place) for place in places if place.is_dir()]
         return os.pathsep.join([*own, os.environ.get("PATH", os.defpath)])
 
     @property
     def _url_variables(self) -> tuple[str, ...]:
-        """The names under which the project reads the URL: up to Prisma 6 the schema has them, `directUrl` too."""
+        """The names under which the project reads the URL.
+
+        Up to Prisma 6 the schema has them, `directUrl` too.
+        """
         assert self.schema and self.url_variable
         names = config.variables(self.schema) if self.major < 7 else ()
         return tuple(dict.fromkeys((self.url_variable, *names)))
@@ -370,11 +401,13 @@ def _supported(version: str, folder: Path) -> None:
     major = _numbers(version)[0]
     if major > NEWEST:
         raise UsageError(
-            f"Prisma {version} is installed in {folder}; from Prisma {NEWEST + 1} on migrations are made by another command",
+            f"Prisma {version} is installed in {folder}; from Prisma {NEWEST + 1} on migrations "
+            "are made by another command",
             f"install Prisma {NEWEST}: npm install prisma@{NEWEST} @prisma/client@{NEWEST}",
         )
     if major < OLDEST:
         raise UsageError(
-            f"Prisma {version} is installed in {folder}; this runbook knows Prisma {OLDEST} to {NEWEST}",
+            f"Prisma {version} is installed in {folder}; this runbook knows Prisma {OLDEST} to "
+            f"{NEWEST}",
             "upgrade Prisma first, as a change of its own",
         )

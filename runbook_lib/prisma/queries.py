@@ -72,7 +72,8 @@ HARMLESS = types.STABLE | frozenset(
         "quote_literal",
     )
 )
-"""Functions that a query may call without doing anything to tables; of others that cannot be told."""
+"""Functions that a query may call without doing anything to tables; of others that cannot be told.
+"""
 
 
 _VARY = {
@@ -118,7 +119,9 @@ CATALOGUE = (HARMLESS - _VARY) | {
     "array_to_string",
     "regexp_split_to_array",
 }
-"""Functions whose results follow from the catalogue and their arguments, for the course of a block of code."""
+"""Functions whose results follow from the catalogue and their arguments, for the course of a block
+of code.
+"""
 
 
 class _Query(Visitor):
@@ -208,7 +211,10 @@ def _delete(draft: Draft, node: ast.DeleteStmt) -> None:
 
 
 def _cascade(draft: Draft, table: str, what: str, seen: set[str]) -> None:
-    """Rows of other tables that a DELETE reaches through ON DELETE CASCADE, SET NULL, SET DEFAULT."""
+    """Return rows of other tables that a DELETE reaches.
+
+    Through ON DELETE CASCADE, SET NULL, SET DEFAULT.
+    """
     for key in draft.known.referring_to(table):
         deletes = key.on_delete == "CASCADE"
         draft.lock(key.table, LockMode.ROW_EXCLUSIVE if key.on_delete else LockMode.ROW_SHARE)

@@ -1,7 +1,10 @@
-"""What the data that is there must fulfil for the pending files to succeed: each demand as a query that counts what violates it.
+"""What the data that is there must fulfil for the pending files to succeed.
 
-Only the questions are made here, from the parse trees; `runbook_lib.postgres.violations` asks them. A statement before may
-repair the data, or make it: then the answer of today settles nothing, and the question says so.
+Each demand as a query that counts what violates it.
+
+Only the questions are made here, from the parse trees; `runbook_lib.postgres.violations` asks them.
+A statement before may repair the data, or make it: then the answer of today settles nothing, and
+the question says so.
 """
 
 from __future__ import annotations
@@ -44,10 +47,12 @@ class Question:
 
     Args:
         file, line, statement: where it stands.
-        kind: "not null", "unique", "foreign key", "check", "exclusion", "type" or "required column".
+        kind: "not null", "unique", "foreign key", "check", "exclusion", "type" or "required
+            column".
         table: as it is called in the database now.
         demand: what must hold, in words.
-        counting: SQL whose one value is the number of rows that violate it; empty where it is not asked.
+        counting: SQL whose one value is the number of rows that violate it; empty where it is not
+            asked.
         listing: SQL that lists those rows by their key alone.
         worth: what today's answer says.
         because: the reason for that.
@@ -252,7 +257,10 @@ class _Asker:
         source = self._only(table)
         groups = f"FROM {source}{where} GROUP BY {listed_terms} HAVING count(*) > 1"
         key = self._key(table)
-        marked = f"SELECT {key}, count(*) OVER (PARTITION BY {listed_terms}) AS alike FROM {source}{where}"
+        marked = (
+            f"SELECT {key}, count(*) OVER (PARTITION BY {listed_terms}) AS alike "
+            f"FROM {source}{where}"
+        )
         return self._asked(
             "unique",
             table,
@@ -280,12 +288,16 @@ class _Asker:
             )
         here = [f"c.{quote(self.before.column(table, column))}" for column in columns]
         match = " AND ".join(
-            f"p.{quote(self.before.column(other, there))} = {mine}" for there, mine in zip(to, here)
+            f"p.{quote(self.before.column(other, there))} = {mine}"
+            for there, mine in zip(to, here, strict=False)
         )
         bound = (" OR " if node.fk_matchtype == "f" else " AND ").join(
             f"{mine} IS NOT NULL" for mine in here
         )
-        orphans = f"FROM {self._only(table)} AS c WHERE ({bound}) AND NOT EXISTS (SELECT FROM {self._only(other)} AS p WHERE {match})"
+        orphans = (
+            f"FROM {self._only(table)} AS c WHERE ({bound}) AND NOT EXISTS (SELECT "
+            f"FROM {self._only(other)} AS p WHERE {match})"
+        )
         asked = self._asked(
             "foreign key",
             table,
@@ -297,7 +309,10 @@ class _Asker:
         return self._weighed(asked, other, set(to)) if asked.worth is Worth.SETTLES else asked
 
     def _exclusion(self, table: str, node: ast.Constraint) -> Question:
-        words = f"no two rows of {short(table)} exclude each other by {node.conname or 'the constraint'}"
+        words = (
+            f"no two rows of {short(table)} exclude each other by "
+            f"{node.conname or 'the constraint'}"
+        )
         pairs = [
             (element, [part.sval for part in operator]) for element, operator in node.exclusions
         ]
@@ -318,7 +333,10 @@ class _Asker:
         ]
         match = " AND ".join(f"a.{name} {operator} b.{name}" for name, operator in names)
         source = self._only(table)
-        found = f"FROM {source} AS a WHERE EXISTS (SELECT FROM {source} AS b WHERE a.ctid <> b.ctid AND {match})"
+        found = (
+            f"FROM {source} AS a WHERE EXISTS (SELECT FROM {source} AS b "
+            f"WHERE a.ctid <> b.ctid AND {match})"
+        )
         return self._asked(
             "exclusion",
             table,
@@ -337,8 +355,14 @@ class _Asker:
             and not serial
             and not any(kind in found for kind in _FILLED)
         ):
-            some = f"SELECT count(*) FROM (SELECT FROM {self.before.table(table)} LIMIT {_COUNTED_ROWS}) AS rows"
-            words = f"{short(table)} has no row, for {name} would be NULL in it (counted up to {_COUNTED_ROWS})"
+            some = (
+                f"SELECT count(*) FROM (SELECT FROM {self.before.table(table)} "
+                f"LIMIT {_COUNTED_ROWS}) AS rows"
+            )
+            words = (
+                f"{short(table)} has no row, for {name} would be NULL in it (counted up to "
+                f"{_COUNTED_ROWS})"
+            )
             yield self._asked(
                 "required column",
                 table,
@@ -374,7 +398,10 @@ class _Asker:
             if value.get("type") == name:
                 *table, last = parts(column)
                 live = quote(last)
-                values = f"FROM (SELECT {self._key(join(*table))}, {live} AS value FROM {join(*table)}) AS rows WHERE "
+                values = (
+                    f"FROM (SELECT {self._key(join(*table))}, {live} AS value "
+                    f"FROM {join(*table)}) AS rows WHERE "
+                )
                 values += f"NOT ({deparsed(node.def_.raw_expr)})" if checked else "value IS NULL"
                 yield self._asked(
                     "check" if checked else "not null",
@@ -434,7 +461,8 @@ class _Asker:
                 "type",
                 table,
                 words,
-                "PostgreSQL 15 cannot tell whether a value is valid (pg_input_is_valid came with 16)",
+                "PostgreSQL 15 cannot tell whether a value is valid (pg_input_is_valid came with "
+                "16)",
             )
         else:
             whole = after in ("smallint", "integer", "bigint") and before in (
@@ -483,7 +511,10 @@ class _Asker:
         columns: set[str],
         plain: bool = True,
     ) -> Question:
-        """The question, where it can be asked; `plain`: its columns already have the names of today."""
+        """The question, where it can be asked.
+
+        `plain`: its columns already have the names of today.
+        """
         made = next(
             (column for column in sorted(columns) if self.before.is_new_column(table, column)), ""
         )
@@ -526,7 +557,10 @@ class _Asker:
         )
 
     def _only(self, table: str) -> str:
-        """A unique index or foreign key stands on the table alone; on a partitioned one, on all partitions."""
+        """A unique index or foreign key stands on the table alone.
+
+        On a partitioned one, on all partitions.
+        """
         return (
             self.before.table(table)
             if self._partitioned(table)
@@ -573,7 +607,10 @@ def _cast(using: ast.Node | None, column: str) -> tuple[bool, bool]:
 
 
 def _parsed(name: str, definition: str) -> ast.Constraint | None:
-    """A constraint as the catalogue defines it; None where the parser is older than the server and does not know the form."""
+    """A constraint as the catalogue defines it.
+
+    None where the parser is older than the server and does not know the form.
+    """
     try:
         return (
             parse_sql(f"ALTER TABLE t ADD CONSTRAINT {quote(name)} {definition}")[0]

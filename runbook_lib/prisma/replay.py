@@ -1,4 +1,7 @@
-"""Which statements of applied files must not be run a second time, on the same server: those that reach beyond their database."""
+"""Which statements of applied files must not be run a second time, on the same server.
+
+Those that reach beyond their database.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,10 @@ _BEYOND: tuple[type[ast.Node], ...] = (
     ast.ImportForeignSchemaStmt,
 )
 _CALLS = re.compile(
-    r"dblink\w*|pg_(?:terminate_backend|cancel_backend|reload_conf|promote|switch_wal|rotate_logfile|file_\w+|create_\w+_slot\w*|"
-    r"drop_replication_slot)|lo_(?:import|export)|https?(?:_\w+)?|query_export_to_s3|table_import_from_s3"
+    r"dblink\w*|pg_(?:terminate_backend|cancel_backend|reload_conf|promote|switch_wal|"
+    r"rotate_logfile|file_\w+|create_\w+_slot\w*|"
+    r"drop_replication_slot)|lo_(?:import|export)|https?(?:_\w+)?|query_export_to_s3|"
+    r"table_import_from_s3"
 )
 """Functions that touch other databases, sessions, files or the network."""
 _SHARED = frozenset(
@@ -48,7 +53,10 @@ _WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 
 
 def beyond(files: Iterable[MigrationFile]) -> tuple[str, ...]:
-    """The places of statements that touch roles, other databases, files or the server itself, or that may."""
+    """Return the places of statements that reach, or may reach, beyond the database.
+
+    Roles, other databases, files or the server itself.
+    """
     reach = _Reach()
     return tuple(
         f"{file.name}:{one.line}" for file in files for one in split(file.sql) if reach.of(one)
@@ -56,7 +64,10 @@ def beyond(files: Iterable[MigrationFile]) -> tuple[str, ...]:
 
 
 class _Reach:
-    """Tells of each statement whether it reaches beyond its database; functions are judged by their bodies, where they are called."""
+    """Tells of each statement whether it reaches beyond its database.
+
+    Functions are judged by their bodies, where they are called.
+    """
 
     def __init__(self) -> None:
         self._functions: set[str] = set()
@@ -89,7 +100,10 @@ class _Reach:
         return block is None or any(self._node(one.node, one.text) for one in block.inner)
 
     def _body(self, node: ast.CreateFunctionStmt, sql: str) -> bool:
-        """Whether a function reaches beyond where it is called: one in another language than SQL and PL/pgSQL may."""
+        """Whether a function reaches beyond where it is called.
+
+        One in another language than SQL and PL/pgSQL may.
+        """
         options = {option.defname: option.arg for option in node.options or ()}
         language = getattr(options.get("language"), "sval", "sql")
         if language == "plpgsql":

@@ -1,4 +1,7 @@
-"""Where Node.js finds a package: in the `node_modules` of a folder or of one above it, links followed."""
+"""Where Node.js finds a package.
+
+In the `node_modules` of a folder or of one above it, links followed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from runbook_lib.errors import UsageError
 
 
 def find(package: str, start: Path) -> Path | None:
-    """Return the real folder of a package as a file in `start` would get it; None where it is not installed."""
+    """Return the real folder of a package as a file in `start` would get it.
+
+    None where it is not installed.
+    """
     for folder in (start, *start.parents):
         place = folder / "node_modules" / package
         if (place / "package.json").is_file():
@@ -18,7 +24,10 @@ def find(package: str, start: Path) -> Path | None:
 
 
 def version(package: str, start: Path) -> str | None:
-    """Return the version of a package as a file in `start` would get it; None where it is not installed."""
+    """Return the version of a package as a file in `start` would get it.
+
+    None where it is not installed.
+    """
     place = find(package, start)
     if place is None:
         return None

@@ -1,4 +1,7 @@
-"""What ALTER TABLE … ALTER COLUMN … TYPE does: rewrite or not, values lost or not, foreign keys made anew."""
+"""What ALTER TABLE … ALTER COLUMN … TYPE does.
+
+Rewrite or not, values lost or not, foreign keys made anew.
+"""
 
 from __future__ import annotations
 

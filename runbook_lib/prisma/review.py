@@ -2,9 +2,10 @@
 
     review(files, catalog=…, sizes=…, rule=project.transaction_rule)
 
-reads each file statement by statement with PostgreSQL's own parser: which locks it takes, what it rewrites, reads,
-destroys and breaks, what it leaves when it fails. State is carried from file to file: an index on a table that an earlier
-file makes concerns nobody. squawk is asked, too. A statement that is not understood is said to be so.
+reads each file statement by statement with PostgreSQL's own parser: which locks it takes, what it
+rewrites, reads, destroys and breaks, what it leaves when it fails. State is carried from file to
+file: an index on a table that an earlier file makes concerns nobody. squawk is asked, too. A
+statement that is not understood is said to be so.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Review(Shown):
         statements: of all of them, and what each does.
         findings: by file and line.
         files_atomicity: what each file leaves when it fails.
-        lint_problems: why squawk could not be asked, or could not read a file; empty where it could.
+        lint_problems: why squawk could not be asked, or could not read a file; empty where it
+            could.
         sizes, index_use: of tables and indexes, as they were given.
         watched: what the files were seen to change: under names, too, that they do not say.
     """
@@ -102,7 +104,8 @@ class Review(Shown):
                     alone,
                     "an enum value is named in the transaction that adds it, it seems: "
                     + ", ".join(early),
-                    remedy="add the value in a file before; if that text is something else, approve",
+                    remedy="add the value in a file before; if that text is something else, "
+                    "approve",
                 )
                 if early and not fails
                 else check(
@@ -149,7 +152,10 @@ class Review(Shown):
         )
 
     def tables_affected(self) -> Table:
-        """The tables that are there already and are touched: size, strongest lock, what happens to them."""
+        """The tables that are there already and are touched.
+
+        Size, strongest lock, what happens to them.
+        """
         strongest: dict[str, LockMode] = {}
         for lock in (
             lock
@@ -192,7 +198,9 @@ class Review(Shown):
         return Table(f"{len(rows)} tables affected", columns, rows, marks)
 
     def indexes(self) -> Table:
-        """Indexes that come, go or are written anew: on which table, whether without blocking, how often those that go were used.
+        """Indexes that come, go or are written anew.
+
+        On which table, whether without blocking, how often those that go were used.
 
         One that goes by another name, or moves along with its table, does neither.
         """
@@ -279,11 +287,13 @@ def review(
 
     Args:
         files: the pending files.
-        catalog: of the live database, kind → name → properties (`runbook_lib.postgres.catalog.Catalog.objects`).
+        catalog: of the live database, kind → name → properties
+            (`runbook_lib.postgres.catalog.Catalog.objects`).
         sizes: by qualified name of the table, "rows" and "bytes".
         rule: how Prisma sends a file.
         schema: where unqualified names live: the schema in the URL.
-        before: the applied files: where there is no catalogue, they tell which index is whose and which type a column has.
+        before: the applied files: where there is no catalogue, they tell which index is whose and
+            which type a column has.
         index_use: by qualified name of the index, "scans" (how often it was used) and "bytes".
         linter: the program squawk.
         server_major: the server's major version.

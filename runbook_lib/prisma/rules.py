@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from runbook_lib.prisma.effect import Remark
@@ -12,10 +12,12 @@ from runbook_lib.prisma.names import short
 from runbook_lib.table import size, text
 
 SMALL_ROWS = 10_000
-"""A table of fewer rows is read, rewritten or indexed in milliseconds: what only costs time there is no danger."""
+"""A table of fewer rows is read, rewritten or indexed in milliseconds: what only costs time there
+is no danger.
+"""
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """How grave a finding is."""
 
     INFO = "info"
@@ -41,7 +43,8 @@ class Rule:
         severity: how grave it is at worst.
         why: one sentence; names in braces are filled in, `{table}` with the table's size.
         safer: what to do where the statement offers nothing better of its own.
-        grows: it only costs time, and that grows with the table: no danger where the table is small.
+        grows: it only costs time, and that grows with the table: no danger where the table is
+            small.
         always: said of tables that the migration itself makes, too.
     """
 
@@ -53,18 +56,21 @@ class Rule:
 
 
 _I, _W, _D = Severity.INFO, Severity.WARNING, Severity.DANGER
-_RETRY = "keep lock_timeout short (the migrate phase sets it), and run it when no long transaction is open"
+_RETRY = (
+    "keep lock_timeout short (the migrate phase sets it), and run it when no long transaction is "
+    "open"
+)
 _EXPAND = (
-    "expand and contract: add the new beside the old, deploy a client that writes both, copy the rows, deploy a client that only "
-    "uses the new, drop the old in a later release"
+    "expand and contract: add the new beside the old, deploy a client that writes both, copy the "
+    "rows, deploy a client that only uses the new, drop the old in a later release"
 )
 
 RULES: dict[str, Rule] = {
     # how long others wait
     "table-rewrite": Rule(
         _D,
-        "{what} writes all of {table} anew under ACCESS EXCLUSIVE, and its indexes: until it is done nobody reads or "
-        "writes it, and the disk holds it twice",
+        "{what} writes all of {table} anew under ACCESS EXCLUSIVE, and its indexes: until it is "
+        "done nobody reads or writes it, and the disk holds it twice",
         _EXPAND,
         grows=True,
     ),
@@ -76,7 +82,8 @@ RULES: dict[str, Rule] = {
     ),
     "scan-under-exclusive-lock": Rule(
         _D,
-        "{what} reads all of {table} under ACCESS EXCLUSIVE: until it is done nobody reads or writes it",
+        "{what} reads all of {table} under ACCESS EXCLUSIVE: until it is done nobody reads or "
+        "writes it",
         grows=True,
     ),
     "constraint-blocks-writes": Rule(
@@ -95,14 +102,14 @@ RULES: dict[str, Rule] = {
     ),
     "brief-exclusive-lock": Rule(
         _I,
-        "{what} needs ACCESS EXCLUSIVE on {table} for a moment: it waits for every open transaction that uses "
-        "the table, and all others wait behind it",
+        "{what} needs ACCESS EXCLUSIVE on {table} for a moment: it waits for every open "
+        "transaction that uses the table, and all others wait behind it",
         _RETRY,
     ),
     "brief-write-block": Rule(
         _I,
-        "{what} stops writes to {table} for a moment: it waits for every transaction that wrote there, and new "
-        "writes wait behind it",
+        "{what} stops writes to {table} for a moment: it waits for every transaction that wrote "
+        "there, and new writes wait behind it",
         _RETRY,
     ),
     "explicit-lock": Rule(
@@ -112,8 +119,9 @@ RULES: dict[str, Rule] = {
     ),
     "built-concurrently": Rule(
         _I,
-        "{what} reads {table} twice without blocking reads or writes; it waits for every transaction that is open, "
-        "and one that fails leaves an invalid index that slows down writes",
+        "{what} reads {table} twice without blocking reads or writes; it waits for every "
+        "transaction that is open, and one that fails leaves an invalid index that slows down "
+        "writes",
         "afterwards look for invalid indexes (70_validate does)",
     ),
     "constraint-validated": Rule(
@@ -123,14 +131,14 @@ RULES: dict[str, Rule] = {
     "table-dropped": Rule(
         _D,
         "{table} and all its rows are destroyed",
-        "60_migrate saves it first, with the SQL that puts it back: keep that, and the backup; better, drop it a "
-        "release after the last client that used it",
+        "60_migrate saves it first, with the SQL that puts it back: keep that, and the backup; "
+        "better, drop it a release after the last client that used it",
     ),
     "column-dropped": Rule(
         _D,
         "the values of {name} are destroyed in all of {table}",
-        "60_migrate saves them first, with the SQL that puts them back: keep that, and the backup; better, drop the "
-        "column a release after the last client that used it",
+        "60_migrate saves them first, with the SQL that puts them back: keep that, and the "
+        "backup; better, drop the column a release after the last client that used it",
     ),
     "rows-removed": Rule(
         _D,
@@ -149,8 +157,8 @@ RULES: dict[str, Rule] = {
     ),
     "all-rows-updated": Rule(
         _D,
-        "every row of {table} is written anew and locked until the transaction ends; the old versions double the "
-        "table until vacuum",
+        "every row of {table} is written anew and locked until the transaction ends; the old "
+        "versions double the table until vacuum",
         grows=True,
     ),
     "rows-updated": Rule(
@@ -163,7 +171,8 @@ RULES: dict[str, Rule] = {
     ),
     "type-changed": Rule(
         _W,
-        "{name} becomes {new}; what it was is not known here, so whether all values fit is not either",
+        "{name} becomes {new}; what it was is not known here, so whether all values fit is not "
+        "either",
         "look at the column's type and values",
     ),
     "dropped-with-dependents": Rule(
@@ -177,12 +186,14 @@ RULES: dict[str, Rule] = {
     # the client that runs now
     "client-breaks": Rule(
         _D,
-        "a client that names {name}, as the one that runs now may, fails from here until the new one is deployed",
+        "a client that names {name}, as the one that runs now may, fails from here until the new "
+        "one is deployed",
         _EXPAND,
     ),
     "client-sees-another": Rule(
         _W,
-        "another {name} takes the place of the one for which the client that runs now was generated",
+        "another {name} takes the place of the one for which the client that runs now was "
+        "generated",
         "deploy the new client right after",
     ),
     "client-sees-new-type": Rule(
@@ -192,12 +203,13 @@ RULES: dict[str, Rule] = {
     ),
     "required-column-added": Rule(
         _D,
-        "{name} is NOT NULL without a default: it fails where {table} has rows, and the client that runs now "
-        "inserts without it",
+        "{name} is NOT NULL without a default: it fails where {table} has rows, and the client "
+        "that runs now inserts without it",
     ),
     "null-refused": Rule(
         _W,
-        "{name} refuses NULL from now on: it fails where a NULL is present, and so does a client that writes one",
+        "{name} refuses NULL from now on: it fails where a NULL is present, and so does a client "
+        "that writes one",
     ),
     "default-dropped": Rule(
         _W,
@@ -228,8 +240,8 @@ RULES: dict[str, Rule] = {
     ),
     "may-run-in-transaction": Rule(
         _W,
-        "{what} cannot run inside a transaction: this file fails where Prisma's own parser does not understand "
-        "all of it, and sends it whole",
+        "{what} cannot run inside a transaction: this file fails where Prisma's own parser does "
+        "not understand all of it, and sends it whole",
         "give the statement a migration file of its own",
         always=True,
     ),
@@ -275,7 +287,8 @@ RULES: dict[str, Rule] = {
     ),
     "set-local-without-transaction": Rule(
         _W,
-        "{what} has no effect: this Prisma sends each statement alone, and SET LOCAL ends with its transaction",
+        "{what} has no effect: this Prisma sends each statement alone, and SET LOCAL ends with "
+        "its transaction",
         "BEGIN and COMMIT round the file, or SET without LOCAL",
         always=True,
     ),
@@ -287,7 +300,8 @@ RULES: dict[str, Rule] = {
     ),
     "not-validated": Rule(
         _I,
-        "{name} holds for new rows only until it is validated; an UPDATE of an old row that violates it fails",
+        "{name} holds for new rows only until it is validated; an UPDATE of an old row that "
+        "violates it fails",
     ),
     "index-dropped": Rule(
         _W,
@@ -299,7 +313,8 @@ RULES: dict[str, Rule] = {
     ),
     "uniqueness-dropped": Rule(
         _W,
-        "nothing in {table} keeps {columns} unique any more: what relies on it, as ON CONFLICT and an upsert do, fails",
+        "nothing in {table} keeps {columns} unique any more: what relies on it, as ON CONFLICT "
+        "and an upsert do, fails",
         "deploy a client that does not rely on it first",
     ),
     "nothing-to-do": Rule(_I, "{what}", always=True),
@@ -344,7 +359,10 @@ class Finding:
         return asdict(self) | {"severity": self.severity.value}
 
     def named(self) -> str:
-        """Return what it is and where, for the plan's hash: neither how grave it is nor its sentences, which move with the table's size."""
+        """Return what it is and where, for the plan's hash.
+
+        Neither how grave it is nor its sentences, which move with the table's size.
+        """
         return f"{self.file}:{self.line}: {self.rule}" + (self.relation and f" of {self.relation}")
 
 
@@ -372,7 +390,9 @@ def use_said(use: Mapping[str, Any] | None) -> str:
 def finding(
     remark: Remark, file: str, line: int, statement: int, sizes: Sizes, now: str = ""
 ) -> Finding | None:
-    """A remark, weighed: None where it is about a table that the migration itself makes, and so concerns nobody.
+    """Return a remark, weighed; None if it is about a table that the migration makes.
+
+    Such a remark concerns nobody.
 
     Args:
         now: the name that the table has in the database, where a statement before renamed it.

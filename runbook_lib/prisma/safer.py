@@ -20,7 +20,10 @@ def deparsed(node: ast.Node) -> str:
 
 
 def index_concurrently(node: ast.IndexStmt) -> str:
-    """CREATE INDEX CONCURRENTLY for CREATE INDEX; without IF NOT EXISTS, which would accept an invalid index."""
+    """CREATE INDEX CONCURRENTLY for CREATE INDEX.
+
+    Without IF NOT EXISTS, which would accept an invalid index.
+    """
     before = node.concurrent, node.if_not_exists
     node.concurrent, node.if_not_exists = True, False
     try:
@@ -32,7 +35,9 @@ def index_concurrently(node: ast.IndexStmt) -> str:
 def index_on_partitions(
     node: ast.IndexStmt, parent: str, index: str, parts: Mapping[str, str]
 ) -> str:
-    """The same for a partitioned table, where CONCURRENTLY is refused: an index on each partition, then one over them.
+    """The same for a partitioned table, where CONCURRENTLY is refused.
+
+    An index on each partition, then one over them.
 
     Args:
         parts: by partition, the name that its index gets.
@@ -100,7 +105,10 @@ def not_valid(table: str, constraint: ast.Constraint, name: str) -> str:
 
 
 def on_partitions(tables: Sequence[str], constraint: ast.Constraint, name: str) -> str:
-    """A foreign key of a partitioned table, where NOT VALID is refused: first on each partition, then on the table, which takes those."""
+    """A foreign key of a partitioned table, where NOT VALID is refused.
+
+    First on each partition, then on the table, which takes those.
+    """
     parent, *partitions = tables
     steps = [not_valid(table, constraint, name) for table in partitions]
     before, constraint.conname = constraint.conname, name
@@ -108,7 +116,8 @@ def on_partitions(tables: Sequence[str], constraint: ast.Constraint, name: str) 
         return "\n".join(
             [
                 *steps,
-                f"{_LATER}ALTER TABLE {short(parent)} ADD {deparsed(constraint)};  -- reads nothing: the partitions have it",
+                f"{_LATER}ALTER TABLE {short(parent)} ADD {deparsed(constraint)};  -- reads "
+                "nothing: the partitions have it",
             ]
         )
     finally:
@@ -121,7 +130,8 @@ def by_index(table: str, constraint: ast.Constraint, name: str, columns: tuple[s
     listed = ", ".join(quote(column) for column in columns)
     return (
         f"{_ALONE}CREATE UNIQUE INDEX CONCURRENTLY {quote(name)} ON {short(table)} ({listed});\n"
-        f"{_LATER}ALTER TABLE {short(table)} ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)};"
+        f"{_LATER}ALTER TABLE {short(table)} ADD CONSTRAINT {quote(name)} {kind} USING INDEX "
+        f"{quote(name)};"
     )
 
 
@@ -131,7 +141,8 @@ def not_null(table: str, column: str) -> str:
     return (
         f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({column} IS NOT NULL) NOT VALID;\n"
         f"{_LATER}ALTER TABLE {table} VALIDATE CONSTRAINT {name};\n"
-        f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;  -- reads nothing: the check proves it\n"
+        f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;  -- reads nothing: the check "
+        "proves it\n"
         f"ALTER TABLE {table} DROP CONSTRAINT {name};"
     )
 
@@ -140,7 +151,8 @@ def required_column(table: str, column: str, type: str) -> str:
     """A required column in steps that neither fail on rows nor break the running client."""
     table, column = short(table), quote(column)
     return (
-        f"ALTER TABLE {table} ADD COLUMN {column} {type};  -- deploy a client that writes it, then fill the old rows in batches\n"
+        f"ALTER TABLE {table} ADD COLUMN {column} {type};  -- deploy a client that writes it, "
+        "then fill the old rows in batches\n"
         f"{_LATER}{not_null(table, column.strip(chr(34)))}"
     )
 
@@ -157,7 +169,10 @@ def volatile_column(table: str, column: str, type: str, default: str) -> str:
 
 
 def batches(node: ast.UpdateStmt, table: str) -> str:
-    """An UPDATE of some thousand rows at a time; rows that have the new value already are left out, where that can be said."""
+    """An UPDATE of some thousand rows at a time.
+
+    Rows that have the new value already are left out, where that can be said.
+    """
     todo = [_undone(target) for target in node.targetList[:1] if _undone(target)]
     known, done = bool(todo), "  -- add a condition that a row fulfils no more once it is done"
     todo += [f"({deparsed(node.whereClause)})"] if node.whereClause else []
@@ -172,7 +187,8 @@ def batches(node: ast.UpdateStmt, table: str) -> str:
 def _batch(update: str, table: str, todo: str, remark: str = "") -> str:
     """An update of the next rows that are still to be done."""
     return (
-        f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {todo} LIMIT 5000));{remark}\n"
+        f"{update} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {todo} "
+        f"LIMIT 5000));{remark}\n"
         "-- repeat, each time in a transaction of its own, until no row is touched"
     )
 

@@ -37,7 +37,10 @@ def text(schema: Path) -> str:
 
 
 def blocks(schema: str) -> list[tuple[str, str, list[str]]]:
-    """The kind, name and lines of each model, enum, view and type, without comments and empty lines."""
+    """Return the kind, name and lines of each model, enum, view and type.
+
+    Without comments and empty lines.
+    """
     return [
         (
             kind,

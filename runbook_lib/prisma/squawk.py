@@ -31,8 +31,10 @@ NOT_ASKED = (
     "ban-drop-type",
     "renaming-object",
 )
-"""Rules that do not fit here: the runbook sets the timeouts, Prisma does not repeat files, style is the schema's, and who
-names what is dropped or renamed is weighed by `judge`, which knows what the files make and put in its place."""
+"""Rules that do not fit here: the runbook sets the timeouts, Prisma does not repeat files, style is
+the schema's, and who names what is dropped or renamed is weighed by `judge`, which knows what the
+files make and put in its place.
+"""
 
 SAME: Mapping[str, frozenset[str]] = {
     "adding-required-field": frozenset({"required-column-added"}),
@@ -111,7 +113,8 @@ def lint(paths: Sequence[Path], rule: TransactionRule, program: Path = PROGRAM) 
     except json.JSONDecodeError:
         return Lint(
             {},
-            f"{program.name} ended with status {done.status} and no result: {done.output.strip()[:200]}",
+            f"{program.name} ended with status {done.status} and no result: "
+            f"{done.output.strip()[:200]}",
         )
     by_path: dict[str, list[Mapping[str, object]]] = {}
     for message in messages:
@@ -126,7 +129,9 @@ def findings(
     ours: Sequence[Finding],
     harmless: frozenset[int],
 ) -> tuple[tuple[Finding, ...], str]:
-    """squawk's findings that ours do not have already, and why squawk could not read the file, where it could not.
+    """Return squawk's findings that ours do not have, and why it could not read the file.
+
+    The reason is empty if it could.
 
     Args:
         harmless: numbers of statements that touch nothing but what the migration itself makes.

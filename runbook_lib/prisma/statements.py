@@ -1,4 +1,7 @@
-"""The statements of one migration file, each with its place; a file that cannot be parsed is split as far as possible."""
+"""The statements of one migration file, each with its place.
+
+A file that cannot be parsed is split as far as possible.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class Parsed:
 
 
 def split(text: str) -> tuple[Parsed, ...]:
-    """The statements of a file; an empty file has none. A byte-order mark is passed over; lines are counted as editors do."""
+    """The statements of a file; an empty file has none.
+
+    A byte-order mark is passed over; lines are counted as editors do.
+    """
     text = text.removeprefix(BYTE_ORDER_MARK)
     if "\0" in text:
         line = _line(text, text.index("\0"))
@@ -56,7 +62,10 @@ def _parsed(text: str, number: int, raw: ast.RawStmt) -> Parsed:
 
 
 def _piecewise(text: str) -> Iterator[Parsed]:
-    """Each piece between semicolons parsed alone: one mistake does not hide the other statements."""
+    """Each piece between semicolons parsed alone.
+
+    One mistake does not hide the other statements.
+    """
     for number, (start, end) in enumerate(_pieces(text), 1):
         sql = text[start:end].rstrip()
         line, last = _line(text, start), _line(text, start + len(sql))
@@ -79,7 +88,10 @@ def _piecewise(text: str) -> Iterator[Parsed]:
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """From where to where each piece between semicolons goes; all of the text where even its words cannot be told."""
+    """From where to where each piece between semicolons goes.
+
+    All of the text where even its words cannot be told.
+    """
     try:
         tokens = parser.scan(text)
     except ParseError:

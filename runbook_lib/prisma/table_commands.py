@@ -41,7 +41,9 @@ _NOT_BELOW = frozenset(
         AT.AT_DropInherit,
     }
 )
-"""Subcommands that change the named table alone; the others go down to partitions and inheriting tables."""
+"""Subcommands that change the named table alone; the others go down to partitions and inheriting
+tables.
+"""
 _PERSISTENCE = {AT.AT_SetLogged: "permanent", AT.AT_SetUnLogged: "unlogged"}
 _RELATIONS = {
     ObjectType.OBJECT_TABLE: "table",
@@ -93,7 +95,10 @@ def create_table(draft: Draft, node: ast.CreateStmt) -> None:
 
 
 def _indexes_of_parent(draft: Draft, parent: str, partition: str) -> None:
-    """A new partition gets its part of each index of the parent, and the constraint that stands on it."""
+    """Give a new partition its part of each index of the parent.
+
+    And the constraint that stands on it.
+    """
     for index in draft.known.indexes_of(parent):
         columns, properties = (
             [bare(column) for column in draft.known.columns_of(index)],
@@ -107,7 +112,7 @@ def _indexes_of_parent(draft: Draft, parent: str, partition: str) -> None:
 
 
 def alter_table(draft: Draft, node: ast.AlterTableStmt) -> None:
-    """ALTER TABLE, and ALTER INDEX, VIEW, SEQUENCE where PostgreSQL takes them for the same command."""
+    """Read ALTER TABLE; and ALTER INDEX, VIEW, SEQUENCE if PostgreSQL takes them for the same."""
     table = relation(node.relation, draft.schema)
     kind = _RELATIONS.get(node.objtype)
     if kind is None:  # ALTER TYPE … ADD ATTRIBUTE
@@ -183,7 +188,10 @@ def _define(
 
 
 def _sequence_of(draft: Draft, table: str, column: str, identity: ast.Constraint | None) -> str:
-    """Return the name of a column's sequence: that of SEQUENCE NAME, else the one PostgreSQL gives it."""
+    """Return the name of a column's sequence.
+
+    That of SEQUENCE NAME, else the one PostgreSQL gives it.
+    """
     for option in (identity.options if identity else None) or ():
         if option.defname == "sequence_name":
             return listed(option.arg, schema_of(table))

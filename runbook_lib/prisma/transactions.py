@@ -1,4 +1,7 @@
-"""What one migration file is, transactionally: which of its statements share a transaction, and what stays if it fails."""
+"""What one migration file is, transactionally.
+
+Which of its statements share a transaction, and what stays if it fails.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ class TransactionRule(Enum):
 
     WHOLE_FILE = "the whole file as one query, and so one transaction"
     EACH_STATEMENT = "statement by statement, each committing alone"
-    EACH_IF_PARSED = "statement by statement, each committing alone, where Prisma's own parser understands the file; else the whole file as one"
+    EACH_IF_PARSED = (
+        "statement by statement, each committing alone, where Prisma's own parser understands the "
+        "file; else the whole file as one"
+    )
 
     def __str__(self) -> str:
         return self.value
@@ -60,7 +66,10 @@ class Atomicity:
 
 
 def groups(effects: Sequence[Effect], rule: TransactionRule) -> list[int]:
-    """For each statement the number of the transaction that it runs in; statements of one number commit together."""
+    """For each statement the number of the transaction that it runs in.
+
+    Statements of one number commit together.
+    """
     number, inside, result = 0, False, []
     for effect in effects:
         if effect.transaction == "begin":
@@ -89,10 +98,13 @@ def _judge(
     if len(work) == 1 and work[0].alone:
         return (
             Level.NONE,
-            f"{work[0].alone} commits in steps: where it fails, its first steps stay (an index stays, invalid)",
+            f"{work[0].alone} commits in steps: where it fails, its first steps stay (an index "
+            "stays, invalid)",
         )
     numbers = {
-        number for number, effect in zip(groups(effects, rule), effects) if not effect.transaction
+        number
+        for number, effect in zip(groups(effects, rule), effects, strict=True)
+        if not effect.transaction
     }
     commits = [effect for effect in effects if effect.transaction in ("commit", "rollback")]
     alone = next((effect.alone for effect in work if effect.alone), "")
@@ -117,5 +129,6 @@ def _judge(
     )
     return (
         Level.PARTLY,
-        f"this Prisma sends its {len(work)} statements one by one, and each commits alone: those before the failing one stay{unless}",
+        f"this Prisma sends its {len(work)} statements one by one, and each commits alone: those "
+        f"before the failing one stay{unless}",
     )

@@ -1,6 +1,7 @@
 """Column types: how PostgreSQL writes them, and what changing one into another costs.
 
-The catalogue's `format_type` is the common notation: `character varying(10)`, `timestamp(3) without time zone`.
+The catalogue's `format_type` is the common notation: `character varying(10)`, `timestamp(3) without
+time zone`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ SERIALS = {
     "serial8": "bigint",
 }
 _FORM = re.compile(
-    r"(?P<base>.*?)(?:\((?P<mods>[-\d, ]+)\))?(?P<zone> with(?:out)? time zone)?(?P<array>(?:\[\])*)\Z"
+    r"(?P<base>.*?)(?:\((?P<mods>[-\d, ]+)\))?(?P<zone> with(?:out)? time "
+    r"zone)?(?P<array>(?:\[\])*)\Z"
 )
 NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 _LENGTHS = ("character varying", "bit varying")
@@ -148,7 +150,10 @@ def _built_in(name: str, mods: list[int]) -> str:
 
 
 def split(text: str) -> tuple[str, tuple[int, ...]]:
-    """A type without its modifiers, and the modifiers: `numeric(6,2)` → (`numeric`, (6, 2)); arrays keep their brackets."""
+    """A type without its modifiers, and the modifiers: `numeric(6,2)` → (`numeric`, (6, 2)).
+
+    Arrays keep their brackets.
+    """
     found = _FORM.match(text)
     assert found
     mods = tuple(int(part) for part in (found["mods"] or "").split(",") if part.strip())
@@ -156,7 +161,10 @@ def split(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def rewrite(old: str | None, new: str) -> Rewrite:
-    """Whether changing a column's type from `old` (None: not known) to `new` writes the whole table anew."""
+    """Return whether changing a column's type rewrites the whole table.
+
+    From `old` (None: not known) to `new`.
+    """
     if old is None:
         return Rewrite.DEPENDS
     (before, had), (after, gets) = split(old), split(new)
@@ -172,7 +180,10 @@ def rewrite(old: str | None, new: str) -> Rewrite:
 
 
 def narrows(old: str | None, new: str) -> bool | None:
-    """Whether the new type can refuse or cut values that the old one holds; None where that is not known."""
+    """Whether the new type can refuse or cut values that the old one holds.
+
+    None where that is not known.
+    """
     if old is None:
         return None
     (before, had), (after, gets) = split(old), split(new)

@@ -1,4 +1,7 @@
-"""What an older server does not have: the first major version of PostgreSQL that knows a part of a statement."""
+"""What an older server does not have.
+
+The first major version of PostgreSQL that knows a part of a statement.
+"""
 
 from __future__ import annotations
 
