@@ -1,4 +1,7 @@
-"""Who is doing what: sessions, progress, writes, replication. Statement texts are never read out; they may hold data."""
+"""Who is doing what: sessions, progress, writes, replication.
+
+Statement texts are never read out; they may hold data.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ class Session:
             if self.transaction_s is not None
             else ""
         )
-        return f"session {self.pid} of {self.user} (application “{self.application}” from {self.client}), {self.state}{age}"
+        return (
+            f"session {self.pid} of {self.user} (application “{self.application}” from "
+            f"{self.client}), {self.state}{age}"
+        )
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,10 @@ def _connected(name: str, of_it: list[Session]) -> Connected:
 
 
 def of_application(db: Database, application_name_prefix: str) -> Sessions:
-    """The other sessions in this database whose application name is the prefix, or goes on with "/" after it."""
+    """Return the other sessions here whose application name begins with the prefix.
+
+    The name is the prefix, or goes on with "/" after it.
+    """
     found = tuple(one for one in _sessions(db) if named(one.application, application_name_prefix))
     return Sessions(f"Sessions of {application_name_prefix}", found)
 
@@ -168,7 +177,10 @@ def busy(db: Database, application_names: Collection[str] = ()) -> Sessions:
 
 
 def idle_in_transaction(db: Database, older_than_s: float = 0) -> Sessions:
-    """The sessions in this database that hold a transaction open and do nothing, for longer than `older_than_s` seconds."""
+    """Return the sessions here that are idle in a transaction.
+
+    For longer than `older_than_s` seconds.
+    """
     found = tuple(
         one
         for one in _sessions(db)
@@ -190,7 +202,10 @@ class Holder:
             if self.session.transaction_s is not None
             else "an age that this role may not see"
         )
-        who = f"pid {self.session.pid} ({self.session.application or 'unnamed'} from {self.session.client}, {self.session.state}, {age})"
+        who = (
+            f"pid {self.session.pid} ({self.session.application or 'unnamed'} from "
+            f"{self.session.client}, {self.session.state}, {age})"
+        )
         return f"{who} on {', '.join(self.tables)}"
 
 
@@ -213,7 +228,10 @@ def everyone(db: Database) -> tuple[Session, ...]:
 
 
 def named(application: str, prefix: str) -> bool:
-    """Whether an application name is `prefix`, or goes on with "/" after it; the server keeps 63 bytes of a name."""
+    """Whether an application name is `prefix`, or goes on with "/" after it.
+
+    The server keeps 63 bytes of a name.
+    """
     kept = prefix.encode()[:63].decode(errors="ignore")
     return bool(kept.strip("/")) and (
         application == kept or application.startswith(kept.rstrip("/") + "/")
@@ -273,7 +291,8 @@ class Writes:
     """What was written until now.
 
     Args:
-        tables: table → rows inserted, updated and deleted since its statistics began; up to ten seconds late.
+        tables: table → rows inserted, updated and deleted since its statistics began; up to ten
+            seconds late.
         snapshot: which transactions of the whole server are finished; exact.
         writing_pids: sessions in this database whose open transaction has written.
     """
@@ -293,11 +312,12 @@ class Writes:
         return {name: count for name, count in counts.items() if count > 0}
 
     def quiet_since(self, earlier: Writes) -> bool:
-        """Whether it is certain that nothing was written in between: no writing transaction ended on the server, none is
-        open in this database.
+        """Whether it is certain that nothing was written in between.
 
-        `False` proves nothing: it may have been another database, or autovacuum. Then `since`, read at least ten
-        seconds after the last write, tells the tables.
+        No writing transaction ended on the server, none is open in this database.
+
+        `False` proves nothing: it may have been another database, or autovacuum. Then `since`, read
+        at least ten seconds after the last write, tells the tables.
         """
         return self.snapshot == earlier.snapshot and not self.writing_pids
 

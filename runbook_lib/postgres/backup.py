@@ -1,13 +1,17 @@
-"""A backup on disk: a folder whose `manifest.json`, written last, describes every file and the instant it shows.
+"""A backup on disk: a folder and a `manifest.json` that is written last.
+
+It describes every file and the instant that the backup shows.
 
     dump/           pg_dump's directory format
     schema.sql      the schema as SQL, for people and for diffing
-    globals.sql     roles without passwords, tablespaces; missing where the role may not read them (the manifest says why)
+    globals.sql     roles without passwords, tablespaces; missing where the role may not read them
+                    (the manifest says why)
     database.json   the database's own owner, locale, privileges, settings and comment
     catalog.json    the schema as data
     manifest.json   everything else, and the sha256 of every file above and of itself
 
-A folder without a manifest is no backup. It holds data, and settings that may be secret: the folder is its owner's alone.
+A folder without a manifest is no backup. It holds data, and settings that may be secret: the folder
+is its owner's alone.
 """
 
 from __future__ import annotations
@@ -107,7 +111,10 @@ class Backup(Shown):
         return Catalog.from_dict(_json(self.folder / "catalog.json"))
 
     def database(self) -> dict[str, Any]:
-        """Owner, locale, privileges, settings and comment of the database; settings may be secret."""
+        """Owner, locale, privileges, settings and comment of the database.
+
+        Settings may be secret.
+        """
         return _json(self.folder / "database.json")
 
     def table(self) -> Table:
@@ -119,15 +126,18 @@ class Backup(Shown):
             ("shows the instant", f"{shot.taken_at} (LSN {shot.lsn})"),
             (
                 "size",
-                f"{size(self.bytes)} in {len(self.files)} files, of a database of {size(shot.database_bytes)}",
+                f"{size(self.bytes)} in {len(self.files)} files, of a database of "
+                f"{size(shot.database_bytes)}",
             ),
             (
                 "holds",
-                f"{text(len(shot.tables))} tables, {text(shot.rows)} rows; content by {shot.method}",
+                f"{text(len(shot.tables))} tables, {text(shot.rows)} rows; content by "
+                f"{shot.method}",
             ),
             (
                 "made with",
-                f"pg_dump {self.tools}, {self.compression}, {self.jobs} jobs, server {shot.server_version}",
+                f"pg_dump {self.tools}, {self.compression}, {self.jobs} jobs, server "
+                f"{shot.server_version}",
             ),
             ("seconds", ", ".join(f"{step} {took:.1f}" for step, took in self.seconds.items())),
             ("globals", self.globals_missing or "globals.sql"),
@@ -178,13 +188,16 @@ def _what_it_is(folder: Path) -> str:
     if not (folder / "catalog.json").exists():
         return f"it has no {MANIFEST}, and none of a backup's other files"
     return (
-        f"it has no {MANIFEST}, which is written last: the dump is still at work, or it was killed; nothing in it is usable, "
-        "and a killed one can be removed"
+        f"it has no {MANIFEST}, which is written last: the dump is still at work, or it was "
+        "killed; nothing in it is usable, and a killed one can be removed"
     )
 
 
 def unfinished(directory: Path) -> tuple[Path, ...]:
-    """The folders in `directory` that dumps have begun and not finished, by the files that they write first and last."""
+    """Return the folders in `directory` that dumps have begun and not finished.
+
+    By the files that they write first and last.
+    """
     return tuple(
         sorted(
             path.parent
@@ -258,7 +271,7 @@ def hashes(folder: Path, jobs: int = 2) -> dict[str, File]:
     """Size and sha256 of every file in the folder but the manifest, by path."""
     names = sorted(_files(folder))
     with ThreadPoolExecutor(jobs) as pool:
-        return dict(zip(names, pool.map(lambda name: _file(folder / name), names)))
+        return dict(zip(names, pool.map(lambda name: _file(folder / name), names), strict=True))
 
 
 def foreign_files(backup: Sealed) -> list[str]:
@@ -267,7 +280,9 @@ def foreign_files(backup: Sealed) -> list[str]:
 
 
 def verify_hashes(backup: Sealed, jobs: int = 2) -> Checks:
-    """Read every file again and compare it with the manifest: missing, cut, altered or foreign files are all found.
+    """Read every file again and compare it with the manifest.
+
+    Missing, cut, altered or foreign files are all found.
 
     Args:
         jobs: files read at the same time.

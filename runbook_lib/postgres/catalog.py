@@ -1,8 +1,11 @@
-"""The schema of a database as data: every object under its qualified name, with the properties that make it what it is.
+"""The schema of a database as data.
 
-Read from `pg_catalog` alone (`queries/catalog_<kind>.sql`, one pass each) at one instant. Objects of PostgreSQL itself
-and of extensions are left out: an extension is told by its version. Numbers (OIDs) never enter, so the catalogues of a
-database and of its restored copy are the same. Privileges are listed with the defaults spelt out.
+Every object under its qualified name, with the properties that make it what it is.
+
+Read from `pg_catalog` alone (`queries/catalog_<kind>.sql`, one pass each) at one instant. Objects
+of PostgreSQL itself and of extensions are left out: an extension is told by its version. Numbers
+(OIDs) never enter, so the catalogues of a database and of its restored copy are the same.
+Privileges are listed with the defaults spelt out.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ class Catalog(Shown):
     Args:
         database: its name.
         objects: kind → name → property → value; a property without a value is left out.
-        unknown_options: object → the names of its options that nobody knows; they are in no comparison.
+        unknown_options: object → the names of its options that nobody knows; they are in no
+            comparison.
     """
 
     database: str
@@ -67,7 +71,10 @@ class Catalog(Shown):
         return tuple(sorted(self.objects.get(kind, {})))
 
     def columns_of(self, table: str) -> dict[str, Mapping[str, Any]]:
-        """The columns of one table by their quoted name, in no promised order (the table's `columns` has it)."""
+        """Return the columns of one table by their quoted name, in no promised order.
+
+        The table's `columns` has it.
+        """
         start = f"{table}."
         return {
             name.removeprefix(start): value
@@ -76,8 +83,11 @@ class Catalog(Shown):
         }
 
     def portable(self) -> Catalog:
-        """What servers of all major versions write alike: without versions of extensions, the privilege MAINTAIN (new in 17),
-        and the qualifiers in definitions of views and rules."""
+        """What servers of all major versions write alike.
+
+        Without versions of extensions, the privilege MAINTAIN (new in 17), and the qualifiers in
+        definitions of views and rules.
+        """
         return Catalog(
             self.database,
             {
@@ -88,9 +98,12 @@ class Catalog(Shown):
         )
 
     def left_out(self) -> dict[str, frozenset[str]]:
-        """Name by kind what a dump of this schema leaves out: subscriptions, and indexes that are not valid, with their comments.
+        """Name by kind what a dump of this schema leaves out.
 
-        pg_dump keeps an index that is not valid only on a partitioned table, where a partition lacks its part of it.
+        Subscriptions, and indexes that are not valid, with their comments.
+
+        pg_dump keeps an index that is not valid only on a partitioned table, where a partition
+        lacks its part of it.
         """
         tables, indexes = self.objects.get("table", {}), self.objects.get("index", {})
         invalid = frozenset(
@@ -177,7 +190,7 @@ def _objects(
 
 
 def _keep_declared_options(kind: str, row: dict[str, Any]) -> list[str]:
-    """Leave the options that a person declares in a row, and return the names of those that nobody knows.
+    """Leave the options that a person declares in a row; return the names of unknown ones.
 
     The options of an index stand in its definition.
     """

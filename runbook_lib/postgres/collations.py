@@ -1,4 +1,4 @@
-"""Collation versions: whether each index on text was built with the collation that is installed now."""
+"""Check whether each index on text was built with the installed collation's version."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from runbook_lib.postgres.reading import reading
 
 
 def collation_checks(db: Database) -> Iterator[Check]:
-    """One check a collation that an index uses, the database's own among them; none where no index is on text.
+    """One check a collation that an index uses, the database's own among them.
 
-    Where the versions differ, an index may be in another order than the one it is searched in: PostgreSQL's documentation, ALTER
-    COLLATION, "Notes".
+    None where no index is on text.
+
+    Where the versions differ, an index may be in another order than the one it is searched in:
+    PostgreSQL's documentation, ALTER COLLATION, "Notes".
 
     Raises:
         DatabaseError: the catalogue cannot be read.
@@ -24,7 +26,8 @@ def collation_checks(db: Database) -> Iterator[Check]:
         known = db.server_version >= 150000
         own = (
             db.value(
-                "SELECT pg_database_collation_actual_version(oid) FROM pg_database WHERE datname = current_database()"
+                "SELECT pg_database_collation_actual_version(oid) FROM pg_database "
+                "WHERE datname = current_database()"
             )
             if known
             else None
@@ -41,7 +44,10 @@ def _check(row: Mapping[str, Any], actual: str | None, known: bool) -> Check:
     id = "data.collation." + (
         "database" if row["kind"] == "database" else row["name"]
     )  # a copy has another name
-    title = f"the {len(row['indexes'])} indexes in the order of {row['kind']} {row['name']} were built with the installed version"
+    title = (
+        f"the {len(row['indexes'])} indexes in the order of {row['kind']} {row['name']} were "
+        "built with the installed version"
+    )
     remedy = _remedy(row)
     if row["recorded"] == actual and (actual or known or row["by_bytes"]):
         return check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import UsageError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runbook_lib.postgres.snapshot import Snapshot, TableState
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """How one table, sequence or fact compares."""
 
     IDENTICAL = "identical"
@@ -91,8 +91,11 @@ class Comparison(Shown):
 
     @property
     def identical(self) -> bool:
-        """Whether every table with rows of its own was compared and is the same in the columns compared, large objects
-        are the same, and no sequence is missing or behind. A sequence may have moved on."""
+        """Return whether every table with rows of its own was compared and is the same.
+
+        In the columns compared. Large objects must be the same, and no sequence missing or behind;
+        one may have moved on.
+        """
         allowed = (Outcome.IDENTICAL, Outcome.EXCLUDED, Outcome.AHEAD)
         return all(item.outcome in allowed for item in self.content)
 
@@ -155,9 +158,10 @@ def compare(before: Snapshot, after: Snapshot, columns: Mapping[str, Sequence[st
     """What differs in `after`; see `Snapshot.compare`."""
     if (before.method, before.canary) != (after.method, after.canary):
         raise UsageError(
-            f"content cannot be compared: one side was fingerprinted by “{before.method}” (canary {before.canary}), "
-            f"the other by “{after.method}” (canary {after.canary})",
-            "take both snapshots with the same method; with `Method.MD5` where the servers hash differently",
+            f"content cannot be compared: one side was fingerprinted by “{before.method}” (canary "
+            f"{before.canary}), the other by “{after.method}” (canary {after.canary})",
+            "take both snapshots with the same method; with `Method.MD5` where the servers hash "
+            "differently",
         )
     return Comparison(
         (
@@ -171,7 +175,10 @@ def compare(before: Snapshot, after: Snapshot, columns: Mapping[str, Sequence[st
 
 
 def _own(settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings of the database itself: those of the server may differ where a copy stands elsewhere."""
+    """The settings of the database itself.
+
+    Those of the server may differ where a copy stands elsewhere.
+    """
     return {name: value for name, value in settings.items() if not name.startswith("server: ")}
 
 
@@ -231,7 +238,7 @@ def _comparable(
 
 def _why(old: TableState, new: TableState) -> str:
     was, now = (
-        dict(zip(state.fingerprints[0].columns, state.fingerprints[0].forms))
+        dict(zip(state.fingerprints[0].columns, state.fingerprints[0].forms, strict=True))
         for state in (old, new)
     )
     parts = [f"column {name} was added" for name in now.keys() - was.keys()]

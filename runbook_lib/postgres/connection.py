@@ -1,7 +1,8 @@
 """How a database is spoken to.
 
-A `Database` is one session of ours: named, with timeouts, with settings of its own whatever the role carries, and with
-errors that carry no row of data. No URL ever reaches libpq, whose messages can repeat part of a password.
+A `Database` is one session of ours: named, with timeouts, with settings of its own whatever the
+role carries, and with errors that carry no row of data. No URL ever reaches libpq, whose messages
+can repeat part of a password.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from runbook_lib.refusal import Refusal, own_words
 LOST = "find out in the server's log who ended the session or stopped the server, and repeat"
 """What to do where a session, or the one that holds the instant, is gone."""
 UNKNOWN = "what the server still does for this session is not known"
-STALLED = "look at what stands between (proxy, tunnel, firewall), then ask the server for sessions named runbook/…, and repeat"
+STALLED = (
+    "look at what stands between (proxy, tunnel, firewall), then ask the server for sessions "
+    "named runbook/…, and repeat"
+)
 NO_DDL = "keep DDL, TRUNCATE and VACUUM FULL away and repeat"
 """What to do where a table changed while an earlier instant of it was read."""
 
@@ -38,7 +42,8 @@ class Database:
     Args:
         target: which database.
         application_name: what `pg_stat_activity` shows, `runbook/<run>/<phase>`.
-        settings: server settings for this session; `statement_timeout` and `lock_timeout` are given here. None leaves one
+        settings: server settings for this session; `statement_timeout` and `lock_timeout` are given
+            here. None leaves one
             as role and database carry it.
 
     Raises:
@@ -72,7 +77,10 @@ class Database:
         self._connection.close()
 
     def cancel(self) -> None:
-        """Cancel what this session is doing; called from another thread. Nothing happens where it does nothing."""
+        """Cancel what this session is doing; called from another thread.
+
+        Nothing happens where it does nothing.
+        """
         try:
             self._connection.cancel_safe(timeout=2)
         except psycopg.Error:  # already closed, or the server is gone: nothing left to cancel
@@ -90,12 +98,18 @@ class Database:
 
     @property
     def encoding(self) -> str:
-        """The database's own encoding: a dump in another one, which a role may carry, would lack what that cannot write."""
+        """The database's own encoding.
+
+        A dump in another one, which a role may carry, would lack what that cannot write.
+        """
         return self._connection.info.parameter_status("server_encoding") or "UTF8"
 
     @property
     def connection(self) -> psycopg.Connection[dict[str, Any]]:
-        """The psycopg connection, for what this class does not offer (COPY, notices); wrap its use in `translated`."""
+        """The psycopg connection, for what this class does not offer (COPY, notices).
+
+        Wrap its use in `translated`.
+        """
         return self._connection
 
     def rows(
@@ -136,7 +150,10 @@ class Database:
 
     @contextmanager
     def patient(self, seconds: float) -> Iterator[None]:
-        """Let a statement take that long before the connection counts as stalled: a transaction may have a limit of its own."""
+        """Let a statement take that long before the connection counts as stalled.
+
+        A transaction may have a limit of its own.
+        """
         usual = self._connection.limit_s
         self._connection.limit_s = max(seconds, usual or 0)
         try:
@@ -146,7 +163,10 @@ class Database:
 
     @cached_property
     def acts(self) -> bool:
-        """Whether the role of this session is another than its login: by `SET role` of URL, role or database."""
+        """Whether the role of this session is another than its login.
+
+        By `SET role` of URL, role or database.
+        """
         return bool(self.value("SELECT session_user <> current_user"))
 
     @contextmanager
@@ -159,18 +179,25 @@ class Database:
     def sessions(
         self, statement: str | sql.Composable, parameters: Sequence[Any] | None = None
     ) -> list[dict[str, Any]]:
-        """The rows of a query about sessions: asked as the login where the role that it acts as is not told what the login's do."""
+        """The rows of a query about sessions.
+
+        Asked as the login where the role that it acts as is not told what the login's do.
+        """
         with self.as_login() if self._seen_by_login else nullcontext():
             return self.rows(statement, parameters)
 
     @cached_property
     def _seen_by_login(self) -> bool:
         return self.acts and not self.value(
-            "SELECT pg_has_role(current_user, session_user, 'USAGE') OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
+            "SELECT pg_has_role(current_user, session_user, 'USAGE') "
+            "OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
         )
 
     def signal(self, statement: str, parameters: Sequence[Any]) -> None:
-        """Run a statement that signals sessions: as the role that this one acts as, else as its login, whose own sessions those of its kind are.
+        """Run a statement that signals sessions.
+
+        As the role that this one acts as, else as its login, whose own sessions those of its kind
+        are.
 
         Raises:
             DatabaseError: neither may.
@@ -194,7 +221,9 @@ class Database:
 def reach(
     target: Target, application_name: str, within_s: float = 10.0, **settings: str | None
 ) -> Database:
-    """A session with a server that may be recovering from a crash: tried for again until it is there.
+    """A session with a server that may be recovering from a crash.
+
+    Tried for again until it is there.
 
     Args:
         within_s: seconds after which it is given up.
@@ -223,7 +252,10 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def _answer() -> Iterator[None]:
-    """As `translated`, and for what Python cannot represent: psycopg does not say that by an error of its own kind alone."""
+    """As `translated`, and for what Python cannot represent.
+
+    Psycopg does not say that by an error of its own kind alone.
+    """
     try:
         with translated():
             yield
@@ -235,7 +267,8 @@ def _unreadable(error: Exception) -> DatabaseError:
     """Without its message, which quotes the value."""
     return DatabaseError(
         f"the server's answer holds a value that Python cannot represent ({type(error).__name__})",
-        "a date before the year 1 or after 9999, an infinite one, or text in another encoding: ask for it as text",
+        "a date before the year 1 or after 9999, an infinite one, or text in another encoding: "
+        "ask for it as text",
     )
 
 
@@ -306,7 +339,8 @@ def _refused(error: psycopg.Error) -> DatabaseError:
 
 _REMEDIES = {
     "53100": "the server's disk is full: free space there, and repeat",
-    "53200": "the server is out of memory, or its lock table is full: raise max_locks_per_transaction (it needs a restart)",
+    "53200": "the server is out of memory, or its lock table is full: raise "
+    "max_locks_per_transaction (it needs a restart)",
 }
 
 
@@ -322,7 +356,8 @@ def _unreachable(target: Target, error: psycopg.Error) -> DatabaseError:
         said = own_words(str(error))
     said = redact(str(Refusal.of(error.diag)) if error.sqlstate else said)
     remedies = {
-        "password authentication failed": "check the password that the reference in `database: url:` leads to",
+        "password authentication failed": "check the password that the reference in `database: "
+        "url:` leads to",
         "does not exist": "check the name in the URL; it is never created here",
         "refused": "check host and port, and that the server runs",
         "could not translate host name": "check the host's name",

@@ -1,6 +1,9 @@
-"""Reads rows and fingerprints of many tables: large ones in ranges of blocks, small ones many at a time.
+"""Reads rows and fingerprints of many tables.
 
-Each piece is a transaction of its own on a shared snapshot, so that no session ever holds locks on thousands of tables.
+Large ones in ranges of blocks, small ones many at a time.
+
+Each piece is a transaction of its own on a shared snapshot, so that no session ever holds locks on
+thousands of tables.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from runbook_lib.errors import DatabaseError
@@ -43,7 +47,10 @@ class Relation:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a table, in blocks from `first` up to but not including `last`; `None` leaves that end open."""
+    """A part of a table, in blocks from `first` up to but not including `last`.
+
+    `None` leaves that end open.
+    """
 
     relation: Relation
     bytes: int
@@ -62,8 +69,8 @@ class Piece:
         ]
         where = " AND ".join(end for end in ends if end)
         return (
-            f"SELECT {number} AS number, count(*) AS rows, ARRAY[{sums}] AS sums FROM ONLY {self.relation.name}"
-            + (f" WHERE {where}" if where else "")
+            f"SELECT {number} AS number, count(*) AS rows, ARRAY[{sums}] AS sums "
+            f"FROM ONLY {self.relation.name}" + (f" WHERE {where}" if where else "")
         )
 
 
@@ -77,7 +84,9 @@ class Content:
     def add(self, rows: int, sums: Sequence[str]) -> None:
         """Count one piece in."""
         self.rows += rows
-        self.sums = [old + int(new) for old, new in zip(self.sums or [0] * len(sums), sums)]
+        self.sums = [
+            old + int(new) for old, new in zip(self.sums or [0] * len(sums), sums, strict=True)
+        ]
 
 
 def read(
@@ -115,7 +124,7 @@ def read(
     results = each(target, application_name, jobs, batches, work)
     ticker(f"content of {len(relations)} tables read, {size(total)}", last=True)
     contents = {relation.name: Content() for relation in relations}
-    for batch, rows in zip(batches, results):
+    for batch, rows in zip(batches, results, strict=True):
         for row in rows:
             contents[batch[row["number"]].relation.name].add(row["rows"], row["sums"])
     return {relation.name: _result(relation, contents[relation.name]) for relation in relations}
@@ -144,7 +153,8 @@ def _read_batch(
 
 
 _REMEDIES = {
-    "42501": "grant the runbook's role SELECT on all tables (pg_read_all_data), and BYPASSRLS where row security is used",
+    "42501": "grant the runbook's role SELECT on all tables (pg_read_all_data), and BYPASSRLS "
+    "where row security is used",
     "42804": NO_DDL,  # a column has another type than at the instant
     "42883": NO_DDL,
     "42P01": NO_DDL,
@@ -160,7 +170,7 @@ def _result(relation: Relation, content: Content) -> tuple[int, tuple[Fingerprin
             tuple(column.form for column in columns),
             str(value),
         )
-        for columns, value in zip(relation.columns, content.sums)
+        for columns, value in zip(relation.columns, content.sums, strict=False)
     )
     return content.rows, prints
 
@@ -207,5 +217,5 @@ def _pieces(relation: Relation, block_size: int) -> Iterator[Piece]:
         yield Piece(relation, everything)
         return
     bounds = [None, *(blocks * number // count for number in range(1, count)), None]
-    for first, last in zip(bounds, bounds[1:]):
+    for first, last in pairwise(bounds):
         yield Piece(relation, everything // count, first, last)

@@ -1,7 +1,10 @@
-"""What statements cost, run one by one in the transactions that they will run in: time, locks, rewrites, WAL, disk.
+"""What statements cost, run one by one in the transactions that they will run in.
 
-The statements are given as they are to be grouped: this room knows PostgreSQL, and nothing of the files that they come
-from. Each file is measured in a session of its own, so that between two of them nobody is in the database.
+Time, locks, rewrites, WAL, disk.
+
+The statements are given as they are to be grouped: this room knows PostgreSQL, and nothing of the
+files that they come from. Each file is measured in a session of its own, so that between two of
+them nobody is in the database.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Held:
-    """A lock on a table that was there before, from the statement that took it to the end of its transaction."""
+    """A lock on an existing table, from the statement that took it to its transaction's end."""
 
     table: str
     mode: str
@@ -73,10 +76,12 @@ class Cost:
     """What one statement cost.
 
     Args:
-        locks: that it was the first of its transaction to take; none are seen of one that runs in no transaction.
+        locks: that it was the first of its transaction to take; none are seen of one that runs in
+            no transaction.
         rewritten: tables and indexes that lie in another file since.
         wal_bytes: written meanwhile by the whole server.
-        temporary_bytes: temporary files of its transaction, told with its last statement; `None` where this server does
+        temporary_bytes: temporary files of its transaction, told with its last statement; `None`
+            where this server does
             not say in time (before 15).
         bytes_before, bytes_after: of the database on disk.
         rows: that it wrote; `None` of one that writes none by itself, or does not say.
@@ -107,7 +112,8 @@ class Costs(Shown):
 
     Args:
         items: of those that were run, in their order.
-        failed: where the first stood that was refused, and by which SQLSTATE, or why none could be run; empty where all were.
+        failed: where the first stood that was refused, and by which SQLSTATE, or why none could be
+            run; empty where all were.
     """
 
     items: tuple[Cost, ...]
@@ -175,7 +181,10 @@ class Costs(Shown):
             for c in self
         ]
         refused = f"; not all: {self.failed}" if self.failed else ""
-        title = f"{len(rows)} statements in {self.seconds:.2f} s, {size(self.wal_bytes)} of WAL (all of the server's), database {size(self.growth_bytes)} larger{refused}"
+        title = (
+            f"{len(rows)} statements in {self.seconds:.2f} s, {size(self.wal_bytes)} of WAL (all "
+            f"of the server's), database {size(self.growth_bytes)} larger{refused}"
+        )
         return Table(title, columns, rows, marks)
 
     def as_dict(self) -> dict[str, Any]:
@@ -195,7 +204,8 @@ def measure(db: Database, work: Sequence[Work], there: Mapping[int, str]) -> Cos
 
     Args:
         db: a session with the copy; nothing else may work in it.
-        there: the `tables` that were there before the first file: what a migration makes itself, nobody waits for.
+        there: the `tables` that were there before the first file: what a migration makes itself,
+            nobody waits for.
     """
     done: list[Cost] = []
     for _, group in groupby(work, key=lambda one: one.transaction):
@@ -204,7 +214,8 @@ def measure(db: Database, work: Sequence[Work], there: Mapping[int, str]) -> Cos
         except _Refused as refused:
             return Costs(
                 (*done, *refused.done),
-                f"{refused.work.file}:{refused.work.line} was refused ({refused.sqlstate or 'no SQLSTATE'})",
+                f"{refused.work.file}:{refused.work.line} was refused "
+                f"({refused.sqlstate or 'no SQLSTATE'})",
             )
     return Costs(tuple(done))
 
@@ -235,7 +246,7 @@ def _transaction(db: Database, work: list[Work], there: Mapping[int, str]) -> li
     ended, after = time.monotonic(), _temporary(db)
     whole = [
         replace(cost, locks=tuple(replace(held, seconds=ended - start) for held in cost.locks))
-        for cost, start in zip(done, begun)
+        for cost, start in zip(done, begun, strict=True)
     ]
     written = None if temporary is None or after is None else after - temporary
     return [*whole[:-1], replace(whole[-1], temporary_bytes=written)] if whole else []
@@ -243,7 +254,10 @@ def _transaction(db: Database, work: list[Work], there: Mapping[int, str]) -> li
 
 @contextmanager
 def _as_written(db: Database, work: list[Work]) -> Iterator[None]:
-    """A transaction that begins as the file has it: the file's own BEGIN may name an isolation level."""
+    """A transaction that begins as the file has it.
+
+    The file's own BEGIN may name an isolation level.
+    """
     db.execute(work[0].sql if work[0].control == "begin" else "BEGIN")
     try:
         yield
@@ -257,7 +271,8 @@ def _as_written(db: Database, work: list[Work]) -> Iterator[None]:
 class _Looks:
     """What the session's statements do, seen by a look after each.
 
-    The first look is before the transaction, and a SET is not followed by one: SET TRANSACTION is refused after any query.
+    The first look is before the transaction, and a SET is not followed by one: SET TRANSACTION is
+    refused after any query.
 
     Args:
         there: the tables that were there before the first file.
@@ -328,7 +343,10 @@ def _files(db: Database) -> Files:
 
 
 def _temporary(db: Database) -> int | None:
-    """Bytes of temporary files so far; statistics are brought up to date first, which a server before 15 cannot."""
+    """Bytes of temporary files so far.
+
+    Statistics are brought up to date first, which a server before 15 cannot.
+    """
     if db.server_version < 150000:
         return None
     db.execute("SELECT pg_stat_force_next_flush()")

@@ -1,4 +1,6 @@
-"""Databases as a whole: made like another, dropped, described, told apart by the comments that this package leaves.
+"""Make, drop and describe databases as a whole.
+
+They are told apart by the comments that this package leaves.
 
 Every function takes a session on another database of the same server: the maintenance database.
 """
@@ -24,7 +26,9 @@ SCRATCH = "runbook scratch: "
 UNFINISHED = "runbook: unfinished restore "
 """How the comments of databases begin that are ours to drop."""
 _DROPPED_MEANWHILE = ("42704", "3D000")
-"""What the question for all databases fails with where one of them is dropped before its size was asked for."""
+"""What the question for all databases fails with where one of them is dropped before its size was
+asked for.
+"""
 SCRATCH_PREFIX = "runbook_scratch_"
 _SCRATCH_NAME = re.compile(SCRATCH_PREFIX + r"[a-z]+_(\d{8}_\d{6}_\d{6})_[0-9a-f]{8}")
 
@@ -66,8 +70,9 @@ _let_in: dict[tuple[str, int, str], tuple[str, ...]] = {}
 def maintenance(
     target: Target, application_name: str, avoid: Collection[str] = (), **settings: str
 ) -> Database:
-    """A session on another database of the same server: `postgres`, or else `template1`; where it lets us into neither, and the
-    target is not to be renamed, on the target itself.
+    """A session on another database of the same server: `postgres`, or else `template1`.
+
+    Where it lets us into neither, and the target is not to be renamed, on the target itself.
 
     Args:
         avoid: databases that must not be used, because they are to be renamed or dropped.
@@ -91,7 +96,8 @@ def maintenance(
     assert refused
     raise RightError(
         refused.message,
-        f"let the role {target.user} into another database of the server: GRANT CONNECT ON DATABASE postgres TO it",
+        f"let the role {target.user} into another database of the server: GRANT CONNECT ON "
+        "DATABASE postgres TO it",
         sqlstate=refused.sqlstate,
     )
 
@@ -112,17 +118,26 @@ def entries(db: Database) -> dict[str, Entry]:
 
 
 def sees_subscriptions(db: Database) -> bool:
-    """Whether this role may read the catalogue of subscriptions; some managed services let only themselves."""
+    """Whether this role may read the catalogue of subscriptions.
+
+    Some managed services let only themselves.
+    """
     return bool(db.value("SELECT has_any_column_privilege('pg_subscription', 'SELECT')"))
 
 
 def subscriptions(db: Database) -> list[dict[str, Any]]:
-    """The subscriptions of all databases, as far as this role sees them; where it does not, DROP DATABASE still refuses."""
+    """The subscriptions of all databases, as far as this role sees them.
+
+    Where it does not, DROP DATABASE still refuses.
+    """
     return db.rows(query("subscriptions")) if sees_subscriptions(db) else []
 
 
 def signature(db: Database) -> str:
-    """The end of a comment that names this session as the maker; with its start, because numbers are used again."""
+    """The end of a comment that names this session as the maker.
+
+    With its start, because numbers are used again.
+    """
     return str(db.value(query("databases_signature")))
 
 
@@ -142,7 +157,9 @@ def create(
     template: str = "template0",
     copy: bool = False,
 ) -> None:
-    """An empty database with the encoding, locale and owner that `facts` tell (`queries/dump_database.sql`).
+    """Make an empty database with the encoding, locale and owner that `facts` tell.
+
+    The facts are those of `queries/dump_database.sql`.
 
     Args:
         copy: it is thrown away: where this role may not give it to its owner, it is this role's.
@@ -183,10 +200,13 @@ def may_act_as(db: Database, role: str) -> bool:
 
 
 def tablespace(db: Database, wanted: str) -> Mapping[str, Any]:
-    """Where a new database goes that was in the tablespace `wanted`: there, if this role may use it, else where template0 is.
+    """Where a new database goes that was in the tablespace `wanted`.
+
+    There, if this role may use it, else where template0 is.
 
     Returns:
-        `name`, and whether it is `inherited` from template0, so that CREATE DATABASE need not name it.
+        `name`, and whether it is `inherited` from template0, so that CREATE DATABASE need not name
+        it.
     """
     row = db.row(query("databases_tablespace"), {"wanted": wanted})
     assert row
@@ -194,9 +214,12 @@ def tablespace(db: Database, wanted: str) -> Mapping[str, Any]:
 
 
 def scratch_name(db: Database, purpose: str) -> str:
-    """A new name that by itself proves a database ours: purpose, the server's time, and a digest of both, which nobody types.
+    """A new name that by itself proves a database ours.
 
-    CREATE DATABASE cannot be part of a transaction, so a comment always comes later; the name is there at once.
+    Purpose, the server's time, and a digest of both, which nobody types.
+
+    CREATE DATABASE cannot be part of a transaction, so a comment always comes later; the name is
+    there at once.
 
     Args:
         purpose: one word of small letters.
@@ -207,7 +230,10 @@ def scratch_name(db: Database, purpose: str) -> str:
 
 
 def made_at(name: str) -> datetime | None:
-    """When a scratch name was thought of (UTC, by the server's clock); `None` where the name does not prove itself."""
+    """When a scratch name was thought of (UTC, by the server's clock).
+
+    `None` where the name does not prove itself.
+    """
     found = _SCRATCH_NAME.fullmatch(name)
     if not found or not name.endswith(_digest(name[:-9])):
         return None
@@ -221,11 +247,14 @@ def _digest(stem: str) -> str:
 def make(
     db: Database, name: str, template: str, comment: str, options: sql.Composable | None = None
 ) -> None:
-    """A new database with a comment that tells whose it is. At no moment is there one that neither name nor comment prove ours:
-    it is born under a scratch name, marked, and only then takes its own.
+    """A new database with a comment that tells whose it is.
+
+    At no moment is there one that neither name nor comment prove ours: it is born under a scratch
+    name, marked, and only then takes its own.
 
     Raises:
-        DatabaseError: it was refused, e.g. because the name is taken; nothing of it is left, or a note says what is.
+        DatabaseError: it was refused, e.g. because the name is taken; nothing of it is left, or a
+            note says what is.
     """
     born = name if made_at(name) else scratch_name(db, "unnamed")
     try:
@@ -283,7 +312,8 @@ def apply(db: Database, name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
     for grant in facts["grants"] if facts["has_acl"] else ():
         db.execute(
             sql.SQL(
-                f"GRANT {grant['privilege']} ON DATABASE {{}} TO {grant['role']}{' WITH GRANT OPTION' if grant['grantable'] else ''}"
+                f"GRANT {grant['privilege']} ON DATABASE {{}} TO "
+                f"{grant['role']}{' WITH GRANT OPTION' if grant['grantable'] else ''}"
             ).format(target)
         )
     refused = []
@@ -338,7 +368,8 @@ def terminate(
         The process numbers that were ended.
 
     Raises:
-        DatabaseError: sessions are still there after `wait_s` seconds, or may not be ended by this role.
+        DatabaseError: sessions are still there after `wait_s` seconds, or may not be ended by this
+            role.
     """
     ended: dict[int, None] = {}
     deadline = time.monotonic() + wait_s
@@ -352,7 +383,8 @@ def terminate(
             ended[row["pid"]] = None
         if time.monotonic() > deadline:
             raise DatabaseError(
-                f"sessions {', '.join(str(row['pid']) for row in inside)} are still in {', '.join(names)} after {wait_s:g} s",
+                f"sessions {', '.join(str(row['pid']) for row in inside)} are still in "
+                f"{', '.join(names)} after {wait_s:g} s",
                 "look at them with `activity.sessions`",
             )
         time.sleep(0.01)
@@ -366,14 +398,18 @@ def _end(db: Database, row: Mapping[str, Any]) -> None:
         if error.sqlstate != "42501":
             raise
         raise DatabaseError(
-            f"this role may not end session {row['pid']} of {row['user']} (application “{row['application']}”)",
-            "grant the runbook's role pg_signal_backend; a superuser's sessions only a superuser ends",
+            f"this role may not end session {row['pid']} of {row['user']} (application "
+            f"“{row['application']}”)",
+            "grant the runbook's role pg_signal_backend; a superuser's sessions only a superuser "
+            "ends",
             sqlstate="42501",
         ) from None
 
 
 def drop(db: Database, name: str) -> None:
-    """Drop a database and end the sessions in it; nothing happens where it does not exist. The caller proves that it may.
+    """Drop a database and end the sessions in it; nothing happens where it does not exist.
+
+    The caller proves that it may.
 
     Raises:
         DatabaseError: it was refused, e.g. for a prepared transaction or a replication slot.

@@ -26,7 +26,9 @@ _SILENT = (
     "permissive",
     "columns",
 )
-"""Properties that every object of a kind has, and that go without saying where it is added or removed."""
+"""Properties that every object of a kind has, and that go without saying where it is added or
+removed.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Change:
         name: qualified, quoted as PostgreSQL would.
         action: "added", "removed" or "changed".
         property: which property changed; empty where the whole object came or went.
-        before, after: the property's value, or all properties of an object that came or went; `None` where it was not there.
+        before, after: the property's value, or all properties of an object that came or went;
+        `None` where it was not there.
     """
 
     kind: str
@@ -125,8 +128,10 @@ def difference(before: Catalog, after: Catalog, *, restored: bool = False) -> Di
     """Every object and property that differs.
 
     Args:
-        restored: `after` was restored from a dump of `before`. Its expressions were parsed anew, and PostgreSQL then
-            writes the casts of some of them in other places: those that differ in nothing else count as the same.
+        restored: `after` was restored from a dump of `before`. Its expressions were parsed anew,
+            and PostgreSQL then
+            writes the casts of some of them in other places: those that differ in nothing else
+            count as the same.
     """
     same = same_after_restore if restored else _same
     changes = [
@@ -164,7 +169,10 @@ def _of_kind(
 
 
 def _ordered(old: list[str] | None, new: list[str] | None) -> tuple[list[str], list[str]]:
-    """The columns that both sides have, in the order of each: one that came or went is told by itself."""
+    """The columns that both sides have, in the order of each.
+
+    One that came or went is told by itself.
+    """
     both = set(old or ()) & set(new or ())
     return [name for name in old or () if name in both], [
         name for name in new or () if name in both
@@ -176,7 +184,10 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def same_after_restore(old: Any, new: Any) -> bool:
-    """Whether both are the same but for where PostgreSQL writes casts and brackets of an expression that was restored from a dump."""
+    """Return whether both are the same but for casts and brackets.
+
+    PostgreSQL writes them elsewhere in an expression that was restored from a dump.
+    """
     if isinstance(old, str) and isinstance(new, str):
         return old == new or _bare(old) == _bare(new)
     if isinstance(old, list) and isinstance(new, list):

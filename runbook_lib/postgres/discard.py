@@ -1,6 +1,9 @@
-"""Drops a scratch database whatever holds on to it: sessions, prepared transactions, replication slots, subscriptions.
+"""Drops a scratch database whatever holds on to it.
 
-Only for databases that are proven to be ours (`scratch.drop`): what is in them is a copy, and nobody needs it.
+Sessions, prepared transactions, replication slots, subscriptions.
+
+Only for databases that are proven to be ours (`scratch.drop`): what is in them is a copy, and
+nobody needs it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from runbook_lib.postgres import databases
 from runbook_lib.postgres.connection import Database, identifier, query
 
 _HELD = ("55006", "42501")
-"""What DROP DATABASE fails with where something holds on to it: it is in use, or a session in it is not this role's to end."""
+"""What DROP DATABASE fails with where something holds on to it: it is in use, or a session in it is
+not this role's to end.
+"""
 
 
 def discard(admin: Database, name: str, within_s: float = 15) -> None:
@@ -70,7 +75,10 @@ _INSIDE = ("prepared transaction", "subscription")
 
 
 def _admit(admin: Database, name: str, allow: bool) -> None:
-    """Let nobody new in, or ourselves; an invalid database (left by an interrupted DROP) takes neither, and needs neither."""
+    """Let nobody new in, or ourselves.
+
+    An invalid database (left by an interrupted DROP) takes neither, and needs neither.
+    """
     try:
         admin.execute(
             sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS {} CONNECTION LIMIT -1").format(
@@ -89,7 +97,8 @@ def _release(admin: Database, name: str, one: Mapping[str, Any]) -> None:
         subscription = identifier(one["name"])
         for statement in (
             "ALTER SUBSCRIPTION {} DISABLE",
-            "ALTER SUBSCRIPTION {} SET (slot_name = NONE)",  # the slot is the original's: never dropped with a copy
+            # the slot is the original's: never dropped with a copy
+            "ALTER SUBSCRIPTION {} SET (slot_name = NONE)",
             "DROP SUBSCRIPTION {}",
         ):
             db.execute(sql.SQL(statement).format(subscription))

@@ -143,14 +143,18 @@ class Disks(Shown):
 def disk(db: Database) -> Disks:
     """The room that is left where the server keeps this database's tables.
 
-    It is known only where the server proves to run on this machine, by the system identifier in the data directory that is seen
-    here, or by the process that serves this session: a forwarded port or a container would show another disk.
+    It is known only where the server proves to run on this machine, by the system identifier in the
+    data directory that is seen here, or by the process that serves this session: a forwarded port
+    or a container would show another disk.
     """
     return Disks(tuple(_places(db, "disk_places", {})))
 
 
 def tablespace(db: Database, name: str) -> Disk:
-    """The room that is left where a new database in that tablespace would go; known under the same conditions."""
+    """The room that is left where a new database in that tablespace would go.
+
+    Known under the same conditions.
+    """
     return next(_places(db, "disk_tablespace", {"tablespace": name}))
 
 
@@ -181,7 +185,10 @@ def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Itera
 
 
 def _data_directory(db: Database) -> str:
-    """As the server says; where this role may not be told, where the process works that serves this session, if that is seen here.
+    """Return the disk as the server tells it.
+
+    If this role may not be told: where the process works that serves this session, if that is seen
+    here.
 
     Raises:
         DatabaseError: neither.
@@ -214,7 +221,10 @@ def _measured(place: str, path: str) -> Disk:
 
 
 def _proven(db: Database, data: Path, identifier: int) -> bool:
-    """Whether the data directory seen here is the server's; one that this user may not read into is, where the server runs here."""
+    """Whether the data directory seen here is the server's.
+
+    One that this user may not read into is, where the server runs here.
+    """
     try:
         return system_identifier(data) == identifier % 2**64
     except PermissionError:
@@ -226,8 +236,9 @@ def _proven(db: Database, data: Path, identifier: int) -> bool:
 def elsewhere(db: Database) -> str:
     """Why the server is not known to run on this machine; empty where it does.
 
-    That is proven by the process that serves this session: here, under that number, begun in the same second. Behind a forwarded
-    port, or in a container, it has another number or is not seen at all.
+    That is proven by the process that serves this session: here, under that number, begun in the
+    same second. Behind a forwarded port, or in a container, it has another number or is not seen at
+    all.
 
     Raises:
         DatabaseError: the server does not answer.

@@ -67,14 +67,17 @@ def make(
         folder: made here; its name must not be taken.
         jobs: sessions of pg_dump, and sessions that read content.
         compression: "auto", "none", or as `pg_dump -Z` takes it.
-        columns, method: of the fingerprints, see `snapshot.take`; `fingerprint.method_for` chooses a method.
-        lock_timeout_s, timeout_s: seconds that any statement waits for a lock, and that pg_dump may take (default no limit).
+        columns, method: of the fingerprints, see `snapshot.take`; `fingerprint.method_for` chooses
+        a method.
+        lock_timeout_s, timeout_s: seconds that any statement waits for a lock, and that pg_dump may
+        take (default no limit).
         expected_bytes: how large it will be (`predicted_size`), to tell how long it still takes.
         on_line: told what is done and how far it is.
 
     Raises:
         UsageError: the folder exists, or the tools cannot do it; nothing was touched.
-        RunbookError: it failed: ToolError, DatabaseError, or a file could not be written. The folder is removed again.
+        RunbookError: it failed: ToolError, DatabaseError, or a file could not be written. The
+            folder is removed again.
     """
     folder, compression = Path(folder), tools.compression(compression)
     ticker = Ticker(on_line)
@@ -151,7 +154,10 @@ def _beside(
     jobs: int,
     seconds: dict[str, float],
 ) -> tuple[str, dict[str, File]]:
-    """Write schema and globals beside the dump; why the globals are missing, if they are, and the hash of every file."""
+    """Write schema and globals beside the dump.
+
+    Why the globals are missing, if they are, and the hash of every file.
+    """
     with _timed(seconds, "schema and globals"):
         _schema(folder, tools)
         missing = _globals(target, folder, application_name, tools)
@@ -162,7 +168,9 @@ def _beside(
 
 
 def predicted_size(db: Database, past: Backup | None = None) -> Prediction:
-    """How large a backup of this database will be: by the ratio of a past one, else by compressing a sample of the rows.
+    """How large a backup of this database will be.
+
+    By the ratio of a past one, else by compressing a sample of the rows.
 
     Args:
         past: an earlier backup of the same database, made with the same compression.
@@ -194,10 +202,16 @@ def _stored(row: Mapping[str, Any]) -> int:
 
 
 def _sample(db: Database, row: Mapping[str, Any]) -> tuple[int, float]:
-    """Bytes of a sample of a table's rows, and what all its rows will take compressed; the rows are not kept."""
+    """Bytes of a sample of a table's rows, and what all its rows will take compressed.
+
+    The rows are not kept.
+    """
     percent = min(100.0, 100 * SAMPLE_BYTES / _stored(row))
     packer, packed, rows, read = zlib.compressobj(1), 0, 0, 0
-    statement = f"COPY (SELECT * FROM ONLY {row['name']} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1) LIMIT 50000) TO STDOUT"
+    statement = (
+        f"COPY (SELECT * FROM ONLY {row['name']} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE "
+        "(1) LIMIT 50000) TO STDOUT"
+    )
     with translated(), db.connection.cursor() as cursor, cursor.copy(statement) as copy:
         for data in copy:
             packed, rows, read = (
@@ -214,12 +228,17 @@ def _sample(db: Database, row: Mapping[str, Any]) -> tuple[int, float]:
 
 
 def _require_locks(db: Database, ticker: Ticker) -> None:
-    """Refuse where the lock table cannot hold a lock on each table: it would run full for the application, too.
+    """Refuse where the lock table cannot hold a lock on each table.
+
+    It would run full for the application, too.
 
     Its nominal size is exceeded by borrowed memory; measured, about twice as much fits.
     """
     row = db.row(query("dump_locks")) or {}
-    said = f"the dump locks {row['needed']} tables, the server's lock table is made for {row['available']} locks"
+    said = (
+        f"the dump locks {row['needed']} tables, the server's lock table is made for "
+        f"{row['available']} locks"
+    )
     if row["needed"] > 2 * row["available"]:
         raise UsageError(said, MORE_LOCKS)
     if row["needed"] > row["available"]:
@@ -263,7 +282,8 @@ def _removed_where_it_fails(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
         said = error.strerror or type(error).__name__
         raise RunbookError(
-            f"the backup failed, {folder} is no backup: {said}, while writing {Path(error.filename or folder).name}",
+            f"the backup failed, {folder} is no backup: {said}, while writing "
+            f"{Path(error.filename or folder).name}",
             remedy_of(said) or "correct it and repeat",
         ) from None
     except BaseException:
@@ -277,7 +297,10 @@ def _written(folder: Path) -> int:
 
 
 def _describe(db: Database, folder: Path, lock_timeout_s: float) -> dict[str, int]:
-    """Write the schema and the database's own facts as of the instant; which file holds the rows of each table."""
+    """Write the schema and the database's own facts as of the instant.
+
+    Which file holds the rows of each table.
+    """
     _write(folder / "catalog.json", catalog.read(db, lock_timeout_s=lock_timeout_s).as_dict())
     _write(folder / "database.json", db.row(query("dump_database")) or {})
     return row_files(db)
@@ -341,7 +364,10 @@ def _pg_dump(
 
 
 def _require_whole(folder: Path, tools: Tools, files: Mapping[str, File]) -> None:
-    """Every table of the dump's own table of contents has its file: an empty one would restore as an empty table."""
+    """Every table of the dump's own table of contents has its file.
+
+    An empty one would restore as an empty table.
+    """
     done = run(
         [tools.path("pg_restore"), "--list", str(folder / "dump")],
         timeout_s=600,
@@ -355,13 +381,16 @@ def _require_whole(folder: Path, tools: Tools, files: Mapping[str, File]) -> Non
     ]
     if lacking:
         raise ToolError(
-            f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no backup: {lacking[0]}",
+            f"pg_dump ended well and wrote no rows of {len(lacking)} tables, {folder} is no "
+            f"backup: {lacking[0]}",
             "look at the disk, and repeat",
         )
 
 
 def require_unchanged(target: Target, application_name: str, before: Mapping[str, int]) -> None:
-    """Refuse what was read, where a table's rows moved to another file meanwhile: then it may have looked empty.
+    """Refuse what was read, where a table's rows moved to another file meanwhile.
+
+    Then it may have looked empty.
 
     Raises:
         DatabaseError: tables were dropped, truncated or rewritten.
@@ -371,14 +400,19 @@ def require_unchanged(target: Target, application_name: str, before: Mapping[str
     changed = sorted(name for name, file in before.items() if after.get(name) != file)
     if changed:
         raise DatabaseError(
-            f"tables were dropped, truncated or rewritten while they were dumped, so the dump may lack their rows: "
-            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no backup",
+            "tables were dropped, truncated or rewritten while they were dumped, so the dump may "
+            "lack their rows: "
+            f"{', '.join(changed[:10])}{' and more' if len(changed) > 10 else ''}; this is no "
+            "backup",
             NO_DDL,
         )
 
 
 def _schema(folder: Path, tools: Tools) -> None:
-    """The schema as SQL, out of the dump itself: the same instant, and no further load on the server."""
+    """The schema as SQL, out of the dump itself.
+
+    The same instant, and no further load on the server.
+    """
     fixed = ["--restrict-key=runbook"] if tools.accepts("pg_restore", "--restrict-key") else []
     (folder / "schema.sql").touch(0o600)
     with failures_named("pg_restore", f"{folder} is no backup"):
@@ -395,7 +429,10 @@ def _schema(folder: Path, tools: Tools) -> None:
 
 
 def _globals(target: Target, folder: Path, application_name: str, tools: Tools) -> str:
-    """Write roles and tablespaces; why not, where the role may not read them: a managed server often forbids it."""
+    """Write roles and tablespaces.
+
+    Why not, where the role may not read them: a managed server often forbids it.
+    """
     path = folder / "globals.sql"
     path.touch(0o600)
     command = [

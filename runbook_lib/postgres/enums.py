@@ -1,5 +1,7 @@
-"""Which values of its enums a database uses, and which rows hold a value that their column should not have. Counts and labels
-only: a label is a part of the schema."""
+"""Return which values of its enums a database uses, and which rows hold a foreign one.
+
+Counts and labels only: a label is a part of the schema.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Enum:
 def enums(db: Database) -> dict[str, Enum]:
     """Every enum and which of its labels no row has, by qualified quoted name.
 
-    What the last ANALYZE saw is taken from it; rows are read only for the labels that it did not see.
+    What the last ANALYZE saw is taken from it; rows are read only for the labels that it did not
+    see.
 
     Raises:
         DatabaseError: the catalogue cannot be read.

@@ -1,7 +1,8 @@
 """Whether a text key is an identifier that a library made: only such a one may be shown.
 
-A key that people chose (an e-mail address, a name, a number of insurance) is personal data. So the patterns are strict, and
-where a form would let words through, letters and digits must also alternate as they do in random text and not in words.
+A key that people chose (an e-mail address, a name, a number of insurance) is personal data. So the
+patterns are strict, and where a form would let words through, letters and digits must also
+alternate as they do in random text and not in words.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ _FORMS = (
     (re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}"), 5),  # ulid: Crockford's base 32
     (re.compile(r"[A-Za-z0-9_-]{21}"), 8),  # nanoid
 )
-"""Each form, and how often letters and digits alternate in it at least; small and capital letters count as two kinds."""
+"""Each form, and how often letters and digits alternate in it at least; small and capital letters
+count as two kinds.
+"""
 
 
 def generated(key: str) -> bool:

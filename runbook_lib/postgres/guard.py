@@ -1,7 +1,10 @@
-"""The guard: what a migration does to others by waiting and holding, and its end where they wait too long.
+"""Guard others against the migration's waiting and holding.
 
-A statement that waits for a lock lets everybody queue behind it; one that holds a lock lets everybody wait for it. Both
-are seen in `pg_blocking_pids`. Only the migration's own sessions are ever cancelled.
+It is ended if they wait too long.
+
+A statement that waits for a lock lets everybody queue behind it; one that holds a lock lets
+everybody wait for it. Both are seen in `pg_blocking_pids`. Only the migration's own sessions are
+ever cancelled.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Harm:
-    """Who waits for the migration at one moment, directly or in the queue behind it, and would go on without it."""
+    """Return who waits for the migration at one moment and would go on without it.
+
+    Directly, or in the queue behind it.
+    """
 
     victims: tuple[Wait, ...] = ()
 
@@ -46,7 +52,8 @@ class Harm:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.victims)} sessions of others wait for it, the longest {self.longest_s:.1f} s"
+            f"{len(self.victims)} sessions of others wait for it, the longest "
+            f"{self.longest_s:.1f} s"
             if self.victims
             else "nobody waits for it"
         )
@@ -59,7 +66,8 @@ class Decision:
     Args:
         harm: what was seen.
         limits: what was allowed.
-        cancelled, ended: sessions of the migration whose statement was cancelled, and which had to be ended.
+        cancelled, ended: sessions of the migration whose statement was cancelled, and which had to
+        be ended.
         seconds: from the look to their end.
     """
 
@@ -71,8 +79,9 @@ class Decision:
 
     def __str__(self) -> str:
         return (
-            f"cancelled by guard: {self.harm.longer_than(self.limits.wait_s)} sessions of others had waited longer than {self.limits.wait_s:g} s "
-            f"for the migration, the longest {self.harm.longest_s:.1f} s; {self.limits}"
+            f"cancelled by guard: {self.harm.longer_than(self.limits.wait_s)} sessions of others "
+            f"had waited longer than {self.limits.wait_s:g} s for the migration, the longest "
+            f"{self.harm.longest_s:.1f} s; {self.limits}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -93,7 +102,8 @@ class Guard:
     """Looks after those who are not the migration.
 
     Args:
-        application: name of the migration's sessions (see `activity.named`): they alone are cancelled.
+        application: name of the migration's sessions (see `activity.named`): they alone are
+            cancelled.
         family: sessions of that name are no victims: they are ours.
         limits: what others have to bear.
     """
@@ -105,7 +115,9 @@ class Guard:
         """The most that others had to bear so far."""
 
     def look(self, db: Database, found: Blockers) -> Harm:
-        """What the migration does to others, by a look at who waits for whom; it is cancelled where that is too much.
+        """What the migration does to others, by a look at who waits for whom.
+
+        It is cancelled where that is too much.
 
         Args:
             db: a session that is not the migration's.

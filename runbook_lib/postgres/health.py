@@ -151,14 +151,21 @@ def _session_checks(db: Database) -> tuple[Check, ...]:
 
 
 def _encryption(db: Database, version: str | None) -> str:
-    """The server tells the version to a member of the session's user alone: acting as another role, it is not known."""
+    """The server tells the version to a member of the session's user alone.
+
+    Acting as another role, it is not known.
+    """
     if not db.connection.pgconn.ssl_in_use:
         return "not encrypted"
     return f"encrypted with {version}" if version else "encrypted"
 
 
 def _schema_check(db: Database, found: str) -> tuple[Check, ...]:
-    """Without `schema` in its URL Prisma compares `public`, and its migrations work where `search_path` leads first."""
+    """Return the check that the URL's schema is where the migrations work.
+
+    Without `schema` in its URL Prisma compares `public`, and its migrations work where
+    `search_path` leads first.
+    """
     if "schema" in db.target.prisma or found == db.target.schema:
         return ()
     return (

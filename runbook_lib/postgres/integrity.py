@@ -1,5 +1,8 @@
-"""Whether what a database holds keeps its own rules: rows without their parent, unusable indexes, rules never checked,
-sequences behind their column. Counts only; the query that lists the rows is handed to a person."""
+"""Whether what a database holds keeps its own rules.
+
+Rows without their parent, unusable indexes, rules never checked, sequences behind their column.
+Counts only; the query that lists the rows is handed to a person.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ LOCK_TIMEOUT_S = 5.0
 """Seconds that counting waits for a table that somebody has locked exclusively."""
 
 ROWS_PER_KEY = 20
-"""From so many rows a key, finding each key in an index is faster than looking up the parent of every row (about 4 µs against 0.2 to 0.5 µs)."""
+"""From so many rows a key, finding each key in an index is faster than looking up the parent of
+every row (about 4 µs against 0.2 to 0.5 µs).
+"""
 SEQUENCES_AT_ONCE = 50
 
 
@@ -114,12 +119,15 @@ def foreign_keys(
     tables: Sequence[str] | None = None,
     statement_timeout_s: float = 600,
 ) -> ForeignKeys:
-    """Count, for every foreign key, the rows whose parent does not exist; also for those that were never validated.
+    """Count, for every foreign key, the rows whose parent does not exist.
+
+    Also for those that were never validated.
 
     Args:
         jobs: sessions that count at the same time.
         tables: only foreign keys from or to these, by qualified quoted name.
-        statement_timeout_s: seconds for one foreign key; one that takes longer is told as not counted.
+        statement_timeout_s: seconds for one foreign key; one that takes longer is told as not
+            counted.
 
     Raises:
         DatabaseError: the catalogue cannot be read, or no session can be opened.
@@ -172,13 +180,19 @@ def _parts(row: Mapping[str, Any], child: str) -> tuple[str, str, str, str]:
     )
     match = " AND ".join(
         f"p.{there} {operator} {here}"
-        for there, operator, here in zip(row["referenced_columns"], row["operators"], columns)
+        for there, operator, here in zip(
+            row["referenced_columns"], row["operators"], columns, strict=True
+        )
     )
     return source, parent, bound, match
 
 
 def _counting(row: Mapping[str, Any]) -> str:
-    """All rows without a parent; where many rows share few keys, only those keys, each found in the index right behind the one before."""
+    """All rows without a parent.
+
+    Where many rows share few keys, only those keys, each found in the index right behind the one
+    before.
+    """
     source, parent, bound, match = _parts(row, "k")
     if (row["rows_per_key"] or 0) < ROWS_PER_KEY:
         columns = ", ".join(f"k.{name}" for name in row["columns"])
@@ -191,14 +205,18 @@ def _counting(row: Mapping[str, Any]) -> str:
     return (
         f"WITH RECURSIVE k AS (({first} IS NOT NULL ORDER BY 1 LIMIT 1) UNION ALL "
         f"SELECT ({first} > k.{column} ORDER BY 1 LIMIT 1) FROM k WHERE {bound}) "
-        f"SELECT count(*) AS keys, coalesce(sum((SELECT count(*) FROM {source} AS t WHERE t.{column} = k.{column})), 0)::bigint AS rows "
+        f"SELECT count(*) AS keys, coalesce(sum((SELECT count(*) FROM {source} AS t "
+        f"WHERE t.{column} = k.{column})), 0)::bigint AS rows "
         f"FROM k WHERE {bound} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match})"
     )
 
 
 def _listing(row: Mapping[str, Any]) -> str:
     source, parent, bound, match = _parts(row, "c")
-    return f"SELECT c.* FROM {source} AS c WHERE ({bound}) AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match});"
+    return (
+        f"SELECT c.* FROM {source} AS c WHERE ({bound}) AND NOT EXISTS (SELECT "
+        f"FROM {parent} AS p WHERE {match});"
+    )
 
 
 def _foreign_key_check(key: ForeignKey) -> Check:
@@ -222,7 +240,10 @@ def _foreign_key_check(key: ForeignKey) -> Check:
 
 
 def invalid_indexes(db: Database) -> Table:
-    """The indexes that the planner cannot use: left by an interrupted build, or being built right now."""
+    """The indexes that the planner cannot use.
+
+    Left by an interrupted build, or being built right now.
+    """
     rows = db.rows(query("health_invalid_indexes"))
     shown = [
         (row["name"], row["table"], size(row["bytes"]), row["definition"], row["built_by"])
@@ -246,7 +267,10 @@ def unvalidated_constraints(db: Database) -> Table:
 
 
 def sequences_behind(db: Database) -> Table:
-    """The sequences whose next value their column already has or has passed: the next insert would fail."""
+    """The sequences whose next value their column already has or has passed.
+
+    The next insert would fail.
+    """
     with reading(db):
         owned = db.rows(query("health_sequences"))
     batches = (
@@ -265,9 +289,14 @@ def sequences_behind(db: Database) -> Table:
 def _behind(
     db: Database, batch: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, str, str, int]]:
-    """Those of a batch that are behind, and by how much; a transaction of its own, for each needs two locks while it runs."""
+    """Those of a batch that are behind, and by how much.
+
+    A transaction of its own, for each needs two locks while it runs.
+    """
     statements = [
-        f"SELECT {number} AS number, (SELECT {'max' if row['increment'] > 0 else 'min'}({row['column']})::numeric FROM {row['table']}) AS used, "
+        f"SELECT {number} AS number, (SELECT "
+        f"{'max' if row['increment'] > 0 else 'min'}({row['column']})::numeric "
+        f"FROM {row['table']}) AS used, "
         f"last_value, is_called FROM {row['sequence']}"
         for number, row in enumerate(batch)
     ]

@@ -1,5 +1,8 @@
-"""Indexes that are not valid, put into a copy as a failed build left them in the original: pg_dump leaves them out, and a file
-that drops or rebuilds one would be rehearsed on something else than production."""
+"""Indexes that are not valid, put into a copy as a failed build left them in the original.
+
+pg_dump leaves them out, and a file that drops or rebuilds one would be rehearsed on something else
+than production.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def left_behind(copy: Target, original: Catalog, application_name: str) -> dict[
 
 
 def _leave(copy: Target, original: Catalog, name: str, application_name: str) -> None:
-    """Begin to build it, and give up while the server waits for a writer: its entry stays, as after any interrupted build."""
+    """Begin to build it, and give up while the server waits for a writer.
+
+    Its entry stays, as after any interrupted build.
+    """
     index = original.objects["index"][name]
     build = _INDEX.sub(r"CREATE \1INDEX CONCURRENTLY ", index["definition"])
     comment = original.objects["comment"].get(f"index {name}")

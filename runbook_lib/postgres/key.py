@@ -1,9 +1,11 @@
 """The key by which the rows of a table are put in order, and the SQL of its ranges.
 
-Text is put in order byte by byte (`COLLATE "C"`): two servers may sort the same collation differently. A table without a
-key is put in order by the hash of its rows: then a range tells nothing, but what differs can be counted all the same.
+Text is put in order byte by byte (`COLLATE "C"`): two servers may sort the same collation
+differently. A table without a key is put in order by the hash of its rows: then a range tells
+nothing, but what differs can be counted all the same.
 
-Every piece of SQL here has its percent signs doubled: the values of a key go to the server as parameters.
+Every piece of SQL here has its percent signs doubled: the values of a key go to the server as
+parameters.
 """
 
 from __future__ import annotations
@@ -52,7 +54,10 @@ class Part:
         return '%s::pg_catalog.text COLLATE "C"' if self.collated else f"%s::{doubled(self.type)}"
 
     def may_show(self, values: Iterable[str]) -> bool:
-        """Whether these values say nothing about a person: numbers, uuids, and text that is all generated."""
+        """Whether these values say nothing about a person.
+
+        Numbers, uuids, and text that is all generated.
+        """
         return (
             self.kind in ("int2", "int4", "int8", "uuid")
             or self.collated
@@ -98,7 +103,10 @@ class Key:
         return f"ROW({self.order}) {operator} ROW({places})", list(value)
 
     def between(self, first: Value | None, last: Value | None) -> Piece:
-        """Whether a row's key is in a range, from `first` up to but not including `last`; `None` leaves that end open."""
+        """Whether a row's key is in a range, from `first` up to but not including `last`.
+
+        `None` leaves that end open.
+        """
         ends = [
             self.compared(operator, value)
             for operator, value in ((">=", first), ("<", last))
@@ -109,7 +117,10 @@ class Key:
         ]
 
     def number(self, bounds: Sequence[Value], first: int = 0) -> Piece:
-        """Which of the ranges that `bounds` make a row's key is in, the lowest being `first`: halved again and again."""
+        """Which of the ranges that `bounds` make a row's key is in, the lowest being `first`.
+
+        Halved again and again.
+        """
         if not bounds:
             return str(first), []
         middle = len(bounds) // 2
@@ -130,7 +141,8 @@ class Key:
     def shown(self, values: Iterable[Value]) -> bool:
         """Whether all these values may be shown."""
         return self.of_rows and all(
-            part.may_show(column) for part, column in zip(self.parts, zip(*values))
+            part.may_show(column)
+            for part, column in zip(self.parts, zip(*values, strict=False), strict=False)
         )
 
 
@@ -140,7 +152,10 @@ def doubled(sql: str) -> str:
 
 
 def find(db: Database, table: str, among: Iterable[str]) -> Key | None:
-    """The key of a table of which every column is `among` these; the primary key where there is a choice."""
+    """The key of a table of which every column is `among` these.
+
+    The primary key where there is a choice.
+    """
     known = set(among)
     for row in db.rows(query("narrow_keys"), {"table": table}):
         if known.issuperset(row["names"]):

@@ -1,8 +1,9 @@
-"""Who has a database: one run, from announce to close.
+r"""Who has a database: one run, from announce to close.
 
-The record is the end of the database's comment. Every machine and every archive sees it there (so does `\\l+` in psql). It follows
-the database when it is renamed, no copy carries it, Prisma does not see it, and the owner of the database may write it. What the
-comment said before stays in front of it, unchanged.
+The record is the end of the database's comment. Every machine and every archive sees it there (so
+does `\l+` in psql). It follows the database when it is renamed, no copy carries it, Prisma does
+not see it, and the owner of the database may write it. What the comment said before stays in front
+of it, unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from runbook_lib.postgres.connection import Database, query
 
 PREFIX = "runbook lease: "
 _RECORD = re.compile(rf"(?:\n|; its comment was: )?{PREFIX}(\{{.*\}})\Z", re.DOTALL)
-"""The record, with what parts it from a comment, or from the note of a swap on a database that had none."""
+"""The record, with what parts it from a comment, or from the note of a swap on a database that had
+none.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ def without(comment: str) -> str:
 
 
 def standing(admin: Database, oid: int) -> Lease | None:
-    """Return who has the database of that number; `admin` is a session on any database of the server."""
+    """Return who has the database of that number.
+
+    `admin` is a session on any database of the server.
+    """
     found = admin.row(query("lease"), [oid])
     return read(found["comment"]) if found else None
 
@@ -125,5 +131,6 @@ def held(by: Lease, reference: str = "") -> Refused:
     run = reference or by.run
     return Refused(
         f"{by} has this database, from its 50_announce to its 80_close",
-        f"end that run first (`runbook resume {run}`, or `runbook rollback {run}`); if it is abandoned and its people know: the same command with `--take-over`",
+        f"end that run first (`runbook resume {run}`, or `runbook rollback {run}`); if it is "
+        "abandoned and its people know: the same command with `--take-over`",
     )

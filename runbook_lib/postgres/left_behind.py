@@ -1,12 +1,16 @@
-"""Saves the rows that a way back leaves behind, with the SQL that brings them into the restored database.
+"""Save the rows that a rollback leaves behind.
 
-    bring_back.sql  psql -X -v ON_ERROR_STOP=1 -f bring_back.sql, in this folder: one transaction, all or nothing
+With the SQL that brings them into the restored database.
+
+    bring_back.sql  psql -X -v ON_ERROR_STOP=1 -f bring_back.sql, in this folder: one transaction,
+                    all or nothing
     N_<table>.copy  rows that came or changed since the backup, as COPY writes them
     N_<table>.gone  keys of rows that were deleted since
     manifest.json   what was saved, what was not and why, and the sha256 of every file; written last
 
-It holds rows of data: the folder is its owner's alone. What others wrote is told by the transaction that each row carries, and
-what they deleted by the keys that only the restored database has. Rows of the migration's own transactions are left out.
+It holds rows of data: the folder is its owner's alone. What others wrote is told by the transaction
+that each row carries, and what they deleted by the keys that only the restored database has. Rows
+of the migration's own transactions are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ from runbook_lib.table import size
 
 FORMAT = 1
 SCRIPT = "bring_back.sql"
-_NEWER = """CASE WHEN top - mod(top, 4294967296) + x > top THEN top - mod(top, 4294967296) + x - 4294967296
+_NEWER = """CASE WHEN top - mod(top, 4294967296) + x > top
+THEN top - mod(top, 4294967296) + x - 4294967296
 ELSE top - mod(top, 4294967296) + x END"""
 
 
@@ -101,7 +106,8 @@ def save(
     """Save what others wrote since an instant, while nobody can write any more.
 
     Args:
-        live, restored: sessions on the database that is put aside, and on the one that takes its place.
+        live, restored: sessions on the database that is put aside, and on the one that takes its
+        place.
         folder: made here.
         then: which transactions were finished at the instant, as `pg_current_snapshot()` writes it.
         names: of which tables; what is not a table is named as unsaved. `None` for every table.
@@ -189,11 +195,12 @@ def _part(number: int, there: Mapping[str, Any], now: Mapping[str, Any]) -> Part
 
 
 def _condition(then: str, own: Iterable[int]) -> str:
-    """SQL that holds for a row that was written after the instant, by none of these transactions."""
+    """Return SQL that holds for a row written after the instant by none of these transactions."""
     numbers = ", ".join(map(str, sorted(own))) or "0"
     return f"""EXISTS (SELECT FROM (SELECT {_NEWER} AS xid FROM (SELECT t.xmin::text::bigint AS x,
  (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS top) AS raw WHERE x >= 3) AS one
-WHERE xid >= 3 AND NOT pg_visible_in_snapshot(xid::text::xid8, '{then}'::pg_snapshot) AND xid NOT IN ({numbers}))"""
+WHERE xid >= 3 AND NOT pg_visible_in_snapshot(xid::text::xid8, '{then}'::pg_snapshot)
+AND xid NOT IN ({numbers}))"""
 
 
 def _saved(live: Database, restored: Database, folder: Path, condition: str, part: Part) -> Part:
@@ -211,7 +218,8 @@ def _gone(live: Database, restored: Database, part: Part, path: Path) -> int:
     keys = ", ".join(part.key)
     with restored.transaction():
         restored.execute(
-            f"CREATE TEMPORARY TABLE runbook_keys ON COMMIT DROP AS SELECT {keys} FROM {part.table} WITH NO DATA"
+            f"CREATE TEMPORARY TABLE runbook_keys ON COMMIT DROP AS SELECT {keys} "
+            f"FROM {part.table} WITH NO DATA"
         )
         _between(live, f"SELECT {keys} FROM ONLY {part.table}", restored, f"runbook_keys ({keys})")
         return _copied(
@@ -249,7 +257,8 @@ def _require_room(live: Database, folder: Path, names: Sequence[str]) -> None:
     place = disk.room(folder)
     if place.free_bytes is not None and place.free_bytes < min(needed, 2**30):
         raise UsageError(
-            f"no room to save the rows that the way back leaves behind: up to {size(needed)}, {size(place.free_bytes)} are free in {place.path}",
+            f"no room to save the rows that the way back leaves behind: up to {size(needed)}, "
+            f"{size(place.free_bytes)} are free in {place.path}",
             "make room; nothing was swapped",
         )
 
@@ -266,7 +275,8 @@ def _script(parts: Sequence[Part], unsaved: Mapping[str, str], head: str) -> str
             "-- Brings back what others wrote, and a way back left behind:",
             *(" ".join(line.splitlines()) for line in told),
             f"-- {head}",
-            "-- Run it in this folder, on the restored database, before the application writes: a row that is there is overwritten.",
+            "-- Run it in this folder, on the restored database, before the application writes: a "
+            "row that is there is overwritten.",
             "--     psql -X -v ON_ERROR_STOP=1 -f bring_back.sql 'host=… dbname=…'",
             "-- One transaction: all of it, or nothing. Triggers fire.",
             *(" ".join(line.splitlines()) for line in notes),
@@ -290,7 +300,10 @@ def _delete(number: int, part: Part) -> Iterator[str]:
     if part.gone:
         keys = ", ".join(part.key)
         same = " AND ".join(f"t.{name} = g.{name}" for name in part.key)
-        yield f"CREATE TEMPORARY TABLE gone_{number} ON COMMIT DROP AS SELECT {keys} FROM {part.table} WITH NO DATA;"
+        yield (
+            f"CREATE TEMPORARY TABLE gone_{number} ON COMMIT DROP AS SELECT {keys} "
+            f"FROM {part.table} WITH NO DATA;"
+        )
         yield f"\\copy pg_temp.gone_{number} FROM '{part.keys_file}'"
         yield f"DELETE FROM ONLY {part.table} AS t USING pg_temp.gone_{number} AS g WHERE {same};"
 
@@ -301,9 +314,13 @@ def _upsert(number: int, part: Part) -> Iterator[str]:
         sets = ", ".join(f"{name} = excluded.{name}" for name in rest)
         then = f"UPDATE SET {sets}" if rest else "NOTHING"
         always = " OVERRIDING SYSTEM VALUE" if part.always else ""
-        yield f"CREATE TEMPORARY TABLE came_{number} ON COMMIT DROP AS SELECT {columns} FROM {part.table} WITH NO DATA;"
+        yield (
+            f"CREATE TEMPORARY TABLE came_{number} ON COMMIT DROP AS SELECT {columns} "
+            f"FROM {part.table} WITH NO DATA;"
+        )
         yield f"\\copy pg_temp.came_{number} FROM '{part.file}'"
         yield (
-            f"INSERT INTO {part.table} ({columns}){always} SELECT {columns} FROM pg_temp.came_{number} "
+            f"INSERT INTO {part.table} ({columns}){always} SELECT {columns} "
+            f"FROM pg_temp.came_{number} "
             f"ON CONFLICT ({', '.join(part.key)}) DO {then};"
         )

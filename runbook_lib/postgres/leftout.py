@@ -1,4 +1,7 @@
-"""What a dump of a database leaves out, what a swap by name leaves with the old database, and what keeps a role from dumping."""
+"""Name what a dump leaves out, what a swap leaves behind, and what keeps a role from dumping.
+
+A swap by name leaves some things with the old database.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,15 @@ from runbook_lib.table import Shown, Table
 
 MEANS = {
     "logical replication slot": (
-        "it stays with the old database when a copy takes its name: whoever reads it sees nothing of what is written afterwards",
-        "tell its consumer; after a way back, make the slot anew and let the consumer begin with a fresh copy",
+        "it stays with the old database when a copy takes its name: whoever reads it sees nothing "
+        "of what is written afterwards",
+        "tell its consumer; after a way back, make the slot anew and let the consumer begin with "
+        "a fresh copy",
     ),
     "subscription": (
         "no copy subscribes; it stays with the old database, and goes on bringing changes into it",
-        "after a way back, disable it there (ALTER SUBSCRIPTION … DISABLE) and make it anew in the new database",
+        "after a way back, disable it there (ALTER SUBSCRIPTION … DISABLE) and make it anew in "
+        "the new database",
     ),
     "prepared transaction": (
         "what it wrote is in no dump, and a swap by name waits for its end",
@@ -41,16 +47,19 @@ MEANS = {
         "nothing, where its rows can be made anew",
     ),
     "event trigger": (
-        "a role without superuser cannot make it: it is left out of a copy, and of the database after a way back",
+        "a role without superuser cannot make it: it is left out of a copy, and of the database "
+        "after a way back",
         "have it made anew by a superuser after a way back",
     ),
     "publication of all tables": (
-        "a role without superuser cannot make it: it is left out of a copy, and of the database after a way back",
+        "a role without superuser cannot make it: it is left out of a copy, and of the database "
+        "after a way back",
         "have it made anew by a superuser after a way back",
     ),
     "extension of one database": (
         "it can be in one database of a server only: a copy beside this one is refused",
-        "prove on another server (`backup.proof.server`), or move the extension to the database `postgres`",
+        "prove on another server (`backup.proof.server`), or move the extension to the database "
+        "`postgres`",
     ),
     "security label": (
         "a restore needs the label's provider loaded on the server",

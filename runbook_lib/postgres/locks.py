@@ -1,4 +1,7 @@
-"""Who waits for whom, our own sessions stopped, and one lock of our own so that two runs never meet."""
+"""Find who waits for whom, stop our own sessions, and keep two runs apart.
+
+One lock of our own sees to it that they never meet.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from runbook_lib.postgres.connection import Database, query
 from runbook_lib.table import Table
 
 RUNBOOK = 0x52554E42
-"""The first number of our advisory locks ("RUNB"); Prisma's own lock is a single number and never the same."""
+"""The first number of our advisory locks ("RUNB"); Prisma's own lock is a single number and never
+the same.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class Wait:
 
     Args:
         session: who waits.
-        blocked_by: process numbers whose lock, or whose place further up in the queue, is in the way.
+        blocked_by: process numbers whose lock, or whose place further up in the queue, is in the
+            way.
         mode: the lock mode that is waited for, e.g. "AccessExclusiveLock".
         on: the relation, or the kind of lock where it is none of this database.
         waiting_s: seconds; `None` in the first moment.
@@ -65,9 +71,12 @@ class Blockers:
         return tuple(self.sessions[pid] for pid in pids if pid in self.sessions)
 
     def freed_by(self, pids: Collection[int]) -> tuple[Wait, ...]:
-        """Those who would go on if `pids` were gone: each of those in their way is one of these, or would be freed itself.
+        """Those who would go on if `pids` were gone.
 
-        Who waits for somebody else as well is not among them, and nor is who wants an advisory lock: that one was asked for.
+        Each of those in their way is one of these, or would be freed itself.
+
+        Who waits for somebody else as well is not among them, and nor is who wants an advisory
+        lock: that one was asked for.
         """
         gone, free = set(pids), dict[int, Wait]()
         todo = [
@@ -172,7 +181,10 @@ class Blockers:
 
 
 def blockers(db: Database) -> Blockers:
-    """Who waits for a lock in this database, and who is in the way, as `pg_blocking_pids` has it."""
+    """Return who waits for a lock in this database, and who is in the way.
+
+    As `pg_blocking_pids` has it.
+    """
     rows = db.rows(query("activity_blockers"))
     if not rows:
         return Blockers((), {})
@@ -195,17 +207,23 @@ def blockers(db: Database) -> Blockers:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What was done to sessions of ours: cancelled (they went on living, or left by themselves), or ended."""
+    """What was done to sessions of ours.
+
+    Cancelled (they went on living, or left by themselves), or ended.
+    """
 
     cancelled: tuple[int, ...]
     ended: tuple[int, ...]
 
 
 def cancel(db: Database, application_name_prefix: str, wait_s: float = 2.0) -> Cancelled:
-    """Stop what sessions of ours do: cancel their statement, and end those that are still at work after `wait_s` seconds.
+    """Stop what sessions of ours do.
 
-    Touches only sessions in this database whose application name is the prefix or goes on with "/" after it. A statement
-    that is begun after the first was cancelled is left its time: it is how the client puts things away.
+    Cancel their statement, and end those that are still at work after `wait_s` seconds.
+
+    Touches only sessions in this database whose application name is the prefix or goes on with "/"
+    after it. A statement that is begun after the first was cancelled is left its time: it is how
+    the client puts things away.
 
     Raises:
         DatabaseError: this role may not stop one of them.
@@ -222,10 +240,14 @@ def cancel(db: Database, application_name_prefix: str, wait_s: float = 2.0) -> C
 
 
 def end(db: Database, session: Session, grace_s: float = 1.0) -> str:
-    """End what one session of others does: cancel its statement, and where its transaction is still open after `grace_s` seconds, end the session.
+    """End what one session of others does.
+
+    Cancel its statement, and where its transaction is still open after `grace_s` seconds, end the
+    session.
 
     Returns:
-        "cancelled" where its statement was cancelled and its transaction has failed, "ended" where the session is gone.
+        "cancelled" where its statement was cancelled and its transaction has failed, "ended" where
+        the session is gone.
 
     Raises:
         DatabaseError: this role may not, or the server did not do it.
@@ -258,7 +280,9 @@ def at_work(db: Database, prefix: str) -> list[Session]:
 def _signal(
     db: Database, function: str, found: list[Session], begun: datetime | None = None
 ) -> None:
-    """Signal sessions that are still those that were seen: a number is used again, by one that has been connected for less long.
+    """Signal sessions that are still those that were seen.
+
+    A number is used again, by one that has been connected for less long.
 
     Args:
         begun: only where the statement was begun before that.
@@ -266,14 +290,17 @@ def _signal(
     for one in found:
         db.signal(
             f"SELECT {function}(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s"
-            " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s AND (%s::timestamptz IS NULL OR query_start <= %s)",
+            " AND extract(epoch FROM clock_timestamp() - backend_start) >= %s "
+            "AND (%s::timestamptz IS NULL OR query_start <= %s)",
             [one.pid, one.application, one.connected_s or 0.0, begun, begun],
         )
 
 
 @contextmanager
 def advisory_lock(db: Database, key: str = "runbook") -> Iterator[None]:
-    """Hold the runbook's own lock on this database: one run at a time. It ends with the session at the latest.
+    """Hold the runbook's own lock on this database: one run at a time.
+
+    It ends with the session at the latest.
 
     Raises:
         GateError: another session holds it; it is named.
@@ -296,7 +323,8 @@ def holder(db: Database, key: str | int = "runbook") -> str:
     """Who holds an advisory lock, from where, since when; empty where nobody does.
 
     Args:
-        key: the name of one of ours, in whichever database it is held; or the number of somebody else's, in this database.
+        key: the name of one of ours, in whichever database it is held; or the number of somebody
+            else's, in this database.
     """
     wanted = (
         (RUNBOOK, db.value("SELECT hashtext(%s)", [key]) % 2**32, 2)
@@ -312,5 +340,8 @@ def holder(db: Database, key: str | int = "runbook") -> str:
                 if row["since"]
                 else ""
             )
-            return f"session {row['pid']}, application “{row['application'] or 'unnamed'}” from {row['client']}{since}"
+            return (
+                f"session {row['pid']}, application “{row['application'] or 'unnamed'}” from "
+                f"{row['client']}{since}"
+            )
     return ""

@@ -1,13 +1,17 @@
-"""Which rows of a table differ between two databases: the narrowest range of the key that holds them all, how many are
-missing, added and changed, and in which columns.
+"""Which rows of a table differ between two databases.
 
-Both tables are cut into ranges of the key, rows and hashes of each range are summed on the server (by the row hash of
-`runbook_lib.postgres.fingerprint`), and only ranges whose sums differ are looked into. Once few enough rows are left, key
-and hash of each are read and compared one by one. So memory is bounded by `Limits.rows`, time by `Limits.seconds`; where
-a limit stopped it, the range still holds every differing row, and the counts say "at least".
+The narrowest range of the key that holds them all, how many are missing, added and changed, and in
+which columns.
 
-A key may be personal data: its values are named only where they are numbers, uuids, or generated identifiers all of them.
-Otherwise the range is told by the places of its ends in the order of the key, with the query that lists it.
+Both tables are cut into ranges of the key, rows and hashes of each range are summed on the server
+(by the row hash of `runbook_lib.postgres.fingerprint`), and only ranges whose sums differ are
+looked into. Once few enough rows are left, key and hash of each are read and compared one by one.
+So memory is bounded by `Limits.rows`, time by `Limits.seconds`; where a limit stopped it, the range
+still holds every differing row, and the counts say "at least".
+
+A key may be personal data: its values are named only where they are numbers, uuids, or generated
+identifiers all of them. Otherwise the range is told by the places of its ends in the order of the
+key, with the query that lists it.
 """
 
 from __future__ import annotations
@@ -56,9 +60,12 @@ class Narrowed:
     Args:
         table: qualified and quoted.
         key: the columns of the key; none where it has none.
-        range: the narrowest range of the key that holds every differing row, in words; empty where there is none.
-        listing: a query, without values, that lists the rows of the range where its ends must not be named.
-        missing, added, changed: rows that are gone, that came, and that have the same key and another content.
+        range: the narrowest range of the key that holds every differing row, in words; empty where
+            there is none.
+        listing: a query, without values, that lists the rows of the range where its ends must not
+            be named.
+        missing, added, changed: rows that are gone, that came, and that have the same key and
+        another content.
         columns: in which the changed rows differ.
         exact: whether these are all; else at least.
         why: why it was not narrowed, or not to the end; or what else the range holds.
@@ -131,7 +138,8 @@ def narrow(
 
     Args:
         was, now: a session on the database as it was, and one on the database as it is.
-        columns: that are compared, quoted; none stands for all that both sides have in the same form.
+        columns: that are compared, quoted; none stands for all that both sides have in the same
+            form.
 
     Raises:
         UsageError: one of them has no such table.
@@ -145,7 +153,10 @@ def narrow(
 
 
 def _common(was: Database, now: Database, table: str, wanted: Sequence[str]) -> tuple[Column, ...]:
-    """The columns that both sides have in the same form. An enum's labels are left out: the two sides may have others, and the hash is the same."""
+    """The columns that both sides have in the same form.
+
+    An enum's labels are left out: the two sides may have others, and the hash is the same.
+    """
     sides = []
     for db in (was, now):
         row = next(
@@ -156,7 +167,12 @@ def _common(was: Database, now: Database, table: str, wanted: Sequence[str]) -> 
                 f"{table} is not there",
                 "name it with its schema and quoted, as `snapshot.take` does",
             )
-        sides.append({name: Column(name, kind) for name, kind in zip(row["columns"], row["types"])})
+        sides.append(
+            {
+                name: Column(name, kind)
+                for name, kind in zip(row["columns"], row["types"], strict=True)
+            }
+        )
     return ordered(
         [
             column
@@ -195,7 +211,9 @@ class _Search:
         self.until = time.monotonic() + limits.seconds
         self.found = _Found([], [], False)
         self.outer: tuple[Value | None, Value | None] = (None, None)
-        self.place, self.differing, self.why = ("", ""), (), ""  # type: tuple[str, str], tuple[str, ...], str
+        self.place: tuple[str, str] = ("", "")
+        self.differing: tuple[str, ...] = ()
+        self.why = ""
 
     def narrowed(self) -> Narrowed:
         """The result; where a limit stopped the search, what is known by then."""
@@ -233,7 +251,7 @@ class _Search:
         )
 
     def _look(self, low: Value | None, high: Value | None, rows: tuple[int, int]) -> _Found:
-        """What differs in a range, of which is known how many rows it has, as it was and as it is."""
+        """Return what differs in a range whose row counts, before and now, are known."""
         if max(rows) <= self.limits.rows:
             return self._read(low, high, [], [0])
         bounds = self._cut(low, high, rows)
@@ -257,7 +275,10 @@ class _Search:
         if len(differing) == 1:
             return first
         last = self._look(ends[differing[-1]], ends[differing[-1] + 1], sizes[-1])
-        self.why = f"not counted to the end: the ranges that differ hold more than {text(self.limits.rows)} rows"
+        self.why = (
+            "not counted to the end: the ranges that differ hold more than "
+            f"{text(self.limits.rows)} rows"
+        )
         return _Found(first.lost + last.lost, first.gained + last.gained, False)
 
     def _counts(self) -> tuple[int, int]:
@@ -274,7 +295,10 @@ class _Search:
         """Rows and sum of the hashes of each part, as it was and as it is."""
         number, numbers = self.key.number(bounds)
         where, values = self.key.between(low, high)
-        statement = f"SELECT {number} AS part, count(*) AS rows, sum({self.hash})::text AS sum {self.rows} WHERE {where} GROUP BY 1"
+        statement = (
+            f"SELECT {number} AS part, count(*) AS rows, sum({self.hash})::text AS sum "
+            f"{self.rows} WHERE {where} GROUP BY 1"
+        )
         was, now = (
             {
                 row["part"]: (row["rows"], row["sum"])
@@ -285,10 +309,16 @@ class _Search:
         return was, now
 
     def _cut(self, low: Value | None, high: Value | None, rows: tuple[int, int]) -> list[Value]:
-        """Where to cut a range into parts of about as many rows each: at keys of a sample, of the side that has more."""
+        """Where to cut a range into parts of about as many rows each.
+
+        At keys of a sample, of the side that has more.
+        """
         percent = min(100.0, 800.0 * self.limits.parts / max(rows))
         where, values = self.key.between(low, high)
-        statement = f"SELECT {self.key.texts} AS key {self.rows} TABLESAMPLE BERNOULLI ({percent:.10f}) REPEATABLE (1) WHERE {where} ORDER BY {self.key.order}"
+        statement = (
+            f"SELECT {self.key.texts} AS key {self.rows} TABLESAMPLE BERNOULLI ({percent:.10f}) "
+            f"REPEATABLE (1) WHERE {where} ORDER BY {self.key.order}"
+        )
         sample = self._ask(self.was if rows[0] > rows[1] else self.now, statement, values)
         seen = [key for key in dict.fromkeys(tuple(row["key"]) for row in sample) if key != low]
         if not seen:
@@ -301,7 +331,10 @@ class _Search:
         """The rows of some parts that are only on one side."""
         number, numbers = self.key.number(bounds)
         where, values = self.key.between(low, high)
-        statement = f"SELECT {self.key.texts} AS key, {self.hash} AS hash {self.rows} WHERE {where} AND {number} = ANY (%s) ORDER BY {self.key.order}"
+        statement = (
+            f"SELECT {self.key.texts} AS key, {self.hash} AS hash {self.rows} WHERE {where} "
+            f"AND {number} = ANY (%s) ORDER BY {self.key.order}"
+        )
         was, now = (
             [
                 (tuple(row["key"]), row["hash"])
@@ -321,13 +354,17 @@ class _Search:
         wanted = ", ".join("%s::text[]" for _ in self.key.parts)
         names = [f"k{number}" for number in range(len(self.key.parts))]
         same = " AND ".join(
-            f'{part.text} = wanted.{name} COLLATE "C"' for part, name in zip(self.key.parts, names)
+            f'{part.text} = wanted.{name} COLLATE "C"'
+            for part, name in zip(self.key.parts, names, strict=True)
         )
-        statement = f"SELECT {self.key.texts} AS key, ARRAY[{hashes}] AS hashes {self.rows} JOIN unnest({wanted}) AS wanted ({', '.join(names)}) ON {same}"
+        statement = (
+            f"SELECT {self.key.texts} AS key, ARRAY[{hashes}] AS hashes {self.rows} "
+            f"JOIN unnest({wanted}) AS wanted ({', '.join(names)}) ON {same}"
+        )
         was, now = (
             {
                 tuple(row["key"]): row["hashes"]
-                for row in self._ask(db, statement, list(map(list, zip(*keys))))
+                for row in self._ask(db, statement, list(map(list, zip(*keys, strict=True))))
             }
             for db in (self.was, self.now)
         )
@@ -358,7 +395,10 @@ class _Search:
         return self._by_place(self.key.compared("<", first), self.key.compared("<=", last))
 
     def _outer_in_words(self) -> tuple[str, str]:
-        """The range that the first cut left, where the search was stopped: it holds every row that differs."""
+        """The range that the first cut left, where the search was stopped.
+
+        It holds every row that differs.
+        """
         low, high = self.outer
         if (low, high) == (None, None):
             return "the whole table", ""
@@ -375,10 +415,16 @@ class _Search:
 
     def _by_place(self, before: Piece, until: Piece) -> tuple[str, str]:
         """The range by the places of its ends among the rows that are there now."""
-        statement = f"SELECT count(*) FILTER (WHERE {before[0]}) AS before, count(*) FILTER (WHERE {until[0]}) AS until {self.rows}"
+        statement = (
+            f"SELECT count(*) FILTER (WHERE {before[0]}) AS before, count(*) FILTER (WHERE "
+            f"{until[0]}) AS until {self.rows}"
+        )
         row = self._ask(self.now, statement, [*before[1], *until[1]])[0]
         first, last = row["before"] + 1, max(row["until"], row["before"])
-        listing = f"SELECT {', '.join(self.key.names)} FROM ONLY {self.table} ORDER BY {self.key.order.replace('%%', '%')}"
+        listing = (
+            f"SELECT {', '.join(self.key.names)} FROM ONLY {self.table} "
+            f"ORDER BY {self.key.order.replace('%%', '%')}"
+        )
         if last < first:
             return (
                 f"between the rows {text(last)} and {text(first)} in the order of {self._names()}",

@@ -1,8 +1,11 @@
-"""Which options of a table, column, index or view a person declares, and which the server keeps for itself.
+"""Tell the options that a person declares from those the server keeps for itself.
 
-Minor releases may write bookkeeping of their own beside the options that people set: those of November 2026 give every
-column a number (`pg_attver`) that differs in each database and that pg_dump leaves out. So only options that PostgreSQL
-documents are compared. The others are named once, at the plan; no comparison sees them.
+Of a table, column, index or view.
+
+Minor releases may write bookkeeping of their own beside the options that people set: those of
+November 2026 give every column a number (`pg_attver`) that differs in each database and that
+pg_dump leaves out. So only options that PostgreSQL documents are compared. The others are named
+once, at the plan; no comparison sees them.
 """
 
 from __future__ import annotations
@@ -60,16 +63,19 @@ KNOWN = {
 }
 """Kind of object → every option that PostgreSQL 14 to 19 documents for it."""
 KEPT_BY_SERVERS = frozenset(("pg_attver",))
-"""Options that servers are known to keep for themselves: never compared, and nothing to ask a person about."""
+"""Options that servers are known to keep for themselves: never compared, and nothing to ask a
+person about.
+"""
 
 
 def split(
     kind: str, options: Iterable[str], *, custom_access_method: bool = False
 ) -> tuple[list[str], list[str]]:
-    """Return the options (`name=value`) that a person declares, and the names of those that nobody knows.
+    """Return the declared options (`name=value`), and the names of those nobody knows.
 
     Args:
-        custom_access_method: the access method is not the server's own; only a person sets its options.
+        custom_access_method: the access method is not the server's own; only a person sets its
+            options.
     """
     declared, unknown = [], []
     for option in options:
@@ -82,7 +88,10 @@ def split(
 
 
 def without(definition: str, options: Iterable[str]) -> str:
-    """Return the definition of an index without these of its options, which PostgreSQL writes as `WITH (name=value, …)`."""
+    """Return the definition of an index without these of its options.
+
+    PostgreSQL writes them as `WITH (name=value, …)`.
+    """
     for option in options:
         name, _, value = (re.escape(part) for part in option.replace("'", "''").partition("="))
         written = f"\"?{name}\"?='?{value}'?"

@@ -1,4 +1,7 @@
-"""Several sessions sharing one list of work, and all of them stopped when one fails or a person interrupts."""
+"""Share one list of work among several sessions.
+
+All of them are stopped when one fails or a person interrupts.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ def each(
         The results in the order of the units.
 
     Raises:
-        The first error of `work`; KeyboardInterrupt. Either way the other sessions are cancelled and closed first.
+        The first error of `work`; KeyboardInterrupt. Either way the other sessions are cancelled
+        and closed first.
     """
     todo = deque(enumerate(listed := list(units)))
     results: dict[int, Result] = {}

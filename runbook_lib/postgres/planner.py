@@ -1,4 +1,7 @@
-"""The planner's statistics: renewed where they are missing or older than the rows, and whether every table with rows has some."""
+"""The planner's statistics.
+
+Renewed where they are missing or older than the rows, and whether every table with rows has some.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def renewed(target: Target, application_name: str, jobs: int, names: Sequence[st
 
 
 def statistics_checks(target: Target, application_name: str, jobs: int) -> list[Check]:
-    """Renew the statistics where they are missing or older than the rows; then see whether every table with rows has some."""
+    """Renew the statistics where they are missing or older than the rows.
+
+    Then see whether every table with rows has some.
+    """
     id, title = ANALYZE, OLDER
 
     def look() -> Check:
@@ -71,7 +77,8 @@ def statistics_checks(target: Target, application_name: str, jobs: int) -> list[
             id,
             title,
             True,
-            f"renewed those of {len(names)} tables; the rows of the other {len(rows) - len(names)} have not changed since theirs",
+            f"renewed those of {len(names)} tables; the rows of the other "
+            f"{len(rows) - len(names)} have not changed since theirs",
         )
 
     return [attempt(id, title, look), statistics_check(target, application_name)]
@@ -90,7 +97,10 @@ def analysable_check(target: Target, application_name: str) -> Check:
 
 
 def _not_ours(id: str, title: str, names: Sequence[str]) -> Check:
-    """The check where the role may not analyse some tables: whether theirs are old is for their owner to see."""
+    """The check where the role may not analyse some tables.
+
+    Whether theirs are old is for their owner to see.
+    """
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return Check(
         id,

@@ -1,6 +1,9 @@
-"""How a query is carried out, and what that costs: its plan with times and buffers, and nothing of what it reads.
+"""How a query is carried out, and what that costs.
 
-Conditions in a plan carry constants; they are kept masked. The query runs in a READ ONLY transaction that is rolled back.
+Its plan with times and buffers, and nothing of what it reads.
+
+Conditions in a plan carry constants; they are kept masked. The query runs in a READ ONLY
+transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from runbook_lib.table import Table, text
 LONGEST_S = 60.0
 """Seconds after which a query is given up."""
 REPEATS = 3
-"""Measured runs, after one that fills the cache; a query that takes longer than `ONCE_S` is run once."""
+"""Measured runs, after one that fills the cache; a query that takes longer than `ONCE_S` is run
+once.
+"""
 ONCE_S = 3.0
 _OPTIONS = "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON"
 _CONDITIONS = (
@@ -44,7 +49,8 @@ class Node:
 
     Args:
         depth: 0 for the root.
-        shape: what it does, with which relation and index; two plans of the same shapes are the same plan.
+        shape: what it does, with which relation and index; two plans of the same shapes are the
+            same plan.
         conditions: by what it joins, filters, sorts; constants masked.
         expected_rows, rows: a loop, as planned and as seen.
         buffers: shared buffers that it and all below it touched, hit and read.
@@ -98,7 +104,11 @@ class Measured:
         return tuple((node.depth, node.shape) for node in self.nodes)
 
     def tree(self) -> str:
-        """The plan as indented text: of each node the rows that it gave of those expected, a time, and the buffers of it and all below."""
+        """The plan as indented text.
+
+        Of each node the rows that it gave of those expected, a time, and the buffers of it and all
+        below.
+        """
         return "\n".join(line for node in self.nodes for line in _lines(node)) or self.why
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,7 +125,7 @@ class Measured:
 
 
 def measure(db: Database, name: str, query: str, longest_s: float = LONGEST_S) -> Measured:
-    """Run a query a few times with EXPLAIN (ANALYZE, BUFFERS), as the server would run it for the application.
+    """Run a query a few times with EXPLAIN (ANALYZE, BUFFERS), as for the application.
 
     Args:
         query: one SELECT without parameters (`runbook_lib.surroundings.Query`).
@@ -248,5 +258,8 @@ def _lines(node: Node) -> Iterator[str]:
         text(int(rows) if rows == int(rows) else rows) for rows in (node.rows, node.expected_rows)
     )
     often = "" if node.loops == 1 else f", {text(int(node.loops))} times"
-    yield f"{indent}{'→ ' if node.depth else ''}{node.shape}  ({seen} of {expected} rows, {text(node.buffers)} buffers{often})"
+    yield (
+        f"{indent}{'→ ' if node.depth else ''}{node.shape}  ({seen} of {expected} rows, "
+        f"{text(node.buffers)} buffers{often})"
+    )
     yield from (f"{indent}     {condition}" for condition in node.conditions)

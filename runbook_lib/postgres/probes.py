@@ -1,10 +1,13 @@
-"""Readers and writers at a steady rate, one of each a table, and how long each request of theirs had to wait.
+"""Run readers and writers at a steady rate, one of each a table, and time each request.
 
-A request is *due* at its time, whether the one before it was answered or not; its stall is the time from when it was
-due until it was answered. So a lock that stops a table for a second is seen as many requests that waited, as clients
-would have, and not as one. A reader asks for one row by its key; a writer sets a column of one row to what it is, in
-a transaction that is rolled back: the content stays as it was, whatever triggers do. Where there is no key or no row,
-they take the locks that they would take.
+The time that it had to wait counts.
+
+A request is *due* at its time, whether the one before it was answered or not; its stall is the time
+from when it was due until it was answered. So a lock that stops a table for a second is seen as
+many requests that waited, as clients would have, and not as one. A reader asks for one row by its
+key; a writer sets a column of one row to what it is, in a transaction that is rolled back: the
+content stays as it was, whatever triggers do. Where there is no key or no row, they take the locks
+that they would take.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ REQUESTS_PER_S = 400
 """Requests a second of all probes together, at most."""
 MOST_TABLES = 40
 ROWS = 16
-"""Rows of a table that its probes ask for in turn: the first ones, which an UPDATE of the whole table locks first and longest."""
+"""Rows of a table that its probes ask for in turn: the first ones, which an UPDATE of the whole
+table locks first and longest.
+"""
 GRACE_S = 5.0
 """Seconds that a request may still take when the load is ended; then it is cancelled."""
 READER, WRITER = "reader", "writer"
@@ -48,7 +53,8 @@ class Stall:
 
     Args:
         kind: "reader" or "writer", or "recorded" with the number of a statement.
-        longest_s, p99_s: from when a request was due to its answer; 99 of 100 requests waited no longer than `p99_s`.
+        longest_s, p99_s: from when a request was due to its answer; 99 of 100 requests waited no
+        longer than `p99_s`.
         errors: SQLSTATE → how many requests were refused with it.
         by: what it asked for.
         samples: (seconds since the load began, how long) of each request.
@@ -90,7 +96,10 @@ class Stalls(Shown):
         """The result in one line."""
         if not self.worst:
             return "No table that is in use was touched: nobody could have stalled"
-        return f"The longest stall was {self.worst.longest_s:.2f} s, of a {self.worst.kind} of {self.worst.table}"
+        return (
+            f"The longest stall was {self.worst.longest_s:.2f} s, of a {self.worst.kind} of "
+            f"{self.worst.table}"
+        )
 
     def table(self) -> Table:
         """One row a probe."""
@@ -137,7 +146,9 @@ class Stalls(Shown):
 
 
 class Load:
-    """Readers and writers at work on `tables` until its block is left; then `stalls()` tells how they fared.
+    """Readers and writers at work on `tables` until its block is left.
+
+    Then `stalls()` tells how they fared.
 
     Args:
         application_name: "/reader" and "/writer" are added for their sessions.
@@ -219,7 +230,7 @@ class Load:
     ) -> None:
         self._ended.set()
         deadline = time.monotonic() + (GRACE_S if kind is None else 0)
-        for thread, probe in zip(self._threads, self._probes):
+        for thread, probe in zip(self._threads, self._probes, strict=False):
             thread.join(max(0, deadline - time.monotonic()))
             while thread.is_alive():
                 probe.stop()
@@ -303,7 +314,10 @@ class _Probe:
         )
 
     def ask(self, begun: float, due: float, every_s: float, ended: threading.Event) -> None:
-        """Ask when a request is due, until the load has ended; what was due by then is still asked."""
+        """Ask when a request is due, until the load has ended.
+
+        What was due by then is still asked.
+        """
         number = 0
         while not self._stopped:
             if ended.wait(max(0.0, due - time.monotonic())) and due > time.monotonic():
@@ -353,7 +367,8 @@ def _connections(db: Database) -> int:
     """How many more sessions the server lets in, those kept for superusers apart."""
     return int(
         db.value(
-            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+            "SELECT current_setting('max_connections')::int - "
+            "current_setting('superuser_reserved_connections')::int"
             " - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int"
         )
     )

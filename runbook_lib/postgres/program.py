@@ -1,4 +1,7 @@
-"""Runs pg_dump and pg_restore: how far they are and how long still, and what their failures mean."""
+"""Runs pg_dump and pg_restore.
+
+How far they are and how long still, and what their failures mean.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,20 @@ _SERVER = r"(ERROR|FATAL|PANIC):.*"
 _REMEDIES = {
     "out of shared memory": MORE_LOCKS,
     _SERVER + _FULL: "the server's disk is full: free space there, and repeat",
-    _FULL: "the disk of the backup's folder is full: free space there or name another `backup.directory`, and repeat",
+    _FULL: "the disk of the backup's folder is full: free space there or name another "
+    "`backup.directory`, and repeat",
     _SERVER
     + r'role "[^"]*" does not exist': "create the role first: globals.sql of the backup has it",
     _SERVER
-    + r'tablespace "[^"]*" does not exist': "create the tablespace first: globals.sql of the backup has it",
+    + r'tablespace "[^"]*" does not exist': "create the tablespace first: globals.sql of the "
+    "backup has it",
     _SERVER
-    + r"(extension .* is not available|could not open extension control file)": "install the package that brings the extension on the server",
-    _SERVER
-    + r'((relation|column) "[^"]*"( of relation "[^"]*")? does not exist|could not open relation|cache lookup failed)': NO_DDL,
-    r'(terminating connection|server closed the connection|connection to server|could not connect to|snapshot "[^"]*" does not exist|'
+    + r"(extension .* is not available|could not open extension control file)": "install the "
+    "package that brings the extension on the server",
+    _SERVER + r'((relation|column) "[^"]*"( of relation "[^"]*")? does not exist|could not open '
+    r"relation|cache lookup failed)": NO_DDL,
+    r"(terminating connection|server closed the connection|connection to server|could not connect "
+    r'to|snapshot "[^"]*" does not exist|'
     r"is (starting|shutting) (up|down)|in recovery mode)": LOST,
 }
 """What a failed program says → what to do; the first that fits."""
@@ -63,7 +70,10 @@ class Progress:
         self._begun, self._finished, self._started = 0, 0, time.monotonic()
 
     def __call__(self, line: str) -> None:
-        """Hear one line of the program: count its tables, pass its warnings on. With one job it tells only which it begins."""
+        """Hear one line of the program: count its tables, pass its warnings on.
+
+        With one job it tells only which it begins.
+        """
         if re.search(r"finished item \d+ TABLE DATA", line):
             self._finished += 1
         elif re.search(r"(dumping contents of|processing data for) table", line):
@@ -73,14 +83,18 @@ class Progress:
 
     def __str__(self) -> str:
         said, arrived = (
-            f"{self._done} {min(self._finished or self._begun, self._tables)} of {self._tables} tables",
+            f"{self._done} {min(self._finished or self._begun, self._tables)} of {self._tables} "
+            "tables",
             self._arrived(),
         )
         if arrived is None:
             return f"{said}; how many bytes is not known"
         if not self._expected:
             return f"{said}, {size(arrived)}"
-        return f"{said}, {size(arrived)} of about {size(self._expected)}{self._left(arrived / self._expected)}"
+        return (
+            f"{said}, {size(arrived)} of about "
+            f"{size(self._expected)}{self._left(arrived / self._expected)}"
+        )
 
     def _left(self, part: float) -> str:
         """How long still, once enough has arrived to tell."""
@@ -120,7 +134,7 @@ def carry_out(
 
 @contextmanager
 def failures_named(program: str, state: str) -> Iterator[None]:
-    """Turn a failed program into an error that quotes its own error lines and says what is now true."""
+    """Turn a failed program into an error with its own error lines and what is now true."""
     try:
         yield
     except ToolError as error:
@@ -137,6 +151,7 @@ def failures_named(program: str, state: str) -> Iterator[None]:
 def remedy_of(said: str) -> str:
     """What to do about a failure, where its words tell; else nothing.
 
-    The programs' own words are always English; the server's are in its `lc_messages`, which only a superuser may set.
+    The programs' own words are always English; the server's are in its `lc_messages`, which only a
+    superuser may set.
     """
     return next((remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, said)), "")

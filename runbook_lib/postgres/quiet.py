@@ -1,8 +1,11 @@
-"""Whether nothing writes to a database: observed over some seconds, from its own record, whoever it might be.
+"""Whether nothing writes to a database.
 
-What counts is exact where it can be: which transactions of the whole server have ended, and which of this database have written and
-not ended. Where something else on the server writes, the tables' counters decide, which lag by up to ten seconds. From PostgreSQL 18
-on the server also tells how much write-ahead log each session wrote.
+Observed over some seconds, from its own record, whoever it might be.
+
+What counts is exact where it can be: which transactions of the whole server have ended, and which
+of this database have written and not ended. Where something else on the server writes, the tables'
+counters decide, which lag by up to ten seconds. From PostgreSQL 18 on the server also tells how
+much write-ahead log each session wrote.
 """
 
 from __future__ import annotations
@@ -64,7 +67,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Look:
-    """One look: what was written until now, who is there, and the write-ahead log that each of them wrote."""
+    """Look once: what was written until now, who is there, and the log that each wrote.
+
+    The log is the write-ahead log.
+    """
 
     writes: activity.Writes
     sessions: Mapping[int, Seen]
@@ -134,7 +140,10 @@ class Observation:
         )
 
     def written(self) -> Check:
-        """Whether nothing was written: no row changed, no transaction of this database is writing, no WAL from the application."""
+        """Whether nothing was written.
+
+        No row changed, no transaction of this database is writing, no WAL from the application.
+        """
         title = f"nothing was written for {self.seconds:g} s"
         changed = [
             f"{count} rows of {table}"
@@ -146,7 +155,8 @@ class Observation:
                 "writes.stopped",
                 title,
                 True,
-                f"no transaction that writes ended on this server, and none is open here{self._no_wal()}",
+                "no transaction that writes ended on this server, and none is open "
+                f"here{self._no_wal()}",
                 "no write",
             )
         writing = [
@@ -158,7 +168,8 @@ class Observation:
                 "writes.stopped",
                 title,
                 True,
-                f"no table of this database changed{self._no_wal()}; something else on the server writes",
+                f"no table of this database changed{self._no_wal()}; something else on the server "
+                "writes",
                 "no write",
             )
         return check(
@@ -167,7 +178,8 @@ class Observation:
             False,
             "; ".join([*changed[:5], *self._by(), *wal]),
             "no write",
-            "stop who writes where it was started, then look again; 95_troubleshoot lists the sessions",
+            "stop who writes where it was started, then look again; 95_troubleshoot lists the "
+            "sessions",
         )
 
     def _by(self) -> list[str]:
@@ -225,7 +237,10 @@ def observe(db: Database, names: Collection[str], own: str, seconds: float) -> O
 
 
 def prepared(db: Database) -> Check:
-    """Whether no prepared transaction waits in this database: whoever ends it writes, without a session until then."""
+    """Whether no prepared transaction waits in this database.
+
+    Whoever ends it writes, without a session until then.
+    """
     found = ", ".join(
         f"`{one.name}` of {one.owner}, {one.age_s:.0f} s old"
         for one in activity.prepared_transactions(db)

@@ -1,5 +1,7 @@
-"""How this package reads: in a transaction that changes nothing, bounded in time, with everything pinned that would
-change how a value is written as text.
+"""How this package reads.
+
+In a transaction that changes nothing, bounded in time, with everything pinned that would change how
+a value is written as text.
 """
 
 from __future__ import annotations
@@ -39,11 +41,14 @@ def reading(
     statement_timeout_s: float = 60,
     lock_timeout_s: float = 5,
 ) -> Iterator[Database]:
-    """A REPEATABLE READ, READ ONLY transaction with `PINNED` settings; inside one that is open already it sees what that
-    one sees, and leaves its settings as they were.
+    """A REPEATABLE READ, READ ONLY transaction with `PINNED` settings.
+
+    Inside one that is open already it sees what that one sees, and leaves its settings as they
+    were.
 
     Args:
-        snapshot_id: of an exported snapshot; the transaction then sees exactly what the exporting one sees.
+        snapshot_id: of an exported snapshot; the transaction then sees exactly what the exporting
+            one sees.
         statement_timeout_s: seconds that one statement may take.
         lock_timeout_s: seconds that one statement may wait for a lock.
 

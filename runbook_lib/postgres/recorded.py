@@ -1,7 +1,10 @@
-"""What the application was seen to send, from pg_stat_statements, in a form that can be asked again on a copy.
+"""Read what the application was seen to send, from pg_stat_statements.
 
-The values of a recorded statement are gone, so it cannot be run. But since PostgreSQL 16 it can be planned with generic
-parameters: that takes the locks that the statement takes on its tables, and changes nothing.
+In a form that can be asked again on a copy.
+
+The values of a recorded statement are gone, so it cannot be run. But since PostgreSQL 16 it can be
+planned with generic parameters: that takes the locks that the statement takes on its tables, and
+changes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ class Recorded:
 def recorded(
     live: Database, copy: Database, tables: Mapping[tuple[str, str], str]
 ) -> tuple[Recorded, ...]:
-    """The statements that were sent to `live` most often and touch one of `tables`; none where the server records none.
+    """The statements that were sent to `live` most often and touch one of `tables`.
+
+    None where the server records none.
 
     Args:
         copy: has the same tables; the statements are planned there.
@@ -61,7 +66,10 @@ def recorded(
 
 
 def _touched(copy: Database, plan: sql.SQL) -> list[tuple[str, str]]:
-    """The tables in a statement's plan, by schema and name; none where it cannot be planned here."""
+    """The tables in a statement's plan, by schema and name.
+
+    None where it cannot be planned here.
+    """
     try:
         return list(_relations(copy.value(plan)[0]["Plan"]))
     except DatabaseError:

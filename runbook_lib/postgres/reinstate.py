@@ -1,4 +1,7 @@
-"""Brings back what `salvage` saved: writes the SQL when it is saved, and runs that very file when it is wanted."""
+"""Brings back what `salvage` saved.
+
+Writes the SQL when it is saved, and runs that very file when it is wanted.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,8 @@ class Reinstated(Shown):
     """What came back.
 
     Args:
-        rows: state, name, what is true of it, and of how many rows. The state is "back", "passed over", "since" (rows that
+        rows: state, name, what is true of it, and of how many rows. The state is "back", "passed
+            over", "since" (rows that
             came since) or "open" (to be done by hand).
     """
 
@@ -76,11 +80,13 @@ class Reinstated(Shown):
 def reinstate(saved: Saved, target: Target, application_name: str, *, tools: Tools) -> Reinstated:
     """Bring back what was saved, by running its reinstate.sql: all of it, or nothing.
 
-    Saved rows that are no longer there are passed over, and counted; whatever data that came since forbids is said.
+    Saved rows that are no longer there are passed over, and counted; whatever data that came since
+    forbids is said.
 
     Raises:
         CheckError: a file is damaged, or this is another database; nothing was touched.
-        ToolError: it was refused, and nothing was changed; or the connection was lost, and the error says so.
+        ToolError: it was refused, and nothing was changed; or the connection was lost, and the
+            error says so.
     """
     ready(saved, target, application_name).require()
     started = time.monotonic()
@@ -137,7 +143,8 @@ def ready(saved: Saved, target: Target, application_name: str) -> Checks:
                 same,
                 f"{target} (oid {facts.database_oid})",
                 f"{saved.source} (oid {saved.database_oid})",
-                f"where the database was restored since, nothing is missing in it; else run {saved.script} by hand where it belongs",
+                "where the database was restored since, nothing is missing in it; else run "
+                f"{saved.script} by hand where it belongs",
             )
         ],
     )
@@ -189,9 +196,11 @@ def _head(found: Found, head: str) -> str:
             "Brings back what a migration dropped:",
             *(f"    {name}" for name in names),
             head,
-            "Run it in this folder, with the application in maintenance mode (the tables are locked until it has ended):",
+            "Run it in this folder, with the application in maintenance mode (the tables are "
+            "locked until it has ended):",
             "    psql -X -v ON_ERROR_STOP=1 -f reinstate.sql 'host=… dbname=…'",
-            "One transaction: all of it, or nothing. At the end it says what came back, what was passed over, and what is left to do by hand.",
+            "One transaction: all of it, or nothing. At the end it says what came back, what was "
+            "passed over, and what is left to do by hand.",
             *(f"NOT brought back: {name} ({why})" for name, why in found.unsaved),
         )
         + "\n"
@@ -250,7 +259,10 @@ def _columns(found: Found, parts: Sequence[Part]) -> Iterator[str]:
             yield from _values(part, plain, f"saved_{number}")
         for column in columns:
             if column["generated"]:
-                added = f"ALTER TABLE {table} ADD COLUMN {column['name']} {column['type']} GENERATED ALWAYS AS ({column['expression']}) {column['generated']}"
+                added = (
+                    f"ALTER TABLE {table} ADD COLUMN {column['name']} {column['type']} GENERATED "
+                    f"ALWAYS AS ({column['expression']}) {column['generated']}"
+                )
                 yield _attempt(f"{table}.{column['name']}", added)
         for column in columns:
             if column["not_null"]:
@@ -271,7 +283,10 @@ def _values(part: Part, columns: Sequence[Mapping[str, Any]], saved: str) -> Ite
     """Add the columns, load what was saved, prove it, and put it back by the key."""
     definitions = [f"{column['name']} {column['type']}" for column in columns]
     yield f"ALTER TABLE {part.table} {', '.join(f'ADD COLUMN {one}' for one in definitions)};"
-    yield f"CREATE TEMPORARY TABLE {saved} ({', '.join([*columns[0]['key_definitions'], *definitions])}) ON COMMIT DROP;"
+    yield (
+        f"CREATE TEMPORARY TABLE {saved} "
+        f"({', '.join([*columns[0]['key_definitions'], *definitions])}) ON COMMIT DROP;"
+    )
     yield f"\\copy pg_temp.{saved} FROM '{part.file}'"
     yield f"ANALYZE pg_temp.{saved};"
     yield _holds(part, f"pg_temp.{saved}")
@@ -281,7 +296,8 @@ def _values(part: Part, columns: Sequence[Mapping[str, Any]], saved: str) -> Ite
         if column["default"]:
             yield _attempt(
                 f"{part.table}.{column['name']}",
-                f"ALTER TABLE {part.table} ALTER COLUMN {column['name']} SET DEFAULT {column['default']}",
+                f"ALTER TABLE {part.table} ALTER COLUMN {column['name']} "
+                f"SET DEFAULT {column['default']}",
             )
     filled = [column["name"] for column in columns if column["default"]]
     yield _call(
@@ -295,12 +311,15 @@ def _values(part: Part, columns: Sequence[Mapping[str, Any]], saved: str) -> Ite
 
 
 def _beside_it(part: Part, columns: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A table without a key: nobody can tell which row was which, but a person who knows the data."""
+    """A table without a key: only a person who knows the data can tell which row was which."""
     beside = columns[0]["beside"]
     yield f"CREATE TABLE {beside} ({', '.join(columns[0]['every_definition'])});"
     yield f"\\copy {beside} FROM '{part.file}'"
     yield _holds(part, beside)
-    said = f"has no key: its rows as they were stand in {beside}; {', '.join(c['name'] for c in columns)} not added back. Join them by hand"
+    said = (
+        f"has no key: its rows as they were stand in {beside}; "
+        f"{', '.join(c['name'] for c in columns)} not added back. Join them by hand"
+    )
     yield _call("tell", "'open'", _literal(part.table), _literal(said), str(part.rows))
 
 
@@ -341,7 +360,10 @@ def _holds(part: Part, where: str) -> str:
 
 
 def _identity(column: Mapping[str, Any]) -> str:
-    return f"ADD GENERATED {column['identity']} AS IDENTITY (SEQUENCE NAME {column['sequence']} {column['options']})"
+    return (
+        f"ADD GENERATED {column['identity']} AS IDENTITY (SEQUENCE NAME {column['sequence']} "
+        f"{column['options']})"
+    )
 
 
 def _attempt(name: str, statement: str) -> str:

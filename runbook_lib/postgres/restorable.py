@@ -1,4 +1,6 @@
-"""Whether a backup can come up on a server: tools, roles, extensions, room. Everything is refused before anything is made.
+"""Whether a backup can come up on a server: tools, roles, extensions, room.
+
+Everything is refused before anything is made.
 
 Every function takes a session on another database of that server: the maintenance database.
 """
@@ -22,7 +24,8 @@ def require_fit(admin: Database, backup: Backup, tools: Tools) -> None:
     written, server = int(backup.tools.split(".")[0]), admin.server_version // 10000
     if tools.major < written or not fits(tools.major, server):
         raise UsageError(
-            f"pg_restore {tools.version} cannot bring a dump of pg_dump {backup.tools} up on a server of version {server}",
+            f"pg_restore {tools.version} cannot bring a dump of pg_dump {backup.tools} up on a "
+            f"server of version {server}",
             f"name tools of version {written} in `database: tools:`",
         )
 
@@ -34,19 +37,21 @@ def require_there(admin: Database, backup: Backup, facts: Mapping[str, Any]) -> 
     if lacking:
         named = ", ".join(row["what"] for row in lacking)
         raise UsageError(
-            f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: {named}",
+            f"the server {admin.target.host}:{admin.target.port} lacks what the backup needs: "
+            f"{named}",
             "\n→ ".join(dict.fromkeys(_LACKING[row["kind"]] for row in lacking)),
         )
 
 
 _LACKING = {
     "role": "create the roles first: globals.sql of the backup has them (without passwords)",
-    "extension": "install the packages that bring the extensions on the server (Debian: postgresql-contrib has PostgreSQL's own)",
+    "extension": "install the packages that bring the extensions on the server (Debian: "
+    "postgresql-contrib has PostgreSQL's own)",
 }
 
 
 def require_room(admin: Database, backup: Backup, facts: Mapping[str, Any], ticker: Ticker) -> None:
-    """Refuse where the server is known to lack the room that the database took when it was dumped."""
+    """Refuse if the server is known to lack the room that the database took when dumped."""
     needed, where = (
         backup.snapshot.database_bytes,
         databases.tablespace(admin, facts["tablespace"])["name"],
@@ -54,17 +59,19 @@ def require_room(admin: Database, backup: Backup, facts: Mapping[str, Any], tick
     place = disk.tablespace(admin, where)
     if where != facts["tablespace"]:
         ticker(
-            f"the new database goes to the tablespace {where}: {facts['tablespace']} is not there, or not this role's to use",
+            f"the new database goes to the tablespace {where}: {facts['tablespace']} is not "
+            "there, or not this role's to use",
             last=True,
         )
     if place.free_bytes is None:
         ticker(
-            f"whether the server has the {size(needed)} that the database took is not known: {place.why}",
+            f"whether the server has the {size(needed)} that the database took is not known: "
+            f"{place.why}",
             last=True,
         )
     elif place.free_bytes < needed:
         raise UsageError(
-            f"the server has no room for a restore: the database took {size(needed)}, {size(place.free_bytes)} are free in {place.path} "
-            f"({place.place})",
+            f"the server has no room for a restore: the database took {size(needed)}, "
+            f"{size(place.free_bytes)} are free in {place.path} ({place.place})",
             "free space there, or restore on another server",
         )

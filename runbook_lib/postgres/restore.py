@@ -1,4 +1,7 @@
-"""Brings a backup up as a new database, never over an existing one, and proves what came up against the backup."""
+"""Restore a backup as a new database, and prove what came up against the backup.
+
+Never over an existing one.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ _TUNED = {
     "jit": "off",
     "lock_timeout": "60s",
 }
-"""Settings of pg_restore's sessions; they share the work themselves, so that an index needs no further workers."""
+"""Settings of pg_restore's sessions; they share the work themselves, so that an index needs no
+further workers.
+"""
 
 
 def restore(
@@ -66,16 +71,20 @@ def restore(
     timeout_s: float | None = None,
     on_line: OnLine = None,
 ) -> Restored:
-    """Bring a backup up as the new database that `target` names. Where it fails, the new database is dropped again.
+    """Bring a backup up as the new database that `target` names.
+
+    Where it fails, the new database is dropped again.
 
     Args:
-        jobs: sessions of ANALYZE; pg_restore has one more, which works while another waits for the disk.
+        jobs: sessions of ANALYZE; pg_restore has one more, which works while another waits for the
+            disk.
         mark: comment of the finished database; default the comment that the original had.
         verify: hash every file first. `False` only where that was done a moment ago.
         timeout_s: seconds that pg_restore may take; default no limit.
 
     Raises:
-        UsageError: a finished database has that name, the tools fit neither dump nor server, or the server lacks room, a role
+        UsageError: a finished database has that name, the tools fit neither dump nor server, or the
+            server lacks room, a role
             or an extension; nothing was touched.
         CheckError: the backup is damaged; nothing was touched.
         ToolError, DatabaseError: it failed; the new database is gone.
@@ -137,7 +146,10 @@ def restore(
 
 
 def _setting(name: str) -> LeftOut:
-    """A role's in this database bears on what that role does; a superuser's on what the server logs and loads."""
+    """A role's in this database bears on what that role does.
+
+    A superuser's on what the server logs and loads.
+    """
     return LeftOut(
         "setting",
         name,
@@ -156,10 +168,13 @@ def restore_schema(
     mark: str,
     bare: bool = False,
 ) -> None:
-    """Bring a backup's schema up, without rows, as the new database that `target` names: to try statements on.
+    """Bring a backup's schema up, without rows, as the new database that `target` names.
+
+    To try statements on.
 
     Args:
-        bare: without indexes, constraints, triggers, owners and privileges: to look at rows (`restore_rows`).
+        bare: without indexes, constraints, triggers, owners and privileges: to look at rows
+            (`restore_rows`).
 
     Raises:
         As `restore`.
@@ -205,7 +220,9 @@ def restore_rows(
     tools: Tools,
     timeout_s: float,
 ) -> None:
-    """Bring the rows of one table up, in a database that `restore_schema` made `bare`. They are not proven: compare them with the manifest.
+    """Bring the rows of one table up, in a database that `restore_schema` made `bare`.
+
+    They are not proven: compare them with the manifest.
 
     Args:
         schema, table: unquoted.
@@ -230,7 +247,8 @@ def compare_with(
     """Compare a database with what a backup says that it holds.
 
     Raises:
-        UsageError: this server hashes differently than the backup's; make the backup with what `fingerprint.method_for` says.
+        UsageError: this server hashes differently than the backup's; make the backup with what
+            `fingerprint.method_for` says.
         DatabaseError: a table could not be read.
     """
     with snapshot.exported(target, application_name) as at:
@@ -250,7 +268,10 @@ def compare_with(
     before, left_out = backup.snapshot, ""
     majors = [shot.server_version.split(".")[0] for shot in (before, after)]
     if majors[0] != majors[1]:
-        left_out = f"between the versions {majors[0]} and {majors[1]}, versions of extensions, the privilege MAINTAIN, qualifiers in views and rules"
+        left_out = (
+            f"between the versions {majors[0]} and {majors[1]}, versions of extensions, the "
+            "privilege MAINTAIN, qualifiers in views and rules"
+        )
         schemas = schemas[0].portable(), schemas[1].portable()
         before, after = (
             replace(shot, extensions=dict.fromkeys(shot.extensions, "")) for shot in (before, after)
@@ -275,7 +296,7 @@ def prove(
     timeout_s: float | None = None,
     on_line: OnLine = None,
 ) -> Proof:
-    """Bring a backup up in a scratch database, compare it with the manifest, and drop the scratch database.
+    """Restore a backup in a scratch database, compare it with the manifest, and drop it.
 
     Args:
         server: any database of the server to restore on; it is not touched.
@@ -300,7 +321,10 @@ def prove(
 
 
 def _clear_unfinished(admin: Database, name: str) -> None:
-    """Drop what a killed restore left behind: a database that our own comment calls unfinished, its maker gone."""
+    """Drop what a killed restore left behind.
+
+    A database that our own comment calls unfinished, its maker gone.
+    """
     there = databases.entry(admin, name)
     if there and there.comment.startswith(databases.UNFINISHED) and not there.maker_alive:
         discard.discard(admin, name)
@@ -308,12 +332,18 @@ def _clear_unfinished(admin: Database, name: str) -> None:
 
 @contextmanager
 def _dropped_where_it_fails(target: Target, application_name: str) -> Iterator[None]:
-    """Drop the half-restored database again, by a session of its own: what failed may have taken the other one along."""
+    """Drop the half-restored database again, by a session of its own.
+
+    What failed may have taken the other one along.
+    """
     try:
         yield
     except BaseException as error:
         name = target.database
-        left = "it is marked as unfinished: the next restore of that name, and `runbook prune PARAMS`, drop it"
+        left = (
+            "it is marked as unfinished: the next restore of that name, and `runbook prune "
+            "PARAMS`, drop it"
+        )
         with (
             beside(error, f"dropping {name} ({left})"),
             databases.maintenance(
@@ -367,7 +397,10 @@ def _command(backup: Backup, target: Target, tools: Tools, *options: str) -> lis
 
 
 def _size(admin: Database, name: str) -> int | None:
-    """How large the database is by now; `None` where the server does not say: pg_restore will tell why."""
+    """How large the database is by now.
+
+    `None` where the server does not say: pg_restore will tell why.
+    """
     try:
         return int(admin.value("SELECT pg_database_size(%s::name)", [name]))
     except DatabaseError:

@@ -1,4 +1,7 @@
-"""Which entries of a dump are brought up, in which order: all that this role may, the schemas first where others own what is in them."""
+"""Which entries of a dump are brought up, in which order.
+
+All that this role may, the schemas first where others own what is in them.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,10 @@ def make(
     *,
     copy: bool,
 ) -> Limits:
-    """Make the empty database in which a backup comes up, and tell what this role may not bring up in it.
+    """Make the empty database for a backup, and tell what this role may not bring up in it.
 
-    Where an extension is missing that other objects need, it is made from template1, if somebody put the extension there.
+    Where an extension is missing that other objects need, it is made from template1, if somebody
+    put the extension there.
 
     Args:
         copy: it is thrown away; else objects of others must come up as theirs.
@@ -61,7 +65,10 @@ def make(
 def _from_template1(
     admin: Database, name: str, facts: Mapping[str, Any], comment: str, copy: bool
 ) -> bool:
-    """Make it anew from template1; whether that can be copied: nobody is connected to it, and encoding and locale are the same."""
+    """Make it anew from template1.
+
+    Whether that can be copied: nobody is connected to it, and encoding and locale are the same.
+    """
     discard.discard(admin, name)
     try:
         databases.create(admin, name, facts, comment, template="template1", copy=copy)
@@ -134,7 +141,10 @@ def _owners(backup: Backup, limits: Limits) -> list[dict[str, str]]:
 def _may_create(
     target: Target, application_name: str, owners: Sequence[Mapping[str, str]]
 ) -> Iterator[None]:
-    """Let owners create in the schemas of what they own, as ALTER … OWNER TO demands; taken back at the end."""
+    """Let owners create in the schemas of what they own, as ALTER … OWNER TO demands.
+
+    Taken back at the end.
+    """
     lacking: list[dict[str, Any]] = []
     if owners:
         with Database(target, application_name, lock_timeout="10s") as db:

@@ -77,7 +77,8 @@ class Verified(Shown):
         content: rows and content of every table, sequences, large objects, extensions, settings.
         schema: every object and property that differs.
         database: what differs of the database itself: owner, locale, privileges, settings.
-        left_out: what two major versions write differently, and was not compared; empty where both servers are of one.
+        left_out: what two major versions write differently, and was not compared; empty where both
+            servers are of one.
         lacking: what is missing because this role may not bring it up.
     """
 
@@ -130,7 +131,8 @@ class Verified(Shown):
                 ),
                 check(
                     "backup.restore.database",
-                    "extensions, settings, locale, owner and privileges of the database are the same",
+                    "extensions, settings, locale, owner and privileges of the database are the "
+                    "same",
                     not self.database and not facts,
                     _some([*self.database, *facts]) or "nothing differs",
                     nothing,
@@ -160,7 +162,8 @@ class Proof:
     """A backup that was restored and compared.
 
     Args:
-        seconds: what all of it took, from the first hash to the last comparison: as long as the way back will take.
+        seconds: what all of it took, from the first hash to the last comparison: as long as the way
+            back will take.
     """
 
     restored: Restored

@@ -1,7 +1,9 @@
-"""Whether a role may do what a night needs: tried where a transaction can be rolled back, else told by the catalogues.
+"""Whether a role may do what a night needs.
 
-What is tried takes locks that keep no reader or writer out (ACCESS SHARE, SHARE UPDATE EXCLUSIVE), waits a moment for them at most,
-and leaves nothing behind.
+Tried where a transaction can be rolled back, else told by the catalogues.
+
+What is tried takes locks that keep no reader or writer out (ACCESS SHARE, SHARE UPDATE EXCLUSIVE),
+waits a moment for them at most, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
     """Whether the session's role may do what a migration, a backup and a rollback need.
 
     Args:
-        affected: the tables that the plan alters, qualified and quoted; `None` where it cannot tell: then all have to be the role's.
+        affected: the tables that the plan alters, qualified and quoted; `None` where it cannot
+            tell: then all have to be the role's.
 
     Each is a check of its own, `environment.rights.<what>`.
     """
@@ -74,24 +77,33 @@ _FLAGS = {
     "statistics": "the role sees what other sessions do",
 }
 GRANTS = {
-    "create_database": "this role may not create databases: as an administrator: ALTER ROLE {me} CREATEDB;",
-    "own_database": "this role may not rename the database: as an administrator: GRANT {owner} TO {me};",
-    "signal": "sessions of {unended} are there: as an administrator: GRANT pg_signal_backend TO {me};",
-    "statistics": "sessions of {unseen} are there: as an administrator: GRANT pg_read_all_stats TO {me};",
+    "create_database": "this role may not create databases: as an administrator: "
+    "ALTER ROLE {me} CREATEDB;",
+    "own_database": "this role may not rename the database: as an administrator: "
+    "GRANT {owner} TO {me};",
+    "signal": "sessions of {unended} are there: as an administrator: "
+    "GRANT pg_signal_backend TO {me};",
+    "statistics": "sessions of {unseen} are there: as an administrator: "
+    "GRANT pg_read_all_stats TO {me};",
 }
 """What each right is missing for, and the statement that gives it."""
 _OTHERS = {"signal": "unended", "statistics": "unseen"}
 """Rights over other sessions, each with whose it would be needed for."""
 _WITHOUT = {
-    "create_database": "without it no rehearsal, no proof on this server (name another: `backup.proof.server`) and no way back by restoring",
+    "create_database": "without it no rehearsal, no proof on this server (name another: "
+    "`backup.proof.server`) and no way back by restoring",
     "own_database": "without it no way back by restoring beside and swapping by name",
-    "signal": "without it their sessions are not ended, neither before the migration nor where one blocks it",
+    "signal": "without it their sessions are not ended, neither before the migration nor where one "
+    "blocks it",
     "statistics": "without it what they do is not seen: who blocks, who writes, since when",
 }
 
 
 def _flag(name: str, title: str, found: Mapping[str, Any]) -> Check:
-    """A right that the night can do without, in part: where it is missing, a person decides, who was told what that means."""
+    """A right that the night can do without, in part.
+
+    Where it is missing, a person decides, who was told what that means.
+    """
     id, said = f"environment.rights.{name}", GRANTS[name].format(**found)
     if found[name]:
         return check(id, title, True, "yes, by its attributes and memberships", "yes")
@@ -102,7 +114,10 @@ def _flag(name: str, title: str, found: Mapping[str, Any]) -> Check:
 
 
 def creates_databases(target: Target, application_name: str, id: str, title: str) -> Check:
-    """Whether a login reaches a server and may create databases there; for the server on which backups are proven."""
+    """Whether a login reaches a server and may create databases there.
+
+    For the server on which backups are proven.
+    """
 
     def look() -> Check:
         try:
@@ -147,22 +162,30 @@ def _reads(
         not refused,
         _some(refused) or f"{len(tables)} tables, {_TRIED}",
         "all",
-        "grant it pg_read_all_data; BYPASSRLS where row security is in force; SELECT ON LARGE OBJECT for those",
+        "grant it pg_read_all_data; BYPASSRLS where row security is in force; SELECT "
+        "ON LARGE OBJECT for those",
     )
 
 
 def _reading(tables: Sequence[str]) -> sql.Composable:
-    """Reads no row, and needs the right to read each table all the same: rights are checked when a statement starts."""
+    """Reads no row, and needs the right to read each table all the same.
+
+    Rights are checked when a statement starts.
+    """
     each = [sql.SQL("SELECT 1 FROM {} WHERE false").format(sql.SQL(table)) for table in tables]  # type: ignore[arg-type]  # as the server quoted them
     return sql.SQL(" UNION ALL ").join(each)
 
 
 def _alters(db: Database, affected: Sequence[str], id: str, title: str) -> Check:
-    """By a comment: it needs the owner, as ALTER TABLE does, and a lock that neither readers nor writers wait for."""
+    """Try it by a comment, which needs the owner, as ALTER TABLE does.
+
+    Neither readers nor writers wait for its lock.
+    """
     refused, busy, gone = list[str](), list[str](), list[str]()
     for name in affected:
         row = db.row(
-            "SELECT c.oid::regclass::text AS name, c.relkind = 'm' AS view FROM pg_class AS c WHERE c.oid = to_regclass(%s)",
+            "SELECT c.oid::regclass::text AS name, c.relkind = 'm' AS view "
+            "FROM pg_class AS c WHERE c.oid = to_regclass(%s)",
             [name],
         )
         if row is None:

@@ -1,6 +1,9 @@
-"""What of a backup a role without superuser may not bring up, and who can give what: the server is asked, by trying it.
+"""What of a backup a role without superuser may not bring up, and who can give what.
 
-Every managed service gives such a role: it owns the database; extensions, event triggers and some objects are others'.
+The server is asked, by trying it.
+
+Every managed service gives such a role: it owns the database; extensions, event triggers and some
+objects are others'.
 """
 
 from __future__ import annotations
@@ -76,7 +79,8 @@ class Limits:
         not_ours: roles as which it may not act, each with its name quoted.
         of_others: extensions that are there already and belong to others.
         foreign: those of `not_ours` that own objects of the backup.
-        unfit: objects with privileges that this role cannot give: others than their owner have given them, or the schema `public`
+        unfit: objects with privileges that this role cannot give: others than their owner have
+            given them, or the schema `public`
             of a superuser (before PostgreSQL 15).
         items: what is left out.
     """
@@ -95,19 +99,23 @@ class Limits:
         return tuple(item for item in self.items if item.blocks)
 
     def options(self) -> list[str]:
-        """Of pg_restore. A subscription is never copied: it would bring rows into the copy, and keep it from being dropped."""
+        """Of pg_restore. A subscription is never copied.
+
+        It would bring rows into the copy, and keep it from being dropped.
+        """
         owners = ["--no-owner", "--no-privileges"] if self.foreign else []
         return ["--no-subscriptions", *owners]
 
     def require_owners(self) -> None:
-        """Refuse a copy that is to be used where the objects of others would come up as this role's.
+        """Refuse a copy for use if others' objects would come up as this role's.
 
         Raises:
             RightError: naming the grants.
         """
         if self.foreign:
             raise RightError(
-                f"objects belong to {', '.join(self.foreign)}, as which this role may not act: restored, they would be its own",
+                f"objects belong to {', '.join(self.foreign)}, as which this role may not act: "
+                "restored, they would be its own",
                 self._grants(),
                 sqlstate="42501",
             )
@@ -120,13 +128,16 @@ class Limits:
         """
         if self.blocking:
             raise RightError(
-                f"this role may not bring up what other objects need: {'; '.join(map(str, self.blocking))}",
+                "this role may not bring up what other objects need: "
+                f"{'; '.join(map(str, self.blocking))}",
                 "\n→ ".join(dict.fromkeys(item.remedy for item in self.blocking)),
                 sqlstate="42501",
             )
 
     def entries(self, listed: Sequence[str], tables: Mapping[str, Sequence[str]]) -> list[str]:
-        """Of the dump's table of contents (`pg_restore --list`), the lines that this role may bring up.
+        """Return the lines of the dump's table of contents that this role may bring up.
+
+        The contents are those of `pg_restore --list`.
 
         Args:
             tables: extension → its tables of which rows are dumped, as "schema name".
@@ -161,7 +172,10 @@ class Limits:
         return facts["owner"] in self.not_ours
 
     def without_facts(self, content: Comparison) -> Comparison:
-        """The comparison without extensions and settings that are missing because this role may not bring them up."""
+        """Return the comparison without what this role may not bring up.
+
+        Those are extensions and settings.
+        """
         return Comparison(tuple(item for item in content.items if not self._lacks(item)))
 
     def lacking(self, content: Comparison, changes: Iterable[Change]) -> tuple[str, ...]:
@@ -191,7 +205,10 @@ class Limits:
             name = re.escape(_plain(item.name))
             if item.kind in ("extension", "event trigger", "publication"):
                 kind = item.kind.upper()
-                yield rf"; \d+ \d+ {kind} - {name}( |$)| COMMENT - {kind} (\"?){name}\"?( |$)| PUBLICATION TABLES? .*{name} "
+                yield (
+                    rf"; \d+ \d+ {kind} - {name}( |$)| COMMENT - {kind} (\"?){name}\"?( |$)| "
+                    rf"PUBLICATION TABLES? .*{name} "
+                )
             for table in tables.get(item.name, ()) if item.kind == "extension" else ():
                 yield rf" (TABLE DATA|SEQUENCE SET) {re.escape(table)} "
         for name in self.of_others:
@@ -208,7 +225,9 @@ class Limits:
 
 
 def read(place: Target, application_name: str, backup: Backup) -> Limits:
-    """What this role may not bring up in a new, empty database; extensions, event triggers and publications are tried, and rolled back.
+    """What this role may not bring up in a new, empty database.
+
+    Extensions, event triggers and publications are tried, and rolled back.
 
     Args:
         place: the new database.
@@ -263,7 +282,10 @@ def known(db: Database, backup: Backup) -> Limits:
 
 
 def _others_granted(properties: Mapping[str, Any], not_ours: Mapping[str, str]) -> bool:
-    """Whether a privilege was given by another than the owner, in whose name this role may not give it."""
+    """Return whether a privilege was given by another than the owner.
+
+    This role may not give it in the other's name.
+    """
     owner = properties.get("owner")
     grantors = {str(item).rpartition("/")[2] for item in properties.get("acl") or ()}
     return owner is not None and bool(
@@ -274,7 +296,10 @@ def _others_granted(properties: Mapping[str, Any], not_ours: Mapping[str, str]) 
 def _closed_by_superuser(
     public: Mapping[str, Any], bootstrap: str, not_ours: Mapping[str, str]
 ) -> bool:
-    """Whether the schema `public` is the server's own (before PostgreSQL 15) and has other privileges than from the start."""
+    """Return whether the schema `public` is the server's own with changed privileges.
+
+    It is the server's own before PostgreSQL 15.
+    """
     name = not_ours.get(bootstrap, bootstrap)
     first = {f"{name}=UC/{name}", f"=UC/{name}"}
     changed = set(public.get("acl") or ()) != first
@@ -303,7 +328,8 @@ def _extensions(
                 "extension",
                 name,
                 why,
-                f"as a superuser: \\c template1, then CREATE EXTENSION {name}; (copies are then made from template1); or name a server "
+                f"as a superuser: \\c template1, then CREATE EXTENSION {name}; (copies are then "
+                "made from template1); or name a server "
                 "for proofs (`backup.proof.server`) on which the role may create it"
                 if needed
                 else f"after a restore, as a superuser: CREATE EXTENSION {name};",
@@ -314,12 +340,16 @@ def _extensions(
 
 def _others(db: Database, objects: Mapping[str, Mapping[str, Any]]) -> Iterator[LeftOut]:
     """Event triggers, and publications of all tables or whole schemas."""
-    function = "CREATE FUNCTION public.runbook_probe() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'"
+    function = (
+        "CREATE FUNCTION public.runbook_probe() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN "
+        "END'"
+    )
     trials = (
         (
             "event trigger",
             list(objects.get("event trigger", ())),
-            f"{function}; CREATE EVENT TRIGGER runbook_probe ON sql_drop EXECUTE FUNCTION public.runbook_probe()",
+            f"{function}; CREATE EVENT TRIGGER runbook_probe "
+            "ON sql_drop EXECUTE FUNCTION public.runbook_probe()",
         ),
         (
             "publication",
@@ -334,7 +364,8 @@ def _others(db: Database, objects: Mapping[str, Mapping[str, Any]]) -> Iterator[
                 kind,
                 name,
                 why,
-                f"after a restore, as a superuser: create the {kind} {name} again (schema.sql of the backup has it)",
+                f"after a restore, as a superuser: create the {kind} {name} again (schema.sql of "
+                "the backup has it)",
             )
 
 

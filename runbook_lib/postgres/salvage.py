@@ -1,11 +1,14 @@
 """Saves columns and tables before they are dropped, with the SQL that reinstates them.
 
-    reinstate.sql   psql -X -v ON_ERROR_STOP=1 -f reinstate.sql, in this folder: one transaction, all or nothing
+    reinstate.sql   psql -X -v ON_ERROR_STOP=1 -f reinstate.sql, in this folder: one transaction,
+                    all or nothing
     functions.sql   the words that it uses
-    tables.sql      tables and sequences as pg_dump writes them, without foreign keys and attachments of partitions
+    tables.sql      tables and sequences as pg_dump writes them, without foreign keys and
+                    attachments of partitions
     view_N.sql      each view that stood on them
     N_<table>.copy  key and values of a table's columns, as COPY writes them
-    manifest.json   what was saved and when, and the sha256 of every file above and of itself; written last
+    manifest.json   what was saved and when, and the sha256 of every file above and of itself;
+                    written last
 
 It holds rows of data: the folder is its owner's alone.
 """
@@ -35,7 +38,9 @@ from runbook_lib.table import Shown, Table, size, text
 
 FORMAT = 1
 _NOT_YET = re.compile(rb"\d+; \d+ \d+ (FK CONSTRAINT|TABLE ATTACH|INDEX ATTACH) ")
-"""Entries of a dump that reinstate.sql makes itself, at the end: rows and tables that they need may be gone."""
+"""Entries of a dump that reinstate.sql makes itself, at the end: rows and tables that they need may
+be gone.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Part:
     Args:
         table: qualified and quoted.
         columns: whose values were saved; of a whole table all but the generated ones.
-        key: the columns by which the rows are found again; empty for a whole table, and where there is none.
+        key: the columns by which the rows are found again; empty for a whole table, and where there
+            is none.
         kind: "table", "columns", or "whole rows" where the table has no key.
         file: where they are.
         rows, fingerprint, bytes: how many, what they hold, and how long they are as text.
@@ -125,7 +131,8 @@ class Saved(Shown):
         system_identifier, database_oid: of the database that it belongs to.
         taken_at, lsn: the instant that it shows, ISO 8601, UTC.
         tools: version of pg_dump.
-        columns, tables, views: what was saved, by name; generated columns by their expression alone.
+        columns, tables, views: what was saved, by name; generated columns by their expression
+        alone.
         parts: the rows.
         unsaved: what goes with them and is not brought back, and why.
         files: path in the folder → size and hash.
@@ -181,7 +188,10 @@ class Saved(Shown):
         ]
         rows += [(name, "–", f"not saved: {why}", None, "") for name, why in self.unsaved]
         marks = [""] * (len(rows) - len(self.unsaved)) + ["unknown"] * len(self.unsaved)
-        title = f"Saved as of {self.taken_at}: {text(self.rows)} rows, {size(self.bytes)}, in {self.folder}"
+        title = (
+            f"Saved as of {self.taken_at}: {text(self.rows)} rows, {size(self.bytes)}, in "
+            f"{self.folder}"
+        )
         return Table(title, ("table", "columns", "found again by", "rows", "file"), rows, marks)
 
     def as_dict(self) -> dict[str, Any]:
@@ -218,7 +228,8 @@ def find(
     """What is there of columns, tables and views that will be dropped, and what goes with them.
 
     Args:
-        columns, tables, views: qualified names as PostgreSQL writes them, e.g. `public."Patient"."insurerName"`.
+        columns, tables, views: qualified names as PostgreSQL writes them, e.g.
+        `public."Patient"."insurerName"`.
     """
     wanted = {
         "columns": sorted(set(columns)),
@@ -326,7 +337,10 @@ def save(
         for number, view in enumerate(found.views, 1):
             dump.plain([view], f"view_{number}.sql")
     require_unchanged(target, application_name, before)
-    head = f"saved from {target} as of {at.time.isoformat(timespec='seconds')}, LSN {at.lsn}, by {application_name}"
+    head = (
+        f"saved from {target} as of {at.time.isoformat(timespec='seconds')}, LSN {at.lsn}, by "
+        f"{application_name}"
+    )
     write_file(folder / "functions.sql", [query("salvage_functions").encode()])
     write_file(
         folder / "reinstate.sql",
@@ -385,7 +399,8 @@ def _measured(db: Database, part: Part) -> Part:
     length = f"octet_length(ROW({', '.join(part.read)})::text)" if part.read else "0"
     row = (
         db.row(
-            f"SELECT count(*) AS rows, coalesce(sum({part.hash}), 0)::text AS fingerprint, coalesce(sum({length}), 0)::bigint AS bytes "
+            f"SELECT count(*) AS rows, coalesce(sum({part.hash}), 0)::text AS fingerprint, "
+            f"coalesce(sum({length}), 0)::bigint AS bytes "
             f"FROM {only}{part.table}"
         )
         or {}
@@ -402,7 +417,8 @@ def _require_room(folder: Path, needed: int) -> None:
         )
     if place.free_bytes < needed:
         raise UsageError(
-            f"no room to save what will be dropped: about {size(needed)} are needed, {size(place.free_bytes)} are free in {place.path}",
+            f"no room to save what will be dropped: about {size(needed)} are needed, "
+            f"{size(place.free_bytes)} are free in {place.path}",
             "make room, or name another `backup.directory`",
         )
 

@@ -1,7 +1,10 @@
-"""Databases of our own that are thrown away: known by a name that proves itself, and dropped whatever state they are in.
+"""Databases of our own that are thrown away.
 
-Each is born under such a name (`databases.scratch_name`), so nothing of ours can be there without it, and nothing of others
-has it. Its comment tells who made it, in which session: while that is alive, nobody else drops it.
+Known by a name that proves itself, and dropped whatever state they are in.
+
+Each is born under such a name (`databases.scratch_name`), so nothing of ours can be there without
+it, and nothing of others has it. Its comment tells who made it, in which session: while that is
+alive, nobody else drops it.
 """
 
 from __future__ import annotations
@@ -76,7 +79,9 @@ def reserved(
     application_name: str,
     on_line: Callable[[str], None] | None = None,
 ) -> Iterator[Place]:
-    """A name and a mark for a scratch database that the caller makes; dropped at the end, whatever happened.
+    """A name and a mark for a scratch database that the caller makes.
+
+    Dropped at the end, whatever happened.
 
     What killed processes left behind is dropped first.
 
@@ -92,7 +97,8 @@ def reserved(
         name = databases.scratch_name(admin, purpose)
         place = Place(
             server.named(name),
-            f"{databases.SCRATCH}made by {application_name} at {databases.made_at(name):%Y-%m-%d %H:%M:%S} UTC, {databases.signature(admin)}",
+            f"{databases.SCRATCH}made by {application_name} at "
+            f"{databases.made_at(name):%Y-%m-%d %H:%M:%S} UTC, {databases.signature(admin)}",
         )
         try:
             yield place
@@ -147,7 +153,8 @@ def drop(admin: Database, name: str) -> None:
         return
     if not _ours(there):
         raise UsageError(
-            f"{name} is not dropped: its name does not prove that it is a scratch database of the runbook",
+            f"{name} is not dropped: its name does not prove that it is a scratch database of the "
+            "runbook",
             "drop it by hand if it is not needed",
         )
     discard.discard(admin, name)
@@ -166,19 +173,28 @@ def leftovers(db: Database) -> Leftovers:
 
 
 def clear(admin: Database, on_line: Callable[[str], None] | None = None) -> None:
-    """Drop what killed processes left behind, and say so; one that this role may not drop is named and left."""
+    """Drop what killed processes left behind, and say so.
+
+    One that this role may not drop is named and left.
+    """
     for left in leftovers(admin):
         try:
             drop(admin, left.name)
             said = f"dropped {left.name}, left behind by a process that was killed"
         except DatabaseError as error:
-            said = f"warning: {left.name}, left behind by a process that was killed, could not be dropped: {error.message}"
+            said = (
+                f"warning: {left.name}, left behind by a process that was killed, could not be "
+                f"dropped: {error.message}"
+            )
         if on_line:
             on_line(said)
 
 
 def _ours(one: databases.Entry) -> bool:
-    """By its name; or, made by an earlier version, by the beginning of its name and of its comment."""
+    """Recognise it by its name.
+
+    Or, made by an earlier version, by the beginning of its name and of its comment.
+    """
     return databases.made_at(one.name) is not None or (
         one.name.startswith(PREFIX)
         and one.comment.startswith((databases.SCRATCH, databases.UNFINISHED))

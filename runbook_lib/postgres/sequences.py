@@ -1,4 +1,7 @@
-"""Where sequences stand, and how a restored database takes over where the live one stood: no number is given out twice."""
+"""Where sequences stand, and how a restored database takes over where the live one stood.
+
+No number is given out twice.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def positions(db: Database) -> Mapping[str, Position]:
 
 
 def carry(live: Database, restored: Database) -> tuple[str, ...]:
-    """Move the sequences of a restored database on to where those of the live one stand; which were moved."""
+    """Move the sequences of a restored database on to where those of the live one stand.
+
+    Which were moved.
+    """
     now = positions(live)
     behind = {
         name: now[name]

@@ -1,7 +1,9 @@
-"""A PostgreSQL server of our own on this machine: a process that listens on loopback, in a folder of its own.
+"""A PostgreSQL server of our own on this machine.
 
-PostgreSQL refuses to run as root. There it runs as `nobody`, kept able to read its folder wherever that lies; nothing
-above the folder has its permissions changed.
+A process that listens on loopback, in a folder of its own.
+
+PostgreSQL refuses to run as root. There it runs as `nobody`, kept able to read its folder wherever
+that lies; nothing above the folder has its permissions changed.
 """
 
 from __future__ import annotations
@@ -58,7 +60,10 @@ class LocalServer:
         return int(self._postmaster()[3])
 
     def running(self) -> bool:
-        """Whether the server of this folder runs and takes connections: its process is a postgres with our data folder."""
+        """Whether the server of this folder runs and takes connections.
+
+        Its process is a postgres with our data folder.
+        """
         lines = self._postmaster()
         return len(lines) > 7 and lines[7].strip() == "ready" and self._ours(int(lines[0]))
 
@@ -123,7 +128,7 @@ class LocalServer:
         self.wait(lambda: self.running() or launched.poll() is not None, 60, "did not start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it: `fast` rolls open transactions back and shuts down cleanly, `immediate` is a crash."""
+        """Stop it: `fast` rolls back and shuts down cleanly, `immediate` is a crash."""
         process = self.process()
         if process is None:
             return
@@ -171,14 +176,20 @@ class LocalServer:
             return False
 
     def _clear_stale_lock(self) -> None:
-        """Remove the lock file of a crashed server: its number may belong to another program by now."""
+        """Remove the lock file of a crashed server.
+
+        Its number may belong to another program by now.
+        """
         lines = self._postmaster()
         if lines and not self._ours(int(lines[0])):
             (self.data / "postmaster.pid").unlink()
 
 
 def unprivileged(command: list[str]) -> list[str]:
-    """The command as `nobody` where this is root, with the right to read through folders that are root's alone."""
+    """Return the command as `nobody` if this is root.
+
+    With the right to read through folders that are root's alone.
+    """
     user = server_user()
     if user is None:
         return command
@@ -195,7 +206,10 @@ def unprivileged(command: list[str]) -> list[str]:
 
 
 def server_user() -> tuple[int, int] | None:
-    """User and group that a server's files have to belong to where this is root; else None: they are our own."""
+    """User and group that a server's files have to belong to where this is root.
+
+    Else None: they are our own.
+    """
     if os.geteuid() != 0:
         return None
     nobody = pwd.getpwnam("nobody")
@@ -210,7 +224,7 @@ def give(path: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """This process's variables without those that would make PostgreSQL's programs look elsewhere."""
+    """Return this process's variables without those that redirect PostgreSQL's programs."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
@@ -218,7 +232,10 @@ def environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on, below those that the system gives to outgoing connections by itself."""
+    """Return a port of loopback that nobody listens on.
+
+    Below those that the system gives to outgoing connections by itself.
+    """
     while True:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", random.randrange(15_000, 30_000)))

@@ -1,10 +1,13 @@
-"""The settings that our sessions begin with, so that none which a role, a database or a URL carries changes an answer.
+"""Settings that our sessions begin with.
 
-Some are pinned as the session begins, where they beat `ALTER ROLE … SET` and `ALTER DATABASE … SET`. Those that the
-server reports by itself are corrected afterwards, and only where they differ: `pg_settings.reset_val` then still tells
-what the role carries. What a plain role may not set (`lc_messages`, `session_replication_role`, `temp_file_limit`,
-`log_*`) is not pinned: nothing here reads the server's messages, only SQLSTATEs. `search_path` and `role` stay as they
-are carried: they say where and as whom the application works; what is read as text is read with an empty path
+None that a role, a database or a URL carries changes an answer.
+
+Some are pinned as the session begins, where they beat `ALTER ROLE … SET` and `ALTER DATABASE …
+SET`. Those that the server reports by itself are corrected afterwards, and only where they differ:
+`pg_settings.reset_val` then still tells what the role carries. What a plain role may not set
+(`lc_messages`, `session_replication_role`, `temp_file_limit`, `log_*`) is not pinned: nothing here
+reads the server's messages, only SQLSTATEs. `search_path` and `role` stay as they are carried: they
+say where and as whom the application works; what is read as text is read with an empty path
 (`reading`). The Prisma CLI gets `EVERY` alone: a migration has to do what it would do without us.
 """
 
@@ -40,7 +43,9 @@ BEGUN = {
 SINCE_17 = {"transaction_timeout": "0"}
 """Like `BEGUN`; an older server refuses a session that asks for it."""
 NEWER: set[tuple[str, int]] = set()
-"""Host and port of the servers that were seen to be of 17 or later; every session of this process adds what it sees."""
+"""Host and port of the servers that were seen to be of 17 or later; every session of this process
+adds what it sees.
+"""
 REPORTED = {
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
@@ -56,7 +61,10 @@ def begun(host: str, port: int) -> dict[str, str]:
 
 
 def flags(settings: Mapping[str, str | None]) -> str:
-    """Settings as the server takes them at the beginning of a session; those that are None stay as they are carried."""
+    """Settings as the server takes them at the beginning of a session.
+
+    Those that are None stay as they are carried.
+    """
     return " ".join(
         f"-c {name}={_escaped(value)}" for name, value in settings.items() if value is not None
     )

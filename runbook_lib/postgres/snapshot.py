@@ -1,14 +1,17 @@
-"""What a database holds at one instant: rows and content of every table, sequences, sizes, settings, extensions.
+"""What a database holds at one instant.
 
-Several sessions read on one exported snapshot, which `pg_dump --snapshot` can share: then dump and snapshot describe
-the same instant. Two snapshots are compared with `Snapshot.compare`.
+Rows and content of every table, sequences, sizes, settings, extensions.
 
-Where a migration will drop or retype columns, take the earlier snapshot with the columns that stay, too::
+Several sessions read on one exported snapshot, which `pg_dump --snapshot` can share: then dump and
+snapshot describe the same instant. Two snapshots are compared with `Snapshot.compare`.
+
+Where a migration will drop or retype columns, take the earlier snapshot with the columns that stay,
+too::
 
     before = take(target, name, columns={'public."Appointment"': [["id", "status"]]})
 
-and the later one with everything that the earlier one has: `take(target, name, columns=before.columns())`. Columns that
-are no longer there are passed over.
+and the later one with everything that the earlier one has: `take(target, name,
+columns=before.columns())`. Columns that are no longer there are passed over.
 """
 
 from __future__ import annotations
@@ -92,7 +95,8 @@ class Snapshot(Shown):
         large_object_fingerprint: "" where the role may not read them.
         settings: of this database, and those of the server that bear on a migration.
         seconds: how long it took.
-        transactions: which were finished by then, as `pg_current_snapshot()` writes it; empty in older records.
+        transactions: which were finished by then, as `pg_current_snapshot()` writes it; empty in
+            older records.
     """
 
     database: str
@@ -132,7 +136,8 @@ class Snapshot(Shown):
         """What differs in `other`, which is the later one or the copy.
 
         Args:
-            columns: table → the columns to compare; others are compared in all columns that both snapshots fingerprinted.
+            columns: table → the columns to compare; others are compared in all columns that both
+                snapshots fingerprinted.
 
         Raises:
             UsageError: the two were fingerprinted in ways that cannot be compared.
@@ -152,7 +157,10 @@ class Snapshot(Shown):
             )
             for name, state in self.tables.items()
         ]
-        title = f"{self.database} at {self.taken_at}: {text(len(rows))} tables, {text(self.rows)} rows, {size(self.database_bytes)}"
+        title = (
+            f"{self.database} at {self.taken_at}: {text(len(rows))} tables, {text(self.rows)} "
+            f"rows, {size(self.database_bytes)}"
+        )
         return Table(
             title,
             ("table", "kind", "rows", "size with indexes", "indexes", "content not read because"),
@@ -225,7 +233,8 @@ def take(
 
     Args:
         jobs: sessions that read at the same time.
-        columns: table → further lists of columns to fingerprint beside all columns, in the same pass.
+        columns: table → further lists of columns to fingerprint beside all columns, in the same
+            pass.
         tables: only these, by qualified quoted name; default all.
         at: the instant; default now.
         method: `Method.MD5` where the two servers to compare hash differently.
@@ -312,7 +321,7 @@ def _excluded(row: Mapping[str, Any]) -> str:
 def _relation(row: Mapping[str, Any], wanted: Sequence[Sequence[str]]) -> content.Relation:
     columns = [
         Column(name, kind, tuple(labels))
-        for name, kind, labels in zip(row["columns"], row["types"], row["labels"])
+        for name, kind, labels in zip(row["columns"], row["types"], row["labels"], strict=True)
     ]
     return content.Relation(
         row["name"],
@@ -356,8 +365,8 @@ def _sequences(target: Target, application_name: str, db: Database) -> dict[str,
     read = each(target, application_name, 1, batches, _read_sequences)
     return {
         row["name"]: SequenceState(value["last_value"], value["is_called"], row["increment"])
-        for batch, values in zip(batches, read)
-        for row, value in zip(batch, values)
+        for batch, values in zip(batches, read, strict=True)
+        for row, value in zip(batch, values, strict=True)
     }
 
 

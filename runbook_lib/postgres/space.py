@@ -16,7 +16,8 @@ class Use:
     """One thing that takes room.
 
     Args:
-        kind: "tablespace", "database", "write-ahead log", "replication slot", "temporary files" or "table".
+        kind: "tablespace", "database", "write-ahead log", "replication slot", "temporary files" or
+            "table".
         bytes: what it takes; `None` where that is not known.
         frees: about how many bytes could be had back; `None` where nothing is known to help.
         how: by what; or why its size is not known.
@@ -63,7 +64,9 @@ class Space(Shown):
 
 
 def space(db: Database) -> Space:
-    """What takes room: tablespaces, databases, the write-ahead log and who keeps it, temporary files, dead rows of tables.
+    """Return what takes room: tablespaces, databases, write-ahead log, temporary files, dead rows.
+
+    Of the log, who keeps it.
 
     What this role may not ask is told as not known.
     """
@@ -100,16 +103,19 @@ _HOW: dict[str, Callable[[dict[str, Any]], str]] = {
         "DROP DATABASE: `runbook prune PARAMS` knows when it may go" if row["frees"] else ""
     ),
     "log": lambda row: (
-        f"{row['files']} files; it shrinks by itself after checkpoints, unless something keeps it: see the slots, and the archiver ({row['archiver']})"
+        f"{row['files']} files; it shrinks by itself after checkpoints, unless something keeps "
+        f"it: see the slots, and the archiver ({row['archiver']})"
     ),
     "slots": lambda row: (
-        f"{'in use' if row['active'] else 'not in use'}, state {row['state']}; where its consumer is gone for good: "
+        f"{'in use' if row['active'] else 'not in use'}, state {row['state']}; where its consumer "
+        "is gone for good: "
         f"SELECT pg_drop_replication_slot({row['literal']})"
     ),
     "temporary": lambda row: (
         f"{row['files']} files of statements at work: they go with the statement"
     ),
     "tables": lambda row: (
-        f"about {row['dead']} of its rows are dead: VACUUM makes their room usable again; VACUUM FULL gives it back, and locks the table meanwhile"
+        f"about {row['dead']} of its rows are dead: VACUUM makes their room usable again; VACUUM "
+        "FULL gives it back, and locks the table meanwhile"
     ),
 }

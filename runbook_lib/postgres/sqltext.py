@@ -1,4 +1,7 @@
-"""Texts of statements: without the values in them, for a constant can be a patient's name; and whether one only reads."""
+"""Texts of statements: without the values in them, for a constant can be a patient's name.
+
+And whether one only reads.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,12 @@ _PERHAPS = re.compile(r"['\\]|--|/\*|(?<!\$)\b\d|\$(?!\d)")
 
 
 def masked(text: str) -> str:
-    """The SQL text on one line, without comments, with `?` for each constant; hidden wholly where its words cannot be told apart.
+    """The SQL text on one line, without comments, with `?` for each constant.
 
-    pg_stat_statements keeps constants in utility commands, and where it had forgotten a statement while it ran (PostgreSQL's
-    documentation, F.32.1); EXPLAIN prints them in its conditions.
+    Hidden wholly where its words cannot be told apart.
+
+    pg_stat_statements keeps constants in utility commands, and where it had forgotten a statement
+    while it ran (PostgreSQL's documentation, F.32.1); EXPLAIN prints them in its conditions.
 
     Args:
         text: a statement, or an expression as EXPLAIN prints it.
@@ -62,8 +67,11 @@ class _Kinds(Visitor):
 
 
 def reads_only(text: str) -> bool:
-    """Whether the text is one SELECT without INTO, FOR UPDATE, a WITH that writes, and $1. What its functions do is not looked into:
-    that it changes nothing is seen to by a READ ONLY transaction."""
+    """Whether the text is one SELECT without INTO, FOR UPDATE, a WITH that writes, and $1.
+
+    What its functions do is not looked into: that it changes nothing is seen to by a READ ONLY
+    transaction.
+    """
     try:
         statements = parse_sql(text)
     except ParseError:

@@ -1,8 +1,9 @@
 """Ends a session whose server gives no answer for longer than it may.
 
-A connection can stall: whatever stands between acknowledges each packet, and passes none on. No keepalive and no
-`tcp_user_timeout` sees that. But a statement of ours has a limit that the server keeps; where its answer is overdue by
-`GRACE_S`, the connection is closed, and what the server does meanwhile is not known.
+A connection can stall: whatever stands between acknowledges each packet, and passes none on. No
+keepalive and no `tcp_user_timeout` sees that. But a statement of ours has a limit that the server
+keeps; where its answer is overdue by `GRACE_S`, the connection is closed, and what the server does
+meanwhile is not known.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 import psycopg
 
 GRACE_S = 20.0
-"""Seconds that an answer may be overdue: the server ends a statement at its limit, and has to say so."""
+"""Seconds that an answer may be overdue: the server ends a statement at its limit, and has to say
+so.
+"""
 _UNITS = {"": 0.001, "us": 1e-6, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -24,7 +27,10 @@ class Stalled(psycopg.OperationalError):
 
 
 class Connection(psycopg.Connection[dict[str, Any]]):
-    """A connection that waits for an answer no longer than `limit_s` and `GRACE_S`; None waits for ever."""
+    """A connection that waits for an answer no longer than `limit_s` and `GRACE_S`.
+
+    None waits for ever.
+    """
 
     limit_s: float | None = None
 
@@ -52,7 +58,8 @@ class Connection(psycopg.Connection[dict[str, Any]]):
     def _leave(self, silent_s: float) -> None:
         self.pgconn.finish()
         raise Stalled(
-            f"no answer for {silent_s:.0f} s, though a statement may take {self.limit_s:g} s: the connection stalls"
+            f"no answer for {silent_s:.0f} s, though a statement may take {self.limit_s:g} s: the "
+            "connection stalls"
         )
 
 

@@ -1,4 +1,7 @@
-"""Sizes, use and health as PostgreSQL counts them: what charts of before and after are drawn from."""
+"""Sizes, use and health as PostgreSQL counts them.
+
+What charts of before and after are drawn from.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +31,26 @@ class Statistics:
 
     Args:
         taken_at: ISO 8601, UTC.
-        tables: name → table_bytes, index_bytes, estimated_rows (`None` where never analysed), live_rows, dead_rows,
-            sequential_scans, rows_read_sequentially, index_scans, inserted, updated, deleted, …; all row counts are estimates.
+        tables: name → table_bytes, index_bytes, estimated_rows (`None` where never analysed),
+            live_rows, dead_rows,
+            sequential_scans, rows_read_sequentially, index_scans, inserted, updated, deleted, …;
+            all row counts are estimates.
         indexes: name → table, bytes, scans, valid, unique.
-        database: blocks_from_cache, blocks_read, temporary_files, temporary_bytes, deadlocks, commits, rollbacks, bytes,
+        database: blocks_from_cache, blocks_read, temporary_files, temporary_bytes, deadlocks,
+            commits, rollbacks, bytes,
             max_connections, connections, counting, counted_since, started (the server), lsn, …
         connections: application, state, connections.
-        statements: those that took most time, `MOST` at most (id, calls, total_ms, mean_ms, min_ms, max_ms, squares_ms2, rows,
-            blocks_from_cache, blocks_read, temporary_blocks, statement without its constants); `None` where they cannot be read.
-        missing_indexes: large tables of which sequential scans have read many rows (name, bytes, sequential_scans, index_scans,
+        statements: those that took most time, `MOST` at most (id, calls, total_ms, mean_ms, min_ms,
+            max_ms, squares_ms2, rows,
+            blocks_from_cache, blocks_read, temporary_blocks, statement without its constants);
+            `None` where they cannot be read.
+        missing_indexes: large tables of which sequential scans have read many rows (name, bytes,
+            sequential_scans, index_scans,
             rows_read, rows_per_scan).
         covered_indexes: indexes that another one makes superfluous (name, covered_by).
         statements_why: why the statements cannot be read, and what to do.
-        statements_since, statements_evicted: since when pg_stat_statements counts, and how often it had to forget some.
+        statements_since, statements_evicted: since when pg_stat_statements counts, and how often it
+        had to forget some.
     """
 
     taken_at: str
@@ -163,7 +173,8 @@ class Statistics:
             for m in self.missing_indexes
         ]
         return Table(
-            f"Tables that want an index: large, and read from end to end again and again, {self.since}",
+            "Tables that want an index: large, and read from end to end again and again, "
+            f"{self.since}",
             (
                 "table",
                 "size",
@@ -223,8 +234,11 @@ def read(db: Database) -> Statistics:
 
 
 def written(then: Statistics, now: Statistics) -> dict[str, dict[str, int]] | None:
-    """Table → rows "inserted", "updated" and "deleted" between two looks, those of none left out; `None` where the counters began anew
-    in between: they were reset, or the server recovered from a crash."""
+    """Table → rows "inserted", "updated" and "deleted" between two looks, those of none left out.
+
+    `None` where the counters began anew in between: they were reset, or the server recovered from a
+    crash.
+    """
     counts = {
         name: {
             action: one[action] - then.tables.get(name, {}).get(action, 0)
@@ -244,7 +258,10 @@ def written(then: Statistics, now: Statistics) -> dict[str, dict[str, int]] | No
 
 
 def statements_available(db: Database) -> bool:
-    """Whether the extension is here and was loaded at start; its schema is then on the transaction's search path."""
+    """Whether the extension is here and was loaded at start.
+
+    Its schema is then on the transaction's search path.
+    """
     found = _extension(db)
     return bool(found["loaded"] and found["schema"])
 
@@ -258,11 +275,20 @@ def _extension(db: Database) -> Row:
 def _unavailable(found: Row) -> str:
     """Why the statements of all roles cannot be read, and what to do; empty where they can."""
     if not found["loaded"]:
-        return "the server does not load pg_stat_statements: add it to shared_preload_libraries, and restart the server"
+        return (
+            "the server does not load pg_stat_statements: add it to shared_preload_libraries, and "
+            "restart the server"
+        )
     if not found["schema"]:
-        return "pg_stat_statements is not installed in this database: CREATE EXTENSION pg_stat_statements"
+        return (
+            "pg_stat_statements is not installed in this database: CREATE EXTENSION "
+            "pg_stat_statements"
+        )
     if not found["recent"]:
-        return f"pg_stat_statements {found['version']} is too old: ALTER EXTENSION pg_stat_statements UPDATE"
+        return (
+            f"pg_stat_statements {found['version']} is too old: ALTER EXTENSION "
+            "pg_stat_statements UPDATE"
+        )
     return (
         ""
         if found["sees_others"]

@@ -1,7 +1,10 @@
-"""Puts a restored database in the place of the live one, by two renames in one transaction; the live one is kept.
+"""Puts a restored database in the place of the live one, by two renames in one transaction.
 
-What is to happen is first written as a comment on the live database, which keeps it under its new name. So every later
-look, by a re-run or by a person, knows which database is which by number (oid), whatever the names say by then.
+The live one is kept.
+
+What is to happen is first written as a comment on the live database, which keeps it under its new
+name. So every later look, by a re-run or by a person, knows which database is which by number
+(oid), whatever the names say by then.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Protocol
 
 from psycopg import sql
@@ -22,7 +25,10 @@ from runbook_lib.postgres.connection import Database, Target, identifier, query
 from runbook_lib.postgres.databases import Entry
 from runbook_lib.table import Shown, Table
 
-_NOTE = "runbook: failed database, was {live} until {time} UTC; oid {oid}, replaced by the restored database with oid {restored}; {by}"
+_NOTE = (
+    "runbook: failed database, was {live} until {time} UTC; oid {oid}, replaced by the restored "
+    "database with oid {restored}; {by}"
+)
 _WAS = "; its comment was: "
 _PUT_ASIDE = re.compile(
     r"runbook: failed database, was (.*) until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC; oid "
@@ -32,7 +38,7 @@ _NUMBERS = re.compile(
 )
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     """Where a swap stands."""
 
     NOT_BEGUN = "not begun: live and restored database are both in their places"
@@ -44,13 +50,19 @@ class Stage(str, Enum):
 
 
 class LastLook(Protocol):
-    """A look at the live database once nobody else is in it, or can come in: what it finds can change no more."""
+    """A look at the live database once nobody else is in it, or can come in.
+
+    What it finds can change no more.
+    """
 
     def open(self, live: Target, restored: Target) -> Collection[int]:
         """Open the sessions that it needs, while that is possible; their process numbers."""
 
     def judge(self) -> None:
-        """Raise where the swap must not happen: then nothing is renamed, and the live database is open again."""
+        """Raise where the swap must not happen.
+
+        Then nothing is renamed, and the live database is open again.
+        """
 
     def close(self) -> None:
         """Close the sessions."""
@@ -100,7 +112,8 @@ class Swapped(Shown):
         live: the name that applications use; `live_oid` is now the restored database.
         failed: the name under which the former live database is kept.
         sessions_ended: how many sessions were in the two databases.
-        closed_s: seconds during which the live name could not be connected to, as far as this call did it.
+        closed_s: seconds during which the live name could not be connected to, as far as this call
+            did it.
     """
 
     live: str
@@ -181,13 +194,17 @@ def swap(
         server: any database of the server; not connected to unless it is the maintenance database.
         expected_live_oid: the number that the live database must have; refuse another.
         wait_s: seconds to wait for sessions to end.
-        last_look: taken right before the renames, with both databases closed; not where they are done already.
+        last_look: taken right before the renames, with both databases closed; not where they are
+            done already.
 
     Raises:
         What `last_look` raises; the live database is open again.
-        UsageError: names or numbers do not fit together, or the restore has not finished; nothing was touched.
-        GateError: a prepared transaction or an active logical slot holds on to a database; nothing was touched.
-        DatabaseError: a step was refused. Where nothing was renamed yet, the live database is open again.
+        UsageError: names or numbers do not fit together, or the restore has not finished; nothing
+            was touched.
+        GateError: a prepared transaction or an active logical slot holds on to a database; nothing
+            was touched.
+        DatabaseError: a step was refused. Where nothing was renamed yet, the live database is open
+            again.
     """
     names = (live_name, restored_name, failed_name)
     with _session(server, application_name, names) as db:
@@ -250,7 +267,9 @@ def put_aside(db: Database) -> tuple[PutAside, ...]:
 def reopen(
     server: Target, live_name: str, restored_name: str, failed_name: str, application_name: str
 ) -> State:
-    """Take back a swap that renamed nothing yet: the live database is open again, with the comment that it had.
+    """Take back a swap that renamed nothing yet.
+
+    The live database is open again, with the comment that it had.
 
     Raises:
         UsageError: databases are renamed already; only going on with `swap` makes them whole.
@@ -279,7 +298,8 @@ def _require_clear(
 ) -> None:
     if found.stage is Stage.UNCLEAR or len(set(names)) < 3:
         raise UsageError(
-            f"the swap of {names[0]} is {found.stage.value}: {found.why or 'its three names are not three'}",
+            f"the swap of {names[0]} is {found.stage.value}: "
+            f"{found.why or 'its three names are not three'}",
             "look at the databases' comments (\\l+ in psql) and rename by hand",
         )
     if (
@@ -288,7 +308,8 @@ def _require_clear(
         and expected_live_oid not in (None, found.live.oid)
     ):
         raise UsageError(
-            f"{names[0]} has oid {found.live.oid}, not {expected_live_oid}: it is another database than the one that was planned for",
+            f"{names[0]} has oid {found.live.oid}, not {expected_live_oid}: it is another "
+            "database than the one that was planned for",
             "plan again",
         )
     if found.restored and found.restored.comment.startswith(databases.UNFINISHED):
@@ -301,7 +322,8 @@ def _require_clear(
     if held and found.stage is not Stage.DONE:
         raise GateError(
             f"the swap of {names[0]} is held up by {'; '.join(held)}",
-            "COMMIT PREPARED or ROLLBACK PREPARED them, stop the subscribers of the slots, and repeat",
+            "COMMIT PREPARED or ROLLBACK PREPARED them, stop the subscribers of the slots, and "
+            "repeat",
         )
 
 
@@ -350,7 +372,10 @@ def _opened(db: Database, names: tuple[str, str, str], last_look: LastLook) -> C
 
 
 def _former_comment(live: Entry) -> str:
-    """The live database's own comment, also where an interrupted swap has written its note over it."""
+    """Return the live database's own comment.
+
+    Also if an interrupted swap has written its note over it.
+    """
     return live.comment.partition(_WAS)[2] if _numbers(live) else live.comment
 
 

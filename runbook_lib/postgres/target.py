@@ -18,7 +18,9 @@ _ALONE = {
     "PGHOSTADDR": "",
     "PGSSLMODE": "prefer",
 }
-"""Laid over variables of the operator's that would lead PostgreSQL's programs to another server than the URL."""
+"""Laid over variables of the operator's that would lead PostgreSQL's programs to another server
+than the URL.
+"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class Target:
 
     @property
     def shown_host(self) -> str:
-        """The host as the Prisma CLI prints it: of a socket it knows the host part of the URL alone."""
+        """The host as the Prisma CLI prints it.
+
+        Of a socket it knows the host part of the URL alone.
+        """
         return "localhost" if self.host.startswith("/") else self.options.get("hostaddr", self.host)
 
     def named(self, database: str) -> Target:
@@ -81,8 +86,10 @@ class Target:
         return " ".join(part for part in (self.flags, flags(settings)) if part)
 
     def environment(self, application_name: str, **settings: str) -> dict[str, str]:
-        """Variables with which libpq's programs (pg_dump, psql, …) reach this database, and no other. The password
-        stays off argv, and they speak English, whatever the operator's language is: their failures are read.
+        """Return variables with which libpq's programs reach this database, and no other.
+
+        The password stays off argv. The programs (pg_dump, psql, …) speak English, whatever the
+        operator's language is: their failures are read.
 
         Args:
             application_name: what `pg_stat_activity` shows for their sessions.
@@ -103,7 +110,9 @@ class Target:
         }
 
     def url(self, application_name: str = "", **settings: str) -> str:
-        """The URL for Prisma, with server settings in its `options`: its engine reads them from nowhere else.
+        """The URL for Prisma, with server settings in its `options`.
+
+        Its engine reads them from nowhere else.
 
         Args:
             application_name: what `pg_stat_activity` shows for the engine's sessions.

@@ -1,4 +1,7 @@
-"""Which tables a migration locks from when to when, and who waits behind whom: ten looks a second, on one session."""
+"""Which tables a migration locks from when to when, and who waits behind whom.
+
+Ten looks a second, on one session.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +73,8 @@ class Timeline(Shown):
             return f"Nobody was seen waiting behind the migration in {self.looks} looks" + lost
         longest = max(waits, key=lambda span: span.seconds)
         return (
-            f"A {longest.who} waited longest, about {longest.seconds:.1f} s on {longest.table}, behind {', '.join(longest.behind) or 'nobody seen'}"
-            + lost
+            f"A {longest.who} waited longest, about {longest.seconds:.1f} s on {longest.table}, "
+            f"behind {', '.join(longest.behind) or 'nobody seen'}" + lost
         )
 
     def table(self) -> Table:
@@ -198,7 +201,10 @@ class Sampler:
             self._spans.append(self._open.pop(key).span(key))
 
     def _told(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """The strongest lock that the migration holds on each table, and what somebody waits for; a row is of the table that he has locked."""
+        """The strongest lock that the migration holds on each table, and what somebody waits for.
+
+        A row is of the table that he has locked.
+        """
         held: dict[tuple[int, str], dict[str, Any]] = {}
         for row in sorted(
             (row for row in rows if row["granted"]), key=lambda row: STRENGTH.index(row["mode"])
@@ -226,5 +232,8 @@ class Sampler:
 
 
 def _short(application: str) -> str:
-    """What a session is, without the run that it belongs to: "runbook/1a2b/rehearse/prisma" is "prisma"."""
+    """What a session is, without the run that it belongs to.
+
+    "runbook/1a2b/rehearse/prisma" is "prisma".
+    """
     return application.rpartition("/")[2] or application or "an unnamed session"

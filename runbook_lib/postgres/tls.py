@@ -2,13 +2,17 @@
 
 | asked | libpq | Prisma |
 |---|---|---|
-| encryption | `sslmode` | `sslmode`, of which it knows disable, prefer and require; anything else is prefer to it |
-| the server's certificate is checked | `sslmode=verify-ca`, `verify-full` | `sslaccept=strict`, which checks the name, too |
+| encryption | `sslmode` | `sslmode`, of which it knows disable, prefer and require; anything else
+is prefer to it |
+| the server's certificate is checked | `sslmode=verify-ca`, `verify-full` | `sslaccept=strict`,
+which checks the name, too |
 | against this root | `sslrootcert` | `sslcert` |
-| the client's own certificate | `sslcert` and `sslkey`, in PEM | `sslidentity`, in PKCS #12, opened by `sslpassword` |
+| the client's own certificate | `sslcert` and `sslkey`, in PEM | `sslidentity`, in PKCS #12, opened
+by `sslpassword` |
 
-What one side cannot say as weakly as the other is said more strictly, never more weakly. A client's certificate in the
-form of the other side is made in memory alone: `/proc/PID/fd/N` is a file for this process and its children.
+What one side cannot say as weakly as the other is said more strictly, never more weakly. A client's
+certificate in the form of the other side is made in memory alone: `/proc/PID/fd/N` is a file for
+this process and its children.
 """
 
 from __future__ import annotations
@@ -90,7 +94,8 @@ def _file(name: str, given: str) -> str:
     if not path.exists():
         raise UsageError(
             f"`{name}` of the database URL names {given}, which is not there",
-            "write its path from the root on; else it is looked for in the Prisma project and in its folder `prisma`",
+            "write its path from the root on; else it is looked for in the Prisma project and in "
+            "its folder `prisma`",
         )
     return str(path.resolve())
 
@@ -141,7 +146,10 @@ def _pem(identity: str, password: str) -> tuple[str, str]:
 
 @cache
 def _opened(key: str, password: str) -> str:
-    """A key without its password, which libpq's programs could be told on their command line alone."""
+    """Return a key without its password.
+
+    libpq's programs could be told it on their command line alone.
+    """
     return _in_memory("key", _unlocked(_key(key, password)))
 
 
@@ -184,7 +192,8 @@ def _in_memory(name: str, content: bytes) -> str:
     """The path of a file that is nowhere on a disk and ends with this process."""
     if not hasattr(os, "memfd_create"):
         raise UsageError(
-            "the client's certificate is there in one form only, and this system cannot convert it in memory",
+            "the client's certificate is there in one form only, and this system cannot convert "
+            "it in memory",
             "name all of `sslcert`, `sslkey` and `sslidentity` in the URL",
         )
     descriptor = os.memfd_create(f"runbook-{name}")

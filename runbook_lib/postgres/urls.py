@@ -1,8 +1,10 @@
-"""Reads a database URL as Prisma and libpq would, and tells what each of them has to be given to mean the same.
+"""Read a database URL as Prisma and libpq would.
 
-One URL serves psycopg, PostgreSQL's programs and the Prisma CLI. Their grammars differ: Prisma discards libpq's
-parameters, libpq refuses Prisma's, and `sslcert` is the server's root certificate to one and the client's own to the
-other. So no URL is passed on as it stands: it is read here once.
+And tell what each has to be given to mean the same.
+
+One URL serves psycopg, PostgreSQL's programs and the Prisma CLI. Their grammars differ: Prisma
+discards libpq's parameters, libpq refuses Prisma's, and `sslcert` is the server's root certificate
+to one and the client's own to the other. So no URL is passed on as it stands: it is read here once.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ def read(text: str) -> Parts:
     """What a `postgresql://` URL says.
 
     Raises:
-        UsageError: it is none, names no database or several hosts, or has a parameter that nobody reads.
+        UsageError: it is none, names no database or several hosts, or has a parameter that nobody
+            reads.
     """
     login, place, path, query = _split(text.strip())
     user, _, password = login.partition(":")
@@ -98,7 +101,10 @@ def read(text: str) -> Parts:
 
 
 def anchored(url: str, *folders: Path) -> str:
-    """The URL with relative paths of certificates and keys made absolute: Prisma looks for them beside its project."""
+    """The URL with relative paths of certificates and keys made absolute.
+
+    Prisma looks for them beside its project.
+    """
     head, mark, query = url.partition("?")
     return head + mark + "&".join(_anchored(pair, folders) for pair in query.split("&"))
 
@@ -142,7 +148,10 @@ def _decoded(text: str) -> str:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """The parameters, each decoded as who reads it does: a plus is a space for Prisma, and a plus for libpq."""
+    """The parameters, each decoded as who reads it does.
+
+    A plus is a space for Prisma, and a plus for libpq.
+    """
     found = {}
     for name, _, value in (pair.partition("=") for pair in query.split("&") if pair):
         name = _decoded(name)
@@ -153,7 +162,10 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 def _require_known(name: str) -> None:
-    """Refuse what cannot be done for both sides, and what looks like a slip; what nobody knows is left out, as Prisma does."""
+    """Refuse what cannot be done for both sides, and what looks like a slip.
+
+    What nobody knows is left out, as Prisma does.
+    """
     if name in _REFUSED or name.startswith(("oauth_", "scram_", "sslkeylog")):
         raise UsageError(
             f"the database URL has `{name}`, which cannot be kept",
@@ -170,7 +182,10 @@ def _require_known(name: str) -> None:
 
 @cache
 def variables() -> dict[str, str]:
-    """The connection parameters of libpq, and the variable that says the same ("" where none does)."""
+    """Return libpq's connection parameters, and the variable that says the same.
+
+    "" if none does.
+    """
     known = psycopg.pq.Conninfo.get_defaults()
     return {one.keyword.decode(): (one.envvar or b"").decode() for one in known}
 
@@ -203,7 +218,8 @@ def _host_and_port(place: str) -> tuple[str, str]:
 def _one_host(host: str) -> str:
     if "," in host:
         raise UsageError(
-            "the database URL names several hosts: which of them is migrated could change between two steps",
+            "the database URL names several hosts: which of them is migrated could change between "
+            "two steps",
             "name the primary alone",
         )
     return host
@@ -219,7 +235,8 @@ def _database(path: str, asked: Mapping[str, str]) -> str:
     name, _, more = path.removeprefix("/").partition("/")
     if more:
         raise UsageError(
-            "the path of the database URL has several parts, of which Prisma takes the first and libpq all",
+            "the path of the database URL has several parts, of which Prisma takes the first and "
+            "libpq all",
             "write a slash in the database's name as %2F",
         )
     database = asked.get("dbname") or _decoded(name)

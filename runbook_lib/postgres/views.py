@@ -54,8 +54,10 @@ def materialized_views(db: Database) -> tuple[MaterializedView, ...]:
 
 
 def view_check(db: Database, view: MaterializedView, changed: Set[str]) -> Check:
-    """Whether a view is filled, and not stale because of what changed. It is compared with its query only where a table behind it
-    changed: a view that waited for its refresh before, waits on.
+    """Whether a view is filled, and not stale because of what changed.
+
+    It is compared with its query only where a table behind it changed: a view that waited for its
+    refresh before, waits on.
 
     Args:
         changed: the tables whose content changed, or may change, by qualified quoted name.
@@ -92,16 +94,22 @@ def _compared(db: Database, view: MaterializedView, id: str, title: str, refresh
 
 
 def _content(db: Database, view: MaterializedView, source: str) -> dict[str, Any]:
-    """How many rows, and a sum of their hashes, with the rights and the settings that REFRESH has."""
+    """Return how many rows, and a sum of their hashes, as REFRESH would see them.
+
+    With the rights and the settings that it has.
+    """
     with reading(db, statement_timeout_s=COMPARE_TIMEOUT_S):
         usual = db.rows(
-            "SELECT name, reset_val FROM pg_settings WHERE name IN ('TimeZone', 'DateStyle', 'IntervalStyle', 'row_security')"
+            "SELECT name, reset_val FROM pg_settings "
+            "WHERE name IN ('TimeZone', 'DateStyle', 'IntervalStyle', 'row_security')"
         )
         pin(db, {row["name"]: row["reset_val"] for row in usual} | {"work_mem": "64MB"})
         db.execute(f"SET LOCAL ROLE {view.owner}")
         return (
             db.row(
-                f"SELECT count(*) AS rows, coalesce(sum(hashtextextended(ROW({', '.join(view.values)})::text, 0)), 0)::text AS content FROM {source} AS v"
+                "SELECT count(*) AS rows, "
+                f"coalesce(sum(hashtextextended(ROW({', '.join(view.values)})::text, 0)), "
+                f"0)::text AS content FROM {source} AS v"
             )
             or {}
         )

@@ -1,4 +1,4 @@
-"""How many rows violate a demand that a migration will make, counted now, without getting in anybody's way."""
+"""Count the rows that violate a demand of a migration, without getting in anybody's way."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def count(
     most_bytes: int = MOST_BYTES,
     timeout_s: float = TIMEOUT_S,
 ) -> list[Counted]:
-    """The answers to queries whose one value is a number of rows; each is asked alone, read-only, and bounded.
+    """The answers to queries whose one value is a number of rows.
+
+    Each is asked alone, read-only, and bounded.
 
     Args:
         queries: unqualified names in them live in the target's schema.

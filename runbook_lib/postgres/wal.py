@@ -1,7 +1,10 @@
-"""Which transactions wrote which tables between two moments, as the server's own log tells (pg_walinspect, PostgreSQL 16 and later).
+"""Read which transactions wrote which tables between two moments.
 
-It needs the extension in this database, and a right that an ordinary role has to be granted; where either lacks, nothing is
-known from here. It knows what counters and content do not: rows that were deleted, and tables that are gone.
+From the server's own log (pg_walinspect, PostgreSQL 16 and later).
+
+It needs the extension in this database, and a right that an ordinary role has to be granted; where
+either lacks, nothing is known from here. It knows what counters and content do not: rows that were
+deleted, and tables that are gone.
 """
 
 from __future__ import annotations
@@ -18,13 +21,17 @@ CLASSES = "pg_catalog.pg_class"
 """The catalogue that TRUNCATE writes, which changes no block of the table itself."""
 _WRITTEN = """
 WITH blocks AS MATERIALIZED (
-  SELECT DISTINCT relfilenode::bigint AS file, xid::text::bigint AS x FROM {function}('{start}', '{end}', false)
-  WHERE reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relforknumber = 0
-    AND resource_manager IN ('Heap', 'Heap2') AND record_type ~ '^(INSERT|MULTI_INSERT|UPDATE|HOT_UPDATE|DELETE)'
+  SELECT DISTINCT relfilenode::bigint AS file, xid::text::bigint AS x
+  FROM {function}('{start}', '{end}', false)
+  WHERE reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND relforknumber = 0 AND resource_manager IN ('Heap', 'Heap2')
+    AND record_type ~ '^(INSERT|MULTI_INSERT|UPDATE|HOT_UPDATE|DELETE)'
 ), counted AS (
-  SELECT file, CASE WHEN top - mod(top, 4294967296) + x > top THEN top - mod(top, 4294967296) + x - 4294967296
+  SELECT file, CASE WHEN top - mod(top, 4294967296) + x > top
+                    THEN top - mod(top, 4294967296) + x - 4294967296
                     ELSE top - mod(top, 4294967296) + x END AS xid
-  FROM blocks, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS top) AS t WHERE x >= 3
+  FROM blocks, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS top) AS t
+  WHERE x >= 3
 )
 SELECT file, xid FROM counted
 WHERE coalesce(pg_xact_status(xid::text::xid8), 'unknown') <> 'aborted' ORDER BY 1, 2
@@ -81,7 +88,9 @@ def files(db: Database) -> Files:
 
 
 def written(db: Database, then: Files, now: Files, start: str, end: str) -> Log | None:
-    """Who wrote what between two places of the log; `None` where it cannot be read, or does not hold everything.
+    """Who wrote what between two places of the log.
+
+    `None` where it cannot be read, or does not hold everything.
 
     Args:
         then, now: where the tables lay at both ends.

@@ -1,6 +1,7 @@
 """What happened between two readings of the counters: each count is a difference, or is not known.
 
-Counters only grow, until somebody resets them or the server crashes: then a difference means nothing, and is not made.
+Counters only grow, until somebody resets them or the server crashes: then a difference means
+nothing, and is not made.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ CALLS = (
     "temporary_blocks",
 )
 _ONE_IN_TWENTY = sqrt(19)
-"""By Cantelli's inequality at most 1/(1+k²) of the times lie k standard deviations above the mean: 5 % for k = √19."""
+"""By Cantelli's inequality at most 1/(1+k²) of the times lie k standard deviations above the mean:
+5 % for k = √19.
+"""
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,15 @@ class Window:
 
     Args:
         seconds: between them.
-        anew: why the counters of the database, its tables and indexes say nothing of the window; empty where they do.
+        anew: why the counters of the database, its tables and indexes say nothing of the window;
+            empty where they do.
         database: the counts of `DATABASE`.
-        tables, indexes: name → counts since the first reading, or since it was made; missing where they began anew.
-        calls: query id → its calls in the window; `None` where they are not known, for the reason in `calls_why`.
-        evicted: how often pg_stat_statements had to forget statements meanwhile; their calls are missing.
+        tables, indexes: name → counts since the first reading, or since it was made; missing where
+        they began anew.
+        calls: query id → its calls in the window; `None` where they are not known, for the reason
+            in `calls_why`.
+        evicted: how often pg_stat_statements had to forget statements meanwhile; their calls are
+            missing.
     """
 
     began: str
@@ -111,7 +118,10 @@ class Window:
 
     @property
     def hit_ratio(self) -> float | None:
-        """Part of the blocks that were found in shared buffers; `None` where none was asked for, or it is not known."""
+        """Part of the blocks that were found in shared buffers.
+
+        `None` where none was asked for, or it is not known.
+        """
         return (
             None
             if self.anew
@@ -153,7 +163,10 @@ def _anew(first: Statistics, last: Statistics) -> str:
     if first.database["counted_since"] != last.database["counted_since"]:
         return f"the counters were reset at {last.database['counted_since']}"
     if first.database["started"] != last.database["started"]:
-        return f"the server was started anew at {last.database['started']}, and may have lost its counters"
+        return (
+            f"the server was started anew at {last.database['started']}, and may have lost its "
+            "counters"
+        )
     return "" if _less(first.database, last.database, DATABASE) else "the counters began anew"
 
 
@@ -170,7 +183,10 @@ def _statements_anew(first: Statistics, last: Statistics) -> str:
 
 
 def _calls(first: Statistics, last: Statistics) -> dict[str, Calls]:
-    """Of each statement that was called; of one that was not among the first reading's only where that held all."""
+    """Of each statement that was called.
+
+    Of one that was not among the first reading's only where that held all.
+    """
     before, now = ({row["id"]: row for row in one.statements or ()} for one in (first, last))
     whole = len(before) < MOST
     found = _each(

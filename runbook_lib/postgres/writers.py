@@ -1,7 +1,8 @@
 """Who wrote: the counters of every table, and the transactions whose rows stand in one.
 
-A row carries the number of the transaction that wrote it, and a snapshot tells which numbers were finished by then: so rows
-that were written since an instant are told exactly, whoever wrote them. What a transaction deleted is in the counters only.
+A row carries the number of the transaction that wrote it, and a snapshot tells which numbers were
+finished by then: so rows that were written since an instant are told exactly, whoever wrote them.
+What a transaction deleted is in the counters only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _CATALOGUE = ("pg_catalog.",)
 _ROWS = """
 WITH found AS (SELECT xmin::text::bigint AS x, count(*) AS rows FROM ONLY {table} GROUP BY xmin),
 counted AS (
-  SELECT CASE WHEN top - mod(top, 4294967296) + x > top THEN top - mod(top, 4294967296) + x - 4294967296 ELSE top - mod(top, 4294967296) + x END AS xid, rows
+  SELECT CASE WHEN top - mod(top, 4294967296) + x > top
+              THEN top - mod(top, 4294967296) + x - 4294967296
+              ELSE top - mod(top, 4294967296) + x END AS xid, rows
   FROM found, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS top) AS t
   WHERE x >= 3
 )
@@ -52,7 +55,8 @@ class Counters:
         since: what begins the counts anew where it changes: a reset, a crash.
         counting: whether it counts at all.
         tables: of every table, the catalogues' among them.
-        files: table → the number of its file: TRUNCATE and whatever rewrites it give it a new one, and count no row.
+        files: table → the number of its file: TRUNCATE and whatever rewrites it give it a new one,
+            and count no row.
     """
 
     since: str
@@ -61,7 +65,10 @@ class Counters:
     files: Mapping[str, int]
 
     def until(self, later: Counters) -> Mapping[str, Written] | None:
-        """What was written by table, nothing left out but what wrote nothing; `None` where the counts began anew."""
+        """What was written by table, nothing left out but what wrote nothing.
+
+        `None` where the counts began anew.
+        """
         if self.since != later.since or not (self.counting and later.counting):
             return None
         found = {}
@@ -95,7 +102,10 @@ class Counters:
 
 
 def counters(db: Database) -> Counters:
-    """The counts as they are now. Sessions report with up to ten seconds' delay, and at once when they end."""
+    """The counts as they are now.
+
+    Sessions report with up to ten seconds' delay, and at once when they end.
+    """
     with reading(db):
         db.execute("SELECT pg_stat_clear_snapshot()")
         now = db.row(query("writers_instant")) or {}
@@ -115,7 +125,9 @@ def of_tables(written: Mapping[str, Written]) -> dict[str, Written]:
 
 
 def rows_since(db: Database, table: str, then: str) -> dict[int, int]:
-    """The transactions that wrote the rows of a table and were not finished in a snapshot, with how many rows each.
+    """Return the transactions that wrote a table's rows and were unfinished in a snapshot.
+
+    With how many rows each.
 
     Args:
         table: qualified and quoted.
@@ -127,7 +139,7 @@ def rows_since(db: Database, table: str, then: str) -> dict[int, int]:
 
 
 def of_definitions(db: Database, then: str) -> frozenset[int]:
-    """The transactions that made columns, constraints and enum labels that were not there in a snapshot."""
+    """Return the transactions that made columns, constraints and enum labels since a snapshot."""
     with reading(db):
         return frozenset(
             row["xid"] for row in db.rows(query("writers_definitions"), {"then": then})
@@ -135,5 +147,8 @@ def of_definitions(db: Database, then: str) -> frozenset[int]:
 
 
 def at_work(db: Database) -> dict[int, str]:
-    """The transactions of this database that have written and not ended, each with its application's name."""
+    """Return this database's transactions that have written and not ended.
+
+    Each with its application's name.
+    """
     return {row["xid"]: row["application"] for row in db.sessions(query("writers_at_work"))}
