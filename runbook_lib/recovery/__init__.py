@@ -1,1 +1,4 @@
-"""Point-in-time recovery: a point that is named before the migration, and three providers that lead back to it."""
+"""Point-in-time recovery.
+
+A point that is named before the migration, and three providers that lead back to it.
+"""

@@ -1,4 +1,7 @@
-"""The folder of archived WAL, as it is seen from here: which segments are in it, whole, and of which server."""
+"""The folder of archived WAL, as it is seen from here.
+
+Which segments are in it, whole, and of which server.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from runbook_lib.recovery.point import RestorePoint
 
 _NAME = re.compile(r"[0-9A-F]{24}")
 _HEADER = struct.Struct("=HHIQI4xQII")
-"""XLogLongPageHeaderData: magic, info, timeline, address, rest, *system identifier*, *segment size*, block size."""
+"""XLogLongPageHeaderData: magic, info, timeline, address, rest, *system identifier*, *segment
+size*, block size.
+"""
 
 _PAGE, _HEADERS = 8192, (24, 40)
 """Bytes of a WAL page, and of the header of a later and of a segment's first page."""
@@ -70,7 +75,10 @@ def await_segment(
 
 
 def span(first: int, point: RestorePoint, bytes: int) -> list[str]:
-    """Names of the segments from the one that holds position `first` to that of the point, on the point's timeline."""
+    """Return names of the segments from position `first` to the point's.
+
+    On the point's timeline.
+    """
     a_file = 2**32 // bytes
     last = int(point.segment[8:16], 16) * a_file + int(point.segment[16:], 16)
     return [
@@ -86,7 +94,9 @@ def missing(folder: Path, first: int, point: RestorePoint, bytes: int) -> list[s
 
 
 def tablespaces(folder: Path, first: str, point: RestorePoint, programs: Path) -> str:
-    """The first record that makes or drops a tablespace on the way to the point; "" where there is none. Every record is read.
+    """The first record that makes or drops a tablespace on the way to the point.
+
+    "" where there is none. Every record is read.
 
     Args:
         first: the LSN to begin at.
@@ -118,7 +128,10 @@ def tablespaces(folder: Path, first: str, point: RestorePoint, programs: Path) -
 
 
 def _end(point: RestorePoint) -> str:
-    """The point's LSN, or the start of its page where it stands right behind the page's header: pg_waldump errs there."""
+    """The point's LSN, or the start of its page where it stands right behind the page's header.
+
+    pg_waldump errs there.
+    """
     at = (
         point.position - point.position % _PAGE
         if point.position % _PAGE in _HEADERS

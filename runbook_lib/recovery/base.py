@@ -80,7 +80,8 @@ def make(
         programs: folder of the server's own programs.
 
     Raises:
-        ToolError: it failed, or is damaged; nothing of it is kept. (A killed attempt leaves a folder `….part`.)
+        ToolError: it failed, or is damaged; nothing of it is kept. (A killed attempt leaves a
+            folder `….part`.)
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = f"base_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -100,7 +101,8 @@ def make(
             ],
             env=target.environment(application_name),
             on_line=lambda line: ticker(f"base backup: {line.strip()}"),
-            remedy="the role needs REPLICATION, and pg_hba.conf a line for the database `replication`",
+            remedy="the role needs REPLICATION, and pg_hba.conf a line for the database "
+            "`replication`",
         )
         verify(part, programs)
     except BaseException:
@@ -159,7 +161,9 @@ def read(folder: Path) -> BaseBackup:
 
 
 def newest(folder: Path, before: RestorePoint | None = None) -> BaseBackup | None:
-    """The newest base backup from which a point can be reached, or the newest of all; None where there is none.
+    """The newest base backup from which a point can be reached, or the newest of all.
+
+    None where there is none.
 
     Raises:
         UsageError: one that would be looked at cannot be read.

@@ -5,10 +5,11 @@ The commands are told by variables what to do:
     RUNBOOK_POINT_NAME        the restore point's name; empty where it could not be named
     RUNBOOK_POINT_LSN         its LSN
     RUNBOOK_POINT_TIME        its time, ISO 8601 in UTC
-    RUNBOOK_RECOVERY_FOLDER   a working folder for this point; made before `recover`, never removed by the runbook
+    RUNBOOK_RECOVERY_FOLDER   a working folder for this point; made before `recover`, never removed
+                              by the runbook
 
-`recover` brings up a server of its own that stops at the point and promotes; `discard` ends it and removes what it made.
-Both are repeated after an interruption, and have to bear that.
+`recover` brings up a server of its own that stops at the point and promotes; `discard` ends it and
+removes what it made. Both are repeated after an interruption, and have to bear that.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Commands:
     Args:
         check: ends with status 0 where a recovery can work.
         recover, discard: see above.
-        url: resolves the URL of the recovered server; asked once `recover` has ended, which may write it.
+        url: resolves the URL of the recovered server; asked once `recover` has ended, which may
+            write it.
         folder: in which each point has its working folder.
         system_identifier: of the server to recover.
         environment: further variables.

@@ -1,7 +1,8 @@
 """Provider `local`: a base backup and the archived WAL of a server whose archive this machine sees.
 
-The recovered server is a copy of the base backup under `<base backups>/recovered_<point>/`, on loopback and a free port,
-with a configuration of its own: it archives nothing, preloads nothing, subscribes to nothing, and so writes nowhere else.
+The recovered server is a copy of the base backup under `<base backups>/recovered_<point>/`, on
+loopback and a free port, with a configuration of its own: it archives nothing, preloads nothing,
+subscribes to nothing, and so writes nowhere else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from runbook_lib.recovery.recovered import Recovered, Say, prove
 from runbook_lib.table import size
 
 MARK = "restore_point.json"
-"""Written into a recovered server's folder before anything else: proves it ours, and for which point."""
+"""Written into a recovered server's folder before anything else: proves it ours, and for which
+point.
+"""
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -107,19 +110,22 @@ class Local:
 
         Raises:
             ToolError: it failed.
-            UsageError: there is no room, or the server keeps tablespaces elsewhere, which this provider does not copy.
+            UsageError: there is no room, or the server keeps tablespaces elsewhere, which this
+                provider does not copy.
         """
         with Database(target, self.application_name) as db:
             facts, needed = db.row(query("recovery_facts")) or {}, db.value(query("recovery_size"))
         if facts["tablespaces"]:
             raise UsageError(
-                f"the server has tablespaces ({', '.join(facts['tablespaces'])}), which the provider `local` does not copy",
+                f"the server has tablespaces ({', '.join(facts['tablespaces'])}), which the "
+                "provider `local` does not copy",
                 "use `recovery: provider: command` with pgBackRest or Barman",
             )
         free = room(self.base_backups).free_bytes
         if free is not None and free < needed:
             raise UsageError(
-                f"{self.base_backups} has {size(free)} free, the server's databases take {size(needed)}",
+                f"{self.base_backups} has {size(free)} free, the server's databases take "
+                f"{size(needed)}",
                 "make room, or name another `recovery.base_backups`",
             )
         return base.make(
@@ -139,18 +145,20 @@ class Local:
         found = base.newest(self.base_backups, to)
         if found is None:
             raise UsageError(
-                f"there is no base backup in {self.base_backups} that is older than the restore point {to.label}",
+                f"there is no base backup in {self.base_backups} that is older than the restore "
+                f"point {to.label}",
                 "restore the dump instead",
             )
         if found.system_identifier != self.system_identifier:
             raise UsageError(
-                f"{found.folder} is of another server: system identifier {found.system_identifier}, not {self.system_identifier}",
+                f"{found.folder} is of another server: system identifier "
+                f"{found.system_identifier}, not {self.system_identifier}",
                 "keep the base backups of each server in a folder of their own",
             )
         if found.timeline != to.timeline:
             raise UsageError(
-                f"{found.folder.name} is of timeline {found.timeline}, the restore point of timeline {to.timeline}: the server was promoted "
-                "in between",
+                f"{found.folder.name} is of timeline {found.timeline}, the restore point of "
+                f"timeline {to.timeline}: the server was promoted in between",
                 "recover by hand, across the timelines",
             )
         return found
@@ -162,7 +170,9 @@ class Local:
         )
 
     def recover(self, to: RestorePoint, live: Target, say: Say = lambda line: None) -> Recovered:
-        """Bring up a server beside the live one, at the point. Called again after an interruption, it goes on or begins anew.
+        """Bring up a server beside the live one, at the point.
+
+        Called again after an interruption, it goes on or begins anew.
 
         Args:
             live: the database on the live server, which may be down: it is not asked.
@@ -195,7 +205,9 @@ class Local:
         )
 
     def discard(self, to: RestorePoint) -> None:
-        """Stop the recovered server of a point, and remove its folder; nothing happens where there is none.
+        """Stop the recovered server of a point, and remove its folder.
+
+        Nothing happens where there is none.
 
         Raises:
             UsageError: the folder is not marked as ours.
@@ -208,7 +220,8 @@ class Local:
             or json.loads((place / MARK).read_text(encoding="utf-8")) != to.as_dict()
         ):
             raise UsageError(
-                f"{place} is not removed: it is not marked as the recovered server of this restore point",
+                f"{place} is not removed: it is not marked as the recovered server of this "
+                "restore point",
                 "look at it, and move it away",
             )
         LocalServer(place, place, {}).stop("immediate")
@@ -235,19 +248,24 @@ class Local:
     def _require_wal(
         self, source: base.BaseBackup, to: RestorePoint, folder: Path, say: Say
     ) -> None:
-        """Every segment up to the point's is there (that one may still be on its way), whole, readable, and safe to replay here."""
+        """Check that every segment up to the point's is there, whole, and safe to replay here.
+
+        That of the point may still be on its way.
+        """
         archive.await_segment(self.archive, to.segment, _ARRIVES_S, say)
         lacking = self.missing(source, to)
         if lacking:
             raise UsageError(
-                f"the archive {self.archive} lacks {len(lacking)} WAL segments between {source.folder.name} and {to.label}: "
-                f"{', '.join(lacking[:5])}",
-                "copy them from the server's pg_wal where they are still there, or restore the dump instead",
+                f"the archive {self.archive} lacks {len(lacking)} WAL segments between "
+                f"{source.folder.name} and {to.label}: {', '.join(lacking[:5])}",
+                "copy them from the server's pg_wal where they are still there, or restore the "
+                "dump instead",
             )
         say("reading the WAL up to the point")
         if made := archive.tablespaces(self.archive, source.end_lsn, to, folder):
             raise UsageError(
-                f"a tablespace was made between {source.folder.name} and {to.label} ({made}): replaying that would write into the live server's files",
+                f"a tablespace was made between {source.folder.name} and {to.label} ({made}): "
+                "replaying that would write into the live server's files",
                 "make a new base backup with another provider, or restore the dump instead",
             )
 
@@ -273,7 +291,10 @@ class Local:
 
     @staticmethod
     def _configure(server: LocalServer) -> None:
-        """Files of our own in the place of the live server's; everything else is given on the command line."""
+        """Files of our own in the place of the live server's.
+
+        Everything else is given on the command line.
+        """
         files = {
             "postgresql.conf": "",
             "postgresql.auto.conf": "",
@@ -289,7 +310,7 @@ class Local:
     def _replay(
         self, server: LocalServer, to: RestorePoint, source: base.BaseBackup, say: Say
     ) -> None:
-        """Start the server where it does not run, and wait until it has replayed and been promoted."""
+        """Start the server if it is not running; wait until it has replayed and been promoted."""
         names, ticker, started = (
             archive.span(point.position(source.end_lsn), to, source.segment_bytes),
             Ticker(say),
@@ -334,7 +355,10 @@ class Local:
         return check("recovery.archiving", title, good, found, "the last attempt succeeded", remedy)
 
     def _arrives(self, db: Database) -> Check:
-        """Seen with a segment of this moment where the role may close one, else with the last one archived."""
+        """Return the end that is seen with a segment of this moment, if the role may close one.
+
+        Else with the last one archived.
+        """
         id, title = "recovery.arrives", "the archive seen from here receives this server's WAL"
         facts: dict[str, Any] = db.row(query("recovery_facts")) or {}
         fresh = facts["may_name"] and facts["may_switch"] and not facts["standby"]
@@ -347,7 +371,8 @@ class Local:
                 False,
                 f"{name or 'nothing'} is not in {self.archive}",
                 "the segment, whole",
-                "`recovery.archive` is the folder into which archive_command copies, as this machine sees it",
+                "`recovery.archive` is the folder into which archive_command copies, as this "
+                "machine sees it",
             )
         return check(
             id,

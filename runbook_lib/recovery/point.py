@@ -1,4 +1,7 @@
-"""The point to which a recovery leads: named in the WAL where the role may, else known by its LSN and its time."""
+"""The point to which a recovery leads.
+
+Named in the WAL where the role may, else known by its LSN and its time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from runbook_lib.postgres.connection import Database, query
 from runbook_lib.table import Shown, Table
 
 _MAY_NOT = ("42501", "55000")
-"""SQLSTATEs of a role that may not name a point, and of a server that cannot: a standby, or `wal_level = minimal`."""
+"""SQLSTATEs of a role that may not name a point, and of a server that cannot: a standby, or
+`wal_level = minimal`.
+"""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,8 @@ class RestorePoint(Shown):
 
     Args:
         name: what a recovery can be told to end at; "" where the point could not be named.
-        lsn: where in the WAL it is; every record that ends here or before belongs to the time before it.
+        lsn: where in the WAL it is; every record that ends here or before belongs to the time
+            before it.
         time: ISO 8601, UTC, by the server's clock.
         segment: the WAL file that holds it; "" where a standby was asked.
         not_named: why it has no name.
@@ -69,7 +75,9 @@ class RestorePoint(Shown):
 
 
 def make(db: Database, name: str) -> RestorePoint:
-    """Make a restore point, and close its WAL segment where the role may, so that it is archived now.
+    """Make a restore point, and close its WAL segment if the role may.
+
+    Then it is archived now.
 
     Where the point cannot be named, LSN and time are recorded all the same, with the reason.
 

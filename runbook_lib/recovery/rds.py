@@ -1,7 +1,10 @@
-"""Provider `rds`: Amazon restores an instance to a point in time, as a new instance; then both are renamed.
+"""Provider `rds`: Amazon restores an instance to a point in time, as a new instance.
 
-Nothing is deleted. Which instance is which stands in tags, which an instance keeps when it is renamed: so every later
-look, by a re-run or by a person, knows where a replacement stands, whatever the names say by then.
+Then both are renamed.
+
+Nothing is deleted. Which instance is which stands in tags, which an instance keeps when it is
+renamed: so every later look, by a re-run or by a person, knows where a replacement stands, whatever
+the names say by then.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -24,9 +27,13 @@ from runbook_lib.redact import redact
 from runbook_lib.table import Shown, Table
 
 RECOVERED, ASIDE = "runbook:recovered-to", "runbook:set-aside-for"
-"""Tags: on the recovered instance, and on the one that it replaces. Their value is the point's label."""
+"""Tags: on the recovered instance, and on the one that it replaces. Their value is the point's
+label.
+"""
 SETTLE_S = 1.1
-"""Seconds that nothing may be written after a point: a restore time has no fractions, and is rounded up."""
+"""Seconds that nothing may be written after a point: a restore time has no fractions, and is
+rounded up.
+"""
 _SETTLED = frozenset({"available", "storage-optimization", "configuring-enhanced-monitoring"})
 _FAILED = frozenset(
     {
@@ -43,7 +50,7 @@ _FAILED = frozenset(
 )
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     """Where a replacement stands."""
 
     NOT_BEGUN = "not begun: the live instance is in its place, none is recovered"
@@ -150,7 +157,9 @@ class Rds:
         return Stage.BETWEEN if failed and recovered else Stage.UNCLEAR
 
     def recover(self, to: RestorePoint, say: Say = lambda line: None) -> str:
-        """Restore to the point into a new instance, and wait until it can be used. Called again, it goes on.
+        """Restore to the point into a new instance, and wait until it can be used.
+
+        Called again, it goes on.
 
         Returns:
             The host of the recovered instance.
@@ -172,15 +181,19 @@ class Rds:
                     **_like(self._source(to), to),
                 )
             say(
-                f"Amazon restores {self.instance} to {restore_time(to):%Y-%m-%d %H:%M:%S} UTC as {name}"
+                f"Amazon restores {self.instance} to {restore_time(to):%Y-%m-%d %H:%M:%S} UTC as "
+                f"{name}"
             )
         return str(self._await(name, say)["Endpoint"]["Address"])
 
     def replace(self, to: RestorePoint, say: Say = lambda line: None) -> Replaced:
-        """Rename the live instance aside, and the recovered one into its place. Called again, it finishes.
+        """Rename the live instance aside, and the recovered one into its place.
+
+        Called again, it finishes.
 
         Raises:
-            UsageError: there is no recovered instance, or it is unclear where the replacement stands; nothing was touched.
+            UsageError: there is no recovered instance, or it is unclear where the replacement
+                stands; nothing was touched.
             ToolError: Amazon refused, or it took too long; call it again.
         """
         started, (recovered_name, failed_name), stage = (
@@ -220,7 +233,8 @@ class Rds:
         if stage is Stage.UNCLEAR:
             raise UsageError(
                 f"the replacement of {self.instance} is {stage.value}",
-                f"look at {', '.join((self.instance, *self.names(to)))} and their tags, and rename by hand",
+                f"look at {', '.join((self.instance, *self.names(to)))} and their tags, and "
+                "rename by hand",
             )
         return stage
 
@@ -352,9 +366,11 @@ class Rds:
         return unknown(
             id,
             title,
-            f"the URL names {self.host}, the instance {self.instance} has {address}: an alias cannot be followed from here",
+            f"the URL names {self.host}, the instance {self.instance} has {address}: an alias "
+            "cannot be followed from here",
             str(address),
-            "compare them by hand, then approve; or use the instance's own endpoint in `database.url`",
+            "compare them by hand, then approve; or use the instance's own endpoint in "
+            "`database.url`",
         )
 
 
@@ -368,7 +384,10 @@ def _is(instance: Mapping[str, Any], tag: str, to: RestorePoint) -> bool:
 
 
 def _like(source: Mapping[str, Any], to: RestorePoint) -> dict[str, Any]:
-    """What a restored instance does not have from its source by itself: network, groups, protection, tags."""
+    """What a restored instance does not have from its source by itself.
+
+    Network, groups, protection, tags.
+    """
     tags = [
         tag for tag in source.get("TagList", []) if not tag["Key"].startswith(("aws:", "runbook:"))
     ]

@@ -14,10 +14,12 @@ LATEST = timedelta(minutes=15)
 
 
 def room(of: Rds) -> Disk:
-    """What is free of the storage that is allocated (the metric `FreeStorageSpace`, in bytes: Amazon's "CloudWatch metrics for RDS").
+    """Return the free part of the allocated storage.
 
-    It is unknown where the database's URL does not lead to the instance, where CloudWatch has no new measurement, and for Aurora,
-    whose storage is not the instance's.
+    The metric `FreeStorageSpace`, in bytes: Amazon's "CloudWatch metrics for RDS".
+
+    It is unknown where the database's URL does not lead to the instance, where CloudWatch has no
+    new measurement, and for Aurora, whose storage is not the instance's.
     """
     place = f"as CloudWatch tells of {of.instance}"
     try:

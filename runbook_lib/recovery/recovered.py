@@ -61,7 +61,9 @@ def prove(
     system_identifier: str,
     application_name: str,
 ) -> Checks:
-    """Whether the server of `target` is a copy of the pinned one, is not the live one, and stopped at the point.
+    """Check that the server of `target` is a copy of the pinned one that stopped at the point.
+
+    It must not be the live one.
 
     Args:
         live: `None` where the server of `target` is known to be a process of our own.
@@ -117,7 +119,8 @@ def await_promotion(
         now = time.monotonic()
         if now > deadline:
             raise DatabaseError(
-                f"the recovered server at {target} has not ended its recovery after {deadline_s:.0f} s: {state}",
+                f"the recovered server at {target} has not ended its recovery after "
+                f"{deadline_s:.0f} s: {state}",
                 "read its log",
             )
         if say and now - told > 5:
@@ -127,7 +130,10 @@ def await_promotion(
 
 
 def _another(live: Target, started_at: Any, application_name: str) -> Check:
-    """The live server has the same identifier, and may be down: it is told by when it was started."""
+    """The live server has the same identifier, and may be down.
+
+    It is told by when it was started.
+    """
     id, title = "recovered.another", "it is not the live server"
     try:
         with Database(live, application_name, statement_timeout="60s") as db:
@@ -150,7 +156,10 @@ def _another(live: Target, started_at: Any, application_name: str) -> Check:
 
 
 def _stopped(point: RestorePoint, replayed: str | None) -> Check:
-    """A named point is the last record that was replayed; up to a mere LSN, the last record that ends before it is."""
+    """A named point is the last record that was replayed.
+
+    Up to a mere LSN, the last record that ends before it is.
+    """
     id, title, expected = (
         "recovered.point",
         "it stopped at the restore point",

@@ -1,1 +1,4 @@
-"""The application in front of the database: maintenance, deployment, health, log; and telling people."""
+"""The application in front of the database: maintenance, deployment, health, log.
+
+And telling people.
+"""

@@ -1,4 +1,7 @@
-"""The application's commands: stop, start, restart, whatever they are (pm2, docker compose, ssh)."""
+"""The application's commands.
+
+Stop, start, restart, whatever they are (pm2, docker compose, ssh).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ def run(
         on_line: called with each redacted line as it comes.
 
     Raises:
-        ToolError: it could not be started, failed or took too long; the error says what became of the application.
+        ToolError: it could not be started, failed or took too long; the error says what became of
+            the application.
     """
     remedy = "the application may be down: look at its health, run the command by hand, then resume"
     return process.run(

@@ -1,7 +1,10 @@
-"""Whether the application works: one question an endpoint, each with a status, an assertion and a time limit.
+"""Whether the application works.
 
-Told apart are: refusing, hanging, broken off, slow, the wrong status, and a 200 that carries an error page. Bodies
-and tokens are never shown: only status, size, time, and whether the assertion held.
+One question an endpoint, each with a status, an assertion and a time limit.
+
+Told apart are: refusing, hanging, broken off, slow, the wrong status, and a 200 that carries an
+error page. Bodies and tokens are never shown: only status, size, time, and whether the assertion
+held.
 """
 
 from __future__ import annotations
@@ -127,7 +130,8 @@ def endpoints(base_url: str, asked: Sequence[Endpoint], *, timeout_s: float = 10
     """Ask each endpoint, one after another.
 
     Args:
-        timeout_s: seconds after which a request counts as hanging, where `max_ms` does not allow more.
+        timeout_s: seconds after which a request counts as hanging, where `max_ms` does not allow
+            more.
     """
     checks, latencies = [], {}
     with client(base_url) as session:

@@ -25,7 +25,8 @@ class Load:
     """What this machine was busy with between two moments, in percent.
 
     Args:
-        disk_io_percent: the part of the time in which the disk had something to do, as iostat's `%util`; `None` where the system
+        disk_io_percent: the part of the time in which the disk had something to do, as iostat's
+            `%util`; `None` where the system
             does not count that.
     """
 
@@ -38,7 +39,8 @@ class Gauge:
     """Measures this machine from one look to the next.
 
     Args:
-        place: a path on the disk that counts; default, and where its device cannot be told: the busiest.
+        place: a path on the disk that counts; default, and where its device cannot be told: the
+            busiest.
     """
 
     def __init__(self, place: Path | None = None) -> None:
@@ -62,7 +64,10 @@ class Gauge:
         )
 
     def settled(self, limits: Mapping[str, float]) -> Load:
-        """The load over `SAMPLE_S`; where it is above a limit, looked at longer, and the calmest look counts."""
+        """The load over `SAMPLE_S`.
+
+        Where it is above a limit, looked at longer, and the calmest look counts.
+        """
         found, tries = self.over(SAMPLE_S), 0
         while tries < LONGER_TRIES and any(
             (getattr(found, name, None) or 0) > limit for name, limit in limits.items()
@@ -87,7 +92,10 @@ class Gauge:
         return self.lap()
 
     def _counters(self) -> tuple[float, tuple[float, float], dict[str, float]]:
-        """When; the processors' seconds in all and idle (waiting for a disk is idle); the disks' milliseconds at work."""
+        """When; the processors' seconds in all and idle (waiting for a disk is idle).
+
+        The disks' milliseconds at work.
+        """
         times = psutil.cpu_times()
         total = (
             sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
@@ -115,7 +123,10 @@ def value(load: Load, name: str) -> float:
 
 
 def device(place: Path) -> str | None:
-    """The name of the block device on which a path lies, as the kernel's counters have it; `None` where it has none of its own."""
+    """The name of the block device on which a path lies, as the kernel's counters have it.
+
+    `None` where it has none of its own.
+    """
     try:
         number = os.stat(place).st_dev
     except OSError:

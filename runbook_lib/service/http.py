@@ -1,4 +1,7 @@
-"""One HTTP request and what became of it. Bodies are read to be judged, and never shown: they may hold data."""
+"""One HTTP request and what became of it.
+
+Bodies are read to be judged, and never shown: they may hold data.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -24,7 +27,7 @@ LARGEST_BODY = 16 * 2**20
 _AWAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
 
 
-class Reach(str, Enum):
+class Reach(StrEnum):
     """How far a request came."""
 
     ANSWERED = "answered"
@@ -87,11 +90,17 @@ class Answer:
     def __str__(self) -> str:
         if self.reach is not Reach.ANSWERED:
             return self.why
-        return f"{self.status} in {self.ms:.0f} ms, {size(len(self.content))} {self.media or 'without a type'}"
+        return (
+            f"{self.status} in {self.ms:.0f} ms, {size(len(self.content))} "
+            f"{self.media or 'without a type'}"
+        )
 
 
 def client(url: str) -> httpx.Client:
-    """A client for requests to that host; a proxy of the environment is not used for the machine's own addresses."""
+    """A client for requests to that host.
+
+    A proxy of the environment is not used for the machine's own addresses.
+    """
     import httpx
 
     own = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
@@ -106,7 +115,8 @@ def ask(session: httpx.Client, request: Request, timeout_s: float) -> Answer:
     """Send one request; never raises for what the other side does or does not do.
 
     Args:
-        timeout_s: seconds for connecting, for the first byte, and for the whole body, however slowly its parts come.
+        timeout_s: seconds for connecting, for the first byte, and for the whole body, however
+            slowly its parts come.
     """
     import httpx
 
@@ -128,13 +138,18 @@ def ask(session: httpx.Client, request: Request, timeout_s: float) -> Answer:
 
 
 def unanswered(id: str, title: str, answer: Answer, expected: str, remedy: str = "") -> Check:
-    """The check for a request without an answer: UNKNOWN where it could not be asked from here, else FAILED."""
+    """The check for a request without an answer.
+
+    UNKNOWN where it could not be asked from here, else FAILED.
+    """
     status = Status.UNKNOWN if answer.reach is Reach.UNREACHABLE else Status.FAILED
     return Check(id, title, status, answer.why, expected, remedy or _REMEDY[answer.reach])
 
 
 def at(document: Any, path: str) -> Any:
-    """The value at a dotted path of a JSON document: `items.0.name`; a key that holds dots is found too.
+    """The value at a dotted path of a JSON document: `items.0.name`.
+
+    A key that holds dots is found too.
 
     Raises:
         KeyError: there is nothing.
@@ -153,7 +168,8 @@ _REMEDY = {
     Reach.REFUSED: "start the application, and read its log",
     Reach.HANGING: "see what it waits for: its log, its pool of connections, 95_troubleshoot",
     Reach.BROKEN: "read the application's log: the process may have crashed",
-    Reach.UNREACHABLE: "check the address in the parameters, DNS, certificates and the network from here",
+    Reach.UNREACHABLE: "check the address in the parameters, DNS, certificates and the network "
+    "from here",
 }
 
 

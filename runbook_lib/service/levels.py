@@ -1,4 +1,7 @@
-"""The levels of log lines: JSON (pino, winston, bunyan, structlog, GCP) and text, counted without keeping a message."""
+"""The levels of log lines.
+
+JSON (pino, winston, bunyan, structlog, GCP) and text, counted without keeping a message.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,11 @@ _NAMES = {
 }
 _WORDS = "|".join(sorted((name for name in _NAMES if name.isalpha()), key=len, reverse=True))
 _JSON = re.compile(rb'"(?:level|severity|lvl|levelname|log\.level)"\s*:\s*"?(\w+)', re.IGNORECASE)
-# upper case anywhere; lower case only where its form says that it is a level: [info], <info>, info:, level=info
+# upper case anywhere; lower case only where its form says that it is a level: [info], <info>,
+# info:, level=info
 _TEXT = re.compile(
-    rf"(?<![\w-])(?:({_WORDS.upper()})(?![\w-])|(?:level=|[\[<(]\s*)\"?({_WORDS})\"?(?![\w-])|({_WORDS}):)".encode()
+    rf"(?<![\w-])(?:({_WORDS.upper()})(?![\w-])|(?:level=|[\[<(]\s*)\"?({_WORDS})\"?(?![\w-])|"
+    rf"({_WORDS}):)".encode()
 )
 _HEAD = 160
 """Bytes at a line's beginning in which a level is looked for in text."""
@@ -67,7 +72,10 @@ def errors_in(levels: Mapping[str, int]) -> int:
 
 
 def span_minutes(lines: bytes) -> float | None:
-    """Minutes between the first and the last time that the lines name; None where they name none."""
+    """Minutes between the first and the last time that the lines name.
+
+    None where they name none.
+    """
     times = [
         moment for line in (_first(lines), _first(lines, last=True)) if (moment := _moment(line))
     ]

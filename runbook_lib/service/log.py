@@ -1,7 +1,10 @@
-"""The application's log, read from where it stood before: lines by level, errors a minute, and which errors are new.
+"""The application's log, read from where it stood before.
 
-Messages may hold data: they are masked (`runbook_lib.service.masking`). JSON lines and text with levels are understood. Rotation
-is followed (renamed, copied and truncated); what cannot be read is said to be unknown, never taken for "no errors".
+Lines by level, errors a minute, and which errors are new.
+
+Messages may hold data: they are masked (`runbook_lib.service.masking`). JSON lines and text with
+levels are understood. Rotation is followed (renamed, copied and truncated); what cannot be read is
+said to be unknown, never taken for "no errors".
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ CHUNK = 2**20
 BEFORE = 8 * 2**20
 """Bytes before a position from which the errors of then are known."""
 LARGEST_WINDOW = 256 * 2**20
-"""Bytes of news that are read at most: beyond it the newest are read, and the counts are said to be a part."""
+"""Bytes of news that are read at most: beyond it the newest are read, and the counts are said to be
+a part.
+"""
 FINGERPRINT = 4096
 """Bytes before the position by which the file is known again after a rotation."""
 
@@ -39,7 +44,8 @@ class Position:
         size: its bytes; 0 where it was not there yet.
         inode: its number in the file system; 0 where it was not there yet.
         fingerprint: a hash of what stood directly before the position.
-        errors_per_minute: in the last part before the position, where its lines say when they were written.
+        errors_per_minute: in the last part before the position, where its lines say when they were
+            written.
         messages: the kinds of error messages in that part, masked.
     """
 
@@ -93,7 +99,10 @@ class LogWindow(Shown):
             for level, count in sorted(self.levels.items(), key=lambda item: -item[1])
         ]
         rotated = ", rotated meanwhile" if self.rotated else ""
-        title = f"{self.errors} errors in {self.seconds / 60:.1f} minutes of the log ({size(self.size)}{rotated})"
+        title = (
+            f"{self.errors} errors in {self.seconds / 60:.1f} minutes of the log "
+            f"({size(self.size)}{rotated})"
+        )
         return Table("; ".join([title, *self.gaps]), ("level", "lines"), rows)
 
     def new_messages(self) -> Table:
@@ -176,18 +185,24 @@ def read(
     try:
         return since(path, before, known)
     except (OSError, ValueError) as error:
-        return f"the log {path.name}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
+        return (
+            f"the log {path.name}: "
+            f"{error.strerror if isinstance(error, OSError) and error.strerror else error}"
+        )
 
 
 def checks(
     window: LogWindow | str, before: Position | Mapping[str, Any], limit_per_minute: float
 ) -> list[Check]:
-    """Whether errors became more frequent, and whether there are any that were not there before: those are for a person to read.
+    """Whether errors became more frequent, and whether there are any that were not there before.
+
+    Those are for a person to read.
 
     Args:
         window: what `read` gave.
         before: where the log stood before the migration.
-        limit_per_minute: errors a minute that are normal; where there were more before, that many are.
+        limit_per_minute: errors a minute that are normal; where there were more before, that many
+            are.
     """
     start = before if isinstance(before, Position) else Position(**before)
     allowed = max(limit_per_minute, start.errors_per_minute or 0.0)
@@ -250,7 +265,10 @@ def _news(window: LogWindow | str) -> Check:
 
 
 def _parts(path: Path, start: Position) -> tuple[list[tuple[Path, int]], bool, list[str]]:
-    """The files that hold what is new, oldest first, and where in each it begins; whether rotated; what is missing."""
+    """The files that hold what is new, oldest first, and where in each it begins; whether rotated.
+
+    What is missing.
+    """
     now = path.stat()
     here = _continues(path, start)
     if not start.inode or (here and now.st_ino == start.inode):
@@ -267,7 +285,10 @@ def _parts(path: Path, start: Position) -> tuple[list[tuple[Path, int]], bool, l
 
 
 def _newest(parts: list[tuple[Path, int]], gaps: list[str]) -> list[tuple[Path, int, int]]:
-    """What is read of the files, with offset and length: where there is too much, the oldest is left out, and `gaps` says so."""
+    """What is read of the files, with offset and length.
+
+    Where there is too much, the oldest is left out, and `gaps` says so.
+    """
     chosen: list[tuple[Path, int, int]] = []
     room = LARGEST_WINDOW
     for part, offset in reversed(parts):
@@ -283,7 +304,10 @@ def _newest(parts: list[tuple[Path, int]], gaps: list[str]) -> list[tuple[Path, 
 
 
 def _rotated(path: Path, start: Position) -> list[tuple[Path, int]]:
-    """The rotated files from the one that the position was taken in, oldest first; none where it is not found."""
+    """The rotated files from the one that the position was taken in, oldest first.
+
+    None where it is not found.
+    """
     stem, suffix = re.escape(path.stem), re.escape(path.suffix)
     name = re.compile(
         rf"{stem}(?:{suffix})?[._-]+[\d._:T-]+(?:{suffix})?"
@@ -301,7 +325,10 @@ def _rotated(path: Path, start: Position) -> list[tuple[Path, int]]:
 
 
 def _continues(path: Path, start: Position) -> bool:
-    """Whether this file is the one that the position was taken in, by what stands before the position."""
+    """Return whether this file is the one that the position was taken in.
+
+    By what stands before the position.
+    """
     status = path.stat()
     if not start.size:
         return status.st_ino == start.inode

@@ -1,4 +1,7 @@
-"""Maintenance mode: switched by a command or a request, and seen through the application instead of assumed."""
+"""Switch maintenance mode by a command or a request.
+
+It is seen through the application instead of assumed.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,8 @@ def seen(
 ) -> Checks:
     """Maintenance mode as it is seen through the application.
 
-    A write is tried only where maintenance mode is expected and health confirms it: anywhere else it could get through.
+    A write is tried only where maintenance mode is expected and health confirms it: anywhere else
+    it could get through.
 
     Args:
         base_url: of the application.
@@ -133,7 +137,10 @@ def _judge(answer: Answer, key: str, expected: bool) -> Check:
             wanted,
             "set `service.maintenance.health_key`",
         )
-    remedy = f"run the command of `service.maintenance.{'enable' if expected else 'disable'}` by hand, and see what it does"
+    remedy = (
+        f"run the command of `service.maintenance.{'enable' if expected else 'disable'}` by hand, "
+        "and see what it does"
+    )
     return check(
         id,
         title,

@@ -1,4 +1,7 @@
-"""The kinds of error messages in a log, masked: two messages that differ in masked words only are of one kind."""
+"""The kinds of error messages in a log, masked.
+
+Two messages that differ in masked words only are of one kind.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ class Messages:
 
 
 def message(line: bytes) -> str:
-    """What a line says: of JSON its message and the error's name and code, of text all of it but its time."""
+    """Return what a line says.
+
+    Of JSON its message and the error's name and code, of text all of it but its time.
+    """
     text = line.decode("utf-8", "replace")
     try:
         document = json.loads(text) if text.lstrip().startswith("{") else None

@@ -1,4 +1,7 @@
-"""The monitoring list: what is measured, in which unit, against which limit, and how it went during the run."""
+"""Read the monitoring list: what is measured, its unit and limit, and how it went.
+
+During the run.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,10 @@ class Measure:
         title: a statement that holds where the value keeps its limit.
         remedy: what to do where it does not.
         least: whether the limit is the least that is allowed, not the most.
-        counted: whether it is a counter: what counts is by how much it grew since the first reading.
-        tolerated_s: seconds for which it may be beyond its limit during the run: a peak is shown, and not held against it.
+        counted: whether it is a counter: what counts is by how much it grew since the first
+            reading.
+        tolerated_s: seconds for which it may be beyond its limit during the run: a peak is shown,
+            and not held against it.
         key: the parameter that brings it, for the message where there is none.
     """
 
@@ -50,7 +55,9 @@ class Measure:
 
 _PREFLIGHT = "preflight"
 BUSY_S = 30.0
-"""Seconds for which a machine may be busy, and an application slow, without a person having to look."""
+"""Seconds for which a machine may be busy, and an application slow, without a person having to
+look.
+"""
 WAIT_S = 5.0
 """The same for sessions that wait for a lock, after the second from which on they count."""
 _SEE = "see what runs: 95_troubleshoot lists the sessions"
@@ -126,7 +133,9 @@ MEASURES: Mapping[str, Measure] = {
         ),
     )
 }
-"""In the order in which they are shown. A disk of which nothing is known is left out here: the preflight asks for it."""
+"""In the order in which they are shown. A disk of which nothing is known is left out here: the
+preflight asks for it.
+"""
 
 
 @dataclass(frozen=True)
@@ -160,7 +169,8 @@ class Episode:
         seconds: until the first reading that kept the limit again, or the last one that did not.
         worst, at: the value farthest beyond, and when it was read.
         phase: in which it began.
-        judged: whether a person was asked then: what is beyond its limit at the preflight shuts that gate.
+        judged: whether a person was asked then: what is beyond its limit at the preflight shuts
+            that gate.
     """
 
     began: str
@@ -231,9 +241,12 @@ class Trend:
 
     @cached_property
     def episodes(self) -> tuple[Episode, ...]:
-        """The times for which it was beyond its limit, in their order; a reading that failed ends none."""
+        """The times for which it was beyond its limit, in their order.
+
+        A reading that failed ends none.
+        """
         found, open_ = list[Episode](), list[tuple[Reading, float]]()
-        for reading, (_, value) in zip(self.readings, self.points):
+        for reading, (_, value) in zip(self.readings, self.points, strict=True):
             if value is None:
                 continue
             if not self.measure.keeps(value, self.limit):
@@ -257,7 +270,10 @@ class Trend:
 
     @property
     def lasting(self) -> tuple[Episode, ...]:
-        """Those that are held against it: longer than it may be beyond its limit, and not looked at by a person then."""
+        """Those that are held against it.
+
+        Longer than it may be beyond its limit, and not looked at by a person then.
+        """
         return tuple(
             one
             for one in self.episodes
@@ -289,7 +305,10 @@ class Trend:
         return check(id, one.title, bool(self.kept), now + self._went(), expected, one.remedy)
 
     def beyond(self) -> str:
-        """When it was beyond its limit, and by how much; empty where it never was, or only the newest reading is."""
+        """When it was beyond its limit, and by how much.
+
+        Empty where it never was, or only the newest reading is.
+        """
         only_now = len(self.episodes) == 1 and self.episodes[0].began == self.readings[-1].at
         if not self.episodes or only_now:
             return ""
@@ -298,7 +317,10 @@ class Trend:
         longest = max(one.seconds for one in self.episodes)
         times = f" in {len(self.episodes)} spans, the longest" if len(self.episodes) > 1 else ""
         where = f" ({worst.phase})" if worst.phase else ""
-        return f"worst {self.measure.said(worst.worst)} at {_clock(worst.at)}{where}; beyond the limit{times} for {longest:.0f} s"
+        return (
+            f"worst {self.measure.said(worst.worst)} at {_clock(worst.at)}{where}; beyond the "
+            f"limit{times} for {longest:.0f} s"
+        )
 
     def _went(self) -> str:
         lowest, highest = (self.measure.said(pick(self.values)) for pick in (min, max))
@@ -333,7 +355,8 @@ class Trends(Shown):
         said = (
             f"Beyond the limit: {', '.join(beyond)}"
             if beyond
-            else f"{sum(one.kept is True for one in self.read)} of {len(self.read)} measures are within their limits"
+            else f"{sum(one.kept is True for one in self.read)} of {len(self.read)} measures are "
+            "within their limits"
         )
         return said + (f"; could not check: {', '.join(blind)}" if blind else "")
 
@@ -424,7 +447,10 @@ def trends(readings: Sequence[Reading], limits: Mapping[str, float]) -> Trends:
 
 
 def to_a_person(item: Check) -> Check:
-    """A value beyond its limit is looked at by a person; it says nothing against the migration by itself."""
+    """A value beyond its limit is looked at by a person.
+
+    It says nothing against the migration by itself.
+    """
     return (
         Check(
             item.id,

@@ -1,7 +1,10 @@
-"""What people are told, in whose words: a Jinja2 template an occasion, from the package or from the parameters.
+"""What people are told, in whose words.
 
-A template is a text whose first line is the title. It may use the variables below and nothing else: each is a text, some of
-them empty, and none holds a secret or data. What a template names and does not exist is refused before a run begins.
+A Jinja2 template an occasion, from the package or from the parameters.
+
+A template is a text whose first line is the title. It may use the variables below and nothing else:
+each is a text, some of them empty, and none holds a secret or data. What a template names and does
+not exist is refused before a run begins.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ VARIABLES: Mapping[str, str] = {
     "environment": "the environment's name",
     "database": "the database's name",
     "run": "the run's id, under which everything is recorded",
-    "reference": "what names the run to the commands: its id, or its folder where it does not lie in the default archive",
+    "reference": "what names the run to the commands: its id, or its folder where it does not lie "
+    "in the default archive",
     "engineer": "who is responsible",
     "migrations": "the files that are applied",
     "happens": "what happens now",
@@ -50,7 +54,8 @@ class Text:
     """A message in its final words.
 
     Args:
-        problem: why the words are the package's and not the parameters'; empty where they are as they should be.
+        problem: why the words are the package's and not the parameters'; empty where they are as
+            they should be.
     """
 
     title: str
@@ -106,7 +111,8 @@ def check_folder(notify: Notify) -> None:
                 check(part)
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"`notify.template_folder`, {path.name}: {getattr(error, 'strerror', None) or error}",
+                f"`notify.template_folder`, {path.name}: "
+                f"{getattr(error, 'strerror', None) or error}",
                 remedy,
             ) from None
 
@@ -114,7 +120,8 @@ def check_folder(notify: Notify) -> None:
 def render(occasion: Occasion, notify: Notify, facts: Mapping[str, str]) -> Text:
     """A message in the words of the parameters, else in those of the package.
 
-    A template that was spoilt since the run began does not keep a message back: the package's words are sent.
+    A template that was spoilt since the run began does not keep a message back: the package's words
+    are sent.
 
     Args:
         facts: the values of `VARIABLES`.
@@ -134,13 +141,17 @@ def render(occasion: Occasion, notify: Notify, facts: Mapping[str, str]) -> Text
     except (OSError, ValueError) as error:
         return _text(
             *_parts(built_in),
-            f"the template of the parameters cannot be used: {getattr(error, 'strerror', None) or error}",
+            "the template of the parameters cannot be used: "
+            f"{getattr(error, 'strerror', None) or error}",
         )
     return _text(*_parts(built_in))
 
 
 def span(start: datetime, end: datetime) -> str:
-    """A stretch of time in its own zone and in UTC, each end with the zone's name at that moment: clocks are changed at night."""
+    """A stretch of time in its own zone and in UTC, each end with the zone's name at that moment.
+
+    Clocks are changed at night.
+    """
     local = f"{start:%Y-%m-%d %H:%M %Z} – {_until(start, end)}"
     first, last = start.astimezone(UTC), end.astimezone(UTC)
     return f"{local} ({first:%Y-%m-%d %H:%M %Z} – {_until(first, last)})"

@@ -1,7 +1,10 @@
-"""Telling people, through apprise: every delivery is recorded, tried again a few times, and none of them ever stops a run.
+"""Telling people, through apprise.
 
-Besides apprise's own services `file:///path` appends a JSON line to a file. A URL's secrets are never shown: only its
-scheme, and the host of the schemes in which the host is one (in others it is a token).
+Every delivery is recorded, tried again a few times, and none of them ever stops a run.
+
+Besides apprise's own services `file:///path` appends a JSON line to a file. A URL's secrets are
+never shown: only its scheme, and the host of the schemes in which the host is one (in others it is
+a token).
 """
 
 from __future__ import annotations
@@ -100,7 +103,10 @@ class Sent(Shown):
             )
             for d in self.deliveries
         ]
-        title = f"“{self.title}”: {len(self.deliveries) - len(self.failed)} of {len(self.deliveries)} delivered"
+        title = (
+            f"“{self.title}”: {len(self.deliveries) - len(self.failed)} of {len(self.deliveries)} "
+            "delivered"
+        )
         return Table(
             title,
             ("result", "audience", "to", "tries", "why", "at (UTC)"),
@@ -220,7 +226,10 @@ class _Attempt:
         self.result = replace(self.pending, delivered=not self.pending.why)
 
     def _once(self) -> tuple[str, bool]:
-        """Why it was not delivered, or an empty text; and whether that may be otherwise in a moment."""
+        """Why it was not delivered, or an empty text.
+
+        And whether that may be otherwise in a moment.
+        """
         try:
             why, again = (
                 (_append if self.url.lower().startswith("file:") else _apprise)(
@@ -245,12 +254,18 @@ def _append(url: str, title: str, body: str) -> str:
 
 
 def understood(url: str) -> bool:
-    """Return whether apprise knows the service of an address, and finds in it what the service needs; nothing is sent."""
+    """Return whether apprise knows the service of an address and finds what it needs.
+
+    Nothing is sent.
+    """
     return _sender(url) is not None
 
 
 def _sender(url: str) -> Any:
-    """Return apprise's sender for an address, or None where it is not understood; nothing is logged, which would show a secret."""
+    """Return apprise's sender for an address, or None where it is not understood.
+
+    Nothing is logged, which would show a secret.
+    """
     import apprise
 
     logging.getLogger("apprise").addHandler(_QUIET)
@@ -265,7 +280,8 @@ def _apprise(url: str, title: str, body: str) -> str:
     sender = _sender(url)
     if sender is None:
         raise _Hopeless(
-            "apprise does not understand the address: see https://github.com/caronc/apprise/wiki for its form"
+            "apprise does not understand the address: see https://github.com/caronc/apprise/wiki "
+            "for its form"
         )
     outcome = sender.notify(title=title, body=body)
     said = [

@@ -1,11 +1,14 @@
-"""Who is told of a failure, when, and what is done: the runbook's contacts and its escalation matrix as data."""
+"""Who is told of a failure, when, and what is done.
+
+The runbook's contacts and its escalation matrix as data.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.table import Shown, Table
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from runbook_lib.surroundings import Contact, Level, People
 
 
-class Failure(str, Enum):
+class Failure(StrEnum):
     """Kinds of failure that the matrix knows."""
 
     DATA_LOSS = "data loss"
@@ -118,7 +121,10 @@ class Escalation(Shown):
     @property
     def title(self) -> str:
         """The failure, and how it stands."""
-        return f"{self.phase} failed ({', '.join(self.failures)}): severity {self.severity} ({self.level.name}), {self.over or 'not acknowledged'}"
+        return (
+            f"{self.phase} failed ({', '.join(self.failures)}): severity {self.severity} "
+            f"({self.level.name}), {self.over or 'not acknowledged'}"
+        )
 
     def table(self) -> Table:
         """A row a step, then what is done."""

@@ -1,8 +1,9 @@
 """Prometheus's HTTP API: one number now, and the same number over a time.
 
-What the answers look like is documented under https://prometheus.io/docs/prometheus/latest/querying/api/. Prometheus answers with a
-sample of up to five minutes ago where there is no newer one. A query whose answer is not exactly one number is an error: nothing
-is picked, and nothing is taken for 0.
+What the answers look like is documented under
+https://prometheus.io/docs/prometheus/latest/querying/api/. Prometheus answers with a sample of up
+to five minutes ago where there is no newer one. A query whose answer is not exactly one number is
+an error: nothing is picked, and nothing is taken for 0.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Prometheus:
     """A server that speaks Prometheus's HTTP API.
 
     Args:
-        url: its base, before `/api/v1`; a user and a password in it are sent by basic authentication.
+        url: its base, before `/api/v1`; a user and a password in it are sent by basic
+            authentication.
         token: a bearer token, resolved.
         timeout_s: for each question.
     """
@@ -104,7 +106,8 @@ class Prometheus:
             return _judged(answer)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError):
             raise ToolError(
-                f"Prometheus: answered {answer.status}, and not in the form of its API: a login or an error page?",
+                f"Prometheus: answered {answer.status}, and not in the form of its API: a login "
+                "or an error page?",
                 _STATUS[404][1],
             ) from None
 
@@ -122,7 +125,8 @@ def _judged(answer: Answer) -> dict[str, Any]:
     document = answer.document()
     if document["status"] != "success":
         raise ToolError(
-            f"Prometheus: refused the query ({answer.status}): {document['errorType']}: {_short(document['error'])}",
+            f"Prometheus: refused the query ({answer.status}): {document['errorType']}: "
+            f"{_short(document['error'])}",
             _KEY,
         )
     if document.get(
