@@ -28,7 +28,10 @@ def check(
     params: Annotated[Path, typer.Argument(help="Parameter file of one environment")],
     machines: Json = False,
 ) -> None:
-    """Look at everything that a run will ask before it migrates, in a few seconds, and list all that is missing. Touches nothing."""
+    """Look at everything that a run will ask before it migrates, and list what is missing.
+
+    It takes a few seconds and touches nothing.
+    """
     from runbook_lib.phases import prechecks
 
     chosen = parameters.parse(parameters.load(params), str(params))
@@ -39,7 +42,10 @@ def check(
 
 
 def show(found: Checks) -> None:
-    """Say what would be refused and what could not be checked, each with what to do; of the rest the number."""
+    """Say what would be refused or could not be checked, each with what to do.
+
+    The rest is counted.
+    """
     for item in sorted(
         found, key=lambda item: list(SAID).index(item.status) if item.status in SAID else 9
     ):
@@ -81,7 +87,10 @@ def init(
     ] = None,
     machines: Json = False,
 ) -> None:
-    """Write a parameter file for an existing project, each line explained, and say what `runbook check` says of it. Overwrites nothing."""
+    """Write a parameter file for an existing project, each line explained.
+
+    Then say what `runbook check` says of it. Overwrites nothing.
+    """
     from runbook_lib import draft
 
     if environment not in ("staging", "production"):

@@ -1,4 +1,4 @@
-"""The command by which a person decides at a gate, and how any command asks before it records a decision."""
+"""Decide at a gate; and how any command asks before it records a decision."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def approve(
     yes: Yes = False,
     machines: Json = False,
 ) -> None:
-    """Show what approving a gate accepts, ask, and open it for the plan as it stands now; or refuse it."""
+    """Show what approving a gate accepts, ask, and open it for this plan; or refuse it."""
     if gate not in GATES:
         raise UsageError(f"there is no gate {gate!r}", "one of " + ", ".join(GATES))
     known_way(way)
@@ -59,10 +59,13 @@ def known_way(way: str) -> None:
 
 
 def way_back(found: Run, way: str, yes: bool) -> Asked | None:
-    """Ask whoever wants to lead back, after they were shown what that would lose, as far as it is priced.
+    """Ask whoever wants to roll back, after they were shown what it would lose.
 
-    With `approvals.distinct` it is another who decides: nobody is asked here. Without a terminal the command itself is
-    the decision: what it accepts was named when an earlier one stopped at the gate, and stands above once more.
+    That is known as far as it is priced.
+
+    With `approvals.distinct` it is another who decides: nobody is asked here. Without a terminal
+    the command itself is the decision: what it accepts was named when an earlier one stopped at the
+    gate, and stands above once more.
 
     Returns:
         what they accept; None where they do not.
@@ -73,7 +76,8 @@ def way_back(found: Run, way: str, yes: bool) -> Asked | None:
         return None
     if not shown.items:
         out.print(
-            "What each way would lose is measured first: if writes would be lost, nothing is done before you are asked again."
+            "What each way would lose is measured first: if writes would be lost, nothing is done "
+            "before you are asked again."
         )
     if not _terminal():
         return shown
@@ -113,8 +117,10 @@ def ask(shown: Asked, command: str, yes: bool) -> bool:
     count = len(shown.items)
     if not _terminal():
         raise UsageError(
-            f"nothing was recorded: this accepts {count} {'thing' if count == 1 else 'things'}, and without a terminal nobody can be asked",
-            f"read them, and type `{command}` on a terminal, or `{command} --yes` where there is none",
+            f"nothing was recorded: this accepts {count} {'thing' if count == 1 else 'things'}, "
+            "and without a terminal nobody can be asked",
+            f"read them, and type `{command}` on a terminal, or `{command} --yes` where there is "
+            "none",
         )
     return typer.confirm("Approve, accepting all of this?", default=False, err=True)
 
@@ -122,7 +128,8 @@ def ask(shown: Asked, command: str, yes: bool) -> bool:
 def told(record: dict[str, Any]) -> None:
     """Say what was recorded."""
     out.print(
-        f"{record['decision']}: {record['gate']} of {record['run']}, by {record['person']}, plan {str(record['plan'])[:16]}"
+        f"{record['decision']}: {record['gate']} of {record['run']}, by {record['person']}, plan "
+        f"{str(record['plan'])[:16]}"
     )
     out.tell("approval", **record)
 

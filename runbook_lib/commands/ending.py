@@ -1,4 +1,7 @@
-"""How every command ends: the one place where what went wrong becomes words, for people or machines, and an exit status."""
+"""How every command ends.
+
+The one place where what went wrong becomes words, for people or machines, and an exit status.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ DEBUG = "RUNBOOK_DEBUG"
 
 
 def ended(command: Callable[..., Any]) -> int:
-    """Run a command line to its end, and return its exit status; whatever it raises is said in a few words."""
+    """Run a command line to its end, and return its exit status.
+
+    Whatever it raises is said in a few words.
+    """
     _streams()
     try:
         status = command(standalone_mode=False) or 0
@@ -88,7 +94,10 @@ def _unforeseen(error: Exception) -> RunbookError:
 
 
 def _keep(trace: str) -> str:
-    """Keep a trace as evidence of the run that the command was about; where that cannot be, say how to see it."""
+    """Keep a trace as evidence of the run that the command was about.
+
+    Where that cannot be, say how to see it.
+    """
     run = out.run
     if run is not None:
         with suppress(RunbookError, OSError):
@@ -102,7 +111,10 @@ def _standing() -> str:
 
 
 def _streams() -> None:
-    """Give closed standard streams a place that swallows them, and let none fail for a character that it does not have."""
+    """Give closed standard streams a place that swallows their output.
+
+    None fails for a character that it does not have.
+    """
     for number in range(3):
         try:
             os.fstat(number)

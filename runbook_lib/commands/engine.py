@@ -13,7 +13,10 @@ from runbook_lib.commands.output import out
 def engine(
     project: Annotated[Path, typer.Argument(help="Folder of the Prisma project")],
 ) -> None:
-    """Install from npm the WebAssembly engine of a project's Prisma, for `prisma: engine: offline`."""
+    """Install the WebAssembly engine of a project's Prisma from npm.
+
+    For `prisma: engine: offline`.
+    """
     from runbook_lib.demo import node
     from runbook_lib.prisma import engine as offline
 

@@ -1,9 +1,12 @@
-"""How the command line speaks: timed lines for people, or one JSON object a line for machines (`--json`).
+"""How the command line speaks.
+
+Timed lines for people, or one JSON object a line for machines (`--json`).
 
 Each object has `at` (UTC) and `event`, and the keys of its event:
 
     run        run, folder, environment, production, migrations: a run begins, or is gone on with
-    phase      phase, status (running, succeeded, failed, waiting, aborted, already done), seconds, reason
+    phase      phase, status (running, succeeded, failed, waiting, aborted, already done), seconds,
+               reason
     step       phase, step (the cell), status, seconds
     progress   text; phase where it comes out of a notebook
     mirrored   place, files; or "not mirrored": place, reason
@@ -37,13 +40,16 @@ from runbook_lib.run import Run, now, stamp
 from runbook_lib.table import Table, text
 
 _MOST_DRAWN = 200
-"""Rows of a table that is drawn with lines; a longer one is written without, which takes a fraction of the time."""
+"""Rows of a table that is drawn with lines; a longer one is written without, which takes a fraction
+of the time.
+"""
 
 
 class Output:
     """Standard output, in one of two languages.
 
-    Nobody may be there any more to read it: a pipe is closed, a terminal is gone, a disk is full. That ends no run.
+    Nobody may be there any more to read it: a pipe is closed, a terminal is gone, a disk is full.
+    That ends no run.
 
     Attributes:
         machines: whether it speaks JSON.

@@ -24,7 +24,10 @@ def acknowledge(
 
 
 def escalate(run: RunName = "") -> None:
-    """Send the steps of a run's escalation that have come, once each: for cron, or any scheduler."""
+    """Send the steps of a run's escalation that are due, once each.
+
+    Meant for cron, or any scheduler.
+    """
     from runbook_lib.phases import talk
 
     settled(found := find(run), lambda: talk.send_due(found))

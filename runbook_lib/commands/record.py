@@ -19,7 +19,10 @@ Archive = Annotated[Path, typer.Option(help="The archive's folder")]
 
 
 def status(run: RunName = "", machines: Json = False) -> None:
-    """How a run stands: phases, outcome, what comes next; who is told of its failures: what has come is sent."""
+    """Show how a run stands: phases, outcome, what comes next, who is told of its failures.
+
+    Messages that are due are sent.
+    """
     from runbook_lib import runner
     from runbook_lib.phases import talk
 
@@ -30,8 +33,9 @@ def status(run: RunName = "", machines: Json = False) -> None:
         for entry in found.lost
     )
     apart = "".join(
-        f": whether {entry['phase']}, begun on {(entry.get('process') or {}).get('host', 'a machine that is not known')}, is still at work "
-        "cannot be told from here"
+        f": whether {entry['phase']}, begun on "
+        f"{(entry.get('process') or {}).get('host', 'a machine that is not known')}, is still at "
+        "work cannot be told from here"
         for entry in found.elsewhere
     )
     out.print(f"outcome: {runner.outcome(found)}{lost}{apart}\nrun: {found.folder}")
@@ -135,7 +139,10 @@ def verify(
     ] = None,
     machines: Json = False,
 ) -> None:
-    """Check that a sealed run is intact: each file and cell, its seal, and the chain of seals before it."""
+    """Check that a sealed run is intact.
+
+    That is each file and cell, its seal, and the chain of seals before it.
+    """
     from runbook_lib import archive as archives
 
     if whole and against:
@@ -160,7 +167,10 @@ def diff(
     second: Annotated[str, typer.Argument(help="Another run, e.g. that on production")],
     machines: Json = False,
 ) -> None:
-    """What differs between two runs, in facts: versions, files, findings, times, changes, checks, approvals."""
+    """Show what differs between two runs, in facts.
+
+    These are versions, files, findings, times, changes, checks and approvals.
+    """
     from runbook_lib import rundiff
 
     found = rundiff.compare(find(first), find(second))

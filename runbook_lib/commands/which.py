@@ -26,7 +26,8 @@ def _complete(incomplete: str) -> list[str]:
 RunName = Annotated[
     str,
     typer.Argument(
-        help="Run folder, its name in the archive, or any part of that which no other has; default: the newest",
+        help="Run folder, its name in the archive, or any part of that which no other has; "
+        "default: the newest",
         show_default=False,
         autocompletion=_complete,
     ),
@@ -41,7 +42,9 @@ def phases(found: Run) -> Table:
 
 
 def find(name: str) -> Run:
-    """Return the run by folder, by name or by any part of its name that no other has; the newest where nothing is given.
+    """Return the run by folder, by name or by any part of its name that no other has.
+
+    The newest where nothing is given.
 
     Raises:
         UsageError: there is none, or several have it.
@@ -78,7 +81,8 @@ def _one(name: str, part: str, ids: list[str]) -> str:
         )
     raise UsageError(
         f"there is no run {name!r}",
-        "`runbook history` lists the runs of the default archive; name the folder of one that lies elsewhere",
+        "`runbook history` lists the runs of the default archive; name the folder of one that "
+        "lies elsewhere",
     )
 
 

@@ -1,1 +1,4 @@
-"""The embedded default: a PostgreSQL server and the sample platform, without an account or a server of one's own."""
+"""Run the embedded default: a PostgreSQL server and the sample platform.
+
+It needs no account and no server of one's own.
+"""

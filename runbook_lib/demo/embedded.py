@@ -56,7 +56,10 @@ class Server(LocalServer):
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> Server:
-        """Start it where it does not run, making the cluster first where there is none; returns once it answers."""
+        """Start it where it does not run, making the cluster first where there is none.
+
+        Returns once it answers.
+        """
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
         super().start()

@@ -1,4 +1,7 @@
-"""Node for the sample platform: this machine's where it is recent enough, else the one from the package index."""
+"""Node for the sample platform.
+
+This machine's where it is recent enough, else the one from the package index.
+"""
 
 from __future__ import annotations
 

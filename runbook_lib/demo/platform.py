@@ -1,6 +1,9 @@
-"""The sample platform, up and running: server, data, API, receiver of notifications; and the trouble of each scenario.
+"""Run the sample platform: server, data, API, receiver of notifications.
 
-Everything lies in one folder (`demo.folder`, ignored by git) and belongs to the demo alone: `up` makes it anew.
+It makes the trouble of each scenario, too.
+
+Everything lies in one folder (`demo.folder`, ignored by git) and belongs to the demo alone: `up`
+makes it anew.
 """
 
 from __future__ import annotations
@@ -37,9 +40,12 @@ from runbook_lib.secret import HOME
 SAMPLE = HOME / "examples" / "unified_healthcare_platform"
 DATABASE = "healthcare"
 OWNER, STAFF = "healthcare_owner", "healthcare_staff"
-"""The roles, as on a managed service: the owner may create databases and is no superuser; others read and write beside the API."""
+"""The roles, as on a managed service: the owner may create databases and is no superuser; others
+read and write beside the API.
+"""
 DEPLOYED = 4
-"""How many of the sample's migrations are applied before the demo begins; the others are pending."""
+"""How many of the sample's migrations are applied before the demo begins; the others are pending.
+"""
 SCENARIOS = ("success", "failing-migration", "lock-conflict", "bad-data")
 Say = Callable[[str], None]
 
@@ -121,7 +127,8 @@ class Platform:
         """The platform, started if it is not running, and then stopped at the end.
 
         Args:
-            fresh: whether it is made anew where it has to be started, and the scenario's trouble happens; else it goes
+            fresh: whether it is made anew where it has to be started, and the scenario's trouble
+                happens; else it goes
                 on from where it was stopped.
         """
         node.use()
@@ -146,7 +153,7 @@ class Platform:
         return _meanwhile(happens[self.scenario]) if self.scenario in happens else nullcontext()
 
     def _forget_a_transaction(self, over: threading.Event) -> None:
-        """Somebody's report on the large table is left open from the moment the migration begins."""
+        """Leave a report on the large table open from the moment the migration begins."""
         while not over.wait(0.05) and not self._begun("migrate", "migration begun"):
             pass
         with (
@@ -238,7 +245,10 @@ class Platform:
             shutil.copytree(overlay, self.project / "prisma" / "migrations", dirs_exist_ok=True)
 
     def _provide(self) -> None:
-        """What a managed service does: roles, database, and the extension that its administrator owns."""
+        """What a managed service does.
+
+        Roles, database, and the extension that its administrator owns.
+        """
         with Database(Target.parse(self.server.url())) as db:
             for role, may in ((OWNER, "CREATEDB"), (STAFF, "")):
                 db.execute(

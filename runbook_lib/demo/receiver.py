@@ -14,6 +14,7 @@ class Receiver(BaseHTTPRequestHandler):
     log: Path
 
     def do_POST(self) -> None:
+        """Keep a notification in the log."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.log.open("a", encoding="utf-8") as file:
             file.write(

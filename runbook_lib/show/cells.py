@@ -1,4 +1,7 @@
-"""An executed notebook as a piece of a page: code folded away, results shown, errors legible, anchors unique."""
+"""An executed notebook as a piece of a page.
+
+Code folded away, results shown, errors legible, anchors unique.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
-"""What is shown of an output, best first; widgets and scripts are not: they would load code from the network."""
+"""What is shown of an output, best first; widgets and scripts are not: they would load code from
+the network.
+"""
 HIDDEN = frozenset({"parameters", "hide-in-report"})
 """Tags of cells that are not on the page."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
@@ -106,7 +111,7 @@ def _exporter() -> HTMLExporter:
 
 
 def _shortened(notebook: NotebookNode, longest: int) -> NotebookNode:
-    """The notebook with what is too long for a page cut, and the fallback text of widgets left out."""
+    """Return the notebook with overlong content cut and fallback texts of widgets left out."""
     from copy import deepcopy
 
     short = deepcopy(notebook)
@@ -157,7 +162,8 @@ def _cut(output: Any, longest: int) -> Any:
             kind for kind in data if kind != "text/plain" and len(str(data[kind])) > longest
         ]:
             data[kind] = (
-                f"<p>Too long for this page ({len(str(data[kind])):,} characters): the notebook holds it.</p>"
+                f"<p>Too long for this page ({len(str(data[kind])):,} characters): the notebook "
+                "holds it.</p>"
                 if kind == "text/html"
                 else ""
             )
@@ -170,11 +176,18 @@ def _middle(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     half = longest // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters are left out here: the notebook holds them …\n{text[-half:]}"
+    return (
+        f"{text[:half]}\n"
+        f"… {len(text) - 2 * half:,} characters are left out here: the notebook holds them …\n"
+        f"{text[-half:]}"
+    )
 
 
 def _tidy(html: str, anchor: str, present: Collection[str]) -> str:
-    """One notebook's HTML made fit to stand beside others: no scripts, own ids, headings below the page's, tables that scroll."""
+    """One notebook's HTML made fit to stand beside others.
+
+    No scripts, own ids, headings below the page's, tables that scroll.
+    """
     html = re.sub(
         r"<(script|style)\b.*?</\1>|<a class=\"anchor-link\".*?</a>",
         "",

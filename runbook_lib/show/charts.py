@@ -1,4 +1,7 @@
-"""The charts: each reads plain numbers, is titled with its finding, told apart without colour, and backed by its table."""
+"""Draw the charts: plain numbers in, titled with the finding, backed by a table.
+
+They can be told apart without colour.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ _MARKERS = "osD^vPX*"
 _LEGEND = 28
 """Characters of a label in a legend, where two stand beside each other."""
 UNKNOWN_WORD = "unknown"
-"""A value that could not be measured (not a number): told apart from one that is not there (None), and from 0."""
+"""A value that could not be measured (not a number): told apart from one that is not there (None),
+and from 0.
+"""
 
 
 def before_after(
@@ -79,14 +84,21 @@ def durations(
         title,
         columns,
         whole,
-        ["unknown" if row[1] == UNKNOWN_WORD else mark for row, mark in zip(whole, marks)],
+        [
+            "unknown" if row[1] == UNKNOWN_WORD else mark
+            for row, mark in zip(whole, marks, strict=True)
+        ],
     )
     if not limits:
         table = Table(title, columns[:2], [row[:2] for row in whole], table.marks)
     if not rows:
         return nothing(title, table)
     shown = _drawn(
-        rows, [inf if mark else known(value) or 0.0 for (_, value, _), mark in zip(rows, marks)]
+        rows,
+        [
+            inf if mark else known(value) or 0.0
+            for (_, value, _), mark in zip(rows, marks, strict=True)
+        ],
     )
     return draw(
         title, table, 0.8 + 0.38 * len(shown), lambda axes: _limited(axes, shown, unit, len(rows))
@@ -481,7 +493,8 @@ def forecasts(title: str, runs: Sequence[tuple[str, float, float]]) -> Chart:
 
     Args:
         title: the finding.
-        runs: name, forecast and actual, in seconds; those at the beginning are drawn where there are too many.
+        runs: name, forecast and actual, in seconds; those at the beginning are drawn where there
+            are too many.
     """
     table = Table(
         title,
@@ -586,7 +599,8 @@ def judged(
 
     Args:
         title: the finding.
-        rows: name, before, after (None is "not there"), verdict, mark ("good", "bad", "unknown", "").
+        rows: name, before, after (None is "not there"), verdict, mark ("good", "bad", "unknown",
+            "").
         of: how many there are in all.
         unit: of the values.
     """

@@ -1,4 +1,7 @@
-"""Who held what from when to when, and who waited meanwhile: one lane each, all over the same seconds."""
+"""Who held what from when to when, and who waited meanwhile.
+
+One lane each, all over the same seconds.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ def _paint(axes: Axes, shown: Sequence[Lane], label: str) -> None:
         )
     axes.set_yticks(range(len(shown)), [labelled(lane.label) for lane in shown])
     handles, words = axes.get_legend_handles_labels()
-    unique = dict(zip(words, handles))
+    unique = dict(zip(words, handles, strict=True))
     axes.legend(
         unique.values(), unique.keys(), loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2
     )

@@ -1,7 +1,10 @@
-"""A view of the running migration, in a front end: the printed lines as one picture that stays in place, and a button that ends it.
+"""A view of the running migration, in a front end.
 
-The kernel's main thread waits for the Prisma CLI meanwhile: that the button is heard takes a front end that speaks to a
-kernel's subshells (JupyterLab 4.4 and later). In any other, interrupting the kernel does the same.
+The printed lines as one picture that stays in place, and a button that ends it.
+
+The kernel's main thread waits for the Prisma CLI meanwhile: that the button is heard takes a front
+end that speaks to a kernel's subshells (JupyterLab 4.4 and later). In any other, interrupting the
+kernel does the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The night of a run, in its order: what happened when and by whom, drawn to scale and told, each with the cell that shows it.
+"""The night of a run, in its order.
 
-No list says which cell proves what: a cell's times stand in its executed notebook, and what the journal recorded at a moment
-was recorded by the cell that was at work then.
+What happened when and by whom, drawn to scale and told, each with the cell that shows it.
+
+No list says which cell proves what: a cell's times stand in its executed notebook, and what the
+journal recorded at a moment was recorded by the cell that was at work then.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _NARROWEST = 0.4
 
 
 class Proofs:
-    """Finds the cell that shows a fact; of a notebook without times (JupyterLab may leave them out) the notebook.
+    """Finds the cell that shows a fact.
+
+    Of a notebook without times (JupyterLab may leave them out) the notebook.
 
     Args:
         phases: the entries of run.json.
@@ -78,7 +82,10 @@ class Proofs:
         return ""
 
     def of(self, cell_id: str) -> str:
-        """The link to the newest cell of that id; empty where it is not on the page or showed nothing."""
+        """The link to the newest cell of that id.
+
+        Empty where it is not on the page or showed nothing.
+        """
         return next(
             (
                 f"#{anchor}--{cell.id}"
@@ -138,7 +145,10 @@ def events(journal: Sequence[Line], proofs: Proofs) -> list[Event]:
 
 
 def decided(approval: Line, journal: Sequence[Line], proofs: Proofs) -> str:
-    """The link to the cell of the gate that a decision was about: where it opened then, else where it had waited."""
+    """The link to the cell of the gate that a decision was about.
+
+    Where it opened then, else where it had waited.
+    """
     lines = [
         line
         for line in journal
@@ -178,7 +188,9 @@ class _Raw:
 
 
 def lanes(phases: Sequence[Line], journal: Sequence[Line], proofs: Proofs) -> list[Lane]:
-    """Phases, maintenance mode, gates that waited, attempts, and the moments of decisions, messages and failures, to one scale.
+    """Draw phases, maintenance mode, waiting gates, attempts and events to one scale.
+
+    Events are decisions, messages and failures.
 
     Args:
         phases: entries of run.json with `mark`, `sign`, `word` and `href`.
@@ -220,7 +232,10 @@ def _lasted(spans: Sequence[tuple[datetime, datetime | None]], word: str) -> str
     begun = f"{spans[0][0]:%H:%M:%S}"
     if spans[-1][1] is None:
         return f"{begun} · {word}"
-    return f"{begun} · {lasting(sum((end - start).total_seconds() for start, end in spans if end))} · {word}"
+    return (
+        f"{begun} · {lasting(sum((end - start).total_seconds() for start, end in spans if end))} "
+        f"· {word}"
+    )
 
 
 def _phases(phases: Sequence[Line]) -> Iterator[_Raw]:
@@ -259,7 +274,10 @@ def _maintenance(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
 
 
 def _waits(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
-    """Each gate that waited, until it was decided; a question that was put again is the same wait."""
+    """Each gate that waited, until it was decided.
+
+    A question that was put again is the same wait.
+    """
     for gate in dict.fromkeys(line["gate"] for line in journal if line.get("what") == "gate waits"):
         spans: list[tuple[datetime, datetime | None]] = []
         for line in (line for line in journal if line.get("gate") == gate):

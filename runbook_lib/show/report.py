@@ -1,7 +1,10 @@
-"""A run as one page, and an archive as one page: self-contained, no network, no script, for a tired reader.
+"""A run as one page, and an archive as one page.
 
-The page opens with the verdict, then what failed and why, what changed, the phases on a line of time, who approved,
-who was told; every fact leads to the cell that proves it. All notebooks follow, their code folded away.
+Self-contained, no network, no script, for a tired reader.
+
+The page opens with the verdict, then what failed and why, what changed, the phases on a line of
+time, who approved, who was told; every fact leads to the cell that proves it. All notebooks follow,
+their code folded away.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ SHOWN_BY = {
     "succeeded": "validate-require",
     "rolled_back": "rollback-afterwards",
 }
-"""The cells that show what the page opens with; what the journal recorded is led to the cell that was at work then."""
+"""The cells that show what the page opens with; what the journal recorded is led to the cell that
+was at work then.
+"""
 _UNFOLDED = 20
 """Changes of one kind that are shown at once; more are folded away."""
 _MOST_NAMES = 50
@@ -54,11 +59,13 @@ def render(
 
     Args:
         run: the content of run.json.
-        notebooks: executed notebooks with their files' names, in the order in which they are to be read.
+        notebooks: executed notebooks with their files' names, in the order in which they are to be
+            read.
         journal, approvals: the lines of journal.jsonl and approvals.jsonl.
         evidence: names of the files in `evidence/`.
         changes: what was changed in the database, a line each that begins with the kind of object.
-        content: how each table's rows compare with those of before (`validate.content.tables` of the evidence).
+        content: how each table's rows compare with those of before (`validate.content.tables` of
+            the evidence).
     """
     files = [file for file, _ in notebooks]
     proofs = night.Proofs(run["phases"], notebooks)
@@ -85,7 +92,9 @@ def render(
 
 
 def index(runs: Sequence[Mapping[str, Any]]) -> str:
-    """The page over an archive, to be kept in its folder: all runs, newest first, each leading to its report.
+    """The page over an archive, to be kept in its folder.
+
+    All runs, newest first, each leading to its report.
 
     It can be filtered by environment and by outcome, without a script.
 
@@ -111,7 +120,7 @@ def index(runs: Sequence[Mapping[str, Any]]) -> str:
         for where in sorted({run["where"] for run in ordered})
     }
     years: dict[str, list[dict[str, Any]]] = {}
-    for run, word in zip(ordered, words):
+    for run, word in zip(ordered, words, strict=True):
         run.update(e=[*environments].index(run["where"]) + 1, o=[*counts].index(word) + 1)
         years.setdefault(str(run["started_at"])[:4], []).append(run)
     return (
@@ -141,7 +150,10 @@ def _environment(runs: Sequence[Mapping[str, Any]], counts: Iterable[str]) -> di
 @cache
 def page_css() -> str:
     """The stylesheet of pages."""
-    return f"{base_css()}@media (prefers-color-scheme: dark){{:root{{{dark_variables()}}}}}{asset('report.css')}"
+    return (
+        f"{base_css()}@media (prefers-color-scheme: "
+        f"dark){{:root{{{dark_variables()}}}}}{asset('report.css')}"
+    )
 
 
 @cache
@@ -207,7 +219,10 @@ def _nobody(outcome: str, journal: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _failures(outcome: str, phases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What failed in the run, and what the verdict rests on: the first failure that was not mended later."""
+    """What failed in the run, and what the verdict rests on.
+
+    The first failure that was not mended later.
+    """
     last = {phase["phase"]: phase for phase in phases}
     failed = failures(phases)
     waiting = [one for one in last.values() if one["status"] == "waiting"]
@@ -219,7 +234,10 @@ def _failures(outcome: str, phases: Sequence[Mapping[str, Any]]) -> dict[str, An
 
 
 def _by_kind(changes: Sequence[str], content: Mapping[str, Any] | None) -> dict[str, list[str]]:
-    """What was changed, by the kind of object that each line begins with, in the catalogue's order; then what became of the rows."""
+    """What was changed, by the kind of object that each line begins with, in the catalogue's order.
+
+    Then what became of the rows.
+    """
     from runbook_lib.postgres.catalog import KINDS
 
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
@@ -232,14 +250,15 @@ def _by_kind(changes: Sequence[str], content: Mapping[str, Any] | None) -> dict[
         found.setdefault(kind, []).append(line.removeprefix(kind).strip())
     items = [item for item in (content or {}).get("items", ()) if item["verdict"] != "identical"]
     found["rows"] = [
-        f"{item['name']}: {text(item['before'])} → {text(item['after'])}, {item['found']} ({item['verdict']})"
+        f"{item['name']}: {text(item['before'])} → {text(item['after'])}, {item['found']} "
+        f"({item['verdict']})"
         for item in items
     ]
     return {kind: lines for kind, lines in found.items() if lines}
 
 
 def _anchored(page: str) -> str:
-    """The page, with links to a place that a notebook does not have leading to the notebook instead."""
+    """Return the page; links to a place that a notebook lacks lead to the notebook instead."""
     ids = set(re.findall(r'\sid="([^"]+)"', page))
     return re.sub(
         r'(?<=\shref="#)([^"]+)--[^"]*(?=")',

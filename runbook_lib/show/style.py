@@ -1,7 +1,10 @@
-"""One look for everything that is shown: colours, the stylesheet of tables and banners, and how a chart is drawn.
+"""One look for everything that is shown.
 
-A chart is an SVG inside an image: sharp at any size, a few kilobytes, the same bytes for the same numbers, and shown by
-JupyterLab in notebooks that it does not trust, too. It follows the reader's light or dark scheme by itself.
+Colours, the stylesheet of tables and banners, and how a chart is drawn.
+
+A chart is an SVG inside an image: sharp at any size, a few kilobytes, the same bytes for the same
+numbers, and shown by JupyterLab in notebooks that it does not trust, too. It follows the reader's
+light or dark scheme by itself.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ INK, PAPER, RULE, BEFORE, AFTER, GOOD, BAD, UNKNOWN = (
     "#c23b31",
     "#b7800f",
 )
-"""Told apart by people who see no red or green; hatches and markers say the same without any colour."""
+"""Told apart by people who see no red or green; hatches and markers say the same without any
+colour.
+"""
 DARK = {
     INK: "#e6edf3",
     PAPER: "#161b22",
@@ -111,9 +116,12 @@ class Chart:
             return self.table._repr_html_()
         source = b64encode(self.svg.encode()).decode()
         return (
-            f"<figure class='runbook-chart'><figcaption style='font-weight:600'>{escape(self.title)}</figcaption>"
-            f"<div class='runbook-scroll' tabindex='0'><img alt='{escape(self.alt)}' style='height:auto' src='data:image/svg+xml;base64,{source}'></div>"
-            f"<details><summary>The numbers</summary>{self.table._repr_html_()}</details></figure>"
+            "<figure class='runbook-chart'><figcaption "
+            f"style='font-weight:600'>{escape(self.title)}</figcaption><div "
+            f"class='runbook-scroll' tabindex='0'><img alt='{escape(self.alt)}' "
+            "style='height:auto' "
+            f"src='data:image/svg+xml;base64,{source}'></div><details><summary>The "
+            f"numbers</summary>{self.table._repr_html_()}</details></figure>"
         )
 
     def __str__(self) -> str:
@@ -123,7 +131,10 @@ class Chart:
 
 
 def css() -> Html:
-    """The stylesheet for a notebook, in JupyterLab's light and dark theme; the banner brings it along."""
+    """The stylesheet for a notebook, in JupyterLab's light and dark theme.
+
+    The banner brings it along.
+    """
     return Html(
         f"<style>{base_css()}body[data-jp-theme-light='false']{{{dark_variables()}}}</style>", ""
     )
@@ -172,7 +183,9 @@ def in_words(title: str, table: Table) -> str:
     """A picture in words: its title, and the first rows of what it was drawn from."""
     rows = [
         f"{row[0]}: "
-        + ", ".join(f"{name} {text(value)}" for name, value in zip(table.columns[1:], row[1:]))
+        + ", ".join(
+            f"{name} {text(value)}" for name, value in zip(table.columns[1:], row[1:], strict=False)
+        )
         for row in table.rows[:_ROWS_IN_WORDS]
     ]
     more = (
@@ -189,7 +202,10 @@ def nothing(title: str, table: Table) -> Chart:
 
 
 def _themed(svg: str) -> str:
-    """The picture with its colours as variables that follow the reader's scheme, its fonts the reader's, and no spare byte."""
+    """Return the picture with colours that follow the reader's scheme.
+
+    Its fonts are the reader's, and no byte is spare.
+    """
     names = {colour: f"c{number}" for number, colour in enumerate(DARK)}
     for colour, name in names.items():
         svg = svg.replace(colour, f"var(--{name})")

@@ -1,4 +1,7 @@
-"""The monitoring list as small lines in one figure, each beside its limit; a gap where nothing could be read, and the title says so."""
+"""The monitoring list as small lines in one figure, each beside its limit.
+
+A gap where nothing could be read, and the title says so.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def trend_chart(found: Trends, during: Mapping[str, Any] | None = None) -> Chart
         axes.remove()
         rows = -(-len(shown) // COLUMNS)
         panels = list(figure.subplots(rows, COLUMNS, sharex=True, squeeze=False).flat)
-        for one, panel in zip(shown, panels):
+        for one, panel in zip(shown, panels, strict=False):
             _line(
                 panel,
                 one,
@@ -57,7 +60,8 @@ def trend_chart(found: Trends, during: Mapping[str, Any] | None = None) -> Chart
             spare.set_visible(False)
             panels[len(shown) - COLUMNS].tick_params(labelbottom=True)
         figure.supxlabel(
-            f"{unit} since {start:%Y-%m-%d %H:%M:%S} UTC{'; shaded: the migration' if band else ''}",
+            f"{unit} since {start:%Y-%m-%d %H:%M:%S} "
+            f"UTC{'; shaded: the migration' if band else ''}",
             fontsize=9,
         )
 
@@ -115,4 +119,7 @@ def _heading(one: Trend) -> str:
         return f"? {one.measure.label}: could not check ({limit})"
     failed = f"; {one.gaps} readings failed" if one.gaps else ""
     beyond = f"; {one.beyond()}" if one.lasting else ""
-    return f"{'✔' if one.kept else '✘'} {one.measure.label}: {one.measure.said(one.now)} ({limit}){beyond}{failed}"
+    return (
+        f"{'✔' if one.kept else '✘'} {one.measure.label}: {one.measure.said(one.now)} "
+        f"({limit}){beyond}{failed}"
+    )

@@ -1,7 +1,7 @@
 """What a person sees and presses in JupyterLab: the banner, gates, checklists.
 
-Every fact stands as HTML and as text; buttons come on top of it, only where they were asked for. A button records, and
-does nothing else: gates read the record.
+Every fact stands as HTML and as text; buttons come on top of it, only where they were asked for. A
+button records, and does nothing else: gates read the record.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     import ipywidgets
 
 _STRIPES = "repeating-linear-gradient(45deg,#ffd33d 0 14px,#1f2328 14px 28px)"
-_PRODUCTION = f"background:#86120f;color:#ffffff;padding:12px 18px;border:8px solid #ffd33d;border-image:{_STRIPES} 8;border-radius:0"
-_FACT = "display:inline-block;margin:6px 28px 0 0;font-weight:600;vertical-align:top;overflow-wrap:anywhere"
+_PRODUCTION = (
+    "background:#86120f;color:#ffffff;padding:12px 18px;border:8px solid "
+    f"#ffd33d;border-image:{_STRIPES} 8;border-radius:0"
+)
+_FACT = (
+    "display:inline-block;margin:6px 28px 0 "
+    "0;font-weight:600;vertical-align:top;overflow-wrap:anywhere"
+)
 _OTHER = (
     "background:#e8f2fb;color:#12324d;padding:10px 18px;border:2px solid #0b6aa2;border-radius:14px"
 )
@@ -39,7 +45,9 @@ def banner(
     engineer: str = "",
     server: str = "",
 ) -> Html:
-    """Where this is, unmistakably: production by its word, its colour, and its striped and cornered shape.
+    """Where this is, unmistakably.
+
+    Production by its word, its colour, and its striped and cornered shape.
 
     Args:
         environment: its name.
@@ -61,13 +69,16 @@ def banner(
     }
     shown = {name: value for name, value in facts.items() if value}
     items = "".join(
-        f"<div style='{_FACT}'><span style='font-size:12px;font-weight:400'>{name}</span><br>{escape(value)}</div>"
+        f"<div style='{_FACT}'><span "
+        f"style='font-size:12px;font-weight:400'>{name}</span><br>{escape(value)}</div>"
         for name, value in shown.items()
     )
     kind = "production" if production else "other"
     html = (
-        f"{css().html}<section class='runbook-banner {kind}' style='{_PRODUCTION if production else _OTHER}'>"
-        f"<div style='font-size:{22 if production else 17}px;font-weight:700'>{escape(word)}</div>{items}</section>"
+        f"{css().html}<section class='runbook-banner {kind}' "
+        f"style='{_PRODUCTION if production else _OTHER}'>"
+        f"<div style='font-size:{22 if production else 17}px;font-weight:700'>{escape(word)}</div>"
+        f"{items}</section>"
     )
     return Html(html, "\n".join([word, *(f"  {name}: {value}" for name, value in shown.items())]))
 
@@ -82,7 +93,10 @@ class Decision:
     reason: str
 
     def __str__(self) -> str:
-        return f"{'approved' if self.approved else 'refused'} by {self.person} at {self.at[:16].replace('T', ' ')} UTC: {self.reason}"
+        return (
+            f"{'approved' if self.approved else 'refused'} by {self.person} at "
+            f"{self.at[:16].replace('T', ' ')} UTC: {self.reason}"
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,8 @@ class Gate:
         name: of the gate.
         conditions: what must hold before it opens.
         decision: what stands, or None.
-        decide: records a decision (approved, person, reason) and returns it; without it there are no buttons.
+        decide: records a decision (approved, person, reason) and returns it; without it there are
+            no buttons.
         person: who is at work, as a suggestion.
         asked: what an approval accepts: shown above the buttons.
         command: what is typed instead.
@@ -111,7 +126,10 @@ class Gate:
         """How it stands, in a sentence."""
         if self.decision:
             return f"{'✔' if self.decision.approved else '✘'} gate `{self.name}`: {self.decision}"
-        return f"? gate `{self.name}` waits for a person{f'; on the command line: {self.command}' if self.command else ''}"
+        return (
+            f"? gate `{self.name}` waits for a "
+            f"person{f'; on the command line: {self.command}' if self.command else ''}"
+        )
 
     def _repr_html_(self) -> str:
         mark = "unknown" if not self.decision else "good" if self.decision.approved else "bad"
@@ -250,10 +268,13 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Checklist(Shown):
-    """Items that were checked here, with their evidence, which nobody ticks by hand; and items that a person ticks.
+    """Items that were checked here, with their evidence, which nobody ticks by hand.
+
+    And items that a person ticks.
 
     Args:
-        tick: records an item (id, person, note) and returns it ticked; without it there are no buttons.
+        tick: records an item (id, person, note) and returns it ticked; without it there are no
+            buttons.
         person: who is at work, as a suggestion.
     """
 
@@ -266,7 +287,10 @@ class Checklist(Shown):
         """All items as rows."""
         marks = [_STATES[item.state][1] for item in self.items]
         waiting = sum(item.open for item in self.items)
-        title = f"{self.title}: {marks.count('good')} of {sum(item.state != Item.NOT_NEEDED for item in self.items)} done"
+        title = (
+            f"{self.title}: {marks.count('good')} of "
+            f"{sum(item.state != Item.NOT_NEEDED for item in self.items)} done"
+        )
         title += f", {waiting} open for a person" if waiting else ""
         return Table(
             title,

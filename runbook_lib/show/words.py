@@ -1,4 +1,7 @@
-"""What a run's record says, in words: verdicts, moments, durations, and each line of the journal as a sentence."""
+"""What a run's record says, in words.
+
+Verdicts, moments, durations, and each line of the journal as a sentence.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ VERDICTS: Mapping[str, Verdict] = {
         "✘",
         "Failed",
         "bad",
-        "The run stopped at a failure. What is true of the database now stands under “What failed”.",
+        "The run stopped at a failure. What is true of the database now stands under “What "
+        "failed”.",
     ),
     "aborted": Verdict(
         "■",
@@ -75,7 +79,8 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "escalated": ("escalation", "{phase} failed, severity {severity}: {failures}"),
     "escalation step": (
         "escalation",
-        "severity {severity}, {after} minutes without acknowledgement: {told}; {delivered} of {tried} messages delivered",
+        "severity {severity}, {after} minutes without acknowledgement: {told}; {delivered} of "
+        "{tried} messages delivered",
     ),
     "acknowledged": ("escalation", "{who} has taken the failure up: {note}"),
     "checklist item done": ("checklist", "{who} ticks {item}, {text}: {note}"),
@@ -112,7 +117,9 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "swap ended": ("rollback", "{restored} took the name {live}; what failed is kept as {failed}"),
     "lessons learned": ("lesson", "{text}"),
 }
-"""What a line of the journal is about, and its sentence. Lines that are not here are told by their facts."""
+"""What a line of the journal is about, and its sentence. Lines that are not here are told by their
+facts.
+"""
 _BAD = frozenset(
     {
         "escalated",
@@ -181,12 +188,15 @@ def short(reason: str) -> str:
 
 
 def about(line: Mapping[str, Any]) -> str:
-    """What a line of the journal is about: "phase", "gate", "message" …"""
+    """Return what a line of the journal is about: "phase", "gate", "message" and others."""
     return _SAID.get(str(line.get("what")), ("record", ""))[0]
 
 
 def mark(line: Mapping[str, Any]) -> str:
-    """Whether a line of the journal is "good", "bad", "unknown" or none of these (see `runbook_lib.table.Table`)."""
+    """Return whether a line of the journal is "good", "bad", "unknown" or none of these.
+
+    See `runbook_lib.table.Table`.
+    """
     what = line.get("what")
     if "outcome" in line:
         return verdict(str(line["outcome"])).mark
@@ -236,7 +246,8 @@ def _more(line: Mapping[str, Any]) -> list[str]:
         else []
     )
     guard = [
-        f"cancelled by the guard: {one['victims']} sessions had waited too long, the longest {one['longest_wait_s']:.1f} s"
+        f"cancelled by the guard: {one['victims']} sessions had waited too long, the longest "
+        f"{one['longest_wait_s']:.1f} s"
         for one in line.get("guard") or ()
     ]
     lost = [
