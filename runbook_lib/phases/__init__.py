@@ -1,1 +1,4 @@
-"""One module per notebook, of the same name: the only place where PostgreSQL, Prisma and the service meet."""
+"""One module per notebook, of the same name.
+
+The only place where PostgreSQL, Prisma and the service meet.
+"""

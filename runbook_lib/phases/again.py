@@ -1,4 +1,7 @@
-"""A phase that is opened again: when and by whom it was done, and whether that still holds. It is not done a second time."""
+"""A phase that is opened again: when and by whom it was done, and whether that still holds.
+
+It is not done a second time.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ AGAIN = "RUNBOOK_AGAIN"
 
 
 class Earlier(Shown):
-    """Stands in a notebook for a phase that is done: whatever is asked of it, it says what it is and does nothing.
+    """Stands in a notebook for a phase that is done.
+
+    Whatever is asked of it, it says what it is and does nothing.
 
     Args:
         words: when and by whom it was done.
@@ -59,7 +64,9 @@ class Earlier(Shown):
 
 
 class AtGate(Shown):
-    """A phase that waited for a person, who has decided: what was measured before its gate is not measured again.
+    """A phase that waited for a person, who has decided.
+
+    What was measured before its gate is not measured again.
 
     Steps say so, up to the one in which the gate asks; from there on the phase works as ever.
     """
@@ -105,6 +112,7 @@ class Step(Shown):
         return self.table().title
 
     def __call__(self, *_: Any, **__: Any) -> Step:
+        """Do nothing: the phase is done."""
         return self
 
     def __getattr__(self, name: str) -> Step:
@@ -114,7 +122,10 @@ class Step(Shown):
 
 
 def done(run: Run, name: str) -> dict[str, Any] | None:
-    """The newest entry of a phase of the migration, where it succeeded and is not asked for again (`$RUNBOOK_AGAIN`)."""
+    """Return the newest entry of a phase of the migration, if it succeeded.
+
+    None if it is asked for again (`$RUNBOOK_AGAIN`).
+    """
     entry = run.phase(name) if name in PHASES and os.environ.get(AGAIN) != name else None
     return entry if entry and entry["status"] == "succeeded" else None
 
@@ -127,10 +138,13 @@ def words(entry: Mapping[str, Any]) -> str:
 
 
 def opened(phase: Phase) -> Earlier | None:
-    """What stands for a phase that is done and still holds, or whose run has ended; None where it has to be done.
+    """What stands for a phase that is done and still holds, or whose run has ended.
+
+    None where it has to be done.
 
     Raises:
-        GateError: it holds no more, and cannot be done again: the state before is not to be had any more.
+        GateError: it holds no more, and cannot be done again: the state before is not to be had any
+            more.
     """
     entry = done(phase.run, phase.name)
     if entry is None or phase.name == "start":  # which only looks, as often as it is opened
@@ -143,7 +157,10 @@ def opened(phase: Phase) -> Earlier | None:
 
 
 def decided(phase: Phase) -> AtGate | None:
-    """The phase at its gate, where a person has decided and what was measured still holds; None where it has to be measured."""
+    """The phase at its gate, where a person has decided and what was measured still holds.
+
+    None where it has to be measured.
+    """
     kept = gate_decided(phase.run, phase.name)
     if kept is None or os.environ.get(AGAIN) == phase.name:
         return None
@@ -180,9 +197,11 @@ def look(phase: Phase) -> Checks:
         and phase.run.outcome not in FINAL
     ):
         raise GateError(
-            "the state before the migration was fixed, and the migration has begun: 50_announce cannot be done again, and what it did "
-            f"holds no more: {'; '.join(item.found for item in (*checks.failed, *checks.unknown))}",
-            f"switch maintenance mode on by hand, and go on; or `runbook rollback {phase.run.reference}`",
+            "the state before the migration was fixed, and the migration has begun: 50_announce "
+            "cannot be done again, and what it did holds no more: "
+            f"{'; '.join(item.found for item in (*checks.failed, *checks.unknown))}",
+            "switch maintenance mode on by hand, and go on; or `runbook rollback "
+            f"{phase.run.reference}`",
         )
     return checks
 
@@ -257,7 +276,10 @@ def _rehearsed(phase: Phase) -> list[Check]:
 
 
 def _backup(phase: Phase) -> list[Check]:
-    """All of it while it may still be made anew; once the migration has begun, that the way back is whole."""
+    """All of it while it may still be made anew.
+
+    Once the migration has begun, that the way back is whole.
+    """
     found = backup.backup_checks(phase)
     if _begun(phase.run):
         return [item for item in found if item.id in ("backup.made", "backup.intact")]

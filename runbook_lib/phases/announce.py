@@ -1,4 +1,7 @@
-"""50 Announce: people are told, the application stops writing, and that is proven; then the state before is fixed."""
+"""50 Announce: people are told, the application stops writing, and that is proven.
+
+Then the state before is fixed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ class Announce(Phase):
     steps = ("fix_the_state_before",)
 
     def fail(self, error: BaseException) -> None:
-        """End the phase by an error; as long as nothing was switched, the database is free for another run."""
+        """End the phase by an error.
+
+        As long as nothing was switched, the database is free for another run.
+        """
         super().fail(error)
         entry = self.run.phase(self.name) or {}
         switched = any(line["what"] == "maintenance on" for line in self.run.read_journal())
@@ -52,7 +58,10 @@ class Announce(Phase):
         return self.send(self.start_message())
 
     def maintenance_on(self) -> Table:
-        """Switch maintenance mode on; from here the downtime counts. Not before those were told who have to be."""
+        """Switch maintenance mode on; from here the downtime counts.
+
+        Not before those were told who have to be.
+        """
         Checks("Before anything is switched", [told(self.run, self.name)]).require()
         application = Application(self)
         application.before()
@@ -62,7 +71,8 @@ class Announce(Phase):
                 ("what follows",),
                 [
                     (
-                        "this run stops nobody: stop yourself what writes, and leave it stopped until 80_close",
+                        "this run stops nobody: stop yourself what writes, and leave it stopped "
+                        "until 80_close",
                     ),
                     ("that nothing writes is seen from the database alone",),
                     ("no downtime is measured",),
@@ -79,7 +89,10 @@ class Announce(Phase):
         )
 
     def proof(self) -> Checks:
-        """Maintenance mode as seen through the application, and in the database: no session at work, no write."""
+        """Maintenance mode as seen through the application, and in the database.
+
+        No session at work, no write.
+        """
         application = Application(self)
         seen = (
             application.maintenance_checks(True)
@@ -98,7 +111,10 @@ class Announce(Phase):
         self.pass_gate("announce", Checks(proof.title, [*proof, told(self.run, self.name)]))
 
     def fix_the_state_before(self) -> snapshot.Snapshot:
-        """Content, catalogue and statistics of the moment before the migration: what "only the declared change" is held against."""
+        """Content, catalogue and statistics of the moment before the migration.
+
+        What "only the declared change" is held against.
+        """
         self.require_gate("announce")
         plan = self.run.read_evidence("plan")
         objects = catalog.read(self.db)
@@ -154,7 +170,7 @@ class Announce(Phase):
         return self.send(self.operations_message())
 
     def _at_rest(self) -> list[Check]:
-        """In the database: the application's sessions, and whether anybody writes, or can without a session."""
+        """Show the application's sessions, and whether anybody writes, or can without a session."""
         service = self.params.service
         names, seconds = (
             (service.application_names, service.observed_s) if service else ([], OBSERVED_S)

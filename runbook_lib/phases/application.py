@@ -65,7 +65,10 @@ class Application:
         ).seconds
 
     def _request(self, how: Switch, key: str) -> Request:
-        """A request of the parameters, its references resolved; one to the application itself carries its token."""
+        """A request of the parameters, its references resolved.
+
+        One to the application itself carries its token.
+        """
         url = (
             self.phase.params.service_url() + how.path
             if how.path
@@ -96,7 +99,10 @@ class Application:
         )
 
     def run(self, action: str) -> float | None:
-        """Run one of the commands `stop`, `start`, `restart`; seconds, or None where it is not configured."""
+        """Run one of the commands `stop`, `start`, `restart`.
+
+        Seconds, or None where it is not configured.
+        """
         command = getattr(self.configured, action, None)
         if not command:
             return None
@@ -128,7 +134,10 @@ class Application:
         return health.endpoints(self.phase.params.service_url(), asked)
 
     def before(self) -> None:
-        """Remember how fast it answers, who is connected, and where its log stands: for the comparison after the migration."""
+        """Remember how fast it answers, who is connected, and where its log stands.
+
+        For the comparison after the migration.
+        """
         if self.configured is None:
             return
         latencies = self.endpoints().latencies
@@ -145,7 +154,10 @@ class Application:
             )
 
     def log_since(self) -> tuple[log.LogWindow | str, list[Check]]:
-        """What was written to the log since `before` (or why that cannot be told), and what is to be said of it."""
+        """Return what was written to the log since `before`, and what is to be said of it.
+
+        Or why that cannot be told.
+        """
         position = self.phase.run.read_evidence("log.position", missing=None)
         if not self.service.log or position is None:
             why = (
@@ -164,7 +176,10 @@ class Application:
         )
 
     def sessions_check(self) -> Check:
-        """Whether each application of `service.application_names` is connected, and none forgot a transaction."""
+        """Check that each application of `service.application_names` is connected.
+
+        And that none forgot a transaction.
+        """
         title, names = (
             "the application is connected, and forgets no transaction",
             self.service.application_names,
@@ -206,7 +221,10 @@ class Application:
         )
 
     def _known(self) -> set[str]:
-        """The words that may be shown of a log: names of the Prisma schema, and of the endpoints' paths."""
+        """The words that may be shown of a log.
+
+        Names of the Prisma schema, and of the endpoints' paths.
+        """
         schema = self.phase.project.schema
         lines = schemafile.text(schema).splitlines() if schema else []
         paths = [

@@ -1,7 +1,9 @@
-"""What a file leaves when it fails, tried: on a copy it is made to fail after its last statement, by the real CLI.
+"""What a file leaves when it fails, tried.
 
-What a file is, transactionally, follows from the installed Prisma and from its SQL (`runbook_lib.prisma.transactions`):
-that is a prediction, and here it is held against what happens.
+On a copy it is made to fail after its last statement, by the real CLI.
+
+What a file is, transactionally, follows from the installed Prisma and from its SQL
+(`runbook_lib.prisma.transactions`): that is a prediction, and here it is held against what happens.
 """
 
 from __future__ import annotations
@@ -95,7 +97,8 @@ def tried(
 def _reached(phase: Phase, copy: Target) -> bool:
     """Whether the file failed by the added statement, and not before it.
 
-    The CLI does not always say so: after a BEGIN of the file's own it tells of the transaction that is aborted.
+    The CLI does not always say so: after a BEGIN of the file's own it tells of the transaction that
+    is aborted.
     """
     with Database(copy, phase.application_name) as db:
         return bool(db.value(f"SELECT is_called FROM {failing.REACHED}"))
@@ -108,14 +111,18 @@ def judge(
 
     Args:
         stayed: what the failed file left, a line each.
-        visible: whether the file certainly changes the catalogue: then it would be seen if something of it stayed.
+        visible: whether the file certainly changes the catalogue: then it would be seen if
+            something of it stayed.
     """
     found = (
         f"{len(stayed)} changes stayed: {'; '.join(stayed[:3])}{' …' if len(stayed) > 3 else ''}"
         if stayed
         else "nothing stayed: rolled back whole"
     )
-    remedy = "do not rely on the plan's word for this file: make it one transaction, or one statement a file, and plan again"
+    remedy = (
+        "do not rely on the plan's word for this file: make it one transaction, or one statement "
+        "a file, and plan again"
+    )
     whole = predicted.level is Level.WHOLE
     if not stayed and not whole and rule is TransactionRule.EACH_IF_PARSED:
         return check(
@@ -156,7 +163,10 @@ def _look(
 
 
 def _visible(before: Objects, statements: Sequence[Statement]) -> bool:
-    """Whether one of the changes certainly shows: something comes that was not there, or goes that was."""
+    """Whether one of the changes certainly shows.
+
+    Something comes that was not there, or goes that was.
+    """
     return any(
         (change.name in before.get(change.kind, {})) is (change.action == "removed")
         for one in statements

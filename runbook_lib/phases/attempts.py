@@ -1,4 +1,7 @@
-"""The migration, attempt by attempt: `prisma migrate deploy` under watch, and again only where that is proven to be safe."""
+"""The migration, attempt by attempt.
+
+`prisma migrate deploy` under watch, and again only where that is proven to be safe.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,15 @@ from runbook_lib.prisma.transactions import Level
 BY_GUARD = Cause.GUARD.value
 """The cause of a failure that the guard brought about."""
 _STOPPED = ("", "57014", "57P01")
-"""How a statement fails that is cancelled, or whose session is ended: without a SQLSTATE where the connection is gone."""
+"""How a statement fails that is cancelled, or whose session is ended: without a SQLSTATE where the
+connection is gone.
+"""
 
 
 class Attempts:
-    """Deploys; tries again, after growing pauses, where the guard cancelled it and nothing of the cancelled file landed.
+    """Deploy; try again after growing pauses if the guard cancelled it.
+
+    Only if nothing of the cancelled file landed.
 
     Args:
         phase: whose database and project it is.
@@ -93,7 +100,10 @@ class Attempts:
                 self._nothing_left_behind()
 
     def _nothing_left_behind(self) -> None:
-        """End what the CLI may have left on the server: after a kill, the server would go on and commit."""
+        """End what the CLI may have left on the server.
+
+        After a kill, the server would go on and commit.
+        """
         try:
             with reach(
                 self.phase.target, f"{self.phase.application_name}-watch", statement_timeout="5s"
@@ -101,12 +111,14 @@ class Attempts:
                 done = locks.cancel(db, self.phase.prisma_name)
         except DatabaseError as error:
             self.phase.say(
-                f"whether the migration still works on the server is not known, it does not answer: {error.message}"
+                "whether the migration still works on the server is not known, it does not "
+                f"answer: {error.message}"
             )
             return
         if done.cancelled or done.ended:
             self.phase.say(
-                f"stopped on the server: sessions {', '.join(map(str, {*done.cancelled, *done.ended}))}"
+                "stopped on the server: sessions "
+                f"{', '.join(map(str, {*done.cancelled, *done.ended}))}"
             )
 
     def _record(self, outcome: str, **facts: Any) -> None:
@@ -148,12 +160,16 @@ class Attempts:
             proof="whole by plan; catalogue and content unchanged",
         )
         self.phase.say(
-            f"nothing of {name} landed; attempt {self.number + 1} of {self.limits.guard.retries + 1} follows after a pause"
+            f"nothing of {name} landed; attempt {self.number + 1} of "
+            f"{self.limits.guard.retries + 1} follows after a pause"
         )
 
 
 def not_proven(phase: Phase) -> str:
-    """Why it is not proven that nothing of the one unfinished file landed; empty where it is: by the plan, the catalogue and the content."""
+    """Why it is not proven that nothing of the one unfinished file landed.
+
+    Empty where it is: by the plan, the catalogue and the content.
+    """
     found = _history(phase)
     review, before = (
         phase.run.read_evidence("plan.review", missing=None),
@@ -198,7 +214,10 @@ def _covers(what: Declared, change: catalog.Change) -> bool:
 
 
 def _changed_content(phase: Phase, tables: set[str]) -> str:
-    """Which of these tables do not hold what they held before the migration; those that are not there hold nothing."""
+    """Which of these tables do not hold what they held before the migration.
+
+    Those that are not there hold nothing.
+    """
     stored = phase.run.read_evidence("before.snapshot", missing=None)
     if not tables:
         return ""

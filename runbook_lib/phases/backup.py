@@ -1,4 +1,4 @@
-"""30 Backup: dump and content snapshot of one instant, and the proof that the dump can be restored."""
+"""30 Backup: dump and content snapshot of one instant, and the proof of a restore."""
 
 from __future__ import annotations
 
@@ -28,9 +28,13 @@ from runbook_lib.table import Table, size
 
 _PROVEN = ("backup.proven", "the backup was proven by restoring it")
 LEFT_OUT = "backup.restore.left_out"
-"""The check that a person decides: what this role may not bring up. 30_backup goes on, and 40_preflight asks."""
+"""The check that a person decides: what this role may not bring up. 30_backup goes on, and
+40_preflight asks.
+"""
 PROVEN = ("proven_at", "proven_on", "restore_s", "way_back_s")
-"""What a run's evidence and the record beside a backup say of its proof; None where it was not proven."""
+"""What a run's evidence and the record beside a backup say of its proof; None where it was not
+proven.
+"""
 
 
 class BackupPhase(Phase):
@@ -56,7 +60,10 @@ class BackupPhase(Phase):
         return self.must_hold("preconditions", Checks("Before the backup", self.prechecks()))
 
     def prechecks(self) -> list[Check]:
-        """Check the same without making the folder: where it is not there yet, the folder in which it will be made counts."""
+        """Check the same without making the folder.
+
+        Where it is not there yet, the folder in which it will be made counts.
+        """
         folder = self.params.backup.directory
         there = next(path for path in (folder, *folder.parents) if path.exists())
         return [
@@ -82,7 +89,10 @@ class BackupPhase(Phase):
         )
 
     def baseline(self) -> Table:
-        """What is wrong in the database before the migration, whoever did it: it fails nothing later, where it is no worse then."""
+        """What is wrong in the database before the migration, whoever did it.
+
+        It fails nothing later, where it is no worse then.
+        """
         plan = self.run.read_evidence("plan", missing=None)
         said = baseline.NOTHING if plan is None else Declared.from_dict(plan["declared"])
         found = baseline.taken(self.db, self.application_name, said, self.project.schema, self.jobs)
@@ -95,7 +105,7 @@ class BackupPhase(Phase):
         return found
 
     def make(self) -> Backup:
-        """Dump the database, with globals, schema, row counts and fingerprints of the same instant."""
+        """Dump the database, with globals, schema, row counts and fingerprints of one instant."""
         folder = self.params.backup.directory / f"{now():%Y%m%dT%H%M%SZ}_{self.target.database}"
         with self.exclusive():
             counters = writers.counters(self.db)
@@ -120,7 +130,10 @@ class BackupPhase(Phase):
         return self.look("hashes", verify_hashes(load_backup(self))).require()
 
     def prove(self) -> restore.Proof | Checks:
-        """Restore the backup into a scratch database, compare every table's content, and record how long it took."""
+        """Restore the backup into a scratch database and compare every table's content.
+
+        How long it took is recorded.
+        """
         made, wanted = load_backup(self), self.params.backup.proof
         if wanted.level == "hashes":
             return Checks("Not restored", [unproven(self)])
@@ -150,7 +163,10 @@ class BackupPhase(Phase):
         return proof
 
     def base_backup(self) -> Table:
-        """A base backup for point-in-time recovery, where the provider is `local` and none is young enough; proven by a recovery."""
+        """Make a base backup for point-in-time recovery, proven by a recovery.
+
+        Only if the provider is `local` and none is young enough.
+        """
         return recovery.base_backup(self)
 
     def schema(self) -> Table:
@@ -164,7 +180,10 @@ class BackupPhase(Phase):
         )
 
     def metrics(self) -> statistics.Statistics:
-        """The measured state before the migration, kept for the comparison afterwards: the window before begins here."""
+        """The measured state before the migration, kept for the comparison afterwards.
+
+        The window before begins here.
+        """
         return self._before_the_migration("statistics", lambda: self._counters)
 
     def statements(self) -> Table:
@@ -179,7 +198,10 @@ class BackupPhase(Phase):
         return statistics.read(self.db)
 
     def _before_the_migration(self, name: str, look: Callable[[], Any]) -> Any:
-        """Look, and keep what was seen as the state before; once the migration has begun, what was kept stands."""
+        """Look, and keep what was seen as the state before.
+
+        Once the migration has begun, what was kept stands.
+        """
         found = look()
         begun = self.run.derived.migrating
         if not begun:
@@ -229,7 +251,7 @@ class BackupPhase(Phase):
         )
 
     def _past(self) -> Backup | None:
-        """The newest backup of this database that was made with the compression that the next one will have."""
+        """Return the newest backup of this database with the next one's compression."""
         compression = self.tools.compression(self.params.backup.compression or "auto")
         return next(
             (
@@ -255,7 +277,10 @@ def table_sizes(found: statistics.Statistics) -> dict[str, dict[str, Any]]:
 def make_backup(
     phase: Phase, folder: Path, programs: Tools, expected_bytes: int | None = None
 ) -> Backup:
-    """A backup of the pinned database in `folder`, with the columns that the plan leaves alone fingerprinted by themselves."""
+    """Make a backup of the pinned database in `folder`.
+
+    The columns that the plan leaves alone are fingerprinted by themselves.
+    """
     options, plan = phase.params.backup, phase.run.read_evidence("plan", missing={})
     kept = declared.kept_columns(catalog.read(phase.db).objects, plan.get("declared", {}))
     return dump.make(
@@ -314,7 +339,8 @@ def prove(
         run: for the record: which run, or "drill".
 
     Raises:
-        As `restore.prove`. The record then says that the backup is not proven, whatever an earlier proof said.
+        As `restore.prove`. The record then says that the backup is not proven, whatever an earlier
+        proof said.
     """
     server = Target.parse(params.proof_url())
     record = {"sha256": made.sha256, "run": run, **dict.fromkeys(PROVEN), "failed_at": stamp()}
@@ -348,7 +374,9 @@ def proof_of(made: Backup) -> dict[str, Any]:
 
 
 def backups(params: Params) -> tuple[list[Backup], dict[Path, str]]:
-    """Return the finished backups of the directory, oldest first; and the folders whose manifest cannot be read, with why.
+    """Return the finished backups of the directory, oldest first.
+
+    And the folders whose manifest cannot be read, with why.
 
     A folder without a manifest is not a backup, and a link to a folder is not a second one.
     """
@@ -385,17 +413,24 @@ def same_database(phase: Phase, made: Backup) -> bool:
 
 
 def unproven(phase: Phase) -> Check:
-    """What is said of a backup that the parameters do not let be restored: whether it can be is not known."""
+    """What is said of a backup that the parameters do not let be restored.
+
+    Whether it can be is not known.
+    """
     return unknown(
         *_PROVEN,
-        "`backup.proof.level` is `hashes`: its files are whole, whether it can be restored is not known",
+        "`backup.proof.level` is `hashes`: its files are whole, whether it can be restored is not "
+        "known",
         "proven",
         "set it to `restore`; or restore it yourself, and approve",
     )
 
 
 def backup_checks(phase: Phase) -> list[Check]:
-    """Whether the run has a backup that is proven, young enough, restorable in time, and unchanged."""
+    """Check that the run has a proven, recent and unchanged backup.
+
+    It must also be restorable in time.
+    """
     record, options = phase.run.read_evidence("backup", missing=None), phase.params.backup
     if record is None:
         return [
@@ -439,7 +474,8 @@ def backup_checks(phase: Phase) -> list[Check]:
             "backup.restore_time",
             "the way back fits the allowed time",
             seconds is not None and seconds <= options.restore_within_minutes * 60,
-            f"{minutes(seconds)} measured: {minutes(record['restore_s'])} restoring, the rest hashing and comparing"
+            f"{minutes(seconds)} measured: {minutes(record['restore_s'])} restoring, the rest "
+            "hashing and comparing"
             if seconds is not None
             else "not measured",
             f"at most {options.restore_within_minutes:g} min",

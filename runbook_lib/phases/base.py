@@ -6,7 +6,8 @@ A notebook opens its phase in its first code cell and finishes it in its last:
     …
     phase.finish()
 
-A cell that fails in between ends the phase as failed (or waiting, or aborted) by itself, in JupyterLab and headless.
+A cell that fails in between ends the phase as failed (or waiting, or aborted) by itself, in
+JupyterLab and headless.
 """
 
 from __future__ import annotations
@@ -60,11 +61,15 @@ class Phase:
     needs_database: ClassVar[bool] = True
     """Whether the phase begins only with the database that the run pinned."""
     holds_database: ClassVar[bool] = False
-    """Whether the run has the database for itself from this phase on (see `runbook_lib.phases.lease`)."""
+    """Whether the run has the database for itself from this phase on (see
+    `runbook_lib.phases.lease`).
+    """
     gates: ClassVar[tuple[str, ...]] = ()
     """The gates that must have been passed before the phase may be finished."""
     steps: ClassVar[tuple[str, ...]] = ()
-    """The steps that must have been done before, too: each is added to `_passed` where it ends well."""
+    """The steps that must have been done before, too: each is added to `_passed` where it ends
+    well.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -77,7 +82,9 @@ class Phase:
         self._passed: set[str] = set()
         self._failing: set[str | None] = set()
         self.decided: Mapping[str, Any] | None = None
-        """What this phase's gate waited with, where a person has decided since: see `pass_gate_once`."""
+        """What this phase's gate waited with, where a person has decided since: see
+        `pass_gate_once`.
+        """
         self._was_refused = False
 
     @cached_property
@@ -110,7 +117,10 @@ class Phase:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Work on this database that no other run may do at the same time, and none at all while another run has it."""
+        """Work on this database as no other run may do at the same time.
+
+        And not at all while another run has it.
+        """
         self.not_refused()
         lease.claim(self)
         self._goes_on()
@@ -140,7 +150,7 @@ class Phase:
         )
 
     def begin(self, notebook: str) -> None:
-        """Enter the phase in run.json, watch for failing cells, and make sure that this is the pinned database."""
+        """Enter the phase in run.json, watch for failing cells, and check the pinned database."""
         if not self.only_looks:
             self._alone()
             self.claim()
@@ -154,7 +164,9 @@ class Phase:
             Checks("The pinned database", [self.identity()]).require()
 
     def claim(self, *, take_over: bool = False) -> None:
-        """Make sure that no other run has the database, unless this phase only looks and plans; a refusal is recorded.
+        """Make sure that no other run has the database, unless this phase only looks and plans.
+
+        A refusal is recorded.
 
         Raises:
             Refused: another run has it, or somebody refused a gate before this phase.
@@ -173,7 +185,9 @@ class Phase:
                 raise
 
     def not_refused(self, *, own: bool = True) -> None:
-        """Refuse to go on where somebody has refused a gate before this phase, in whatever kernel or on the command line.
+        """Refuse to go on if somebody has refused a gate before this phase.
+
+        In whatever kernel, or on the command line.
 
         Args:
             own: its own gate, too; not where it is opened to be asked anew.
@@ -185,18 +199,25 @@ class Phase:
         for name, one in gate.refused(self.run).items():
             if name in gates or (own and name == self.name):
                 raise Refused(
-                    f"the gate `{name}` was refused by {one['person']} at {one['at']}: {one['reason']}",
+                    f"the gate `{name}` was refused by {one['person']} at {one['at']}: "
+                    f"{one['reason']}",
                     f"settle it with them; then {approver.command(self.run, name)}",
                 )
 
     def _alone(self) -> None:
-        """Refuse to work on a run that another process carries from phase to phase; who only looks, may."""
+        """Refuse to work on a run that another process carries from phase to phase.
+
+        Who only looks, may.
+        """
         archive, run = self.run.folder.parent, self.run.id
         if self.name not in LOOKING and (other := carrier(archive, run)):
             raise carried_by(other, self.run.folder)
 
     def refused(self, error: Refused) -> None:
-        """Record what was not begun. Nothing else moves: neither state, nor cause, nor escalation."""
+        """Record what was not begun.
+
+        Nothing else moves: neither state, nor cause, nor escalation.
+        """
         self.run.journal("refused", phase=self.name, reason=redact(error.message))
 
     @property
@@ -223,7 +244,10 @@ class Phase:
         print(f"{now():%H:%M:%S}Z {elapsed:7.1f} s  {redact(text)}", flush=True)
 
     def together(self, *looks: Callable[[], Any]) -> list[Any]:
-        """The results of several looks that wait for other programs, made side by side; an interrupt ends those programs."""
+        """The results of several looks that wait for other programs, made side by side.
+
+        An interrupt ends those programs.
+        """
         with ThreadPoolExecutor(min(len(looks), os.cpu_count() or 1)) as pool:
             futures = [pool.submit(look) for look in looks]
             try:
@@ -251,7 +275,8 @@ class Phase:
     def look(self, name: str, checks: Checks) -> Checks:
         """Keep checks as evidence and in the journal, shown but not yet required.
 
-        Where there is nothing to check, a check has to say so (`check.nothing`): none at all is not known to be right.
+        Where there is nothing to check, a check has to say so (`check.nothing`): none at all is not
+        known to be right.
         """
         if not len(checks):
             why = "no check was made, and none says that there is nothing to check"
@@ -268,11 +293,17 @@ class Phase:
 
     @property
     def settled(self) -> Collection[str]:
-        """What could not be checked, and was accepted by a person at an earlier gate: it is not asked again."""
+        """What could not be checked, and was accepted by a person at an earlier gate.
+
+        It is not asked again.
+        """
         return ()
 
     def pass_gate(self, name: str, checks: Checks) -> Checks:
-        """Pass a gate, or raise: see `runbook_lib.gate.require`. Returns the checks, to be shown."""
+        """Pass a gate, or raise: see `runbook_lib.gate.require`.
+
+        Returns the checks, to be shown.
+        """
         required = self.params.approvals.required
         checks += checklists.open_checks(self.run, name) if name in required else Checks("", [])
         return self._pass(name, checks)
@@ -281,7 +312,8 @@ class Phase:
         """Pass a gate of what was measured, which is not measured again once a person has decided.
 
         Args:
-            step: the method that asks. Opened again, the phase goes on there, with the checks that the gate waited with.
+            step: the method that asks. Opened again, the phase goes on there, with the checks that
+                the gate waited with.
             measure: the checks; not called where they are taken from the record.
         """
         if self.decided and self.decided["step"] == step:
@@ -306,12 +338,18 @@ class Phase:
         return checks
 
     def must_hold(self, name: str, checks: Checks) -> Checks:
-        """Keep checks, and go on where none failed; for what could not be checked, a person has to open this phase's gate."""
+        """Keep checks, and go on where none failed.
+
+        For what could not be checked, a person has to open this phase's gate.
+        """
         self._ask(self.name, self.look(name, checks), (), self.settled)
         return checks
 
     def checklist(self) -> widgets.Checklist:
-        """The runbook's checklist of this phase, each item with its evidence or the person who did it."""
+        """Show the runbook's checklist of this phase.
+
+        Each item has its evidence or the person who did it.
+        """
         return checklists.shown(self)
 
     def _ask(
@@ -334,7 +372,9 @@ class Phase:
             raise
 
     def send(self, said: talk.Message) -> Any:
-        """Send a message, and record what became of it; while another run has the database, nobody is told anything by this one.
+        """Send a message, and record what became of it.
+
+        While another run has the database, nobody is told anything by this one.
 
         Raises:
             Refused: another run has it.
@@ -368,7 +408,10 @@ class Phase:
             )
 
     def escalation(self) -> Any:
-        """Who is told of this run's newest failure, and when, as long as nobody has acknowledged it."""
+        """Return who is told of this run's newest failure, and when.
+
+        As long as nobody has acknowledged it.
+        """
         return talk.current(self.run)
 
     def acknowledge(self, note: str = "") -> Any:
@@ -376,7 +419,10 @@ class Phase:
         return talk.acknowledge(self.run, note)
 
     def _offer(self, name: str, checks: Checks) -> None:
-        """The buttons of a gate that waits or was refused, for the person before this notebook; then its cell is run again."""
+        """The buttons of a gate that waits or was refused, for the person before this notebook.
+
+        Then its cell is run again.
+        """
         from IPython.display import display
 
         shown = gate.asked(self.run, name)
@@ -410,7 +456,8 @@ class Phase:
         """End the phase.
 
         Raises:
-            Refused: a gate was not passed, or a cell that failed has not passed since. It can be repeated once it has.
+            Refused: a gate was not passed, or a cell that failed has not passed since. It can be
+                repeated once it has.
         """
         self.not_refused()
         for name in self.gates:
@@ -427,7 +474,10 @@ class Phase:
         self.say(f"{self.name}: {status}")
 
     def fail(self, error: BaseException) -> None:
-        """End the phase by an error: waiting for a person, aborted, or failed; the run's outcome follows."""
+        """End the phase by an error: waiting for a person, aborted, or failed.
+
+        The run's outcome follows.
+        """
         if self.only_looks:
             return
         if isinstance(error, Refused):
@@ -449,7 +499,9 @@ class Phase:
             self._give_back()
 
     def cell_ended(self, cell: str | None, success: bool) -> None:
-        """Keep in mind which cells have failed; where the last of them has passed, the phase goes on.
+        """Keep in mind which cells have failed.
+
+        Where the last of them has passed, the phase goes on.
 
         Args:
             cell: its id in the notebook, where the front end tells it.
@@ -465,7 +517,10 @@ class Phase:
                 self._goes_on()
 
     def _goes_on(self) -> None:
-        """Say that the phase is at work again, where its newest attempt had stopped: at a gate, by an error or an interrupt."""
+        """Say that the phase is at work again, where its newest attempt had stopped.
+
+        At a gate, by an error or an interrupt.
+        """
         entry = self.run.phase(self.name) if not self.only_looks else None
         if entry and entry["status"] in (*BAD, "waiting") and self.run.outcome not in FINAL:
             self.run.resume_phase(self.name)
@@ -506,11 +561,14 @@ class Phase:
 
 
 def open_phase(name: str, parameters: Mapping[str, Any]) -> Any:
-    """The phase of that name, begun, in the run that the parameters lead to; where it is done and still holds, what says so.
+    """The phase of that name, begun, in the run that the parameters lead to.
+
+    Where it is done and still holds, what says so.
 
     Args:
         name: as in `runbook_lib.run.PHASES` and `ASIDE`.
-        parameters: the notebook's variables; `run_folder` and the top-level keys of the parameters are read.
+        parameters: the notebook's variables; `run_folder` and the top-level keys of the parameters
+            are read.
 
     Raises:
         UsageError: the parameters are wrong, or lead to no run.
@@ -567,7 +625,10 @@ def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run
 
 
 def newest_of(values: Mapping[str, Any]) -> Run | None:
-    """Return the newest run of the environment, database and project that the parameters name: an environment may have several."""
+    """Return the newest run of the environment, database and project that the parameters name.
+
+    An environment may have several.
+    """
     given = parse(values)
     for run in reversed(runs(given.environment.archive, given.environment.name)):
         with suppress(UsageError):  # of an older form: nobody goes on with it
@@ -581,19 +642,24 @@ def newest_of(values: Mapping[str, Any]) -> Run | None:
 
 
 def _same_parameters(run: Run, values: dict[str, Any]) -> None:
-    """Refuse parameters that mean something else than those the run was started with; another engineer may go on."""
+    """Refuse parameters that mean something else than those the run was started with.
+
+    Another engineer may go on.
+    """
     if not values:
         return
     given, stored = parse(values), run.params
     changed = [
         key
-        for key, field in zip(KEYS, Params.model_fields)
+        for key, field in zip(KEYS, Params.model_fields, strict=True)
         if field not in ("engineer", "demo") and getattr(given, field) != getattr(stored, field)
     ]
     if changed:
         raise UsageError(
-            f"the parameters {', '.join(changed)} differ from those that run {run.id} was started with",
-            f"go on with the stored ones (`runbook resume {run.reference}`), or start a new run with 00_start",
+            f"the parameters {', '.join(changed)} differ from those that run {run.id} was started "
+            "with",
+            f"go on with the stored ones (`runbook resume {run.reference}`), or start a new run "
+            "with 00_start",
         )
 
 
@@ -622,7 +688,10 @@ def notebook_name(phase: str) -> str:
 
 
 def _notebook(phase: str) -> str:
-    """The file that this kernel runs: what the runner says, else what Jupyter says, else the source's name."""
+    """The file that this kernel runs.
+
+    What the runner says, else what Jupyter says, else the source's name.
+    """
     said = (
         os.environ.get("RUNBOOK_NOTEBOOK")
         or os.environ.get("JPY_SESSION_NAME")

@@ -1,5 +1,8 @@
-"""The baseline: what was wrong in the database before the migration. The same checks are made afterwards, and fail only
-where something is wrong that was not so before, or more of it."""
+"""The baseline: what was wrong in the database before the migration.
+
+The same checks are made afterwards, and fail only where something is wrong that was not so before,
+or more of it.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,13 @@ WHERE = ("before.baseline", "backup.baseline")
 def taken(
     db: Database, application_name: str, declared: Declared, schema_file: Path | None, jobs: int
 ) -> list[Check]:
-    """Return everything that is wrong now, as checks: what 20_rehearse and 70_validate look at after the migration.
+    """Return everything that is wrong now, as checks.
+
+    What 20_rehearse and 70_validate look at after the migration.
 
     Args:
-        declared: what the plan declares: materialized views on the tables that it changes are compared with their query.
+        declared: what the plan declares: materialized views on the tables that it changes are
+            compared with their query.
     """
     return [
         *integrity.foreign_keys(db, jobs=jobs).checks(),
@@ -41,7 +47,10 @@ def taken(
 
 
 def at_once(db: Database) -> list[Check]:
-    """Return the part of it that is told without reading tables from end to end: it may be taken in the downtime."""
+    """Return the part of it that is told without reading tables from end to end.
+
+    It may be taken in the downtime.
+    """
     return [*structure_checks(db), unvalidated_check(db, NOTHING), *collations(db)]
 
 
@@ -61,9 +70,12 @@ def of(run: Run) -> list[Check]:
 
 
 def settled(run: Run) -> frozenset[str]:
-    """Return what could not be checked and was accepted by a person before the migration: it is not asked again after it.
+    """Return what could not be checked and was accepted by a person before the migration.
 
-    Of what the rehearsal could not check, only what the baseline asks, too: the rest was about a copy.
+    It is not asked again after it.
+
+    Of what the rehearsal could not check, only what the baseline asks, too: the rest was about a
+    copy.
     """
     asked = {one.id for one in of(run)} if any(map(run.has_evidence, WHERE)) else set()
     of_copy = gate.accepted(run, "rehearse") & asked
@@ -73,10 +85,13 @@ def settled(run: Run) -> frozenset[str]:
 def held_against(
     before: Iterable[Check], now: Iterable[Check], declared: Declared = NOTHING
 ) -> list[Check]:
-    """Return the checks of now, which fail only where something is new; of what only the schema file has, a person decides.
+    """Return the checks of now, which fail only where something is new.
+
+    Of what only the schema file has, a person decides.
 
     Args:
-        declared: what the plan declares. What the plan itself makes has to be right, whatever bore its name before:
+        declared: what the plan declares. What the plan itself makes has to be right, whatever bore
+            its name before:
             CREATE INDEX IF NOT EXISTS accepts an index that is not valid.
     """
     made = {change.name for change in declared.changes if change.action == "added"}
@@ -93,15 +108,19 @@ def wrong(checks: Iterable[Check]) -> Iterator[Check]:
 
 
 def table(checks: Checks) -> Table:
-    """Return what is wrong before the migration, as rows: it fails nothing later, where it is no worse then.
+    """Return what is wrong before the migration, as rows.
 
-    Enum values that only the schema file has are left out: a pending file may add them, which 20_rehearse tells.
+    It fails nothing later, where it is no worse then.
+
+    Enum values that only the schema file has are left out: a pending file may add them, which
+    20_rehearse tells.
     """
     asked = [one for one in checks if one.id != MISSING]
     found = list(wrong(asked))
     rows = [(one.title, one.found, one.remedy) for one in found]
     title = (
-        f"Before the migration, {len(found)} of {len(asked)} checks find something wrong, or cannot tell"
+        f"Before the migration, {len(found)} of {len(asked)} checks find something wrong, or "
+        "cannot tell"
         if found
         else f"Before the migration, nothing is wrong: {len(asked)} checks"
     )

@@ -1,8 +1,11 @@
-"""Why a migration failed: one of a fixed set of causes, from SQLSTATE and the server's state, and where each is explained."""
+"""Why a migration failed.
+
+One of a fixed set of causes, from SQLSTATE and the server's state, and where each is explained.
+"""
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from runbook_lib.errors import DatabaseError
 from runbook_lib.phases.base import Phase
@@ -13,7 +16,7 @@ from runbook_lib.run import moment
 NOTEBOOK = "95_troubleshoot.ipynb"
 
 
-class Cause(str, Enum):
+class Cause(StrEnum):
     """Why a migration failed."""
 
     LOCK_TIMEOUT = "lock timeout"
@@ -83,8 +86,10 @@ def cause(
 
     Args:
         by_guard: whether the guard cancelled it.
-        restarted: whether the server was started since the migration began; `None` where it does not answer.
-        in_time: whether the failed file took less than one statement may take: then it was no statement timeout.
+        restarted: whether the server was started since the migration began; `None` where it does
+            not answer.
+        in_time: whether the failed file took less than one statement may take: then it was no
+            statement timeout.
     """
     state = error.sqlstate
     if by_guard and (not state or state in ("57014", "57P01")):

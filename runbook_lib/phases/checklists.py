@@ -1,8 +1,9 @@
 """The runbook's checklists: each item with the evidence that it was done, or the person who did it.
 
-What a check of this run answers is shown with that answer, and nobody ticks it by hand. The rest is a person's: it is ticked
-by a button in JupyterLab, with name, time and note in the journal. An open item is reported and stops nothing by itself;
-where `approvals.required` names a gate, it waits there with everything else that could not be checked, for whoever approves.
+What a check of this run answers is shown with that answer, and nobody ticks it by hand. The rest is
+a person's: it is ticked by a button in JupyterLab, with name, time and note in the journal. An open
+item is reported and stops nothing by itself; where `approvals.required` names a gate, it waits
+there with everything else that could not be checked, for whoever approves.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ def items(run: Run, phase: str) -> tuple[Item, ...]:
 
 
 def shown(phase: Phase) -> Checklist:
-    """The checklist of a phase, kept as evidence; with buttons for what is a person's, where one sits before the notebook."""
+    """The checklist of a phase, kept as evidence.
+
+    With buttons for what is a person's, where one sits before the notebook.
+    """
     found = items(phase.run, phase.name)
     phase.keep("checklist", [item.as_dict() for item in found])
     tick = (
@@ -86,7 +90,9 @@ def ticked(run: Run, phase: str, id: str, name: str, note: str) -> Item:
             "open it in JupyterLab: `runbook lab PARAMS`",
         )
     entry, now = next(
-        (entry, item) for entry, item in zip(entries()[phase], items(run, phase)) if entry.id == id
+        (entry, item)
+        for entry, item in zip(entries()[phase], items(run, phase), strict=True)
+        if entry.id == id
     )
     if not now.open:
         raise GateError(f"{id} is not open: {now.state}", "run the checklist's cell again")
@@ -99,7 +105,10 @@ def ticked(run: Run, phase: str, id: str, name: str, note: str) -> Item:
 
 
 def open_checks(run: Run, name: str) -> Checks:
-    """What is open for a person when a gate is asked to open: items of its phase and of those before it."""
+    """What is open for a person when a gate is asked to open.
+
+    Items of its phase and of those before it.
+    """
     before = PHASES[: PHASES.index(name) + 1] if name in PHASES else (name,)
     found = [item for phase in before for item in items(run, phase) if item.open]
     return Checks(
@@ -173,14 +182,17 @@ def _seen(run: Run, entry: Entry, journal: list[dict[str, Any]]) -> tuple[str, s
 def _chosen(references: Iterable[str], made: Iterable[Any]) -> list[dict[str, Any]]:
     return [
         one
-        for reference, kept in zip(references, made)
+        for reference, kept in zip(references, made, strict=True)
         for one in kept
         if one["id"].startswith(reference.partition("/")[2])
     ]
 
 
 def _summary(checks: list[Check]) -> str:
-    """What was found: in full where it is one check, else how many passed, and those that did not."""
+    """Return what was found: in full if it is one check, else how many passed.
+
+    Those that did not pass are named.
+    """
     if len(checks) == 1:
         return f"{checks[0].title}: {checks[0].found}"
     good = [one.title for one in checks if one.status is Status.PASSED]
@@ -203,7 +215,10 @@ def _accepted(run: Run, checks: list[Check]) -> str:
 
 
 def _said(entry: Entry, journal: list[dict[str, Any]]) -> tuple[str, str]:
-    """How an item stands by the newest line of the journal that speaks of it; what nobody was told is a person's."""
+    """How an item stands by the newest line of the journal that speaks of it.
+
+    What nobody was told is a person's.
+    """
     for line in reversed(journal):
         same = all(line.get(key) == value for key, value in entry.journal.items() if key != "what")
         if same and line["what"] == f"not {entry.journal['what']}":

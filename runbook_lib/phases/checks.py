@@ -42,7 +42,10 @@ def structure_checks(db: Database) -> list[Check]:
 
 
 def several(id: str, title: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """The checks that `look` makes, or the one that could not be made; one that says so where there is nothing to look at."""
+    """The checks that `look` makes, or the one that could not be made.
+
+    One that says so where there is nothing to look at.
+    """
     made: list[Check] = []
 
     def all_of_them() -> Check:
@@ -56,7 +59,9 @@ def several(id: str, title: str, look: Callable[[], Iterable[Check]]) -> list[Ch
 def same_changes(
     id: str, title: str, promised: Mapping[str, Any] | None, found: Difference, remedy: str
 ) -> Check:
-    """Whether the catalogue changed exactly as was promised; each change that is too much or too few is named.
+    """Whether the catalogue changed exactly as was promised.
+
+    Each change that is too much or too few is named.
 
     Args:
         promised: what `Difference.as_dict` gave; `None` where nothing was promised.
@@ -103,7 +108,8 @@ def project_check(phase: Phase, id: str) -> list[Check]:
             done.status == 0,
             f"status {done.status}" + (f": {done.last_words}" if done.status else ""),
             "status 0",
-            "run it by hand in the project's folder, and read what it prints: here its words are masked, for they may name rows",
+            "run it by hand in the project's folder, and read what it prints: here its words are "
+            "masked, for they may name rows",
         )
 
     return [attempt(id, title, look)]
@@ -115,7 +121,10 @@ def up_to_date(phase: Phase, id: str) -> Check:
 
     def look() -> Check:
         status = cli.status(phase.project, phase.prisma_url)
-        found = f"pending: {', '.join(status.pending) or 'none'}; failed: {', '.join(status.failed) or 'none'}"
+        found = (
+            f"pending: {', '.join(status.pending) or 'none'}; failed: "
+            f"{', '.join(status.failed) or 'none'}"
+        )
         gone = _decided(phase, status)
         if gone:
             found = (
@@ -135,7 +144,10 @@ def up_to_date(phase: Phase, id: str) -> Check:
 
 
 def _decided(phase: Phase, status: cli.Status) -> tuple[str, ...]:
-    """The applied migrations without a file that alone keep Prisma from saying "up to date", as a person has accepted them."""
+    """Return the applied migrations without a file that a person has accepted.
+
+    They alone keep Prisma from saying "up to date".
+    """
     planned = phase.run.read_evidence("plan", missing={}).get("history", [])
     if status.pending or not status.missing:
         return ()

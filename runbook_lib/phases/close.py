@@ -1,4 +1,7 @@
-"""80 Close: the application back in service, people told, the history's entry written, the outcome recorded."""
+"""80 Close: the application back in service, people told, the outcome recorded.
+
+The history's entry is written, too.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Close(Phase):
             )
 
     def reopen(self) -> Checks:
-        """Switch maintenance mode off and see through the application that it is; only after the validation has passed."""
+        """Switch maintenance mode off and see through the application that it is.
+
+        Only after the validation has passed.
+        """
         self.validated()
         checks = self.look("reopen", reopen(self)).require()
         self._passed.add("reopen")

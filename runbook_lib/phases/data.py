@@ -1,4 +1,7 @@
-"""What a database holds, against its own rules and the project's schema file: views, enum values, constraints that were never checked."""
+"""What a database holds, against its own rules and the project's schema file.
+
+Views, enum values, constraints that were never checked.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ from runbook_lib.prisma import client, schemafile
 from runbook_lib.prisma.declared import Declared
 
 MISSING = "data.enums.missing"
-"""The check of enum values that the schema file alone has. The file is that of after the migration: whether the last one had it, nobody can tell."""
+"""The check of enum values that the schema file alone has. The file is that of after the migration:
+whether the last one had it, nobody can tell.
+"""
 TEXTS = ("text", "character")
 """How the types of text begin."""
 
@@ -67,7 +72,10 @@ def changed_tables(content: Content) -> set[str]:
 
 
 def unvalidated_check(db: Database, declared: Declared) -> Check:
-    """Whether every constraint was checked against the rows that are there, but those that the plan adds so."""
+    """Check that every constraint was checked against the existing rows.
+
+    Those that the plan adds without validation do not count.
+    """
     id, title = "data.constraints", "every constraint was checked against the rows that are there"
 
     def look() -> Check:
@@ -138,7 +146,10 @@ def unused_check(used: Mapping[str, Enum]) -> Check:
 
 
 def missing_check(schema: client.Client, used: Mapping[str, Enum]) -> Check:
-    """Whether the database takes each value that the schema file names: a client that writes another fails."""
+    """Whether the database takes each value that the schema file names.
+
+    A client that writes another fails.
+    """
     missing = {
         f"{name}.{value}": 1.0
         for type_, (name, values) in schema.enums.items()
@@ -157,7 +168,10 @@ def missing_check(schema: client.Client, used: Mapping[str, Enum]) -> Check:
 
 
 def schema_check(schema: client.Client, used: Mapping[str, Enum], title: str) -> Check:
-    """Whether no row has an enum value that the schema file does not name: a client that reads it fails."""
+    """Whether no row has an enum value that the schema file does not name.
+
+    A client that reads it fails.
+    """
     strange, open_, remarks = list[str](), list[str](), list[str]()
     for type_, (_, values) in schema.enums.items():
         found = used.get(type_, Enum(type_, (), set()))
@@ -175,13 +189,17 @@ def schema_check(schema: client.Client, used: Mapping[str, Enum], title: str) ->
         Status.FAILED if strange else Status.UNKNOWN if open_ else Status.PASSED,
         "; ".join(said) or f"none, in {len(schema.enums)} enums",
         "none",
-        "bring the schema file and the database together: a client fails on a value that it does not know",
+        "bring the schema file and the database together: a client fails on a value that it does "
+        "not know",
         dict.fromkeys([*strange, *open_], 1.0),
     )
 
 
 def text_checks(db: Database, schema: client.Client) -> Iterator[Check]:
-    """For each column of text that the schema file declares as an enum, whether all its values are the enum's."""
+    """Check each text column that the schema file declares as an enum.
+
+    All its values must be the enum's.
+    """
     values = dict(schema.enums.values())
     declared = {
         f"{table}.{column}": (table, column, one.type)

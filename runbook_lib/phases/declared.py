@@ -1,8 +1,11 @@
-"""Only the declared change: what the plan says may differ, and everything else identical by content.
+"""Only the declared change.
 
-What a plan declares comes from its statements (`runbook_lib.prisma.review`): columns that are dropped, retyped or
-written by an UPDATE are left out of the comparison, tables whose rows a statement inserts or deletes may differ in
-rows. Everything else must be as it was; `runbook_lib.phases.undeclared` looks into what is not.
+What the plan says may differ, and everything else identical by content.
+
+What a plan declares comes from its statements (`runbook_lib.prisma.review`): columns that are
+dropped, retyped or written by an UPDATE are left out of the comparison, tables whose rows a
+statement inserts or deletes may differ in rows. Everything else must be as it was;
+`runbook_lib.phases.undeclared` looks into what is not.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from runbook_lib.check import Checks, check, unknown
@@ -26,18 +29,21 @@ HISTORY = "_prisma_migrations"
 """Prisma's table of applied migrations, which every migration writes."""
 _OF_PRISMA = re.compile(rf"\.{HISTORY}(_pkey)?(\.|$)")
 REWRITES = frozenset({"", "type", "generated", "collation", "name"})
-"""Changed properties of a column after which its values may look different; a default or NOT NULL leaves them alone."""
+"""Changed properties of a column after which its values may look different; a default or NOT NULL
+leaves them alone.
+"""
 Declared = Mapping[str, Any]
 Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """What a difference is held to be, the worst first."""
 
     UNDECLARED = "undeclared"
     BLIND = "could not check"
     WROTE = "the application wrote"
-    """It may have: nothing proves that it could not, and as much was counted. A person must look."""
+    """It may have: nothing proves that it could not, and as much was counted. A person must look.
+    """
     DECLARED = "as declared"
     EARLIER = "written before"
     """Between the backup and the proof of maintenance mode: no migration had begun."""
@@ -60,7 +66,8 @@ class Judged:
 
     Args:
         found: before against after.
-        allowed: what the plan declares about it, or what else is known of it; empty where that is nothing.
+        allowed: what the plan declares about it, or what else is known of it; empty where that is
+            nothing.
         where: where an undeclared difference lies.
     """
 
@@ -70,7 +77,10 @@ class Judged:
     where: Narrowed | None = None
 
     def row(self) -> tuple[Any, ...]:
-        """For a table: verdict, kind, name, what is declared or known, rows before and after, outcome."""
+        """Return for a table: verdict, kind, name, what is declared or known, rows, outcome.
+
+        Rows are counted before and after.
+        """
         no = "no" if self.verdict is Verdict.UNDECLARED else ""
         known = self.allowed or ", compared ".join(filter(None, [no, self.found.why])) or None
         return (
@@ -123,8 +133,13 @@ class Content(Shown):
             (wrote, "that the application may have written"),
         ):
             if items:
-                return f"Differences {words}: {len(items)}, in {', '.join(dict.fromkeys(item.found.name for item in items[:3]))}{' …' if len(items) > 3 else ''}"
-        return f"Only the declared change: {len(self.having(Verdict.IDENTICAL))} identical, {len(self.having(Verdict.DECLARED))} changed as declared"
+                names = ", ".join(dict.fromkeys(item.found.name for item in items[:3]))
+                more = " …" if len(items) > 3 else ""
+                return f"Differences {words}: {len(items)}, in {names}{more}"
+        return (
+            f"Only the declared change: {len(self.having(Verdict.IDENTICAL))} identical, "
+            f"{len(self.having(Verdict.DECLARED))} changed as declared"
+        )
 
     def drawn(self, most: int = 20, largest: int = 8) -> list[Judged]:
         """The tables of a chart: those that differ, the worst first, and the largest others."""
@@ -147,7 +162,10 @@ class Content(Shown):
         ][:most]
 
     def checks(self) -> Checks:
-        """One check for undeclared differences, one for what could not be compared, one for what the application wrote."""
+        """Return checks for undeclared differences, for what was not comparable, for app writes.
+
+        One check each.
+        """
         wrong, blind, wrote, earlier = map(
             self.having, (Verdict.UNDECLARED, Verdict.BLIND, Verdict.WROTE, Verdict.EARLIER)
         )
@@ -178,14 +196,16 @@ class Content(Shown):
                     "nobody but the migration wrote",
                     _said(wrote),
                     "maintenance mode, proven",
-                    "look at these rows with whoever runs the application, and approve where they are its own; else 90_rollback",
+                    "look at these rows with whoever runs the application, and approve where they "
+                    "are its own; else 90_rollback",
                 )
             )
         if earlier:
             result.append(
                 check(
                     "content.earlier",
-                    "what was written since the backup was written before maintenance mode was proven",
+                    "what was written since the backup was written before maintenance mode was "
+                    "proven",
                     True,
                     _said(earlier),
                 )
@@ -256,7 +276,9 @@ class Content(Shown):
 
 
 def kept_columns(objects: Objects, declared: Declared) -> dict[str, list[list[str]]]:
-    """For each table that exists and of which the plan changes columns: the columns that stay as they are.
+    """For each table that exists and of which the plan changes columns.
+
+    The columns that stay as they are.
 
     Args:
         objects: of the catalogue before (`Catalog.objects`).
@@ -285,7 +307,10 @@ def taken_again(
     application_name: str,
     on_progress: Callable[[str], None] | None = None,
 ) -> Snapshot:
-    """The database now, in a form that can be compared with an earlier snapshot; tables that are gone are left to the comparison."""
+    """The database now, in a form that can be compared with an earlier snapshot.
+
+    Tables that are gone are left to the comparison.
+    """
     return snapshot.take(
         target,
         application_name,
@@ -309,7 +334,10 @@ def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
 
 
 def _kept(before: Snapshot) -> dict[str, tuple[str, ...]]:
-    """The columns that the plan leaves alone, where they were fingerprinted by themselves: only they are compared."""
+    """The columns that the plan leaves alone, where they were fingerprinted by themselves.
+
+    Only they are compared.
+    """
     return {table: lists[1] for table, lists in before.columns().items() if len(lists) > 1}
 
 
@@ -365,7 +393,10 @@ def _changed_columns(declared: Declared) -> dict[str, set[str]]:
 
 
 def _split(name: str) -> tuple[str, str, str]:
-    """`public."Patient"."name"` → (`public."Patient"`, ".", `"name"`): at the last dot outside quotes."""
+    """`public."Patient"."name"` → (`public."Patient"`, ".", `"name"`).
+
+    At the last dot outside quotes.
+    """
     inside, cut = False, 0
     for place, letter in enumerate(name):
         if letter == '"':

@@ -1,7 +1,10 @@
-"""Drift: the catalogue that the applied files make, in a shadow database, against the one that is there.
+"""Drift: compare the live catalogue with the one that the applied files make.
 
-The files are run statement by statement by ourselves, and not by the CLI: it would have to be told of a folder without the
-pending ones, and takes its folder from a program, `prisma.config.ts`. The SQL that would reconcile both is the CLI's.
+They are run in a shadow database.
+
+The files are run statement by statement by ourselves, and not by the CLI: it would have to be told
+of a folder without the pending ones, and takes its folder from a program, `prisma.config.ts`. The
+SQL that would reconcile both is the CLI's.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ from runbook_lib.prisma.statements import split
 from runbook_lib.table import Shown, Table
 
 WATCHES = ("pg_stat_statements", "extension pg_stat_statements")
-"""An extension that only looks on, and its comment: who runs the server installs it, no migration."""
+"""An extension that only looks on, and its comment: who runs the server installs it, no migration.
+"""
 _RIGHTS = ("owner", "acl")
 _SIDES = {
     "added": "only in the database",
@@ -37,7 +41,9 @@ _SIDES = {
     "changed": "files and database differ",
 }
 _NOT_INSTALLED = ("42501", "0A000", "3F000")
-"""What CREATE SCHEMA and CREATE EXTENSION are refused with for want of a right, of the package, or for a schema of the server's own."""
+"""What CREATE SCHEMA and CREATE EXTENSION are refused with for want of a right, of the package, or
+for a schema of the server's own.
+"""
 _EXTENSION = re.compile(r"\s*CREATE\s+EXTENSION\b", re.IGNORECASE)
 _ASIDE = "not compared: owners and rights, and Prisma's own table"
 
@@ -56,7 +62,8 @@ class Drift(Shown):
         sql: what would make the database as the files have it, where Prisma can express it.
         no_sql: why there is none.
         why: it could not be found out.
-        observed: what pending statements changed in the shadow database, whose text does not tell; only without drift.
+        observed: what pending statements changed in the shadow database, whose text does not tell;
+            only without drift.
     """
 
     lines: tuple[tuple[str, str], ...] = ()
@@ -67,7 +74,10 @@ class Drift(Shown):
     observed: Observed = field(default_factory=dict, compare=False)
 
     def check(self) -> Check:
-        """Drift is no failure of this migration, and the rehearsal runs with it; but whoever approves has to see it."""
+        """Drift is no failure of this migration, and the rehearsal runs with it.
+
+        But whoever approves has to see it.
+        """
         id, title = "plan.drift", "what the applied files make was compared with what is there"
         if self.why:
             return unknown(
@@ -117,7 +127,8 @@ def find(phase: Phase, found: history.History) -> Drift:
     changed = [edit.name for edit in found.edits if not edit.same]
     if found.missing or changed:
         return Drift(
-            why=f"files that were applied are gone or edited: {', '.join((*found.missing, *changed))}"
+            why="files that were applied are gone or edited: "
+            f"{', '.join((*found.missing, *changed))}"
         )
     beyond = replay.beyond(files)
     if beyond:
@@ -134,8 +145,11 @@ def find(phase: Phase, found: history.History) -> Drift:
 
 
 def _in_shadow(phase: Phase, files: list[MigrationFile], pending: Sequence[MigrationFile]) -> Drift:
-    """Compare in an empty shadow database; where a file fails there, in one that has the extensions that an administrator may
-    have installed before the first file."""
+    """Compare in an empty shadow database.
+
+    Where a file fails there, in one that has the extensions that an administrator may have
+    installed before the first file.
+    """
     try:
         with scratch.scratch(phase.target, "shadow", phase.application_name) as shadow:
             return _compared(phase, shadow, files, pending, {})
@@ -194,7 +208,10 @@ def _said(change: Change) -> str:
 
 
 def _install(db: Database, extensions: Mapping[str, Mapping[str, Any]]) -> None:
-    """Install what this role may; without one that it may not, the file that needs it fails, and says so."""
+    """Install what this role may.
+
+    Without one that it may not, the file that needs it fails, and says so.
+    """
     for name, one in extensions.items():
         try:
             if not one["schema"].startswith("pg_"):
@@ -231,7 +248,10 @@ def _ours(change: Change, schema: str) -> bool:
 
 
 def _reconciling(phase: Phase, shadow: Target) -> tuple[str, str]:
-    """What Prisma would run to make the database as the files have it; else why there is nothing."""
+    """What Prisma would run to make the database as the files have it.
+
+    Else why there is nothing.
+    """
     try:
         made = cli.db_pull(phase.project, shadow.url(phase.prisma_name)).schema
         with tempfile.TemporaryDirectory(prefix="runbook-drift-") as folder:

@@ -1,4 +1,7 @@
-"""What the night will take: the rehearsal's figures, corrected by how the runs before came out against theirs."""
+"""What the night will take.
+
+The rehearsal's figures, corrected by how the runs before came out against theirs.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ class Correction:
 
     @property
     def factor(self) -> float:
-        """What the rehearsal's figure is multiplied by; 1 where nothing is known, and never less by fewer runs than `ENOUGH`."""
+        """What the rehearsal's figure is multiplied by.
+
+        1 where nothing is known, and never less by fewer runs than `ENOUGH`.
+        """
         if not self.ratios:
             return 1.0
         return median(self.ratios) if self._enough else max(1.0, *self.ratios)
@@ -49,7 +55,10 @@ class Correction:
         return len(self.ratios) >= ENOUGH
 
     def span(self, rehearsed: float) -> tuple[float, float] | None:
-        """From which figure to which, as past runs came out, the rehearsal's own among them; `None` where none is known."""
+        """From which figure to which, as past runs came out, the rehearsal's own among them.
+
+        `None` where none is known.
+        """
         if not self.ratios:
             return None
         known = self.ratios if self._enough else (1.0, *self.ratios)
@@ -65,7 +74,10 @@ class Correction:
             return f"{what} {self.factor:.1f} × what the rehearsal had said{spread}"
         took = spread.strip(" ()") if many > 1 else f"{self.ratios[0]:.1f}"
         stands = "" if self.factor > 1 else ": too few to forecast less than the rehearsal"
-        return f"{what} {took} × what the rehearsal had said{stands or '; the longest counts'} ({many} of the {ENOUGH} runs that it takes)"
+        return (
+            f"{what} {took} × what the rehearsal had said{stands or '; the longest counts'} "
+            f"({many} of the {ENOUGH} runs that it takes)"
+        )
 
 
 @dataclass(frozen=True)
@@ -74,11 +86,14 @@ class Forecast(Shown):
 
     Args:
         migrate_s, restore_s: seconds of the migration and of the way back, corrected.
-        downtime_s: from maintenance mode to back in service; None where no past run tells what is around the migration.
-        around_s: the downtime of past runs beside the migration itself: proving, validating, deploying the client.
+        downtime_s: from maintenance mode to back in service; None where no past run tells what is
+            around the migration.
+        around_s: the downtime of past runs beside the migration itself: proving, validating,
+            deploying the client.
         rehearsed_migrate_s, rehearsed_restore_s: as the rehearsal measured them.
         migration, way_back: the corrections.
-        wal_bytes, growth_bytes: that the rehearsal wrote and grew by; None where it did not measure them.
+        wal_bytes, growth_bytes: that the rehearsal wrote and grew by; None where it did not measure
+        them.
     """
 
     migrate_s: float
@@ -94,7 +109,10 @@ class Forecast(Shown):
 
     @property
     def disk_bytes(self) -> int | None:
-        """What the server's disk must have free, all WAL kept; None where the rehearsal did not measure it."""
+        """What the server's disk must have free, all WAL kept.
+
+        None where the rehearsal did not measure it.
+        """
         if self.wal_bytes is None or self.growth_bytes is None:
             return None
         return self.wal_bytes + max(0, self.growth_bytes)
@@ -106,7 +124,10 @@ class Forecast(Shown):
 
     @property
     def downtime_span(self) -> tuple[float, float] | None:
-        """From which downtime to which: that of the migration, and the least and the most that was around it."""
+        """From which downtime to which.
+
+        That of the migration, and the least and the most that was around it.
+        """
         migration = self.migration.span(self.rehearsed_migrate_s)
         if not self.around_s or not migration:
             return None
@@ -120,7 +141,10 @@ class Forecast(Shown):
             around = f"the migration, and around it {_around_of(self.around_s):.1f} s as in {runs}"
         needs = "the rehearsal did not measure it"
         if self.disk_bytes is not None:
-            needs = f"WAL and growth in the rehearsal: {size(self.wal_bytes)} and {size(self.growth_bytes)}"
+            needs = (
+                f"WAL and growth in the rehearsal: {size(self.wal_bytes)} and "
+                f"{size(self.growth_bytes)}"
+            )
         rows = [
             (
                 "migration",
@@ -146,7 +170,8 @@ class Forecast(Shown):
             ("disk", size(self.disk_bytes), size(self.disk_bytes), None, needs),
         ]
         return Table(
-            f"Forecast: {self.migrate_s:.1f} s for the migration, {self.restore_s:.1f} s for the way back",
+            f"Forecast: {self.migrate_s:.1f} s for the migration, {self.restore_s:.1f} s for the "
+            "way back",
             ("what", "rehearsed", "forecast", "range", "because"),
             rows,
         )
@@ -191,7 +216,10 @@ class Forecast(Shown):
             what for _, what, seconds, limit, _ in budgets if limit is not None and seconds > limit
         ]
         whole = budgets[-1]
-        fits = f"The forecast of {whole[2]:.1f} s fits {'the window' if whole[3] else 'the budgets; no window is set'}"
+        fits = (
+            f"The forecast of {whole[2]:.1f} s fits "
+            f"{'the window' if whole[3] else 'the budgets; no window is set'}"
+        )
         title = f"No-go: longer than it may take: {', '.join(over)}" if over else fits
         return charts.durations(
             title,
@@ -200,7 +228,10 @@ class Forecast(Shown):
         )
 
     def _budgets(self, params: Params) -> list[tuple[str, str, float, float | None, str]]:
-        """What takes how long, how long it may take (None where nothing limits it), and the parameter that says so; the whole last."""
+        """Return what takes how long, how long it may take, and the parameter that says so.
+
+        The limit is None if nothing limits it. The whole comes last.
+        """
         window = params.migrate.window
         open_s = window.bounds()[1].timestamp() - window.bounds()[0].timestamp() if window else None
         return [
@@ -271,7 +302,8 @@ class NoForecast(Shown):
                     "what the night takes was forecast",
                     f"there was no rehearsal: {self.why}",
                     "a forecast",
-                    "estimate it by the size of the tables that the plan rewrites; then approve the gate",
+                    "estimate it by the size of the tables that the plan rewrites; then approve "
+                    "the gate",
                 )
             ],
         )
@@ -286,7 +318,9 @@ class NoForecast(Shown):
 
 
 def forecast(phase: Phase) -> Forecast | NoForecast:
-    """The rehearsal's figures, corrected by the archive; where a person waived the rehearsal, that there are none.
+    """The rehearsal's figures, corrected by the archive.
+
+    Where a person waived the rehearsal, that there are none.
 
     Raises:
         UsageError: there was no rehearsal, and nobody waived it.
@@ -348,7 +382,10 @@ def _way_back(run: Run) -> tuple[float, float] | None:
 
 
 def _around_of(seconds: Sequence[float]) -> float:
-    """What is around the migration, as past runs had it: the most of a few, the median of enough."""
+    """What is around the migration, as past runs had it.
+
+    The most of a few, the median of enough.
+    """
     return median(seconds) if len(seconds) >= ENOUGH else max(seconds)
 
 

@@ -58,7 +58,8 @@ class History(Phase):
         """What differs between this run and another one, in facts.
 
         Args:
-            other: its name; default: the newest run before this one that had one of its migrations, in another environment if there is one.
+            other: its name; default: the newest run before this one that had one of its migrations,
+                in another environment if there is one.
         """
         if other:
             return rundiff.compare(Run(self.run.folder.parent / other), self.run)

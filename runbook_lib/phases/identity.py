@@ -24,7 +24,10 @@ def identify(db: Database) -> dict[str, Any]:
 
 
 def same_place(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Return whether two identities are of one name on one server: a restored database that was swapped in counts, another database does not."""
+    """Return whether two identities are of one name on one server.
+
+    A restored database that was swapped in counts, another database does not.
+    """
     keys = ["system_identifier", "database"] + (
         ["host", "port"] if first["system_identifier"] == "unknown" else []
     )
@@ -32,7 +35,10 @@ def same_place(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
 
 def pinned(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of an identity tells the database from every other; the address does if the role may not read the server's identifier."""
+    """Return what of an identity tells the database from every other.
+
+    The address does if the role may not read the server's identifier.
+    """
     keys = ["system_identifier", "database", "database_oid"] + (
         ["host", "port"] if identity["system_identifier"] == "unknown" else []
     )
@@ -53,6 +59,6 @@ def same_server(before: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 def describe(identity: Mapping[str, Any]) -> str:
     """An identity in one line."""
     return (
-        f"{identity['database']} (oid {identity['database_oid']}) on {identity['host']}:{identity.get('port', '')}, "
-        f"system {identity['system_identifier']}"
+        f"{identity['database']} (oid {identity['database_oid']}) on "
+        f"{identity['host']}:{identity.get('port', '')}, system {identity['system_identifier']}"
     )

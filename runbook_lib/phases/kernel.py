@@ -1,4 +1,7 @@
-"""What a phase does to the kernel that it runs in: failing cells end it, errors are shown clean, an interrupt is heard once."""
+"""What a phase does to the kernel that it runs in.
+
+Failing cells end it, errors are shown clean, an interrupt is heard once.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from runbook_lib.phases.base import Phase
 
 ENDING_S = 10.0
-"""Seconds for which a cell that was interrupted is left alone to end its work; then it can be interrupted again."""
+"""Seconds for which a cell that was interrupted is left alone to end its work; then it can be
+interrupted again.
+"""
 
 
 def in_front_end() -> bool:
@@ -30,7 +35,10 @@ def in_front_end() -> bool:
 
 
 def interrupt() -> None:
-    """End the cell that is at work, as the front end's own stop button does; called from another thread."""
+    """End the cell that is at work, as the front end's own stop button does.
+
+    Called from another thread.
+    """
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
@@ -83,7 +91,10 @@ def watch(phase: Phase) -> None:
 
 
 def _told(phase: Phase, error: BaseException) -> BaseException:
-    """An interrupt, and a name that only a cell further up would have made, as what they are; any other error as it is."""
+    """An interrupt, and a name that only a cell further up would have made, as what they are.
+
+    Any other error as it is.
+    """
     if isinstance(error, KeyboardInterrupt):
         return interrupted(phase)
     trace = error.__traceback__
@@ -98,19 +109,26 @@ def _told(phase: Phase, error: BaseException) -> BaseException:
 
 
 def interrupted(phase: Phase, before: str = "") -> Aborted:
-    """Return what is told of an interrupt: by whom, what was going on before, what the server still does for this run.
+    """Return what is told of an interrupt.
+
+    By whom, what was going on before, what the server still does for this run.
 
     Args:
         before: what the phase was waiting for.
     """
     return Aborted(
-        f"interrupted by {person()}{f': {before}' if before else ''}\nWhat the server does for this run now: {_at_work(phase)}",
-        f"run {phase.name} again from its first cell: what is true then is looked at; 90_rollback tells what landed and leads back",
+        f"interrupted by {person()}{f': {before}' if before else ''}\n"
+        f"What the server does for this run now: {_at_work(phase)}",
+        f"run {phase.name} again from its first cell: what is true then is looked at; 90_rollback "
+        "tells what landed and leads back",
     )
 
 
 def _at_work(phase: Phase) -> str:
-    """Which sessions of the run are still at work, and what they hold; looked at from a session that waits for nothing."""
+    """Which sessions of the run are still at work, and what they hold.
+
+    Looked at from a session that waits for nothing.
+    """
     try:
         target = replace(phase.target, options={**phase.target.options, "connect_timeout": "2"})
         with Database(target, f"{phase.application_name}-after", statement_timeout="1s") as db:
@@ -134,7 +152,10 @@ def _idle(*_: object) -> None:
 
 
 def _hear_once(*_: object) -> None:
-    """Let the first interrupt end the cell, and no other one disturb that end: it cancels, puts away and records."""
+    """Let the first interrupt end the cell, and no other one disturb that end.
+
+    It cancels, puts away and records.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     heard = -math.inf

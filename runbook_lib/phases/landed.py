@@ -1,4 +1,7 @@
-"""What of the migration is in the database: from Prisma's history, the catalogue and every table's content."""
+"""What of the migration is in the database.
+
+From Prisma's history, the catalogue and every table's content.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,10 @@ class Landed:
     Args:
         files: pending files that Prisma recorded as finished.
         failed: files that it recorded as begun and not finished.
-        at_work: sessions that migrate this database now; while there are any, nothing else here is final.
-        catalogue: changes of the catalogue since before the migration; `None` where that is not known.
+        at_work: sessions that migrate this database now; while there are any, nothing else here is
+            final.
+        catalogue: changes of the catalogue since before the migration; `None` where that is not
+            known.
         content: tables whose content is not that of before; `None` where that is not known.
         replayed: how far the failed file came; `None` where none failed.
     """
@@ -53,7 +58,8 @@ class Landed:
             return (
                 "no file failed"
                 if not self.failed
-                else f"{len(self.failed)} files are unfinished, and what they leave cannot be told apart"
+                else f"{len(self.failed)} files are unfinished, and what they leave cannot be told "
+                "apart"
             )
         return "" if self.replayed.landed is not None else self.replayed.answer
 
@@ -126,7 +132,9 @@ def landed(phase: Phase, comparison: tuple[Snapshot, Snapshot] | None) -> Landed
 
 
 def at_work(phase: Phase) -> tuple[str, ...]:
-    """Who migrates this database now: the sessions of this run's CLI that work, and whoever holds Prisma's advisory lock.
+    """Who migrates this database now.
+
+    The sessions of this run's CLI that work, and whoever holds Prisma's advisory lock.
 
     A migration in flight looks failed to Prisma; its record alone never tells one from the other.
     """

@@ -1,7 +1,9 @@
-"""The last look before a database is swapped away: with connections refused, whether anybody wrote since the way back was priced.
+"""The last look before a database is swapped away.
 
-Whoever has left has reported to the counters what it wrote, so with everybody gone they are exact. A write that is found is
-not lost: the database is opened again, and the way back is priced anew.
+With connections refused, whether anybody wrote since the way back was priced.
+
+Whoever has left has reported to the counters what it wrote, so with everybody gone they are exact.
+A write that is found is not lost: the database is opened again, and the way back is priced anew.
 """
 
 from __future__ import annotations
@@ -23,11 +25,15 @@ from runbook_lib.postgres.left_behind import LeftBehind
 from runbook_lib.postgres.writers import Counters
 
 LEFT = "left"
-"""The folder in the backup directory that holds the rows that ways back have left behind, a folder a run."""
+"""The folder in the backup directory that holds the rows that ways back have left behind, a folder
+a run.
+"""
 PRICED = "rollback.priced"
 """The evidence that says as of when the way back was priced, and whose loss was accepted."""
 _COLLECTOR = 15_00_00
-"""Before this version a process of its own collects the counts, and tells them up to half a second late."""
+"""Before this version a process of its own collects the counts, and tells them up to half a second
+late.
+"""
 
 
 def keep(phase: Phase, now: Moment | None, lost: Losses, way: str) -> None:
@@ -70,7 +76,9 @@ class LastLook:
         return [one.pid for one in self._sessions]
 
     def judge(self) -> None:
-        """Raise where somebody wrote what nobody has accepted to lose; else move the restored sequences on.
+        """Raise where somebody wrote what nobody has accepted to lose.
+
+        Else move the restored sequences on.
 
         Raises:
             ApprovalNeeded: naming what was written.
@@ -82,15 +90,19 @@ class LastLook:
         self.carried = sequences.carry(live, restored)
 
     def refuse(self, live: Database) -> None:
-        """The same of a database that is still open, where it cannot be closed: a write of this very moment may be missed.
+        """The same of a database that is still open, where it cannot be closed.
+
+        A write of this very moment may be missed.
 
         Raises:
             ApprovalNeeded: naming what was written.
         """
         if EVERYTHING not in self._priced["accepted"] and (found := self._written(live)):
             raise ApprovalNeeded(
-                f"the gate `rollback` needs a person: written since the way back was priced: {'; '.join(found)}",
-                f"nothing was swapped, and the database is open again; price it anew: `runbook rollback {self._phase.run.reference}`",
+                "the gate `rollback` needs a person: written since the way back was priced: "
+                f"{'; '.join(found)}",
+                "nothing was swapped, and the database is open again; price it anew: `runbook "
+                f"rollback {self._phase.run.reference}`",
                 gate="rollback",
             )
 
@@ -116,7 +128,8 @@ class LastLook:
             then=then,
             names=None if EVERYTHING in accepted else accepted,
             own=self._priced["own"],
-            head=f"saved by {phase.application_name} from {phase.target}, before another took its place",
+            head=f"saved by {phase.application_name} from {phase.target}, before another took its "
+            "place",
         )
 
     def close(self) -> None:

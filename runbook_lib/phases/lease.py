@@ -1,4 +1,7 @@
-"""The lease of a phase's run: taken before the first effect, asked before every other, given back when the run has ended."""
+"""The lease of a phase's run.
+
+Taken before the first effect, asked before every other, given back when the run has ended.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def claim(phase: Phase, *, take_over: bool = False) -> None:
-    """Make sure that no other run has the phase's database; take it where the phase belongs to those that have it.
+    """Make sure that no other run has the phase's database.
+
+    Take it where the phase belongs to those that have it.
 
     Args:
         take_over: a person decided that this run has it from now on, whoever has it now.
@@ -39,7 +44,10 @@ def claim(phase: Phase, *, take_over: bool = False) -> None:
 
 
 def release(phase: Phase) -> None:
-    """Give the database back; where that cannot be done the record says so, and another run has to take it over."""
+    """Give the database back.
+
+    Where that cannot be done the record says so, and another run has to take it over.
+    """
     try:
         with _server(phase) as admin:
             given = lease.release(admin, phase.run.state["target"]["database_oid"], phase.run.id)
@@ -71,7 +79,10 @@ def _take(phase: Phase, admin: Database, oid: int, take_over: bool) -> None:
 
 
 def _over(run: Run, other: lease.Lease) -> bool:
-    """Whether the run that has the database is one of this archive that has ended, and could not give it back."""
+    """Return whether the run that has the database has ended without giving it back.
+
+    It must be a run of this archive.
+    """
     folder = run.folder.parent / other.run
     return (folder / "run.json").is_file() and Run(folder).outcome in FINAL
 

@@ -1,4 +1,7 @@
-"""What the pending files demand of the rows that are there, asked of those rows when it is planned, and again at the last gate."""
+"""Ask the existing rows what the pending files demand of them.
+
+When it is planned, and again at the last gate.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,10 @@ class LiveData(Shown):
         ]
         marks = [answer.status.mark if answer.status else "" for answer in self.answers]
         failing, open_ones = marks.count("bad"), marks.count("unknown")
-        title = f"{len(rows)} demands on the data that is there: {failing} violated, {open_ones} not settled"
+        title = (
+            f"{len(rows)} demands on the data that is there: {failing} violated, {open_ones} not "
+            "settled"
+        )
         return Table(
             title,
             (
@@ -157,9 +163,13 @@ class LiveData(Shown):
         ]
 
     def outcomes(self) -> list[str]:
-        """How each demand came out, for the plan's hash: without the numbers, which change from minute to minute."""
+        """How each demand came out, for the plan's hash.
+
+        Without the numbers, which change from minute to minute.
+        """
         return [
-            f"{a.question.place}: {a.question.demand}: {a.status.value if a.status else a.question.worth.value}"
+            f"{a.question.place}: {a.question.demand}: "
+            f"{a.status.value if a.status else a.question.worth.value}"
             for a in self.answers
         ]
 
@@ -181,7 +191,8 @@ def of_files(phase: Phase, files: Sequence[MigrationFile]) -> LiveData:
 def asked_again(phase: Phase, files: Sequence[MigrationFile]) -> list[Check]:
     """The demands of the files that are left to apply, held against the rows as they are now.
 
-    What was not settled when it was planned, and was accepted then, needs nobody again; what has come since does.
+    What was not settled when it was planned, and was accepted then, needs nobody again; what has
+    come since does.
     """
     found = phase.keep("data", of_files(phase, files))
     accepted = _accepted(phase)
@@ -202,7 +213,10 @@ def asked_again(phase: Phase, files: Sequence[MigrationFile]) -> list[Check]:
 
 
 def _accepted(phase: Phase) -> set[tuple[Any, ...]]:
-    """The demands that were not settled when the plan's gate was opened by a person, who saw them."""
+    """Return the demands that were not settled when a person opened the plan's gate.
+
+    The person saw them.
+    """
     decision = gate.standing(phase.run, "plan")
     planned = phase.run.read_evidence("plan.data", missing=None) if decision else None
     if not decision or decision["decision"] != "approved" or planned is None:
@@ -228,6 +242,7 @@ def ask(phase: Phase, questions: tuple[Question, ...]) -> LiveData:
             violations.count(
                 phase.target, phase.application_name, [q.counting for q in asked], jobs=phase.jobs
             ),
+            strict=True,
         )
     )
     return LiveData(tuple(Answer(question, counted.get(id(question))) for question in questions))

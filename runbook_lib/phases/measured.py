@@ -1,4 +1,7 @@
-"""The pending files run statement by statement on a copy, in the transactions that the installed Prisma makes of them."""
+"""Run the pending files statement by statement on a copy.
+
+In the transactions that the installed Prisma makes of them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def work(statements: Sequence[Statement], rule: TransactionRule) -> list[costs.W
             one.effect.transaction,
             bool(one.effect.alone),
         )
-        for one, number in zip(statements, numbers)
+        for one, number in zip(statements, numbers, strict=True)
     ]
 
 
@@ -48,11 +51,14 @@ def measured(
     before_file: Callable[[str, Target], None],
     meanwhile: Callable[[], Result],
 ) -> tuple[costs.Costs, Result]:
-    """Run the files on a copy of the copy, one after the other, and tell what each statement cost; or why that could not be done.
+    """Run the files on a copy of the copy, one after the other, and tell what each statement cost.
+
+    Or why that could not be done.
 
     Args:
         copy: nobody may be connected to it until `meanwhile` is called.
-        before_file: called before each file with its name and the measured database, to which nobody is connected then.
+        before_file: called before each file with its name and the measured database, to which
+            nobody is connected then.
         meanwhile: something else to be done that does not touch the measured database.
     """
     try:

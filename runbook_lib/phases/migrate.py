@@ -1,4 +1,7 @@
-"""60 Migrate: the gate, `prisma migrate deploy` under watch, and the proof that exactly the planned change was made."""
+"""60 Migrate: the gate, `prisma migrate deploy` under watch, and the proof of the change.
+
+Exactly the planned change must have been made.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,11 @@ class Migrate(Phase):
         )
 
     def gate(self) -> Checks:
-        """Everything that must hold at this minute: plan, backup, window, maintenance mode, nobody else migrating, nothing in the way, and rows that are as the files demand."""
+        """Everything that must hold at this minute.
+
+        Plan, backup, window, maintenance mode, nobody else migrating, nothing in the way, and rows
+        that are as the files demand.
+        """
         application = Application(self)
         maintenance = application.maintenance_checks(True) if application.has_maintenance else []
         return self.pass_gate(
@@ -90,7 +97,7 @@ class Migrate(Phase):
         )
 
     def save(self) -> Any:
-        """Save the columns and tables that the files will drop, with the SQL that reinstates them."""
+        """Save the columns and tables that the files will drop, and the SQL to reinstate them."""
         self.require_gate("migrate")
         found, planned = self.history, self.run.read_evidence("plan", missing={}).get("files", {})
         saved = salvage.save(
@@ -102,7 +109,10 @@ class Migrate(Phase):
         return saved
 
     def restore_point(self) -> Any:
-        """Name the point to which a recovery in time would lead; once the migration has begun, the point from before stands."""
+        """Name the point to which a recovery in time would lead.
+
+        Once the migration has begun, the point from before stands.
+        """
         self.require_gate("migrate")
         self._passed.add("restore_point")
         return recovery.mark(self) or Table(
@@ -110,7 +120,9 @@ class Migrate(Phase):
         )
 
     def deploy(self) -> Table:
-        """Run `prisma migrate deploy`, watched and guarded; a line a second says how far it is, who blocks it, and who waits for it.
+        """Run `prisma migrate deploy`, watched and guarded.
+
+        A line a second says how far it is, who blocks it, and who waits for it.
 
         Raises:
             GateError: another run is at work, or a file is pending that the plan does not know.
@@ -163,7 +175,10 @@ class Migrate(Phase):
         )
 
     def _recorded_late(self) -> None:
-        """Record a migration of this run that ended without being recorded (killed, or the archive was full): from Prisma's own history."""
+        """Record a migration of this run that ended without being recorded.
+
+        It was killed, or the archive was full; Prisma's own history tells.
+        """
         planned = self.run.read_evidence("plan", missing={}).get("files", {})
         files = self._already(planned)
         if self.run.has_evidence("migration") or not files:
@@ -184,7 +199,10 @@ class Migrate(Phase):
         )
 
     def forecast(self) -> Any:
-        """What the rehearsal and the forecast had said, beside what happened; the next forecast learns from it."""
+        """What the rehearsal and the forecast had said, beside what happened.
+
+        The next forecast learns from it.
+        """
         actual, said = (
             self.run.read_evidence("migration", missing={}),
             self.run.read_evidence("forecast", missing={}),
@@ -201,12 +219,16 @@ class Migrate(Phase):
             )
         why = said.get("correction", "not corrected")
         return charts.durations(
-            f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s ({why})",
+            f"The migration took {rows['actual']:.1f} s; forecast were {rows['forecast']:.1f} s "
+            f"({why})",
             rows,
         )
 
     def verify(self) -> Checks:
-        """Status, introspection, format and validity, and the catalogue's change against what the rehearsal promised."""
+        """Check status, introspection, format, validity and the catalogue's change.
+
+        The change is compared with what the rehearsal predicted.
+        """
         self.require_steps("deploy")
         status, pulled, schema = self.together(
             self._up_to_date, self._pulled, lambda: self._valid("migrate.schema")
@@ -299,7 +321,8 @@ class Migrate(Phase):
                 not failed,
                 ", ".join(failed) or "none failed",
                 "none failed",
-                "settle the failed migration first: 95_troubleshoot tells failed from still running",
+                "settle the failed migration first: 95_troubleshoot tells failed from still "
+                "running",
             )
 
         return attempt(id, title, look)
@@ -309,13 +332,19 @@ class Migrate(Phase):
 
     @property
     def settled(self) -> frozenset[str]:
-        """What could be compared neither in the rehearsal, where a person accepted that, nor now."""
+        """Return what could be compared neither in the rehearsal nor now.
+
+        A person accepted that in the rehearsal.
+        """
         accepted = "rehearse.pull" in gate.accepted(self.run, "rehearse")
         compared = self.run.has_evidence("migrate.differing")
         return frozenset({"migrate.pull"} if accepted and not compared else ())
 
     def _pulled(self) -> Check:
-        """Where schema file and database differed on the migrated copy too, that is not this night's doing."""
+        """Check whether schema file and database differed on the migrated copy, too.
+
+        If so, that is not this run's doing.
+        """
         id, title = (
             "migrate.pull",
             "`db pull` and `migrate diff` see what they saw in the rehearsal",
@@ -329,7 +358,8 @@ class Migrate(Phase):
                 return unknown(
                     id,
                     title,
-                    f"schema file and database differ in {statements(len(seen))}, and the rehearsal compared nothing",
+                    f"schema file and database differ in {statements(len(seen))}, and the "
+                    "rehearsal compared nothing",
                     "no difference",
                     "read evidence/migrate.differing.json: was it so before?",
                 )
@@ -377,7 +407,10 @@ class Migrate(Phase):
         )
 
     def _already(self, planned: dict[str, str]) -> list[str]:
-        """The files of the plan that are applied as they were reviewed, where this run had begun to before it was stopped, or led forward."""
+        """Return the files of the plan that are applied as they were reviewed.
+
+        Only if this run began them before it was stopped, or led forward.
+        """
         if not self.run.derived.migrating:
             return []
         found = self.history
@@ -413,7 +446,10 @@ class Migrate(Phase):
 
     @property
     def _waived(self) -> str:
-        """Why and by whom this plan goes without a rehearsal; empty where it was rehearsed, or nobody decided that."""
+        """Why and by whom this plan goes without a rehearsal.
+
+        Empty where it was rehearsed, or nobody decided that.
+        """
         waived, decision = (
             self.run.read_evidence("rehearse.waived", missing=None),
             gate.standing(self.run, "rehearse"),
@@ -426,7 +462,10 @@ class Migrate(Phase):
             or decision["decision"] != "approved"
         ):
             return ""
-        return f"{waived['why']}; {decision['person']} decided at {decision['at']} to go on without: {decision['reason'] or 'no reason given'}"
+        return (
+            f"{waived['why']}; {decision['person']} decided at {decision['at']} to go on without: "
+            f"{decision['reason'] or 'no reason given'}"
+        )
 
     def _rehearsed(self) -> Check:
         found = (
@@ -442,7 +481,10 @@ class Migrate(Phase):
         )
 
     def _reviewed(self) -> tuple[str, ...]:
-        """The pending files: none but those that were reviewed, as they were reviewed. Somebody may have applied them since."""
+        """The pending files: none but those that were reviewed, as they were reviewed.
+
+        Somebody may have applied them since.
+        """
         planned = self.run.read_evidence("plan", missing={}).get("files", {})
         found = self.history
         strange = [
@@ -484,7 +526,8 @@ class Migrate(Phase):
             return unknown(
                 id,
                 title,
-                f"{'; '.join(strange[:3])}; what these do cannot be told: {', '.join(said.unclear[:3])}",
+                f"{'; '.join(strange[:3])}; what these do cannot be told: "
+                f"{', '.join(said.unclear[:3])}",
             )
         return check(
             id,
@@ -496,7 +539,10 @@ class Migrate(Phase):
         )
 
     def _count(self) -> None:
-        """Keep the counters of this moment: statements from here on are those after the migration."""
+        """Keep the counters of this moment.
+
+        Statements from here on are those after the migration.
+        """
         try:
             self.run.write_evidence("migrated.statistics", statistics.read(self.db))
         except (DatabaseError, NotRecorded) as error:
@@ -543,7 +589,8 @@ class Migrate(Phase):
         )
         return cli.MigrationFailed(
             message,
-            f"{why.link} explains the cause; 90_rollback tells what landed and leads back, or forward",
+            f"{why.link} explains the cause; 90_rollback tells what landed and leads back, or "
+            "forward",
             code=error.code,
             migration=error.migration,
             sqlstate=error.sqlstate,
@@ -552,7 +599,10 @@ class Migrate(Phase):
         )
 
     def _not_recorded(self, error: NotRecorded, watch: Watch) -> BaseException:
-        """What is to be said where the archive took nothing: how the migration itself ended comes first."""
+        """What is to be said where the archive took nothing.
+
+        How the migration itself ended comes first.
+        """
         first = under_way(error)
         if isinstance(first, cli.MigrationFailed):
             failure = self._failure(first, watch)
@@ -573,14 +623,18 @@ class Migrate(Phase):
             for name in self.run.read_evidence("plan", missing={}).get("files", {})
             if name in found.applied
         ]
-        return f"applied: {', '.join(done) or 'none'}; failed: {', '.join(found.failed) or 'none'}; pending: {', '.join(found.pending) or 'none'}"
+        return (
+            f"applied: {', '.join(done) or 'none'}; failed: {', '.join(found.failed) or 'none'}; "
+            f"pending: {', '.join(found.pending) or 'none'}"
+        )
 
 
 def _against(seen: list[str], promised: list[str]) -> str:
     """What would still make the database as the schema file has it, held against the rehearsal."""
     if same_after_restore(seen, promised):
         return (
-            f"remark: schema file and database differ in {statements(len(seen))}, the same as in the rehearsal"
+            f"remark: schema file and database differ in {statements(len(seen))}, the same as in "
+            "the rehearsal"
             if seen
             else "no difference"
         )

@@ -1,7 +1,9 @@
-"""What pending files do that their text does not tell: watched in a shadow database that has the schema of the live one.
+"""What pending files do that their text does not tell.
 
-Only statements whose course follows from the catalogue are watched; the shadow has no rows. What cannot be run there, and
-what comes after it, stays "not known".
+Watched in a shadow database that has the schema of the live one.
+
+Only statements whose course follows from the catalogue are watched; the shadow has no rows. What
+cannot be run there, and what comes after it, stays "not known".
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.judge import WHOLE, Observed, Statement, statements
 from runbook_lib.prisma.known import Known
 
-HISTORY = """CREATE TABLE {}._prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz,
-    migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(),
+HISTORY = """CREATE TABLE {}._prisma_migrations (
+    id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz,
+    migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+    started_at timestamptz NOT NULL DEFAULT now(),
     applied_steps_count integer NOT NULL DEFAULT 0)"""
 """Prisma's own table, which no file makes: a statement for every table meets it, too."""
 
@@ -31,7 +35,9 @@ def observe(
     applied: Sequence[MigrationFile],
     pending: Sequence[MigrationFile],
 ) -> Observed:
-    """Run the pending files in the shadow database, and return what each file and each unclear statement changed.
+    """Run the pending files in the shadow database and return what each changed.
+
+    The same for each unclear statement.
 
     Args:
         db: a session with the shadow, which has the schema that the applied files make.

@@ -1,8 +1,8 @@
 """Where tables differ from what the run's own backup holds.
 
-Out of the backup their rows are brought up in a scratch database, one table after the other, proven against the manifest,
-and compared with those that are there now. Whatever keeps it from that (no room, no right, too little time) is said: the
-difference itself stands either way.
+Out of the backup their rows are brought up in a scratch database, one table after the other, proven
+against the manifest, and compared with those that are there now. Whatever keeps it from that (no
+room, no right, too little time) is said: the difference itself stands either way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ TOLD = (DatabaseError, ToolError, UsageError, OSError)
 
 @dataclass(frozen=True)
 class Past:
-    """The database as the backup has it: a scratch database with the rows of the tables that were brought up.
+    """The database as the backup has it.
+
+    A scratch database with the rows of the tables that were brought up.
 
     Args:
         until: by `time.monotonic`, when to stop.
@@ -92,7 +94,8 @@ class Past:
             place = disk.tablespace(admin, databases.tablespace(admin, wanted)["name"])
         if place.free_bytes is not None and place.free_bytes < 2 * needed:
             raise UsageError(
-                f"its rows took {size(needed)}, and {size(place.free_bytes)} are free in {place.path}"
+                f"its rows took {size(needed)}, and {size(place.free_bytes)} are free in "
+                f"{place.path}"
             )
 
     def _require_proven(self, name: str) -> None:
@@ -124,7 +127,8 @@ def narrowed(
 
     Args:
         wrong: with the columns that are compared.
-        written: tables that were written between backup and state before: their range holds these rows, too.
+        written: tables that were written between backup and state before: their range holds these
+            rows, too.
     """
     if not wrong:
         return {}
@@ -146,7 +150,10 @@ def narrowed(
 
 @contextmanager
 def _past(phase: Phase) -> Iterator[Past]:
-    """The schema of the run's backup in a scratch database, on the server on which backups are proven; dropped at the end."""
+    """Restore the schema of the run's backup in a scratch database; drop it at the end.
+
+    On the server on which backups are proven.
+    """
     made, server = load_backup(phase), Target.parse(phase.params.proof_url())
     programs = tools(server, phase.params.database.tools, application_name=phase.application_name)
     with scratch.reserved(server, "past", phase.application_name, phase.say) as place:

@@ -1,5 +1,8 @@
-"""Performance before and after: the counters over two windows, the statements of pg_stat_statements by query id, and the
-plans of the statements that the parameters name."""
+"""Performance before and after.
+
+The counters over two windows, the statements of pg_stat_statements by query id, and the plans of
+the statements that the parameters name.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ class Performance(Phase):
 
     @cached_property
     def windows(self) -> tuple[Window | None, Window | None]:
-        """From 30_backup to right before the migration, and from its end to now; `None` where the first reading is missing."""
+        """From 30_backup to right before the migration, and from its end to now.
+
+        `None` where the first reading is missing.
+        """
         return self._window("backup.statistics", self.statistics[0]), self._window(
             "migrated.statistics", self.statistics[1]
         )
@@ -67,7 +73,10 @@ class Performance(Phase):
         )
 
     def indexes(self) -> Table:
-        """Indexes before and after: size, scans in each window, validity; new ones first, with what is to be said of them."""
+        """Indexes before and after: size, scans in each window, validity.
+
+        New ones first, with what is to be said of them.
+        """
         before, after = (one.indexes for one in self.statistics)
         names = sorted(
             set(before) | set(after),
@@ -110,7 +119,10 @@ class Performance(Phase):
         )
 
     def missing_indexes(self) -> Table:
-        """Large tables of which sequential scans have read the most rows; or why that is not known."""
+        """Large tables of which sequential scans have read the most rows.
+
+        Or why that is not known.
+        """
         found = self._missing()
         if found.status is Status.UNKNOWN and not self._new_missing:
             return Table(
@@ -134,7 +146,10 @@ class Performance(Phase):
             [one for one in self._pairs if one.verdict == word]
             for word in ("not called since", "new")
         )
-        title = f"{len(self._pairs)} statements, {len(new)} new, {len(gone)} not called since; per call, before → after. {self._lengths()}"
+        title = (
+            f"{len(self._pairs)} statements, {len(new)} new, {len(gone)} not called since; per "
+            f"call, before → after. {self._lengths()}"
+        )
         return Table(
             title,
             COLUMNS,
@@ -161,7 +176,7 @@ class Performance(Phase):
                     ),
                     now,
                 )
-                for item, now in zip(items, after)
+                for item, now in zip(items, after, strict=True)
             )
         )
 
@@ -169,7 +184,7 @@ class Performance(Phase):
         """The named statements' times, before and after."""
         worse = [
             one.item.name
-            for one, c in zip(self.plans.items, self.plans.checks())
+            for one, c in zip(self.plans.items, self.plans.checks(), strict=True)
             if c.status is Status.FAILED
         ]
         title = (
@@ -206,7 +221,10 @@ class Performance(Phase):
         )
 
     def performance(self) -> Checks:
-        """The named statements must not have regressed; what only the counters say is for a person to judge."""
+        """The named statements must not have regressed.
+
+        What only the counters say is for a person to judge.
+        """
         named = self.plans.checks() or [
             not_configured(
                 "performance.plans",
@@ -220,7 +238,10 @@ class Performance(Phase):
         )
 
     def _wait(self, before_migration: statistics.Statistics) -> None:
-        """Until the window after is as long as the one before, as far as the parameters let it be."""
+        """Wait until the window after is as long as the one before.
+
+        As far as the parameters allow.
+        """
         before, after = (
             self._window("backup.statistics", before_migration),
             self._window("migrated.statistics", statistics.read(self.db)),
@@ -243,7 +264,7 @@ class Performance(Phase):
     def _lengths(self) -> str:
         words = [
             f"{one.seconds:.0f} s {word}" if one else f"{word}: not seen"
-            for one, word in zip(self.windows, ("before", "after"))
+            for one, word in zip(self.windows, ("before", "after"), strict=True)
         ]
         return f"Windows: {words[0]}, {words[1]}"
 
@@ -271,7 +292,7 @@ class Performance(Phase):
             return counting
         why = [
             f"{word}: {one.anew if one else 'the reading that it begins with is missing'}"
-            for one, word in zip(self.windows, ("before", "after"))
+            for one, word in zip(self.windows, ("before", "after"), strict=True)
             if not one or one.anew
         ]
         if why:
@@ -361,7 +382,8 @@ class Performance(Phase):
                 id,
                 title,
                 Status.NOT_CONFIGURED,
-                f"no statement was called {ENOUGH_CALLS} times in both windows; those of `validate.statements` are always compared",
+                f"no statement was called {ENOUGH_CALLS} times in both windows; those of "
+                "`validate.statements` are always compared",
             )
         if slower:
             return unknown(

@@ -1,4 +1,7 @@
-"""10 Plan: what is pending, what it will do to which tables, and one hash over all of it that approvals are bound to."""
+"""10 Plan: what is pending, what it will do to which tables, and one hash over it.
+
+Approvals are bound to that hash.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,10 @@ class Plan(Phase):
         return client.breaks(running, self.review.statements, self.objects, self.target.schema)
 
     def pending(self) -> Checks:
-        """Whether files, history and the Prisma CLI agree on what is pending; drift is looked for while the CLI answers."""
+        """Whether files, history and the Prisma CLI agree on what is pending.
+
+        Drift is looked for while the CLI answers.
+        """
         status, _ = self.together(
             lambda: cli.status(self.project, self.prisma_url), lambda: self.found_drift
         )
@@ -131,7 +137,8 @@ class Plan(Phase):
             not tables,
             f"no history, and {len(tables)} tables, e.g. {tables[0]}" if tables else "yes",
             "a history",
-            "baseline it: `npx prisma migrate resolve --applied NAME` for each file whose changes are there already",
+            "baseline it: `npx prisma migrate resolve --applied NAME` for each file whose changes "
+            "are there already",
         )
 
     def drift(self) -> Drift:
@@ -155,7 +162,10 @@ class Plan(Phase):
         return self.keep_table("tables", self.review.tables_affected())
 
     def indexes(self) -> Table:
-        """Indexes added and removed: how they are built, and how often the removed ones were used."""
+        """Indexes added and removed.
+
+        How they are built, and how often the removed ones were used.
+        """
         return self.keep_table("indexes", self.review.indexes())
 
     def half_way(self) -> Table:
@@ -173,7 +183,8 @@ class Plan(Phase):
         return message(
             self.run,
             "planned",
-            f"migrations are applied to the database; the largest table that they affect: {self._largest()}",
+            "migrations are applied to the database; the largest table that they affect: "
+            f"{self._largest()}",
             "nothing has been changed; the plan is rehearsed and approved first",
         )
 
@@ -216,7 +227,11 @@ class Plan(Phase):
         return Table("The plan that approvals are bound to", ("", "sha256, or what it is"), rows)
 
     def gate(self) -> Checks:
-        """Pass the plan's gate: a file that does not parse or that must fail shuts it, what is not known for certain needs a person."""
+        """Pass the plan's gate.
+
+        A file that does not parse or that must fail shuts it; what is not known for certain needs a
+        person.
+        """
         return self.pass_gate_once("plan", "gate", self._reviewed)
 
     def _reviewed(self) -> Checks:
@@ -234,7 +249,8 @@ class Plan(Phase):
         approval = gate.standing(self.run, "plan")
         if approval and approval["decision"] != "approved":
             raise Refused(
-                f"nobody has accepted this plan: {approval['person']} refused it at {approval['at']}: {approval['reason']}",
+                f"nobody has accepted this plan: {approval['person']} refused it at "
+                f"{approval['at']}: {approval['reason']}",
                 "settle it with them, and run the gate's cell again",
             )
         who = (
@@ -276,7 +292,10 @@ class Plan(Phase):
             return "none that exists today"
         largest = max(touched, key=lambda name: sizes[name]["bytes"])
         rows = sizes[largest]["rows"]
-        return f"{largest} ({size(sizes[largest]['bytes'])}, {'rows not estimated yet' if rows is None else f'about {rows:,} rows'})"
+        return (
+            f"{largest} ({size(sizes[largest]['bytes'])}, "
+            f"{'rows not estimated yet' if rows is None else f'about {rows:,} rows'})"
+        )
 
 
 def contents(phase: Phase) -> dict[str, Any]:
@@ -297,7 +316,10 @@ def contents(phase: Phase) -> dict[str, Any]:
 
 
 def options_check(found: Catalog) -> Check:
-    """Whether every option of tables, columns, indexes and views is one that PostgreSQL documents: no comparison sees another."""
+    """Whether every option of tables, columns, indexes and views is one that PostgreSQL documents.
+
+    No comparison sees another.
+    """
     title = "every option of tables, columns, indexes and views is known"
     where: dict[str, list[str]] = {}
     for name, options in found.unknown_options.items():
@@ -313,8 +335,8 @@ def options_check(found: Catalog) -> Check:
         title,
         f"not known: {'; '.join(said)}",
         "all of them",
-        "find out who sets them: the server itself, or a person. They are compared nowhere, and a change "
-        "of them will not be seen; approve if that may be so",
+        "find out who sets them: the server itself, or a person. They are compared nowhere, and a "
+        "change of them will not be seen; approve if that may be so",
     )
 
 

@@ -1,7 +1,7 @@
 """What 00_start, 30_backup and 40_preflight will ask, asked at once before there is a run.
 
-The phases' own checks are made, side by side and with a deadline. Nothing is touched: no database, folder or file is made,
-nothing is switched, and nobody is told anything.
+The phases' own checks are made, side by side and with a deadline. Nothing is touched: no database,
+folder or file is made, nothing is switched, and nobody is told anything.
 """
 
 from __future__ import annotations
@@ -128,7 +128,10 @@ def _asked(
 
 
 def _history(params: Params, target: Target, project: Project | None) -> list[Check]:
-    """Check the migrations against the server: its version, what was applied, the client that runs."""
+    """Check the migrations against the server.
+
+    Its version, what was applied, the client that runs.
+    """
     with start._session(target) as db:
         items = [
             _refused(
@@ -197,7 +200,10 @@ def _generators(project: Project) -> Check:
 
 
 def _client(params: Params, project: Project) -> list[Check]:
-    """Check whether the client can be generated here without the query engine, which only older clients need."""
+    """Check whether the client can be generated here without the query engine.
+
+    Only older clients need it.
+    """
     id, title = "start.client", "the client needs no query engine, or it is installed"
     if params.prisma.generate is not None:
         return []
@@ -248,7 +254,10 @@ def _address(key: str, url: str) -> Check:
 
 
 def _side_by_side(looks: dict[str, Look]) -> list[Check]:
-    """Make checks in threads of their own; what has not ended by the deadline could not be checked."""
+    """Make checks in threads of their own.
+
+    What has not ended by the deadline could not be checked.
+    """
     found: dict[str, Sequence[Check]] = {}
     threads = [
         threading.Thread(target=_keep, args=(name, look, found), daemon=True)

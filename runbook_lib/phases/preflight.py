@@ -1,4 +1,7 @@
-"""40 Preflight: credentials, rights, disk, versions, connectivity, monitoring, the backup's files once more, and go or no-go."""
+"""40 Preflight: rights, disk, versions, connectivity, monitoring, and go or no-go.
+
+Credentials and the backup's files are checked once more.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Preflight(Phase):
     gates = ("preflight",)
 
     def credentials(self) -> Checks:
-        """Whether each login connects, directly, and has each right that it needs, tried one by one."""
+        """Check that each login connects directly and has each right that it needs.
+
+        The rights are tried one by one.
+        """
         found = health.connection(self.target, self.application_name) + rights.rights(
             self.db, server.affected_tables(self)
         )
@@ -54,7 +60,10 @@ class Preflight(Phase):
         return server.disk_chart(self)
 
     def versions(self) -> Checks:
-        """The installed Prisma CLI against the project's lock file, and what follows for transactions."""
+        """Compare the installed Prisma CLI with the project's lock file.
+
+        And say what follows for transactions.
+        """
         return self.look("versions", self.project.checks())
 
     def connectivity(self) -> Checks:
@@ -79,7 +88,10 @@ class Preflight(Phase):
         )
 
     def monitoring(self) -> Checks:
-        """Each configured probe, asked; and each measure of the monitoring list, read for the first time."""
+        """Each configured probe, asked.
+
+        And each measure of the monitoring list, read for the first time.
+        """
         section = self.params.monitoring
         probes = (
             self.together(*(partial(self._probe, probe) for probe in section.probes))
@@ -122,7 +134,10 @@ class Preflight(Phase):
         )
 
     def server(self) -> Checks:
-        """What on the server would get in the way: forgotten and prepared transactions, connections near the limit, standbys that are behind."""
+        """What on the server would get in the way.
+
+        Forgotten and prepared transactions, connections near the limit, standbys that are behind.
+        """
         limit = self.params.monitoring.connections_percent
         return self.look(
             "server",
@@ -153,7 +168,10 @@ class Preflight(Phase):
         return self.look("backup", Checks("The way back", [*backup_checks(self), stays]))
 
     def validation(self) -> Checks:
-        """What 70_validate will be able to see, and what the baseline could not tell: asked once, and before the migration."""
+        """What 70_validate will be able to see, and what the baseline could not tell.
+
+        Asked once, and before the migration.
+        """
         found = visible.checks(statistics.read(self.db), self.params.validate_.slow_queries)
         untold = [
             one for one in baseline.of(self.run) if one.status is Status.UNKNOWN and not one.wrong
@@ -234,7 +252,10 @@ class Preflight(Phase):
         expected = f"{asked.status} with it, 401 or 403 without"
         if answer.reach is not Reach.ANSWERED:
             return unanswered(id, title, answer, expected)
-        said = f"{answer.status} with it, {without.status if without.reach is Reach.ANSWERED else without.why} without"
+        said = (
+            f"{answer.status} with it, "
+            f"{without.status if without.reach is Reach.ANSWERED else without.why} without"
+        )
         if answer.status not in (asked.status, 401, 403) or (
             answer.status == asked.status and without.status not in (401, 403)
         ):

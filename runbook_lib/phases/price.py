@@ -1,4 +1,8 @@
-"""What each way back costs: whether it is possible, how long it takes, and which writes it would lose (`runbook_lib.phases.writes`)."""
+"""What each way back costs.
+
+Whether it is possible, how long it takes, and which writes it would lose
+(`runbook_lib.phases.writes`).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,9 @@ from runbook_lib.postgres.connection import query
 from runbook_lib.table import Shown, Table, size
 
 WAYS = ("resolve", "forward", "restore", "point-in-time")
-"""The ways, cheapest first. `forward` settles the failed file by what is proven of it and leads on, not back: it is taken
-only where a person names it."""
+"""The ways, cheapest first. `forward` settles the failed file by what is proven of it and leads on,
+not back: it is taken only where a person names it.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Losses(Shown):
     Args:
         before: between the backup and the moment before the migration.
         since: from then until now.
-        wal_bytes: what the whole server wrote to its log since then; `None` where that was not measured.
+        wal_bytes: what the whole server wrote to its log since then; `None` where that was not
+            measured.
     """
 
     before: Span
@@ -40,7 +46,10 @@ class Losses(Shown):
         return {"restore": (self.before, self.since), "point-in-time": (self.since,)}.get(way, ())
 
     def names(self, way: str) -> tuple[str, ...]:
-        """What a way would lose writes of, or may: an approval accepts these, and no further ones."""
+        """What a way would lose writes of, or may.
+
+        An approval accepts these, and no further ones.
+        """
         return tuple(sorted({name for span in self.of(way) for name in span.lost | span.doubt}))
 
     def words(self, way: str) -> str:
@@ -105,7 +114,8 @@ class Option:
         impossible: why it cannot be taken; empty where it can.
         seconds: what it takes; `None` where that was not measured.
         basis: where that figure comes from.
-        loses: writes that it would lose, or may, in words; empty where it is proven that there are none.
+        loses: writes that it would lose, or may, in words; empty where it is proven that there are
+            none.
     """
 
     way: str
@@ -137,7 +147,8 @@ def losses(phase: Phase, now: Moment | None, found: Landed) -> Losses:
 
     Args:
         found: what of the migration is in the database.
-        now: the live database; `None` where it was not looked at, because there is nothing to hold it against.
+        now: the live database; `None` where it was not looked at, because there is nothing to hold
+            it against.
     """
     if not phase.run.has_evidence("backup"):
         return Losses(Span({}, {EVERYTHING: "there is no backup"}), Span())

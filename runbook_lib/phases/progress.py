@@ -1,4 +1,7 @@
-"""Telling operations how a migration goes on, beside it: no receiver, however slow, holds the migration up."""
+"""Telling operations how a migration goes on, beside it.
+
+No receiver, however slow, holds the migration up.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ LEAVE_S = 5.0
 
 
 class Progress:
-    """Tells operations, until its block is left: where a file was applied, or it takes longer than the forecast.
+    """Tells operations, until its block is left.
+
+    Where a file was applied, or it takes longer than the forecast.
 
     Not more often than once in `notify.progress_minutes`.
 
@@ -93,7 +98,8 @@ class Progress:
         self._said_at, self._said = time.monotonic(), done
         sent = talk.tell(self.phase.run, said)
         self.phase.say(
-            f"a message on how it goes: {len(sent.deliveries) - len(sent.failed)} of {len(sent.deliveries)} delivered"
+            f"a message on how it goes: {len(sent.deliveries) - len(sent.failed)} of "
+            f"{len(sent.deliveries)} delivered"
             if isinstance(sent, Sent)
             else sent.title
         )

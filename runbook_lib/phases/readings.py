@@ -1,8 +1,10 @@
-"""Readings for the monitoring list, taken through the run: at the preflight, all through the migration, at the validation.
+"""Readings for the monitoring list, taken through the run.
 
-Each measure comes from the source that the parameters name; else from this machine, where the server proves to run here, from
-PostgreSQL, and from the application. They are kept as evidence, `<phase>.readings`. What Prometheus knows is asked afterwards,
-for the whole time.
+At the preflight, all through the migration, at the validation.
+
+Each measure comes from the source that the parameters name; else from this machine, where the
+server proves to run here, from PostgreSQL, and from the application. They are kept as evidence,
+`<phase>.readings`. What Prometheus knows is asked afterwards, for the whole time.
 """
 
 from __future__ import annotations
@@ -132,7 +134,10 @@ class Reader:
         ]
 
     def here(self, db: Database, look: Callable[[host.Gauge], host.Load]) -> list[Reading]:
-        """Processor, memory and disk of the server's machine, where it is this one; its free disk where that is known."""
+        """Processor, memory and disk of the server's machine, where it is this one.
+
+        Its free disk where that is known.
+        """
         names, why = self._wanted(*_HOST), ""
         try:
             if not (why := self._away(db)):
@@ -195,7 +200,10 @@ class Reader:
         return found
 
     def errors(self) -> list[Reading]:
-        """Errors a minute in the application's log: since maintenance mode began, before that in its last part."""
+        """Errors a minute in the application's log.
+
+        Since maintenance mode began, before that in its last part.
+        """
         path = self.phase.params.service.log if self.phase.params.service else None
         return (
             [self._look("errors_per_minute", "the log", partial(self._errors, path))]
@@ -228,7 +236,10 @@ class Reader:
         return answer.ms
 
     def _sql(self, db: Database, statement: str) -> float:
-        """As the operator wrote it: names are looked up where the role looks them up, and nothing is written."""
+        """As the operator wrote it.
+
+        Names are looked up where the role looks them up, and nothing is written.
+        """
         with (
             translated(),
             db.connection.transaction(force_rollback=True),
@@ -319,7 +330,10 @@ def take(phase: Phase) -> list[Reading]:
 
 
 def gathered(phase: Phase) -> Trends:
-    """All readings of the run, with what Prometheus says of its time: from the first reading until now."""
+    """All readings of the run, with what Prometheus says of its time.
+
+    From the first reading until now.
+    """
     kept = [
         Reading(**row)
         for path in sorted((phase.run.folder / "evidence").glob("*.readings*.json"))
@@ -330,7 +344,10 @@ def gathered(phase: Phase) -> Trends:
 
 
 def disks(phase: Phase, db: Database) -> disk.Disks:
-    """The server's disks: as the parameters' sources tell them, else as they are seen from here, else as Amazon RDS tells them."""
+    """Return the server's disks as the parameters' sources tell them.
+
+    Else as they are seen from here, else as Amazon RDS tells them.
+    """
     reader = Reader(phase)
     found = {name: reader.sourced(db, name) for name in DISK if name in reader.sources}
     if found:
@@ -342,7 +359,10 @@ def disks(phase: Phase, db: Database) -> disk.Disks:
 
 
 def told(found: Mapping[str, Reading]) -> disk.Disks:
-    """The disk that two of its three numbers tell; unknown where one of them could not be read, or one is all there is."""
+    """The disk that two of its three numbers tell.
+
+    Unknown where one of them could not be read, or one is all there is.
+    """
     percent, free, total = (found[name].value if name in found else None for name in DISK)
     place = f"as {', '.join(sorted({one.source for one in found.values()}))} tells"
     if total is None and free is not None and percent:
@@ -368,7 +388,10 @@ def told(found: Mapping[str, Reading]) -> disk.Disks:
 
 @contextmanager
 def recording(phase: Phase) -> Iterator[None]:
-    """Read again and again until the block is left, in a session and a thread of its own: a source that hangs must not blind the guard."""
+    """Read again and again until the block is left, in a session and a thread of its own.
+
+    A source that hangs must not blind the guard.
+    """
     recorder = _Recorder(phase)
     recorder.start()
     try:
@@ -389,7 +412,11 @@ class _Recorder(threading.Thread):
         self._session: Database | None = None
 
     def end(self) -> None:
-        """Look no more; where a source still hangs, its answer is not waited for, and the session is closed: a way back needs the database alone."""
+        """Stop looking.
+
+        If a source still hangs, its answer is not waited for, and the session is closed: a rollback
+        needs the database alone.
+        """
         self.ended.set()
         self.join(2)
         if self.is_alive() and self._session:
@@ -413,11 +440,15 @@ class _Recorder(threading.Thread):
         finally:
             if not self.ended.is_set():
                 phase.say(
-                    "the readings for the monitoring list ended by a fault of their own; the migration goes on, and so does its guard"
+                    "the readings for the monitoring list ended by a fault of their own; the "
+                    "migration goes on, and so does its guard"
                 )
 
     def _look(self, db: Database) -> None:
-        """Look until the end, or until the session is gone; less often the longer it lasts: some 500 times in an hour."""
+        """Look until the end, or until the session is gone.
+
+        Less often the longer it lasts: some 500 times in an hour.
+        """
         began, slow_at = time.monotonic(), 0.0
         self.found += self.reader.here(db, host.Gauge.over)
         while not db.connection.closed:

@@ -1,11 +1,15 @@
-"""Point in time, as the phases use it: checked in preflight, its base backup made in backup, its point before the migration,
-its price and its way back in rollback.
+"""Point in time, as the phases use it.
+
+Checked in preflight, its base backup made in backup, its point before the migration, its price and
+its way back in rollback.
 
     checks(phase)       preflight: whether the provider can work
-    base_backup(phase)  backup: a base backup where `local` has none that is young enough, proven by a recovery from it
+    base_backup(phase)  backup: a base backup where `local` has none that is young enough, proven by
+                        a recovery from it
     mark(phase)         migrate: the restore point, right before the migration
     price(phase)        rollback: possible or not, seconds, basis
-    recover(phase)      rollback: the content at the point, to be restored beside (`local`, `command`), or in place (`rds`);
+    recover(phase)      rollback: the content at the point, to be restored beside (`local`,
+                        `command`), or in place (`rds`);
                         called again after an interruption, it goes on from where it stands
     discard(phase)      rollback: end and remove a recovered server that an interrupted attempt left
 """
@@ -64,7 +68,10 @@ class Price:
 
 @dataclass(frozen=True)
 class Led:
-    """Where a recovery led: `backup` is to be restored beside and swapped in; `replaced` is already in the live one's place."""
+    """Where a recovery led: `backup` is to be restored beside and swapped in.
+
+    `replaced` is already in the live one's place.
+    """
 
     point: RestorePoint
     backup: Backup | None = None
@@ -72,7 +79,10 @@ class Led:
 
 
 def checks(phase: Phase) -> list[Check]:
-    """Whether the provider can lead back to a point, as far as that can be seen before the night."""
+    """Check whether the provider can lead back to a point.
+
+    As far as that can be seen beforehand.
+    """
     if phase.params.recovery is None:
         return [not_configured("recovery", "a point in time can be recovered", "recovery")]
     made = provider(phase)
@@ -81,7 +91,9 @@ def checks(phase: Phase) -> list[Check]:
 
 
 def base_backup(phase: Phase) -> Table:
-    """For the provider `local`: a base backup that is young enough, made where there is none, and proven by a recovery from it.
+    """For the provider `local`.
+
+    A base backup that is young enough, made where there is none, and proven by a recovery from it.
 
     Raises:
         ToolError, UsageError, CheckError: it could not be made, or a recovery from it failed.
@@ -89,7 +101,8 @@ def base_backup(phase: Phase) -> Table:
     made = provider(phase) if phase.params.recovery else None
     if not isinstance(made, Local):
         return Table(
-            f"No base backup is made here: {_NONE if made is None else 'the provider keeps its own'}",
+            "No base backup is made here: "
+            f"{_NONE if made is None else 'the provider keeps its own'}",
             ("", ""),
             [],
         )
@@ -105,7 +118,9 @@ def base_backup(phase: Phase) -> Table:
 
 
 def mark(phase: Phase) -> RestorePoint | None:
-    """The restore point of this run: made now, unless the migration has begun already; then the one from before stands.
+    """The restore point of this run: made now, unless the migration has begun already.
+
+    Then the one from before stands.
 
     Returns:
         None where the migration had begun before any was made: none is made up for it.
@@ -162,10 +177,12 @@ def recover(phase: Phase, refuse: Callable[[Database], None] = lambda live: None
     """Lead back to the point. Called again after an interruption, it goes on from where it stands.
 
     Args:
-        refuse: called with the live database right before another instance takes its place; raises where that must not be.
+        refuse: called with the live database right before another instance takes its place; raises
+            where that must not be.
 
-    With `local` and `command` a server is brought up beside the live one, its database dumped as a backup, and the server
-    discarded; the live database is not touched. With `rds` the recovered instance takes the live one's name.
+    With `local` and `command` a server is brought up beside the live one, its database dumped as a
+    backup, and the server discarded; the live database is not touched. With `rds` the recovered
+    instance takes the live one's name.
 
     Raises:
         GateError: no provider is configured, or no point was made.
@@ -189,7 +206,10 @@ def recover(phase: Phase, refuse: Callable[[Database], None] = lambda live: None
 
 
 def discard(phase: Phase) -> None:
-    """End and remove the recovered server of this run's point, where there is one; a recovered RDS instance is kept."""
+    """End and remove the recovered server of this run's point, where there is one.
+
+    A recovered RDS instance is kept.
+    """
     to = point(phase)
     if (
         to is not None
@@ -203,7 +223,8 @@ def provider(phase: Phase) -> Provider:
     """The provider that the parameters name.
 
     Raises:
-        UsageError: a copy of the server could not be told from another: the role may not read the system identifier.
+        UsageError: a copy of the server could not be told from another: the role may not read the
+            system identifier.
     """
     section, system = phase.params.recovery, phase.run.state["target"]["system_identifier"]
     assert section is not None
@@ -212,8 +233,10 @@ def provider(phase: Phase) -> Provider:
         return Rds(section.instance, section.region, phase.target.host, seconds)
     if system == "unknown":
         raise UsageError(
-            "a recovered server could not be told from another: the role may not read the system identifier",
-            "GRANT EXECUTE ON FUNCTION pg_control_system() TO the runbook's role, and start a new run",
+            "a recovered server could not be told from another: the role may not read the system "
+            "identifier",
+            "GRANT EXECUTE ON FUNCTION pg_control_system() TO the runbook's role, and start a new "
+            "run",
         )
     if isinstance(section, CommandRecovery):
         return Commands(
@@ -263,7 +286,10 @@ def _proof_file(source: BaseBackup) -> Path:
 
 
 def _try(phase: Phase, made: Local, source: BaseBackup) -> dict[str, Any]:
-    """A base backup is one once a server came up from it: recover to a point of now, and throw that server away."""
+    """A base backup is one once a server came up from it.
+
+    Recover to a point of now, and throw that server away.
+    """
     to = points.make(phase.db, f"runbook_trial_{now():%Y%m%dT%H%M%S%f}")
     try:
         found = made.recover(to, phase.target, phase.say)
@@ -286,7 +312,8 @@ def _price_local(phase: Phase, made: Local, to: RestorePoint) -> Price:
     if lacking == [to.segment]:
         return Price(
             None,
-            f"the WAL segment of the point, {to.segment}, is not archived yet; a recovery waits for it",
+            f"the WAL segment of the point, {to.segment}, is not archived yet; a recovery waits "
+            "for it",
         )
     if lacking:
         return Price(
@@ -305,7 +332,8 @@ def _price_local(phase: Phase, made: Local, to: RestorePoint) -> Price:
         True,
         f"from {source.folder.name}",
         proof["recover_s"] + dumped + backup["restore_s"],
-        f"measured: recovery {proof['recover_s']:.0f} s (and the WAL since), dump {dumped:.0f} s, restore {backup['restore_s']:.0f} s",
+        f"measured: recovery {proof['recover_s']:.0f} s (and the WAL since), dump {dumped:.0f} s, "
+        f"restore {backup['restore_s']:.0f} s",
     )
 
 
@@ -324,7 +352,10 @@ def _dumped(phase: Phase, made: Local | Commands, to: RestorePoint) -> Backup | 
 
 
 def _dump(phase: Phase, made: Local | Commands, to: RestorePoint) -> Backup:
-    """A backup of the recovered database; then the recovered server is thrown away. Where the dump fails, the server is kept to go on with."""
+    """A backup of the recovered database; then the recovered server is thrown away.
+
+    Where the dump fails, the server is kept to go on with.
+    """
     found = phase.keep("recovered_server", made.recover(to, phase.target, phase.say))
     options, folder = (
         phase.params.backup,
@@ -353,14 +384,18 @@ def _dump(phase: Phase, made: Local | Commands, to: RestorePoint) -> Backup:
 def _replace(
     phase: Phase, made: Rds, to: RestorePoint, refuse: Callable[[Database], None]
 ) -> Replaced:
-    """The recovered instance in the live one's place, once it has proven to hold the pinned database."""
+    """Put the recovered instance in the live one's place.
+
+    Once it has proven to hold the pinned database.
+    """
     beside = replace(phase.target, host=made.recover(to, phase.say))
     await_promotion(beside, phase.application_name, made.deadline_s, phase.say)
     with Database(beside, phase.application_name) as db:
         found, pinned = identify(db), phase.run.state["target"]
     if any(found[key] != pinned[key] for key in ("system_identifier", "database_oid")):
         raise UsageError(
-            f"the recovered instance holds another database: {describe(found)}, not {describe(pinned)}",
+            f"the recovered instance holds another database: {describe(found)}, not "
+            f"{describe(pinned)}",
             "look at it; nothing was renamed",
         )
     refuse(phase.db)

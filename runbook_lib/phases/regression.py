@@ -1,6 +1,9 @@
-"""When a statement counts as regressed: one of pg_stat_statements over two windows, and one that the parameters name.
+"""When a statement counts as regressed.
 
-Time alone says little on a busy machine; the buffers that a statement touches say more. `RULE` takes both.
+One of pg_stat_statements over two windows, and one that the parameters name.
+
+Time alone says little on a busy machine; the buffers that a statement touches say more. `RULE`
+takes both.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ from runbook_lib.surroundings import Statement
 from runbook_lib.table import Table, text
 
 RULE = (
-    "a statement has regressed where its time and its buffers both exceed `max_ratio` times what they were (the buffers by 100 at least), "
-    "or where its time exceeds `max_ms`"
+    "a statement has regressed where its time and its buffers both exceed `max_ratio` times what "
+    "they were (the buffers by 100 at least), or where its time exceeds `max_ms`"
 )
 BUFFERS = 100
-"""A statement that touches hardly more buffers than before has not regressed, whatever the ratio."""
+"""A statement that touches hardly more buffers than before has not regressed, whatever the ratio.
+"""
 SLOWER = 2.0
 """The ratio for the statements of pg_stat_statements, which have no `max_ratio` of their own."""
 ENOUGH_CALLS = 5
@@ -80,7 +84,8 @@ def _further(one: Calls) -> str:
     """What else is known of a statement's calls."""
     cached = "" if one.hit_ratio is None else f", {100 * one.hit_ratio:.1f} % of the buffers cached"
     return (
-        f"standard deviation {text(one.stddev_ms)} ms; ever {text(one.min_ms)} to {text(one.max_ms)} ms; {text(one.rows / one.calls)} rows a call, "
+        f"standard deviation {text(one.stddev_ms)} ms; ever {text(one.min_ms)} to "
+        f"{text(one.max_ms)} ms; {text(one.rows / one.calls)} rows a call, "
         f"{text(one.temporary_blocks)} temporary blocks{cached}"
     )
 
@@ -110,7 +115,8 @@ class Compared:
             status,
             "; ".join(filter(None, (why, self.figures()))),
             f"at most {self.item.max_ratio:g} times the time and buffers of before{limit}",
-            f"compare its two plans: which index or estimate has changed? 90_rollback prices the ways back ({RULE})",
+            "compare its two plans: which index or estimate has changed? 90_rollback prices the "
+            f"ways back ({RULE})",
         )
 
     def figures(self) -> str:
@@ -187,7 +193,7 @@ class Plans:
                 else None,
                 c.found,
             )
-            for one, c in zip(self.items, checks)
+            for one, c in zip(self.items, checks, strict=True)
         ]
         worse = sum(c.status is Status.FAILED for c in checks)
         return Table(
@@ -216,7 +222,7 @@ class Plans:
             self.table(),
             *(
                 one.side_by_side()
-                for one, c in zip(self.items, self.checks())
+                for one, c in zip(self.items, self.checks(), strict=True)
                 if one.replanned or c.status is not Status.PASSED
             ),
         ]
@@ -231,9 +237,12 @@ class Plans:
 
 
 def pairs(before: Mapping[str, Calls], after: Mapping[str, Calls]) -> list[Pair]:
-    """The statements of two windows, matched by query id; else by text, where one text stands for one statement on each side.
+    """The statements of two windows, matched by query id.
 
-    A query id depends on the oids of the tables (before PostgreSQL 18): a table that was made anew, or a restored database, gives others.
+    Else by text, where one text stands for one statement on each side.
+
+    A query id depends on the oids of the tables (before PostgreSQL 18): a table that was made anew,
+    or a restored database, gives others.
     """
     alone = [
         {one.statement: one for one in side.values() if one.id not in other}

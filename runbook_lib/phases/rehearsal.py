@@ -1,4 +1,7 @@
-"""What a rehearsal measured: as evidence for the night and for later runs, against the budgets, and drawn."""
+"""What a rehearsal measured.
+
+As evidence for the night and for later runs, against the budgets, and drawn.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ class Measured:
         files: seconds by file, by the CLI and under load.
         stalls: of readers and writers, as `postgres.probes` has it.
         statements: what each cost without load, as `postgres.costs` has it; so do the bytes.
-        peak_bytes: by how much the database was larger at most: what a commit removes is there until then.
+        peak_bytes: by how much the database was larger at most: what a commit removes is there
+            until then.
     """
 
     restore_s: float
@@ -92,7 +96,10 @@ def budgets(found: Measured, params: Params) -> list[Check]:
 
 
 def stall_checks(stalls: Stalls, limit_s: float) -> list[Check]:
-    """The longest stall against its budget; tables that had no readers and writers could not be checked."""
+    """The longest stall against its budget.
+
+    Tables that had no readers and writers could not be checked.
+    """
     worst, title = stalls.worst, "nobody stalls longer than allowed"
     checks = [
         check(
@@ -101,7 +108,8 @@ def stall_checks(stalls: Stalls, limit_s: float) -> list[Check]:
             worst is None or worst.longest_s <= limit_s,
             stalls.finding,
             f"at most {limit_s:g} s",
-            "no-go: take the safer way that 10_plan names, split the file, or raise `migrate.max_stall_s`",
+            "no-go: take the safer way that 10_plan names, split the file, or raise "
+            "`migrate.max_stall_s`",
         )
     ]
     if stalls.left_out:
@@ -179,7 +187,10 @@ def size_chart(before: Snapshot, after: Snapshot) -> Any:
     }
     changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     total = after.database_bytes - before.database_bytes
-    title = f"The copy is {size(abs(total))} {'larger' if total >= 0 else 'smaller'} after the migration; {len(changed)} tables changed in size"
+    title = (
+        f"The copy is {size(abs(total))} {'larger' if total >= 0 else 'smaller'} after the "
+        f"migration; {len(changed)} tables changed in size"
+    )
     return charts.before_after(
         title,
         list(map(short, changed)),
@@ -197,7 +208,8 @@ def duration_chart(found: Measured) -> Any:
         "way back": found.rollback_s,
     }
     return charts.durations(
-        f"The migration took {found.migrate_s:.1f} s on the copy, the way back {found.rollback_s:.1f} s",
+        f"The migration took {found.migrate_s:.1f} s on the copy, the way back "
+        f"{found.rollback_s:.1f} s",
         steps,
     )
 

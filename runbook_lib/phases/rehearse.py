@@ -1,4 +1,7 @@
-"""20 Rehearse: the pending files on copies: statement by statement, by the real CLI under load, and made to fail; then the way back."""
+"""20 Rehearse: the pending files on copies.
+
+Statement by statement, by the real CLI under load, and made to fail; then the way back.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,13 @@ from runbook_lib.run import now
 from runbook_lib.table import Table, size
 
 PROOF_BYTES = 5 * 2**30
-"""The copies in which files are made to fail are no larger, all together: of further files it could not be checked what they leave."""
+"""The copies in which files are made to fail are no larger, all together: of further files it could
+not be checked what they leave.
+"""
 
 
 class Rehearse(Phase):
-    """Applies the pending files to copies, measures them, validates what came of them, rolls back, and times each."""
+    """Apply the pending files to copies, measure and validate them, roll back, time each."""
 
     name, heading = "rehearse", "Rehearse"
     gates = ("rehearse",)
@@ -67,7 +72,10 @@ class Rehearse(Phase):
 
     @cached_property
     def source(self) -> Backup:
-        """What is rehearsed on: the newest proven backup of this database and this history, else one made now."""
+        """Return what is rehearsed on: the newest proven backup, else one made now.
+
+        It must be of this database and this history.
+        """
         found = newest_proven(self)
         if found and found.snapshot.tables.keys() == self._tables() and self._same_history(found):
             self.say(f"rehearsing on the proven backup {found.folder.name}")
@@ -81,7 +89,10 @@ class Rehearse(Phase):
         )
 
     def prepare(self) -> Checks:
-        """Restore the copy. Where none can be made, a person decides whether to go on without a rehearsal."""
+        """Restore the copy.
+
+        If none can be made, a person decides whether to go on without a rehearsal.
+        """
         self._unclear = dict[str, Check]()
         self._proofs = dict[str, tuple[Target, ExitStack]]()
         found = self._copied() if self.decided is None else gate.checks_of(self.decided)
@@ -102,7 +113,10 @@ class Rehearse(Phase):
 
     @rehearsed
     def measure(self) -> Costs:
-        """Run every statement by itself on a copy of the copy, in the transactions that Prisma makes, and tell what it cost."""
+        """Run every statement by itself on a copy of the copy, and tell what it cost.
+
+        In the transactions that Prisma makes.
+        """
         for _, stack in self._proofs.values():
             stack.close()
         self._review, self._proofs, self._used = self._reviewed(), {}, set()
@@ -120,7 +134,10 @@ class Rehearse(Phase):
 
     @rehearsed
     def apart(self) -> Checks:
-        """The copy is not the target, by every mark that each has; and the CLI went to the copy when it was told to."""
+        """The copy is not the target, by every mark that each has.
+
+        And the CLI went to the copy when it was told to.
+        """
         with (
             databases.maintenance(self.target, self.application_name) as admin,
             self._on_copy() as db,
@@ -156,7 +173,10 @@ class Rehearse(Phase):
 
     @rehearsed
     def migrate(self) -> Table:
-        """Apply the pending files to the copy with the real Prisma CLI, while readers and writers are at work on its tables."""
+        """Apply the pending files to the copy with the real Prisma CLI.
+
+        Meanwhile readers and writers are at work on its tables.
+        """
         self._require_apart()
         touched = {held.table for cost in self._costs for held in cost.locks} | {
             table for one in self._review.statements for table in one.effect.tables
@@ -165,7 +185,8 @@ class Rehearse(Phase):
         with self._on_copy() as db:
             if applied(db, self._copy) != live:
                 raise GateError(
-                    "the copy has another history than the target: an attempt before has migrated it",
+                    "the copy has another history than the target: an attempt before has migrated "
+                    "it",
                     "run the cells from `phase.prepare()` on again: it makes a new copy",
                 )
             before = catalog.read(db)
@@ -251,7 +272,10 @@ class Rehearse(Phase):
 
     @rehearsed
     def validate(self) -> Checks:
-        """The same checks that will run on the night, on the copy; what was seen there becomes the promise."""
+        """The same checks that will run on the night, on the copy.
+
+        What was seen there becomes the promise.
+        """
         url = self._url(self._copy)
         self._differing = self.keep("differing", self._compared(url))
         self._after = declared.taken_again(self._before, self._copy, self.application_name)
@@ -279,12 +303,16 @@ class Rehearse(Phase):
 
     @rehearsed
     def drift(self) -> Table:
-        """What `migrate diff` would still change to make the database what the schema file says, though every file is applied."""
+        """Return what `migrate diff` would still change after every file is applied.
+
+        It compares the database with the schema file.
+        """
         columns = ("what would make the database as the schema file has it",)
         if (lines := self._differing) is None:
             return Table("Could not check", columns, [(self._not_compared,)], ["unknown"])
         title = (
-            f"Remark: with every file applied, schema file and database differ in {statements(len(lines))}"
+            "Remark: with every file applied, schema file and database differ in "
+            f"{statements(len(lines))}"
             if lines
             else "Schema file and database say the same"
         )
@@ -297,7 +325,10 @@ class Rehearse(Phase):
 
     @rehearsed
     def atomicity(self) -> Checks:
-        """Make each file fail after its last statement, on a copy of its own, and see whether it leaves what the plan says."""
+        """Make each file fail after its last statement, on a copy of its own.
+
+        And see whether it leaves what the plan says.
+        """
         self._require_apart()
         tries = [partial(self._try, predicted) for predicted in self._review.files_atomicity]
         none = nothing("atomicity", "each file leaves what the plan says", "no file is pending")
@@ -310,7 +341,10 @@ class Rehearse(Phase):
 
     @rehearsed
     def roll_back(self) -> Table:
-        """Rehearse the way back on the copy: restore beside, swap by name, compare with the backup."""
+        """Rehearse the way back on the copy.
+
+        Restore beside, swap by name, compare with the backup.
+        """
         with (
             scratch.reserved(self.target, "rollback", self.application_name) as beside,
             scratch.reserved(self.target, "failed", self.application_name) as aside,
@@ -361,7 +395,10 @@ class Rehearse(Phase):
 
     @rehearsed
     def forecast(self) -> Checks:
-        """Go or no-go against the budgets of the parameters; whatever this rehearsal could not check needs a person."""
+        """Go or no-go against the budgets of the parameters.
+
+        Whatever this rehearsal could not check needs a person.
+        """
         return self.pass_gate_once("rehearse", "forecast", self._go_or_no_go)
 
     def _go_or_no_go(self) -> Checks:
@@ -397,7 +434,10 @@ class Rehearse(Phase):
             )
 
     def _possible(self) -> list[Check]:
-        """What copies need, as far as it can be known beforehand: the right to make them, and room for those that are there at a time."""
+        """What copies need, as far as it can be known beforehand.
+
+        The right to make them, and room for those that are there at a time.
+        """
         right = bool(
             self.db.value(
                 "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
@@ -466,7 +506,10 @@ class Rehearse(Phase):
             )
 
     def _keep_for_proof(self, file: str, place: Target) -> None:
-        """Keep a copy of the database as it is before a file, for the proof of what the file leaves; unless it is too large."""
+        """Keep a copy of the database as it is before a file, unless it is too large.
+
+        It proves what the file leaves.
+        """
         predicted = next(one for one in self._review.files_atomicity if one.file == file)
         if (
             not atomicity.why_not(predicted)
@@ -486,7 +529,10 @@ class Rehearse(Phase):
         if predicted.file in self._used:
             return atomicity.untried(predicted, "its copy was used by an earlier attempt")
         if predicted.file not in self._proofs:
-            large = f"the database has {size(self.source.snapshot.database_bytes)}, and copies for this are made up to {size(PROOF_BYTES)} in all"
+            large = (
+                f"the database has {size(self.source.snapshot.database_bytes)}, and copies for "
+                f"this are made up to {size(PROOF_BYTES)} in all"
+            )
             return atomicity.untried(predicted, self._costs.failed or large)
         copy, stack = self._proofs[predicted.file]
         self._used.add(predicted.file)
@@ -497,7 +543,10 @@ class Rehearse(Phase):
             )
 
     def _must_not_fail(self, name: str, checks: Checks) -> Checks:
-        """Keep checks, and go on where none failed; what could not be checked is asked of a person once, at the end."""
+        """Keep checks, and go on where none failed.
+
+        What could not be checked is asked of a person once, at the end.
+        """
         found = self.look(name, checks)
         self._unclear |= {item.id: item for item in found.unknown}
         return found.require(accepted=[item.id for item in found.unknown])
@@ -522,7 +571,10 @@ class Rehearse(Phase):
         )
 
     def _compared(self, url: str) -> list[str] | None:
-        """Return what `migrate diff` would change, once `db pull` has read the copy; None where one of them failed."""
+        """Return what `migrate diff` would change, once `db pull` has read the copy.
+
+        None where one of them failed.
+        """
         try:
             differing, _ = self.together(
                 lambda: cli.differing(self.project, url), lambda: cli.db_pull(self.project, url)
@@ -551,7 +603,10 @@ class Rehearse(Phase):
         return set(catalog.read(self.db).objects["table"])
 
     def _same_history(self, made: Backup) -> bool:
-        """Whether the live database has the history that the backup has: the same rows in Prisma's table."""
+        """Whether the live database has the history that the backup has.
+
+        The same rows in Prisma's table.
+        """
         name = f"{self.target.schema}._prisma_migrations"
         live = snapshot.take(
             self.target, self.application_name, tables=[name], method=Method(made.snapshot.method)

@@ -1,8 +1,10 @@
-"""Which statements of a failed file landed: replayed one by one on a copy of the schema before it, and held against the live one.
+"""Which statements of a failed file landed.
 
-The copy has no rows. A statement that changes the catalogue is told by the catalogue; one that only writes rows by the
-content of its tables, where that was fixed before the migration and nothing else of the file changes it. What cannot be
-told that way is said to be so.
+Replayed one by one on a copy of the schema before it, and held against the live one.
+
+The copy has no rows. A statement that changes the catalogue is told by the catalogue; one that only
+writes rows by the content of its tables, where that was fixed before the migration and nothing else
+of the file changes it. What cannot be told that way is said to be so.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ MOST = 200
 
 
 _NO_REFUSAL = ("08", "53", "55", "57", "58", "XX")
-"""Classes of SQLSTATE of which the statement itself is not the reason: no room, no session, a lock, a cancel, a fault."""
+"""Classes of SQLSTATE of which the statement itself is not the reason: no room, no session, a lock,
+a cancel, a fault.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,11 @@ class Replayed(Shown):
     Args:
         file: the migration's name.
         statements: how many it has.
-        landed: how many of them, from the first on, are in the database; `None` where that cannot be told.
+        landed: how many of them, from the first on, are in the database; `None` where that cannot
+            be told.
         why: why it cannot be told.
-        repair: what makes the file whole: half built indexes go, then come the statements that did not land.
+        repair: what makes the file whole: half built indexes go, then come the statements that did
+            not land.
         invalid: indexes that the first of those left half built.
         complete: whether the catalogue is that of the whole file.
     """
@@ -225,7 +231,8 @@ def told(
     """Where the live database stands.
 
     Args:
-        states: the catalogue before the first statement and after each; `None` where no transaction ends.
+        states: the catalogue before the first statement and after each; `None` where no transaction
+            ends.
         writers: table → how many statements of the migration write its rows.
         unlike: what the copy cannot have as the live database has it, and nothing is said of.
     """
@@ -273,7 +280,10 @@ def _by_content(
     content: Mapping[str, Compared],
     writers: Mapping[str, int],
 ) -> tuple[int, str]:
-    """How many landed of the statements between two points that the catalogue does not tell apart; or why that cannot be told."""
+    """How many landed of the statements between two points that the catalogue does not tell apart.
+
+    Or why that cannot be told.
+    """
     landed = first
     for number, statement in enumerate(found[first:last], first + 1):
         if statement.effect.unclear:
@@ -283,7 +293,8 @@ def _by_content(
             if wrote is None or wrote and writers[row.table] > 1:
                 return (
                     0,
-                    f"statement {number} writes rows of {row.table}, and its content does not tell whether it did",
+                    f"statement {number} writes rows of {row.table}, and its content does not "
+                    "tell whether it did",
                 )
             if (
                 wrote
@@ -292,14 +303,18 @@ def _by_content(
             ):
                 return (
                     0,
-                    f"statement {number} has written rows of {row.table}, and one before it has written none",
+                    f"statement {number} has written rows of {row.table}, and one before it has "
+                    "written none",
                 )
             landed = number if wrote else landed
     return landed, ""
 
 
 def _wrote(row: RowChange, item: Compared | None) -> bool | None:
-    """Whether a table's content shows that a statement has written it; None where it does not tell."""
+    """Whether a table's content shows that a statement has written it.
+
+    None where it does not tell.
+    """
     if item is None or item.outcome in (Outcome.NOT_COMPARED, Outcome.EXCLUDED):
         return None
     if item.outcome is Outcome.ADDED:
@@ -310,7 +325,9 @@ def _wrote(row: RowChange, item: Compared | None) -> bool | None:
 
 
 def _states(copy: Database, found: Sequence[Statement]) -> list[Catalog | None]:
-    """The catalogue before the first statement and after each, up to the first that the copy refuses: none behind that one landed.
+    """Return the catalogue before the first statement and after each.
+
+    Up to the first that the copy refuses: none behind that one landed.
 
     Raises:
         DatabaseError: the copy failed for a reason that is not the statement's.
@@ -332,7 +349,10 @@ def _states(copy: Database, found: Sequence[Statement]) -> list[Catalog | None]:
 
 
 def _run(copy: Database, statement: Statement) -> None:
-    """Run a statement on the copy, which has no rows: one that only reads or writes rows is passed over."""
+    """Run a statement on the copy, which has no rows.
+
+    One that only reads or writes rows is passed over.
+    """
     effect = statement.effect
     if (
         effect.changes

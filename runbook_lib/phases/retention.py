@@ -1,4 +1,7 @@
-"""What becomes of what the runs leave: old backups and failed databases go, the newest proven backup stays and is drilled."""
+"""What becomes of what the runs leave.
+
+Old backups and failed databases go, the newest proven backup stays and is drilled.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ class Kept:
     """One thing that a run has left, and why it is kept.
 
     Args:
-        kind: "backup", "saved columns and tables", "rows left behind", "failed database", "restored database", "unfinished restore", "scratch database", "shadow database of Prisma", "unfinished backup" or "damaged backup".
+        kind: "backup", "saved columns and tables", "rows left behind", "failed database", "restored
+            database", "unfinished restore", "scratch database", "shadow database of Prisma",
+            "unfinished backup" or "damaged backup".
         since: when it was made; `None` where that is not known.
         why: why it is kept; empty where it may go.
         remove: what removes it.
@@ -51,11 +56,14 @@ class Kept:
 
 
 def examine(params: Params, keep_days: float, admin: Database) -> tuple[Kept, ...]:
-    """Everything that runs have left in the backup directory and on the server, and whether it may go.
+    """Return everything that runs have left behind, and whether it may go.
 
-    Kept are: what is younger than `keep_days`; the newest proven backup of each database; backups that a run needs which
-    has not ended well, and what it saved before dropping; a failed database that nothing has replaced, or that a replication slot, a prepared transaction or a
-    session holds on to. What is not known to be ours is never touched.
+    In the backup directory and on the server.
+
+    Kept are: what is younger than `keep_days`; the newest proven backup of each database; backups
+    that a run needs which has not ended well, and what it saved before dropping; a failed database
+    that nothing has replaced, or that a replication slot, a prepared transaction or a session holds
+    on to. What is not known to be ours is never touched.
 
     Args:
         admin: a session on the maintenance database of the server.
@@ -134,7 +142,9 @@ def _gone(one: Kept) -> str:
 
 
 def drill(params: Params) -> restore.Proof:
-    """Restore the newest backup into a scratch database, compare it, and record beside it whether it is proven.
+    """Restore the newest backup into a scratch database, compare it, record the result.
+
+    Beside the backup it is recorded whether it is proven.
 
     Raises:
         UsageError: there is no backup, or one whose manifest cannot be read; or a prune is at work.
@@ -217,7 +227,10 @@ def _changed_by_somebody(one: Backup, same: Counter[str]) -> str:
 
 
 def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
-    """What was saved before it was dropped: its only copy in this form, while the run may still be led back."""
+    """What was saved before it was dropped.
+
+    Its only copy in this form, while the run may still be led back.
+    """
     ended = {run.key for run in runs(params.environment.archive) if run.outcome in FINAL}
     for path in sorted((params.backup.directory / SAVED).glob("*/manifest.json")):
         folder = path.parent
@@ -248,7 +261,10 @@ def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
 
 
 def _left_behind(params: Params, keep_days: float) -> Iterator[Kept]:
-    """The rows that ways back have left behind: the failed database has them, too, as long as it is kept."""
+    """The rows that ways back have left behind.
+
+    The failed database has them, too, as long as it is kept.
+    """
     kind = "rows left behind"
     for path in sorted((params.backup.directory / LEFT).glob("*/manifest.json")):
         folder = path.parent
@@ -297,7 +313,10 @@ def _failed_databases(params: Params, keep_days: float, admin: Database) -> Iter
 
 
 def _restored(params: Params, admin: Database) -> Iterator[Kept]:
-    """What a way back restored beside the live database, and did not swap in: a backup has it, too."""
+    """What a way back restored beside the live database, and did not swap in.
+
+    A backup has it, too.
+    """
     ended = {run.id for run in runs(params.environment.archive) if run.outcome in FINAL}
     for one in databases.entries(admin).values():
         if one.comment.startswith(RESTORED):
@@ -340,12 +359,15 @@ def _scratch(admin: Database) -> Iterator[Kept]:
 
 
 def _prisma_shadows(admin: Database) -> Iterator[Kept]:
-    """What a killed `prisma migrate dev` or `diff` leaves: no call of a run makes one, so none is known to be ours."""
+    """What a killed `prisma migrate dev` or `diff` leaves.
+
+    No call of a run makes one, so none is known to be ours.
+    """
     for name in databases.entries(admin):
         if _SHADOW.fullmatch(name):
             why = (
-                "look at it yourself: the Prisma CLI makes and drops it, for any project on this server; "
-                "where none is at work, it was killed: drop it by hand"
+                "look at it yourself: the Prisma CLI makes and drops it, for any project on this "
+                "server; where none is at work, it was killed: drop it by hand"
             )
             yield Kept("shadow database of Prisma", name, None, why, _nothing)
 

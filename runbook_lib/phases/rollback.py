@@ -44,7 +44,9 @@ from runbook_lib.run import FINAL
 from runbook_lib.table import Table
 
 RESTORED = "runbook: restored for "
-"""How the comment of a database begins that was restored beside the live one, and not swapped in yet; the run follows."""
+"""How the comment of a database begins that was restored beside the live one, and not swapped in
+yet; the run follows.
+"""
 ENOUGH_CALLS = 5
 """Calls since the migration from which on a statement's mean says something."""
 SLOWER = 2.0
@@ -60,7 +62,10 @@ def _slowdown(before: Mapping[str, Any], now: Mapping[str, Any]) -> float | None
 
 
 class Rollback(Phase):
-    """Leads back, where a trigger fired and the decision stands; otherwise looks and leaves everything as it is."""
+    """Leads back, where a trigger fired and the decision stands.
+
+    Otherwise looks and leaves everything as it is.
+    """
 
     name, heading = "rollback", "Roll back"
     holds_database = True
@@ -69,7 +74,10 @@ class Rollback(Phase):
     """The triggers, once they were measured."""
 
     def begin(self, notebook: str) -> None:
-        """Finish a way back of this run that was interrupted, before anything else is asked: the live name may be missing."""
+        """Finish a way back of this run that was interrupted, before anything else is asked.
+
+        The live name may be missing.
+        """
         self._resumed = self._interrupted()
         if self._resumed:
             self.claim()
@@ -78,7 +86,10 @@ class Rollback(Phase):
         super().begin(notebook)
 
     def triggers(self) -> Checks:
-        """The five triggers, measured: failed migration, corrupted data, failing application, slow queries, failed validation."""
+        """The five triggers, measured.
+
+        Failed migration, corrupted data, failing application, slow queries, failed validation.
+        """
         phases = {name: (self.run.phase(name) or {}) for name in ("migrate", "validate")}
         status = {name: entry.get("status", "not run") for name, entry in phases.items()}
         self._fired = self.look(
@@ -143,7 +154,10 @@ class Rollback(Phase):
         return self.keep("left_out", leftout.left_out(self.db))
 
     def price(self) -> Table:
-        """Each way back: possible or not, how long it takes, what it would lose, and what it leaves with the old database."""
+        """Show each rollback option: possible or not, how long it takes, what it would lose.
+
+        And what it leaves with the old database.
+        """
         columns = ("way", "possible", "takes", "by", "would lose", "stays with the old database")
         stays = ", ".join(map(str, self.left_out.staying)) or "nothing"
         rows = [
@@ -163,7 +177,10 @@ class Rollback(Phase):
 
     @cached_property
     def way(self) -> str:
-        """The way to take: that of an interrupted attempt, else what a person named, else the cheapest that leads back; or "none"."""
+        """Return the way to take, or "none".
+
+        That of an interrupted attempt, else what a person named, else the cheapest that leads back.
+        """
         if self._resumed:
             return self._resumed["way"]
         decision = gate.standing(self.run, "rollback")
@@ -180,8 +197,11 @@ class Rollback(Phase):
         return min(back, key=lambda option: bool(option.loses)).way if back else "restore"
 
     def decide(self) -> Table:
-        """Pass the gate of the rollback: automatic by the parameters, or approved by a person; lost writes need a person always,
-        who has been told of them. What is written goes on meanwhile: each time this is asked, it is priced anew."""
+        """Pass the gate of the rollback: automatic by the parameters, or approved by a person.
+
+        Lost writes need a person always, who has been told of them. What is written goes on
+        meanwhile: each time this is asked, it is priced anew.
+        """
         self._look_again()
         if self.way == "none":
             self._passed.add("decide")
@@ -213,13 +233,15 @@ class Rollback(Phase):
                 not chosen.impossible,
                 chosen.impossible or "yes",
                 "yes",
-                f"take another way, e.g. `runbook rollback {self.run.reference} --way restore`, or without `--way` the cheapest; 95_troubleshoot shows the state",
+                f"take another way, e.g. `runbook rollback {self.run.reference} --way restore`, "
+                "or without `--way` the cheapest; 95_troubleshoot shows the state",
             ),
             unknown(
                 f"rollback.loss.{self.way}: {', '.join(self.losses.names(self.way))}",
                 lossless,
                 f"would be lost: {chosen.loses}",
-                remedy="take a way that loses nothing, or accept it: rows that others wrote are saved beside the backup first, with the SQL that brings them back",
+                remedy="take a way that loses nothing, or accept it: rows that others wrote are "
+                "saved beside the backup first, with the SQL that brings them back",
             )
             if chosen.loses
             else check("rollback.loss", lossless, True, "none", "none"),
@@ -233,7 +255,10 @@ class Rollback(Phase):
         return checks
 
     def _swap_checks(self) -> list[Check]:
-        """What a swap by name would wait for, and what it would leave with the old database: told before the decision."""
+        """What a swap by name would wait for, and what it would leave with the old database.
+
+        Told before the decision.
+        """
         held, staying = self.left_out.held, self.left_out.staying
         nothing_cut = "nobody who follows this database is cut off"
         return [
@@ -243,7 +268,8 @@ class Rollback(Phase):
                 not held,
                 "; ".join(map(str, held)) or "nothing",
                 "nothing",
-                "COMMIT PREPARED or ROLLBACK PREPARED them, stop the subscribers of the slots, and repeat",
+                "COMMIT PREPARED or ROLLBACK PREPARED them, stop the subscribers of the slots, "
+                "and repeat",
             ),
             unknown(
                 f"rollback.stays: {', '.join(one.name for one in staying)}",
@@ -271,7 +297,10 @@ class Rollback(Phase):
         return done
 
     def afterwards(self) -> Checks:
-        """Integrity and content after the way back; then the application back in service, and its health."""
+        """Integrity and content after the way back.
+
+        Then the application back in service, and its health.
+        """
         self.require_steps("go_back")
         if self.way == "none":
             self._passed.add("afterwards")
@@ -334,14 +363,16 @@ class Rollback(Phase):
                 ("step",),
                 [
                     (
-                        f"runbook resume {self.run.reference}: the files that are left are applied, and everything is verified and validated",
+                        f"runbook resume {self.run.reference}: the files that are left are "
+                        "applied, and everything is verified and validated",
                     )
                 ],
             )
         failed = [line for line in self.run.read_journal() if line["what"] == "migration failed"]
         why = (
             [
-                f"settle what stopped it: {failed[-1]['file'] or 'the migration'} ({failed[-1]['code'] or failed[-1]['sqlstate'] or 'no code'})"
+                f"settle what stopped it: {failed[-1]['file'] or 'the migration'} "
+                f"({failed[-1]['code'] or failed[-1]['sqlstate'] or 'no code'})"
             ]
             if failed
             else []
@@ -358,8 +389,10 @@ class Rollback(Phase):
             *why,
             *held,
             "correct the migration file (a new file where it was ever applied elsewhere)",
-            f"rehearse it on today's data: runbook run {shlex.quote(str(self.run.folder / 'parameters.json'))} --to rehearse",
-            f"say what was learned: the cell below, or `runbook lesson {self.run.reference}`; the history keeps it",
+            "rehearse it on today's data: runbook run "
+            f"{shlex.quote(str(self.run.folder / 'parameters.json'))} --to rehearse",
+            f"say what was learned: the cell below, or `runbook lesson {self.run.reference}`; the "
+            "history keeps it",
         ]
         return Table("Before the next attempt", ("step",), [(step,) for step in steps])
 
@@ -401,7 +434,7 @@ class Rollback(Phase):
         )
 
     def _performance(self) -> Check:
-        """Means of the statements that were called often enough since before, by pg_stat_statements."""
+        """Return means of the statements called often enough since, by pg_stat_statements."""
         title, stored = (
             "queries are as fast as before",
             self.run.read_evidence("before.statistics", missing={}),
@@ -448,7 +481,10 @@ class Rollback(Phase):
 
     @cached_property
     def _now(self) -> writes.Moment | None:
-        """The live database as it is, held against the state before or else the backup; `None` where there is neither."""
+        """The live database as it is, held against the state before or else the backup.
+
+        `None` where there is neither.
+        """
         stored = self.run.read_evidence("before.snapshot", missing=None)
         if stored is not None:
             return writes.moment(self, snapshot.Snapshot.from_dict(stored))
@@ -500,11 +536,17 @@ class Rollback(Phase):
         return landed(self, self._comparison)
 
     def _resolve(self) -> Table:
-        """Close Prisma's record of the failed file: it was proven that nothing of the migration is in the database."""
+        """Close Prisma's record of the failed file.
+
+        It was proven that nothing of the migration is in the database.
+        """
         return self._mark("rolled_back")
 
     def _forward(self) -> Table:
-        """Settle the failed file by what is proven of it: what did not land is run, then Prisma's record put right."""
+        """Settle the failed file by what is proven of it.
+
+        What did not land is run, then Prisma's record put right.
+        """
         found = self.landed.replayed
         assert found
         if found.untouched:
@@ -514,7 +556,9 @@ class Rollback(Phase):
         return self._mark("applied")
 
     def _repair(self, found: Replayed) -> None:
-        """Run the repair, each statement by itself; one that fails leaves a position that is told anew.
+        """Run the repair, each statement by itself.
+
+        One that fails leaves a position that is told anew.
 
         Raises:
             DatabaseError: a statement was refused.
@@ -535,7 +579,8 @@ class Rollback(Phase):
         after = self._landed_now().replayed
         if not after or not after.complete:
             raise GateError(
-                f"after the repair {found.file} is not whole: {after.answer if after else 'not known'}",
+                f"after the repair {found.file} is not whole: "
+                f"{after.answer if after else 'not known'}",
                 "run this notebook again: it tells where it stands",
             )
 
@@ -551,7 +596,10 @@ class Rollback(Phase):
 
     @cached_property
     def _source(self) -> Backup | None:
-        """The backup that the way leads to: the run's own, or one of the point in time; `None` where an instance has taken the live one's place."""
+        """The backup that the way leads to: the run's own, or one of the point in time.
+
+        `None` where an instance has taken the live one's place.
+        """
         if self._resumed:
             return load(Path(self._resumed["backup"]))
         if self.way == "point-in-time":
@@ -559,7 +607,10 @@ class Rollback(Phase):
         return load_backup(self)
 
     def _restore(self) -> Table:
-        """Stop the application, restore beside, swap; an attempt that was interrupted in the swap has ended it already."""
+        """Stop the application, restore beside, swap.
+
+        An attempt that was interrupted in the swap has ended it already.
+        """
         Application(self).run("stop")
         began = time.monotonic()
         source = self._source
@@ -589,7 +640,10 @@ class Rollback(Phase):
         )
 
     def _names(self, source: Backup) -> dict[str, str]:
-        """The databases of the swap, by what they are; the journal keeps them, for whoever takes an interrupted swap up."""
+        """The databases of the swap, by what they are.
+
+        The journal keeps them, for whoever takes an interrupted swap up.
+        """
         key, live, word = (
             self.run.key.lower(),
             self.target.database,
@@ -607,7 +661,10 @@ class Rollback(Phase):
         }
 
     def _swap(self, names: dict[str, str]) -> float:
-        """Swap by name, however far an earlier attempt came; seconds for which the live name was closed."""
+        """Swap by name, however far an earlier attempt came.
+
+        Seconds for which the live name was closed.
+        """
         if self._session:
             self._session.close()
         look = last_look.LastLook(self)
@@ -647,7 +704,10 @@ class Rollback(Phase):
         return done.closed_s
 
     def _finished(self, names: dict[str, str]) -> bool:
-        """Finish an interrupted swap; not where somebody has written meanwhile: then the way back is priced anew."""
+        """Finish an interrupted swap.
+
+        Not where somebody has written meanwhile: then the way back is priced anew.
+        """
         try:
             self._swap(names)
         except ApprovalNeeded as error:
@@ -662,7 +722,7 @@ class Rollback(Phase):
         self.claim()
 
     def _restore_beside(self, made: Backup, names: dict[str, str]) -> float:
-        """Restore next to the live database, prove it there, and write down that the swap begins."""
+        """Restore next to the live database, prove it, and record that the swap begins."""
         place = self.target.named(names["restored"])
         programs = tools(
             self.target, self.params.database.tools, application_name=self.application_name

@@ -1,7 +1,10 @@
-"""Nothing dropped is lost: what a migration will drop is saved before it, and brought back where somebody asks for it.
+"""Nothing dropped is lost.
 
-What will be dropped is what the plan declares and what the rehearsal saw go, which also knows what a CASCADE, a dropped
-schema or a DO block took along. The folder lies beside the backups, never in the archive: it holds rows.
+What a migration will drop is saved before it, and brought back where somebody asks for it.
+
+What will be dropped is what the plan declares and what the rehearsal saw go, which also knows what
+a CASCADE, a dropped schema or a DO block took along. The folder lies beside the backups, never in
+the archive: it holds rows.
 """
 
 from __future__ import annotations
@@ -67,7 +70,10 @@ class Dropped:
 
 
 def to_be_dropped(run: Run) -> Dropped:
-    """What the plan of a run declares to remove, and what its rehearsal saw go; a rename removes nothing."""
+    """What the plan of a run declares to remove, and what its rehearsal saw go.
+
+    A rename removes nothing.
+    """
     declared = run.read_evidence("plan", missing={}).get("declared", {}).get("changes", ())
     seen = Difference.from_dict(
         run.read_evidence("promise", missing={}).get("difference", {"changes": ()})
@@ -94,7 +100,9 @@ def to_be_dropped(run: Run) -> Dropped:
 
 
 def save(phase: Phase, pending: bool, landed: bool) -> Saved | Checks:
-    """Save what will be dropped, as it is now; where some of it landed already, what was saved before is kept.
+    """Save what will be dropped, as it is now.
+
+    Where some of it landed already, what was saved before is kept.
 
     Args:
         pending: whether a file is left to apply.
@@ -145,7 +153,8 @@ def save(phase: Phase, pending: bool, landed: bool) -> Saved | Checks:
                     "salvage.saved",
                     _TITLE,
                     True,
-                    f"{len(saved.columns)} columns and {len(saved.tables)} tables, {saved.rows} rows, as of {saved.taken_at}",
+                    f"{len(saved.columns)} columns and {len(saved.tables)} tables, {saved.rows} "
+                    f"rows, as of {saved.taken_at}",
                 )
             ],
         ),
@@ -168,14 +177,18 @@ class Reinstate(Phase):
         record = self.run.read_evidence("saved", missing=None)
         if record is None:
             raise UsageError(
-                f"{self.run.id} saved nothing: it dropped no column and no table, or did not come so far",
+                f"{self.run.id} saved nothing: it dropped no column and no table, or did not come "
+                "so far",
                 f"`runbook status {self.run.reference}` says how far it came",
             )
         return salvage.load(mounted(record["folder"], self.params.backup.directory / SAVED))
 
     @property
     def earlier(self) -> tuple[Path, ...]:
-        """Folders that earlier attempts of the run saved: they hold what the last one did not find any more."""
+        """Folders that earlier attempts of the run saved.
+
+        They hold what the last one did not find any more.
+        """
         folders = [
             mounted(line["folder"], self.params.backup.directory / SAVED)
             for line in self.run.read_journal()

@@ -1,4 +1,7 @@
-"""How a run stands, for whoever opens it: what comes next, the phases, who decided what, and the last lines of the journal."""
+"""How a run stands, for whoever opens it.
+
+What comes next, the phases, who decided what, and the last lines of the journal.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +152,8 @@ def _next(run: Run) -> tuple[str, list[tuple[Link, str]], str]:
             [
                 (
                     link(busy[-1]["phase"]),
-                    "the notebook that is at work; opened in the same JupyterLab it goes on where it is",
+                    "the notebook that is at work; opened in the same JupyterLab it goes on where "
+                    "it is",
                 ),
                 (
                     link("troubleshoot"),
@@ -164,7 +168,8 @@ def _next(run: Run) -> tuple[str, list[tuple[Link, str]], str]:
             [
                 (
                     link(lost[-1]["phase"]),
-                    "run it again from its first cell: what is true now is looked at, and what is done already is not repeated",
+                    "run it again from its first cell: what is true now is looked at, and what is "
+                    "done already is not repeated",
                 ),
                 (link("troubleshoot"), "whether its work still goes on on the server"),
                 *_way_back(run),

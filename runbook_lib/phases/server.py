@@ -1,4 +1,7 @@
-"""What on the server would get in the way: looked at in the preflight, and again in the minute before the migration."""
+"""What on the server would get in the way.
+
+Looked at in the preflight, and again in the minute before the migration.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ def minute_checks(phase: Phase) -> list[Check]:
 
 
 def affected_tables(phase: Phase) -> list[str] | None:
-    """The tables that exist and that the plan locks; `None` where it cannot tell which: then it may be any."""
+    """The tables that exist and that the plan locks.
+
+    `None` where it cannot tell which: then it may be any.
+    """
     review = phase.run.read_evidence("plan.review", missing=None)
     statements = [] if review is None else review["statements"]
     tables = {
@@ -51,8 +57,9 @@ def affected_tables(phase: Phase) -> list[str] | None:
 
 
 def need(db: Database, phase: Phase) -> disk.Need | None:
-    """What the plan writes, as the rehearsal measured it, and a copy restored beside, should the way back be taken; `None` where the
-    rehearsal did not measure it.
+    """Return what the plan writes, as measured, and the size of a copy restored beside.
+
+    The copy is needed for a rollback. `None` if the rehearsal did not measure it.
     """
     measured = phase.run.read_evidence("rehearsal", missing={})
     log, growth = (
@@ -110,7 +117,8 @@ def disk_check(db: Database, id: str, phase: Phase, *, measured: bool = True) ->
     """What is free on the server now, and after what the plan needs.
 
     Args:
-        measured: whether the check is unknown where the rehearsal did not measure what the plan needs; else what is free now counts,
+        measured: whether the check is unknown where the rehearsal did not measure what the plan
+            needs; else what is free now counts,
             for a person was asked about that before.
     """
     title, limit = (
@@ -131,14 +139,18 @@ def disk_check(db: Database, id: str, phase: Phase, *, measured: bool = True) ->
                 "look at it where it can be seen; then approve the gate that asks for it",
             )
         now = next(one for one in found if one.place == after.place and one.path == after.path)
-        said = f"{after.place}: {size(now.free_bytes)} of {size(now.total_bytes)} free, {now.free_percent:.0f} %; needed are {_needs(needed)}"
+        said = (
+            f"{after.place}: {size(now.free_bytes)} of {size(now.total_bytes)} free, "
+            f"{now.free_percent:.0f} %; needed are {_needs(needed)}"
+        )
         if needed is None and measured and after.free_percent >= limit:
             return unknown(
                 id,
                 title,
                 said,
                 expected,
-                "estimate it, by the size of the tables that the plan rewrites; then approve the gate",
+                "estimate it, by the size of the tables that the plan rewrites; then approve the "
+                "gate",
             )
         return check(
             id,
@@ -146,7 +158,8 @@ def disk_check(db: Database, id: str, phase: Phase, *, measured: bool = True) ->
             after.free_percent >= limit,
             said + (f"; afterwards {after.free_percent:.0f} %" if needed else ""),
             expected,
-            "make room (95_troubleshoot tells what would free most), or lower `backup.disk_free_percent`",
+            "make room (95_troubleshoot tells what would free most), or lower "
+            "`backup.disk_free_percent`",
         )
 
     return attempt(id, title, look)
@@ -183,7 +196,10 @@ def disk_chart(phase: Phase) -> Any:
 def _needs(needed: disk.Need | None) -> str:
     if needed is None:
         return "not known: the rehearsal did not measure what it writes"
-    return f"{size(needed.bytes)} ({size(needed.log)} of write-ahead log, {size(needed.growth)} for the tables, {size(needed.beside)} for a copy restored beside)"
+    return (
+        f"{size(needed.bytes)} ({size(needed.log)} of write-ahead log, {size(needed.growth)} for "
+        f"the tables, {size(needed.beside)} for a copy restored beside)"
+    )
 
 
 def replication_check(db: Database, id: str, phase: Phase) -> Check:
@@ -212,7 +228,8 @@ def replication_check(db: Database, id: str, phase: Phase) -> Check:
             not late,
             _said(late or found) or "there are none",
             expected,
-            "wait until they have caught up; drop a slot that nobody reads (it fills the disk with write-ahead log)",
+            "wait until they have caught up; drop a slot that nobody reads (it fills the disk "
+            "with write-ahead log)",
         )
 
     return attempt(id, title, look)

@@ -1,4 +1,4 @@
-"""00 Start: what is about to be migrated, whether the runbook can work here at all, and how the run stands."""
+"""00 Start: what is about to be migrated, whether the runbook can work, how the run stands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Examined:
 
 
 def examine(params: Params) -> Examined:
-    """Refuse what cannot work, before anything is touched: project, database, versions, history, disk.
+    """Refuse what cannot work, before anything is touched.
+
+    Project, database, versions, history, disk.
 
     Raises:
         UsageError: naming what is wrong and the remedy.
@@ -67,13 +69,17 @@ def settled(found: history.History) -> None:
     """
     if found.failed and not found.pending:
         raise UsageError(
-            f"nothing is pending, but migrations were begun and not finished: {', '.join(found.failed)}",
-            "find out whether they failed or still run, and settle them: `prisma migrate status`, `prisma migrate resolve`",
+            "nothing is pending, but migrations were begun and not finished: "
+            f"{', '.join(found.failed)}",
+            "find out whether they failed or still run, and settle them: `prisma migrate status`, "
+            "`prisma migrate resolve`",
         )
 
 
 def prisma_answers(project: Project, target: Target) -> cli.Status:
-    """Return what `prisma migrate status` says: that the project's Prisma and its engine work, and reach this database.
+    """Return what `prisma migrate status` says.
+
+    That the project's Prisma and its engine work, and reach this database.
 
     Raises:
         UsageError: they do not, in Prisma's own words.
@@ -133,7 +139,10 @@ def applied(db: Database, target: Target) -> list[dict[str, Any]]:
 
 
 class Start(Phase):
-    """Shows what the run is about, examined before it was made, and how it stands; once it has succeeded, it only looks."""
+    """Shows what the run is about, examined before it was made, and how it stands.
+
+    Once it has succeeded, it only looks.
+    """
 
     name, heading = "start", "Start"
 
@@ -143,11 +152,17 @@ class Start(Phase):
 
     @property
     def only_looks(self) -> bool:
-        """Whether nothing is recorded: the run was started before, and somebody comes back to it."""
+        """Whether nothing is recorded.
+
+        The run was started before, and somebody comes back to it.
+        """
         return self._looks
 
     def begin(self, notebook: str) -> None:
-        """Who comes back only looks, and reads the run's folder alone: that a database is out of reach ends no run."""
+        """Who comes back only looks, and reads the run's folder alone.
+
+        That a database is out of reach ends no run.
+        """
         if self.only_looks:
             kernel.watch(self)
         else:
@@ -165,7 +180,8 @@ class Start(Phase):
             ("database", f"{target['database']} on {target['host']}:{target['port']}"),
             (
                 "server",
-                f"PostgreSQL {target['server_version']}, system identifier {target['system_identifier']}",
+                f"PostgreSQL {target['server_version']}, system identifier "
+                f"{target['system_identifier']}",
             ),
             ("Prisma", f"{project.version}, engine {project.engine}: {project.transaction_rule}"),
             ("", project.support),
@@ -203,7 +219,8 @@ def _session(target: Target) -> Database:
 def _old_server(db: Database) -> None:
     if db.server_version // 10_000 < health.OLDEST:
         raise UsageError(
-            f"the server is PostgreSQL {db.server_version // 10_000}; {health.OLDEST} or later is needed",
+            f"the server is PostgreSQL {db.server_version // 10_000}; {health.OLDEST} or later is "
+            "needed",
             "upgrade the server first, as a change of its own",
         )
 
@@ -214,7 +231,8 @@ def _room(params: Params, needed: int) -> None:
     free = disk.room(folder).free_bytes
     if free is not None and free < needed:
         raise UsageError(
-            f"the disk of `backup.directory` ({folder}) has {size(free)} free; the backup needs about {size(needed)}",
+            f"the disk of `backup.directory` ({folder}) has {size(free)} free; the backup needs "
+            f"about {size(needed)}",
             "make room, or name another directory",
         )
 

@@ -1,4 +1,7 @@
-"""Telling people: what every phase sends, recorded with its failures; who is told of a failure, when, and who acknowledged it."""
+"""Telling people: what every phase sends, recorded with its failures.
+
+Who is told of a failure, when, and who acknowledged it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ GRAVE = {
     "close": Failure.PARTIAL_OUTAGE,
     "rollback": Failure.OUTAGE,
 }
-"""Phases whose failure is escalated, and what it is called in the matrix. Before them, nothing has happened to anybody."""
+"""Phases whose failure is escalated, and what it is called in the matrix. Before them, nothing has
+happened to anybody.
+"""
 BY_CHECK = {
     "content.": Failure.DATA_LOSS,
     "application.": Failure.ERRORS,
@@ -38,11 +43,13 @@ BY_CHECK = {
     "performance.": Failure.SLOW,
     "service.up": Failure.OUTAGE,
 }
-"""What a failed check means, by how its id begins; any other means what its phase's failure means."""
+"""What a failed check means, by how its id begins; any other means what its phase's failure means.
+"""
 _APPLICATION = {
     "maintenance on": "the application is in maintenance mode: it reads, and does not write",
     "maintenance off": "the application is in service",
-    "maintenance not switched": "whether the application is in maintenance mode is not known: switching it on failed",
+    "maintenance not switched": "whether the application is in maintenance mode is not known: "
+    "switching it on failed",
 }
 """What is true of the application after a line of the journal."""
 TRIES = 5
@@ -147,7 +154,8 @@ def tell(run: Run, said: Message, *, also: Mapping[str, Sequence[str]] | None = 
             )
     if not everybody:
         return Table(
-            f"Nobody was told: `notify.audiences` does not name {' or '.join(said.audiences) or 'anybody'}",
+            "Nobody was told: `notify.audiences` does not name "
+            f"{' or '.join(said.audiences) or 'anybody'}",
             ("audience", "result"),
             [],
         )
@@ -184,15 +192,20 @@ def send_seal(run: Run, sha256: str) -> list[dict[str, Any]]:
         {"operations": addresses},
         ["operations"],
         f"{run.id} is sealed",
-        f"outcome: {run.outcome}\nsha256 of the seal: {sha256}\n"
-        f"Keep this message. It proves later what the record was:\nrunbook verify {run.reference} --against {sha256}",
+        f"outcome: {run.outcome}\n"
+        f"sha256 of the seal: {sha256}\n"
+        "Keep this message. It proves later what the record was:\n"
+        f"runbook verify {run.reference} --against {sha256}",
         resolve=lambda url: dereference(url, "notify.audiences"),
     )
     return list(sent.as_dict())
 
 
 def told(run: Run, phase: str) -> Check:
-    """Whether every address of the audiences in `notify.required` took the message `start`, since the phase was begun."""
+    """Check that every address in `notify.required` took the message `start`.
+
+    Since the phase was begun.
+    """
     required, journal, title = (
         run.params.notify.required,
         run.read_journal(),
@@ -231,7 +244,10 @@ def told(run: Run, phase: str) -> Check:
 
 
 def is_grave(phase: Phase) -> bool:
-    """Whether a failure of a phase is escalated: before maintenance mode was switched on, nothing has happened to anybody."""
+    """Whether a failure of a phase is escalated.
+
+    Before maintenance mode was switched on, nothing has happened to anybody.
+    """
     return phase.name in GRAVE and (
         phase.name != "announce" or phase.run.derived.down_since is not None
     )
@@ -269,7 +285,10 @@ def escalate(phase: Phase, failed_checks: Sequence[str]) -> people.Escalation:
 
 
 def _escalated(phase: Phase, severity: str) -> bool:
-    """Whether this attempt at a phase was escalated already, and as no less grave: a person runs a cell again and again."""
+    """Whether this attempt at a phase was escalated already, and as no less grave.
+
+    A person runs a cell again and again.
+    """
     lines = [
         line for line in phase.run.read_journal() if line["what"] in ("phase begun", "escalated")
     ]
@@ -279,17 +298,24 @@ def _escalated(phase: Phase, severity: str) -> bool:
 
 
 def escalations(run: Run) -> list[people.Escalation]:
-    """Every escalation of a run, oldest first, with what was sent of it, and whether somebody acknowledged it."""
+    """Return every escalation of a run, oldest first.
+
+    With what was sent of it, and whether somebody acknowledged it.
+    """
     journal, params = run.read_journal(), run.params
     begun = [line for line in journal if line["what"] == "escalated"]
     over = [f"followed by another at {later['at']}" for later in begun[1:]] + [_over(run)]
     return [
-        _escalation(params, line, journal, why, run.reference) for line, why in zip(begun, over)
+        _escalation(params, line, journal, why, run.reference)
+        for line, why in zip(begun, over, strict=False)
     ]
 
 
 def _over(run: Run) -> str:
-    """Why nobody is told any more of a run's failure, without an acknowledgement; empty where that is not so."""
+    """Why nobody is told any more of a run's failure, without an acknowledgement.
+
+    Empty where that is not so.
+    """
     if run.outcome in FINAL:
         return f"over: the run is {run.outcome.replace('_', ' ')}"
     here = run.state["target"]
@@ -334,7 +360,9 @@ def _escalation(
 
 
 def send_due(run: Run) -> list[people.Step]:
-    """Send the steps of a run's escalations that have come, each once; who looks first sends. Returns those that were sent now.
+    """Send the steps of a run's escalations that have come, each once; who looks first sends.
+
+    Returns those that were sent now.
 
     What no address took is tried again the next time somebody looks, a few times.
     """
@@ -388,7 +416,10 @@ def _said(sent: Sequence[Mapping[str, Any]]) -> str:
     """What became of a step; empty where it is to be sent, or sent again."""
     arrived = [one for one in sent if one["delivered"]]
     if arrived:
-        return f"sent at {arrived[0]['at']}, {arrived[0]['delivered']} of {arrived[0]['tried']} delivered"
+        return (
+            f"sent at {arrived[0]['at']}, {arrived[0]['delivered']} of {arrived[0]['tried']} "
+            "delivered"
+        )
     if sent and not sent[-1]["tried"]:
         return "nobody could be told: there is no address"
     return (
@@ -431,8 +462,14 @@ def standing(run: Run) -> str:
 def _does(params: Params, phase: str, run: str) -> str:
     """What the runbook itself does about a failure of a phase."""
     if phase in ("migrate", "validate") and params.rollback.automatic:
-        return "it takes the way back at once (`rollback.automatic`), unless writes would be lost: that needs a person"
-    return f"it has stopped and changes nothing more: `runbook rollback {run}` leads back, `runbook resume {run}` goes on"
+        return (
+            "it takes the way back at once (`rollback.automatic`), unless writes would be lost: "
+            "that needs a person"
+        )
+    return (
+        f"it has stopped and changes nothing more: `runbook rollback {run}` leads back, `runbook "
+        f"resume {run}` goes on"
+    )
 
 
 def _facts(run: Run, params: Params) -> dict[str, str]:
@@ -459,7 +496,10 @@ def _downtime(run: Run) -> str:
     if said.get("downtime_s") is not None:
         return f"about {_length(said['downtime_s'])}, by the rehearsal and past runs"
     if said.get("migrate_s") is not None:
-        return f"about {_length(said['migrate_s'])} for the migration itself, by the rehearsal; what is around it is not known yet"
+        return (
+            f"about {_length(said['migrate_s'])} for the migration itself, by the rehearsal; what "
+            "is around it is not known yet"
+        )
     return "not known yet: the rehearsal will tell"
 
 

@@ -17,7 +17,7 @@ from runbook_lib.table import Table
 
 
 class Troubleshoot(Phase):
-    """Reads the live state; changes nothing, but where a person names a session that is to be ended."""
+    """Read the live state; change nothing unless a person names a session to end."""
 
     name, heading, needs_database = (
         "troubleshoot",
@@ -26,7 +26,10 @@ class Troubleshoot(Phase):
     )  # opened when something is wrong, and be it that
 
     def stands(self) -> Table:
-        """Whether a migration failed or still runs: its sessions and the holder of Prisma's lock, beside Prisma's record."""
+        """Whether a migration failed or still runs.
+
+        Its sessions and the holder of Prisma's lock, beside Prisma's record.
+        """
         working, found = (
             at_work(self),
             history.compare(history.files(self.project), applied(self.db, self.target)),
@@ -73,7 +76,10 @@ class Troubleshoot(Phase):
         )
 
     def timeouts(self) -> Table:
-        """The timeouts in force and where each comes from, from the server's configuration down to the migration's own."""
+        """Show the timeouts in force and where each comes from.
+
+        From the server's configuration down to the migration's own.
+        """
         rows = [
             (row["name"], row["value"], row["level"]) for row in self.db.rows(query("timeouts"))
         ]
@@ -97,7 +103,10 @@ class Troubleshoot(Phase):
         return self.keep("blockers", locks.blockers(self.db))
 
     def sessions(self) -> Table:
-        """All sessions of this database: application, state, age of their transaction; their statements where the parameters allow it."""
+        """All sessions of this database: application, state, age of their transaction.
+
+        Their statements where the parameters allow it.
+        """
         found = activity.sessions(self.db).table()
         if not self.params.monitoring.show_statements:
             return found
@@ -144,7 +153,7 @@ class Troubleshoot(Phase):
         return integrity.foreign_keys(self.db)
 
     def violations(self) -> livedata.LiveData:
-        """What the files that failed or are still pending demand of the rows that are there, counted now."""
+        """Count the existing rows that break what failed or pending files demand of them."""
         found = history.compare(history.files(self.project), applied(self.db, self.target))
         files = [
             entry.file
@@ -162,7 +171,10 @@ class Troubleshoot(Phase):
         return rights.rights(self.db)
 
     def index_builds(self) -> Table:
-        """Index builds under way, and invalid indexes that an interrupted one left, with the safe way to have them again."""
+        """Show index builds under way, and invalid indexes that an interrupted build left.
+
+        With the safe way to have them again.
+        """
         running = [
             ("building", str(step), "wait, or cancel it where it was started")
             for step in activity.progress(self.db)
@@ -173,7 +185,8 @@ class Troubleshoot(Phase):
             else (
                 "invalid",
                 f"{row[0]} on {row[1]}, {row[2]}",
-                f"REINDEX INDEX CONCURRENTLY {row[0]}; or DROP INDEX CONCURRENTLY {row[0]}, and {row[3]}",
+                f"REINDEX INDEX CONCURRENTLY {row[0]}; or DROP INDEX CONCURRENTLY {row[0]}, and "
+                f"{row[3]}",
             )
             for row in integrity.invalid_indexes(self.db).rows
         ]
@@ -184,7 +197,9 @@ class Troubleshoot(Phase):
         )
 
     def end_blocker(self, pid: int, reason: str) -> Table:
-        """End what one session does that is in the way of this run's migration: its statement, or, where that does not help, the session.
+        """End what one session does that is in the way of this run's migration.
+
+        Its statement, or, where that does not help, the session.
 
         Args:
             pid: its process number, as `blockers` shows it.
@@ -214,7 +229,10 @@ class Troubleshoot(Phase):
         )
 
     def _blocker(self, pid: int) -> activity.Session:
-        """The session of that number, in the way of the migration and neither ours nor one that keeps the server or its copies alive."""
+        """Return the session of that number if it is in the way of the migration.
+
+        It must be neither ours nor one that keeps the server or its copies alive.
+        """
         found = locks.blockers(self.db)
         migration = [
             one

@@ -1,10 +1,11 @@
 """Undeclared differences: where they lie, and whether the application can have written them.
 
-The rule: three moments are known by content, the backup, the state before (when nothing wrote any more) and now. What
-differs between backup and state before is the application's: no migration had begun. What differs from then on is
-declared by the plan, or it is undeclared and fails, where maintenance mode was proven and is still on. Without that proof
-only PostgreSQL's counters tell: a difference with at least as many rows written since the backup may be the
-application's, and a person must look; one with fewer is undeclared. Neither is ever taken for fine.
+The rule: three moments are known by content, the backup, the state before (when nothing wrote any
+more) and now. What differs between backup and state before is the application's: no migration had
+begun. What differs from then on is declared by the plan, or it is undeclared and fails, where
+maintenance mode was proven and is still on. Without that proof only PostgreSQL's counters tell: a
+difference with at least as many rows written since the backup may be the application's, and a
+person must look; one with fewer is undeclared. Neither is ever taken for fine.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ LAG_S = 12.0
 """Seconds after which a session has reported what it wrote, at the latest."""
 ROWS = (Outcome.ROWS, Outcome.CONTENT)
 PROOF = {"maintenance.health", "writes.stopped"}
-"""The checks of 50_announce that prove maintenance mode: the application says so, and no writing transaction ended on the server."""
+"""The checks of 50_announce that prove maintenance mode: the application says so, and no writing
+transaction ended on the server.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Counted:
     """What the server's counters say was written.
 
     Args:
-        tables: table → rows inserted, updated, deleted since the backup; `None` where that is not known.
+        tables: table → rows inserted, updated, deleted since the backup; `None` where that is not
+            known.
         earlier: the same, up to the state before.
         meanwhile: the same, from there to the end of the migration: its own among them.
     """
@@ -81,7 +85,9 @@ class Counted:
 
 
 def looked_into(phase: Phase, content: Content, before: Snapshot) -> Content:
-    """The same comparison, each undeclared difference with where it lies, and told apart from what the application wrote.
+    """Return the same comparison, each undeclared difference with where it lies.
+
+    It is told apart from what the application wrote.
 
     Where nothing differs, nothing is asked.
     """
@@ -111,7 +117,10 @@ def looked_into(phase: Phase, content: Content, before: Snapshot) -> Content:
 
 
 def unproven(phase: Phase) -> str:
-    """Why it is not proven that nobody but the migration could write since the state before; empty where it is."""
+    """Why it is not proven that nobody but the migration could write since the state before.
+
+    Empty where it is.
+    """
     proof = phase.run.read_evidence("announce.proof", missing=[])
     passed = {item["id"] for item in proof if item["status"] == Status.PASSED.value}
     if PROOF - passed or any(
@@ -157,12 +166,18 @@ def _told_apart(item: Judged, doubt: str, counted: Counted, mixed: bool) -> Judg
 
 
 def _earlier(found: Compared, doubt: str, counted: Counted) -> Judged:
-    """What differs between backup and state before: the application's rows; anything else somebody has to explain."""
+    """What differs between backup and state before: the application's rows.
+
+    Anything else somebody has to explain.
+    """
     if found.outcome not in ROWS or found.kind == "sequence":
         return Judged(
             found, "between backup and maintenance mode, and not by writing rows", Verdict.BLIND
         )
-    when = f"between backup and maintenance mode; by the server's counters then: {_counts(counted.earlier, found.name)}"
+    when = (
+        "between backup and maintenance mode; by the server's counters then: "
+        f"{_counts(counted.earlier, found.name)}"
+    )
     return (
         Judged(found, f"{when}; {doubt}", Verdict.WROTE)
         if doubt
@@ -171,7 +186,10 @@ def _earlier(found: Compared, doubt: str, counted: Counted) -> Judged:
 
 
 def _counted(phase: Phase, wrong: Sequence[Judged], written: set[str]) -> Counted:
-    """The counters since the backup, read again until they explain what differs, or every session must have reported."""
+    """Return the counters since the backup, read until they explain what differs.
+
+    Or until every session must have reported.
+    """
     backup, before, after = (_statistics(phase, name) for name in ("backup", "before", "migrated"))
     then = backup or before
     earlier, meanwhile = (

@@ -12,7 +12,9 @@ from runbook_lib.run import Run
 
 
 class Unrecorded(Run):
-    """Stands for a run before there is one. What is written to it goes nowhere, and it holds no evidence.
+    """Stands for a run before there is one.
+
+    What is written to it goes nowhere, and it holds no evidence.
 
     Args:
         params: what the run would be started with.

@@ -1,4 +1,7 @@
-"""70 Validate: integrity, performance, application and data after the migration, each against the state before."""
+"""70 Validate: integrity, performance, application and data after the migration.
+
+Each is compared with the state before.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ from runbook_lib.table import Table
 
 
 class Validate(Performance):
-    """Compares everything with the state before; what the plan does not declare must be identical."""
+    """Compares everything with the state before.
+
+    What the plan does not declare must be identical.
+    """
 
     name, heading = "validate", "Validate"
     holds_database = True
@@ -57,7 +63,10 @@ class Validate(Performance):
         return self.keys
 
     def catalogue(self) -> Checks:
-        """Nothing of the schema has changed but what the migration changed: owners, rights, defaults, triggers, policies, functions, comments, …"""
+        """Nothing of the schema has changed but what the migration changed.
+
+        Owners, rights, defaults, triggers, policies, functions, comments, …
+        """
         before = catalog.Catalog.from_dict(self.run.read_evidence("before.catalog"))
         now = catalog.difference(before, catalog.read(self.db))
         return self.look(
@@ -78,7 +87,10 @@ class Validate(Performance):
 
     @cached_property
     def content(self) -> declared.Content:
-        """Every table's content, before against now; which differences the plan declares, and where the others lie."""
+        """Every table's content, before against now.
+
+        Which differences the plan declares, and where the others lie.
+        """
         before = snapshot.Snapshot.from_dict(self.run.read_evidence("before.snapshot"))
         plan = self.run.read_evidence("plan")
         now = declared.taken_again(before, self.target, self.application_name, self.say)
@@ -91,7 +103,10 @@ class Validate(Performance):
         return self.keep("content.tables", self.content)
 
     def rows_chart(self) -> Any:
-        """Rows before and after of the tables that differ, told apart by verdict, and of the largest others."""
+        """Show rows before and after of the tables that differ, and of the largest others.
+
+        They are told apart by verdict.
+        """
         drawn = self.content.drawn()
         return charts.judged(
             self.content.finding(),
@@ -110,7 +125,10 @@ class Validate(Performance):
         )
 
     def analyze(self) -> Checks:
-        """Renew the planner's statistics where rows have changed since (after a backfill they describe the table that was); see that every table has some."""
+        """Renew the planner's statistics if rows have changed since; check every table has some.
+
+        After a backfill they describe the table that was.
+        """
         return self.look(
             "analyze",
             Checks(
@@ -226,7 +244,10 @@ class Validate(Performance):
         return self.look("invariants", Checks("Invariants", checks or none))
 
     def monitoring(self) -> Checks:
-        """The seed's monitoring list, read once more: each a measured value beside its limit, judged over the run with its worst."""
+        """The seed's monitoring list, read once more.
+
+        Each a measured value beside its limit, judged over the run with its worst.
+        """
         readings.take(self)
         self._trends = self.keep("trends", readings.gathered(self))
         self.keep("beyond_limits", self._trends.issues())
@@ -242,7 +263,9 @@ class Validate(Performance):
         return baseline.settled(self.run)
 
     def require(self) -> Checks:
-        """Pass only where every check of this phase passed; a measured value beyond its limit asks for a person, not for a rollback.
+        """Pass only where every check of this phase passed.
+
+        A measured value beyond its limit asks for a person, not for a rollback.
 
         What 40_preflight could not check either, and a person accepted there, is not asked again.
         """

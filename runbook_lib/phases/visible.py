@@ -1,4 +1,6 @@
-"""What 70_validate will be able to see: asked before the night, under the ids under which it would be missed after it.
+"""What 70_validate will be able to see.
+
+Asked before the night, under the ids under which it would be missed after it.
 
 Who accepts at 40_preflight that something cannot be seen is not asked again after the migration.
 """

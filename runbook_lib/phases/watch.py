@@ -1,4 +1,7 @@
-"""The eyes on a running migration: one line a second, a record of who blocked whom, and the guard."""
+"""The eyes on a running migration.
+
+One line a second, a record of who blocked whom, and the guard.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ SAMPLE_S = 0.2
 
 
 class Watch:
-    """Looks at the migration's sessions from a session of its own, until its block is left; the guard looks along.
+    """Looks at the migration's sessions from a session of its own, until its block is left.
+
+    The guard looks along.
 
     Args:
         phase: the phase whose sessions are watched, by their application name.
@@ -87,7 +92,8 @@ class Watch:
             ):
                 longest[one["by"]] = (
                     one["waited_s"],
-                    f"{one['mode']} on {one['on']} for {one['waited_s']:.1f} s, held up by {one['held_by']}",
+                    f"{one['mode']} on {one['on']} for {one['waited_s']:.1f} s, held up by "
+                    f"{one['held_by']}",
                 )
         return [line for _, line in sorted(longest.values(), reverse=True)]
 
@@ -104,13 +110,15 @@ class Watch:
                         self._look(db, started)
                 except DatabaseError as error:
                     self._lose(
-                        f"the watch was interrupted, and nobody guards the migration until it goes on: {error.message}"
+                        "the watch was interrupted, and nobody guards the migration until it goes "
+                        f"on: {error.message}"
                     )
                     self._ended.wait(EVERY_S)
         finally:
             if not self._ended.is_set():
                 self._lose(
-                    "the watch ended by a fault of its own: nobody guards the migration; interrupt the kernel to cancel it"
+                    "the watch ended by a fault of its own: nobody guards the migration; "
+                    "interrupt the kernel to cancel it"
                 )
 
     def _lose(self, why: str) -> None:
@@ -194,7 +202,10 @@ class Watch:
             )
 
     def _begun(self, db: Database) -> list[str]:
-        """The file that is being applied; none where the migration itself has locked Prisma's table: a name is not worth a wait."""
+        """The file that is being applied.
+
+        None where the migration itself has locked Prisma's table: a name is not worth a wait.
+        """
         try:
             return [
                 row["migration_name"]
@@ -212,4 +223,7 @@ def _waiting(found: locks.Blockers, wait: locks.Wait) -> str:
     who = [str(found.sessions.get(pid) or f"process {pid}") for pid in wait.blocked_by] + [
         "a prepared transaction"
     ] * wait.by_prepared_transaction
-    return f"waits {wait.waiting_s or 0:.1f} s for {wait.mode} on {wait.on}, held up by {'; '.join(who)}"
+    return (
+        f"waits {wait.waiting_s or 0:.1f} s for {wait.mode} on {wait.on}, held up by "
+        f"{'; '.join(who)}"
+    )

@@ -1,12 +1,15 @@
-"""The account of writes: what anybody but the migration wrote since the backup, with no moment left out.
+"""Account for writes: what anybody but the migration wrote since the backup.
 
-Three instants are known by content, each with the transactions that were finished by then: the backup, the state before the
-migration, and now. From the first to the second every difference is somebody's write. From the second to the third it is, too,
-unless the plan declares it. Where the plan writes a table itself, its content cannot tell who did it; then the counters must
-account for every row, and the transactions of these rows be the migration's: those that made what the plan declares, or
-exactly as many as the statements that landed and wrote rows there in the rehearsal. Where the server lets its log be read, that
-tells whose they are, of deleted rows and of dropped tables, too. What none of this settles is in doubt, and doubt is never
-taken for nothing.
+No moment is left out.
+
+Three instants are known by content, each with the transactions that were finished by then: the
+backup, the state before the migration, and now. From the first to the second every difference is
+somebody's write. From the second to the third it is, too, unless the plan declares it. Where the
+plan writes a table itself, its content cannot tell who did it; then the counters must account for
+every row, and the transactions of these rows be the migration's: those that made what the plan
+declares, or exactly as many as the statements that landed and wrote rows there in the rehearsal.
+Where the server lets its log be read, that tells whose they are, of deleted rows and of dropped
+tables, too. What none of this settles is in doubt, and doubt is never taken for nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ class Span:
     Args:
         lost: table, sequence, large objects, setting or schema → what was written, in words.
         doubt: the same → why it cannot be told whether anything was.
-        own: the transactions that are known to be the migration's, where something was lost or is in doubt.
+        own: the transactions that are known to be the migration's, where something was lost or is
+            in doubt.
     """
 
     lost: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +75,10 @@ def moment(phase: Phase, before: Snapshot) -> Moment:
 
 
 def earlier(phase: Phase, later: Moment | None = None) -> Span:
-    """From the backup to the state before the migration; to `later` where that state was never taken."""
+    """From the backup to the state before the migration.
+
+    To `later` where that state was never taken.
+    """
     made, stored = load_backup(phase), phase.run.read_evidence("before.snapshot", missing=None)
     if stored is None and later is None:
         return Span({}, {EVERYTHING: "what was written since the backup was not looked at"})
@@ -140,7 +147,8 @@ class _Judge:
     """Whether others may have written what is as the plan declares.
 
     Args:
-        certain: whether every change of the schema is the migration's: then who made one is the migration.
+        certain: whether every change of the schema is the migration's: then who made one is the
+            migration.
     """
 
     phase: Phase
@@ -168,7 +176,10 @@ class _Judge:
         if found.outcome is Outcome.MISSING:
             return "the migration removed it; what others wrote to it before is not known"
         if self.counted is None:
-            return "the server's counters began anew since then, or there are none from before; the migration changes this table"
+            return (
+                "the server's counters began anew since then, or there are none from before; the "
+                "migration changes this table"
+            )
         return self._own(found, self.counted.get(found.name, Written()))
 
     def _logged(self, found: Compared) -> bool:
@@ -216,7 +227,10 @@ class _Judge:
         if not strangers or as_many:
             return ""
         many = sum(rows[xid] for xid in strangers)
-        return f"{many} rows were written by transactions that are not known to be the migration's; {told}"
+        return (
+            f"{many} rows were written by transactions that are not known to be the migration's; "
+            f"{told}"
+        )
 
     @cached_property
     def definers(self) -> frozenset[int]:
@@ -233,8 +247,11 @@ class _Judge:
         return frozenset(self.phase.run.read_evidence("migrate.transactions", missing=()))
 
     def _expected(self, table: str) -> int:
-        """How many transactions of the migration wrote rows of a table, each statement committing alone: those that landed
-        and wrote rows in the rehearsal of this plan; 0 where that is not known."""
+        """Return how many transactions of the migration wrote rows of a table.
+
+        Each statement commits alone: those count that landed and wrote rows in the rehearsal of
+        this plan; 0 if that is not known.
+        """
         promise = self.phase.run.read_evidence("promise", missing={})
         review = self.phase.run.read_evidence("plan.review", missing={})
         if promise.get("plan") != plan_hash(self.phase.run) or "statements" not in review:
@@ -275,7 +292,10 @@ def _counted(then: Counters | None, now: Counters | None) -> Mapping[str, Writte
 
 
 def _not_compared(found: Compared, counted: Mapping[str, Written] | None) -> str:
-    """Why it is not known of something whose content could not be compared; empty where the counters say that nobody wrote it."""
+    """Why it is not known of something whose content could not be compared.
+
+    Empty where the counters say that nobody wrote it.
+    """
     name = writers.LARGE_OBJECTS if found.kind == "large objects" else found.name
     if counted is not None and name not in counted and found.before == found.after:
         return ""
