@@ -15,18 +15,27 @@ HARMLESS = PHASES[: PHASES.index("announce")]
 
 
 def filled(text: str, run: Run | None = None, given: Path | None = None) -> str:
-    """Return advice with the parameter file that it speaks of: that of the command, else what the run was started with."""
+    """Return advice with the parameter file that it speaks of.
+
+    That of the command, else what the run was started with.
+    """
     path = given or (run.folder / "parameters.json" if run else None)
     return _PARAMS.sub(lambda found: f"{found[1]}{shlex.quote(str(path))}", text) if path else text
 
 
 def next_command(run: Run) -> str:
-    """Return what a person types next, given how the run ended: a command and nothing else. Empty where nothing is left to do."""
+    """Return what a person types next, given how the run ended: a command and nothing else.
+
+    Empty where nothing is left to do.
+    """
     return _advice(run)[0]
 
 
 def otherwise(run: Run) -> str:
-    """Return what else there is to do, or what comes before or after that command, in words; empty where there is nothing."""
+    """Return what else there is to do, or what comes before or after that command, in words.
+
+    Empty where there is nothing.
+    """
     return _advice(run)[1]
 
 
@@ -53,7 +62,10 @@ def _after_failure(run: Run) -> tuple[str, str]:
 
 
 def _after_interrupt(run: Run) -> tuple[str, str]:
-    """What was cut off inside a file has to be settled first: Prisma applies nothing on top of it."""
+    """What was cut off inside a file has to be settled first.
+
+    Prisma applies nothing on top of it.
+    """
     resume, back = f"runbook resume {run.reference}", f"runbook rollback {run.reference}"
     if _cut_off(run):
         return back, f"it says first what was applied; only where nothing is unfinished: {resume}"

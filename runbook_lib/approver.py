@@ -1,6 +1,7 @@
 """Who may approve: with `approvals.distinct`, another person than the one who carries the run out.
 
-What counts is the login. A name that was merely typed says nothing about who typed it, unless `approvals.trust_typed_names` says so.
+What counts is the login. A name that was merely typed says nothing about who typed it, unless
+`approvals.trust_typed_names` says so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from runbook_lib.run import Run
 
 
 def operators(run: Run, gate: str) -> list[str]:
-    """Return who carries the run out, as far as a gate is concerned: who started it and who began the gate's phase; name and login."""
+    """Return who carries the run out, as far as a gate is concerned.
+
+    Who started it and who began the gate's phase; name and login.
+    """
     lines = run.read_journal()
     started = [line for line in lines if line["what"] == "run started"][:1]
     begun = [line for line in lines if line["what"] == "phase begun" and line.get("phase") == gate][
@@ -42,7 +46,10 @@ def objection(run: Run, gate: str, person: Person) -> str:
 
 
 def objection_to(run: Run, gate: str, decision: Mapping[str, Any]) -> str:
-    """Return why a decision that is recorded does not count; who carries the run out may have changed since."""
+    """Return why a decision that is recorded does not count.
+
+    Who carries the run out may have changed since.
+    """
     if decision["decision"] != "approved":
         return ""
     known = decision.get("known_by", "typed")
@@ -50,7 +57,10 @@ def objection_to(run: Run, gate: str, decision: Mapping[str, Any]) -> str:
 
 
 def steps(run: Run, gate: str) -> tuple[str, str]:
-    """Return what is typed to open a gate and go on: a command, and in words who types it and what comes after it."""
+    """Return what is typed to open a gate and go on.
+
+    A command, and in words who types it and what comes after it.
+    """
     approve = f"runbook approve {run.reference} {gate}"
     go_on = f"runbook {'rollback' if gate == 'rollback' else 'resume'} {run.reference}"
     if run.params.distinct_approver:

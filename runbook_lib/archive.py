@@ -1,7 +1,8 @@
 """Judges executed notebooks, seals a run's folder, and says whether it is still what was recorded.
 
-Each seal holds the hash of the seal of the run before: a run that is changed, or taken out, breaks the chain. The archive
-keeps a list of all seals beside the runs, and operations are sent each one's hash: a copy that stands outside.
+Each seal holds the hash of the seal of the run before: a run that is changed, or taken out, breaks
+the chain. The archive keeps a list of all seals beside the runs, and operations are sent each one's
+hash: a copy that stands outside.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Verified(Shown):
         files: how many were sealed.
         wrong: what is not, a line each.
         could_not_check: what cannot be said from here, a line each.
-        signer: who signed the seal, by the allowed signers; empty if nobody did, or it could not be checked.
+        signer: who signed the seal, by the allowed signers; empty if nobody did, or it could not be
+            checked.
     """
 
     run_id: str
@@ -82,7 +84,7 @@ class Verified(Shown):
 
 
 def notebook(path: Path) -> nbformat.NotebookNode | None:
-    """Return a notebook; None where it was cut off (a full disk, a machine that went down) and is none any more."""
+    """Return a notebook, or None if it was cut off (full disk, crash)."""
     try:
         return nbformat.read(path, as_version=4)
     except (ValueError, nbformat.ValidationError, KeyError, TypeError, AttributeError):
@@ -90,13 +92,19 @@ def notebook(path: Path) -> nbformat.NotebookNode | None:
 
 
 def executed(path: Path) -> bool:
-    """Whether anything of a notebook was run; of one that was cut off, that is taken for granted."""
+    """Whether anything of a notebook was run.
+
+    Of one that was cut off, that is taken for granted.
+    """
     found = notebook(path)
     return found is None or any(cell.get("execution_count") is not None for cell in found.cells)
 
 
 def keep_attempt(path: Path) -> None:
-    """Keep a notebook that was run before, as it was saved, beside the one that is run now: `60_migrate.attempt1.ipynb`."""
+    """Keep a notebook that was run before, as it was saved, beside the one that is run now.
+
+    `60_migrate.attempt1.ipynb`.
+    """
     if path.exists() and executed(path):
         names = (path.with_name(f"{path.stem}.attempt{n}.ipynb") for n in range(1, 10_000))
         shutil.copyfile(path, next(name for name in names if not name.exists()))
@@ -125,9 +133,12 @@ def judge(path: Path) -> tuple[bool, str]:
 
 
 def seal(run: Run) -> Path:
-    """Write manifest.json: the hash of every file and cell of the run, and of the previous run's seal; then all files are read-only.
+    """Write manifest.json: the hash of every file and cell, and of the previous run's seal.
 
-    If `environment.signing_key` is set, the seal is signed. The archive's list of seals gains its hash.
+    After that all files are read-only.
+
+    If `environment.signing_key` is set, the seal is signed. The archive's list of seals gains its
+    hash.
     """
     path = run.folder / MANIFEST
     record_missing_seal(run)
@@ -166,7 +177,10 @@ def seal_hash(run: Run) -> str:
 
 
 def record_missing_seal(run: Run) -> None:
-    """Record that a run was sealed and its seal is gone, before a new one is made: that one does not make it good."""
+    """Record that a run was sealed and its seal is gone, before a new one is made.
+
+    The new one does not make it good.
+    """
     if missing := _missing_seal(run):
         run.journal("seal opened", manifest=None, not_as_sealed=[missing])
 
@@ -202,7 +216,9 @@ def examine(
     against: str = "",
     allowed_signers: Path | None = None,
 ) -> Verified:
-    """Compare a run with its seal, its seal with the list of seals, the hash and the signers that are given, and check the chain before it.
+    """Compare a run with its seal, its seal with the list of seals, and check the chain before it.
+
+    The hash and the signers that are given are compared, too.
 
     Args:
         whole_chain: back to the first run; else only this run's link.
@@ -241,7 +257,10 @@ def examine(
 
 
 def _links(run: Run, manifest: dict[str, Any], whole_chain: bool) -> Verified:
-    """The chain of seals before a run; a run that stands alone, as one that was copied, cannot be checked."""
+    """The chain of seals before a run.
+
+    A run that stands alone, as one that was copied, cannot be checked.
+    """
     broken = tuple(_chain(run.folder.parent, manifest, run.id, whole_chain))
     alone = len(list(run.folder.parent.glob("*/run.json"))) == 1
     if alone and broken:
@@ -250,7 +269,8 @@ def _links(run: Run, manifest: dict[str, Any], whole_chain: bool) -> Verified:
             run.id,
             0,
             could_not_check=(
-                f"the chain of seals: the run before it, {previous}, is not here, nor is any other run",
+                f"the chain of seals: the run before it, {previous}, is not here, nor is any "
+                "other run",
             ),
         )
     return Verified(run.id, 0, broken)
@@ -278,8 +298,8 @@ def _against(run: Run, against: str) -> Verified:
     if found := earlier_seals.get(against):
         sealed_at = (read_manifest(found) or {}).get("sealed_at", "unknown")
         why = (
-            f"the hash is that of this run's earlier seal of {sealed_at}: the run was added to since, "
-            "and only the newer seal covers what was added"
+            f"the hash is that of this run's earlier seal of {sealed_at}: the run was added to "
+            "since, and only the newer seal covers what was added"
         )
         return Verified(run.id, 0, could_not_check=(why,))
     return Verified(run.id, 0, (f"{MANIFEST}: no seal of this run has the hash {against}",))
@@ -307,7 +327,9 @@ def verify(run: Run) -> list[str]:
 
 
 def examine_all(folder: Path, allowed_signers: Path | None = None) -> list[Verified]:
-    """Examine every run of an archive, oldest first: those that are not sealed, and those that are missing, are named, too.
+    """Examine every run of an archive, oldest first.
+
+    Those that are not sealed, and those that are missing, are named, too.
 
     Args:
         allowed_signers: as in `examine`.
@@ -346,7 +368,10 @@ def _removed(folder: Path, present: set[str]) -> list[Verified]:
 
 
 def _chain(archive: Path, manifest: dict[str, Any], run_id: str, whole: bool) -> Iterator[str]:
-    """Where the chain of seals before a run is broken: which run, and from where the link leads there."""
+    """Where the chain of seals before a run is broken.
+
+    Which run, and from where the link leads there.
+    """
     while previous := manifest["previous"]:
         folder, link = (
             archive / previous["run_id"],

@@ -10,7 +10,9 @@ from runbook_lib.check import Check
 from runbook_lib.table import Shown, Table
 
 DANGER, UNKNOWN, OPEN = "danger", "could not check", "open"
-"""How grave an item is: a severe finding, a check that could not be made, an item of the checklist that nobody ticked."""
+"""How grave an item is: a severe finding, a check that could not be made, an item of the checklist
+that nobody ticked.
+"""
 CHECKLIST = "checklist."
 """What the ids of checks begin with that stand for open items of the checklist."""
 

@@ -1,10 +1,13 @@
-"""One thing looked at: what was found, what was expected, and whether that is right, wrong or unknown."""
+"""Check one thing: what was found, what was expected, and the verdict.
+
+The verdict is right, wrong or unknown.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from runbook_lib.errors import CheckError, DatabaseError, ToolError, in_short
@@ -12,7 +15,7 @@ from runbook_lib.redact import redact
 from runbook_lib.table import Shown, Table
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a check ended. `UNKNOWN` (could not check) is never taken for `PASSED`."""
 
     PASSED = "passed"
@@ -43,13 +46,15 @@ class Check:
     """One thing looked at.
 
     Args:
-        id: stable name of what was looked at, e.g. "backup.space"; evidence and run.json refer to it.
+        id: stable name of what was looked at, e.g. "backup.space"; evidence and run.json refer to
+            it.
         title: the same for people, as a statement that holds when the check passed.
         status: how it ended.
         found: what was seen, with units. Never a secret or a row of data.
         expected: what would have passed.
         remedy: what to do where it did not pass.
-        wrong: what was found wrong, by name of the object, and how much of it (rows, steps; 1 where it just is so): a later
+        wrong: what was found wrong, by name of the object, and how much of it (rows, steps; 1 where
+            it just is so): a later
             check of the same id is held against it (`new_since`).
     """
 
@@ -82,7 +87,10 @@ def check(id: str, title: str, ok: bool, found: Any, expected: str = "", remedy:
 def faults(
     id: str, title: str, wrong: Mapping[str, float], found: str, expected: str, remedy: str
 ) -> Check:
-    """A check that failed where anything is `wrong`; what is wrong by object can be held against an earlier look."""
+    """A check that failed where anything is `wrong`.
+
+    What is wrong by object can be held against an earlier look.
+    """
     status = Status.FAILED if wrong else Status.PASSED
     return Check(id, title, status, found, expected, remedy if wrong else "", dict(wrong))
 
@@ -90,10 +98,13 @@ def faults(
 def new_since(
     before: Iterable[Check], now: Iterable[Check], ask: Collection[str] = ()
 ) -> list[Check]:
-    """Return the checks of now; what was wrong before, and no more of it than then, is a remark and fails nothing.
+    """Return the checks of now.
+
+    What was wrong before, and no more of it than then, is a remark and fails nothing.
 
     Args:
-        before: the same checks, made earlier. What they could not tell is not known to be new, nor to be old.
+        before: the same checks, made earlier. What they could not tell is not known to be new, nor
+            to be old.
         ask: ids of checks of which a person decides also where nothing is new.
     """
     earlier = {item.id: item for item in before}
@@ -132,7 +143,9 @@ def not_configured(id: str, title: str, key: str) -> Check:
 
 
 def attempt(id: str, title: str, look: Callable[[], Check]) -> Check:
-    """The check that `look` returns, or UNKNOWN where the database, a program or a file kept it from looking.
+    """Return the check that `look` returns, or UNKNOWN if something kept it from looking.
+
+    That is a database, a program or a file.
 
     Only those are caught: a mistake in the code is no check that could not be made.
     """
@@ -183,7 +196,9 @@ class Checks(Shown):
         return not self.failed and not self.unknown
 
     def require(self, accepted: Iterable[str] = ()) -> Checks:
-        """This object, where no check failed and none is unknown but those that a person `accepted` by id.
+        """Return this object if no check failed or is unknown.
+
+        Unknown checks that a person `accepted` by id do not count.
 
         Raises:
             CheckError: naming each check that failed or could not be made, and its remedy.

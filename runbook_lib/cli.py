@@ -1,6 +1,7 @@
 """The command line: each command does what a button does.
 
-Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a person, or for another run or process; 4 rolled back.
+Exit status: 0 succeeded; 1 failed; 2 wrong use or parameters; 3 waiting for a person, or for
+another run or process; 4 rolled back.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from runbook_lib.whereabouts import carrying
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the record.",
+    help="Takes a Prisma migration of a PostgreSQL database through every phase and keeps the "
+    "record.",
 )
 console, _say, _show = out.console, out.say, out.show
 for _command in (
@@ -67,13 +69,17 @@ TakeOver = Annotated[
     bool,
     typer.Option(
         "--take-over",
-        help="Take the run over from another machine, and its database from another run: those are gone, you have looked",
+        help="Take the run over from another machine, and its database from another run: those are "
+        "gone, you have looked",
     ),
 ]
 
 
 def main() -> None:
-    """Run the command line: whatever happens, it ends with a message and an exit status, never with a traceback."""
+    """Run the command line; end with a message and an exit status.
+
+    Whatever happens, it never ends with a traceback.
+    """
     process.hear_signals()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup
@@ -137,7 +143,10 @@ def resume(
     take_over: TakeOver = False,
     machines: Json = False,
 ) -> None:
-    """Go on with a run: phases that succeeded are looked at again, and not repeated where they still hold."""
+    """Go on with a run; phases that succeeded are looked at again.
+
+    They are not repeated if their results still hold.
+    """
     found = _find(run)
     if found.outcome in FINAL:
         raise UsageError(f"{found.id} has ended: {found.outcome}", "start a new run")
@@ -157,7 +166,8 @@ def rollback(
     way: Annotated[
         str,
         typer.Option(
-            help="resolve, forward, restore or point-in-time; default: the cheapest that leads back",
+            help="resolve, forward, restore or point-in-time; default: the cheapest that leads "
+            "back",
             show_default=False,
         ),
     ] = "",
@@ -165,7 +175,10 @@ def rollback(
     yes: Yes = False,
     machines: Json = False,
 ) -> None:
-    """Approve and execute the way back of a run. Where it would lose writes it stops, says which, and asks again."""
+    """Approve and execute the way back of a run.
+
+    Where it would lose writes it stops, says which, and asks again.
+    """
     from runbook_lib import execute, runner
 
     decide.known_way(way)
@@ -251,7 +264,10 @@ def prune(
 
 @app.command()
 def drill(params: Parameters) -> None:
-    """Restore the newest backup into a scratch database and compare it: for cron, or any scheduler."""
+    """Restore the newest backup into a scratch database and compare it.
+
+    Meant for cron, or any scheduler.
+    """
     from runbook_lib.phases import retention
 
     proof = retention.drill(parameters.parse(parameters.load(params), str(params)))
@@ -314,13 +330,17 @@ def lab(
             _end(found)
         else:
             console.print(
-                f"not ended: {found.id}\nnext:     runbook lab {shlex.quote(str(params.resolve()))}",
+                f"not ended: {found.id}\n"
+                f"next:     runbook lab {shlex.quote(str(params.resolve()))}",
                 markup=False,
             )
 
 
 def _serve(command: list[str], environment: dict[str, str]) -> None:
-    """Run a server to its end. It asks by itself whether a Ctrl-C was meant; SIGTERM lets it shut its kernels down."""
+    """Run a server to its end.
+
+    It asks by itself whether a Ctrl-C was meant; SIGTERM lets it shut its kernels down.
+    """
     server = subprocess.Popen(command, env=environment)
     signal.signal(signal.SIGINT, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -337,7 +357,10 @@ def demo(
     ] = "success",
     rows: Annotated[int, typer.Option(help="Appointments in the sample database")] = 200_000,
 ) -> None:
-    """Run the whole runbook on the embedded database and the sample platform (or start and stop only these)."""
+    """Run the whole runbook on the embedded database and the sample platform.
+
+    Or start and stop only these.
+    """
     from runbook_lib.demo import platform
 
     if action not in ("run", "up", "down"):
@@ -385,7 +408,10 @@ def _carry(made: Callable[[], Run], first: str, last: str, take_over: bool = Fal
 
 
 def _alone(found: Run, take_over: bool = False) -> AbstractContextManager[None]:
-    """Be the one process that carries this run; the second one is told who does, and changes nothing."""
+    """Be the one process that carries this run.
+
+    The second one is told who does, and changes nothing.
+    """
     return carrying(found.folder.parent, found.id, take_over=take_over)
 
 
@@ -397,7 +423,8 @@ def _settle(found: Run, take_over: bool) -> None:
     runner.settle(found, take_over=take_over)
     for phase in lost:
         _say(
-            f"{phase} was killed and could not say how it ended: what is true now is looked at again"
+            f"{phase} was killed and could not say how it ended: what is true now is looked at "
+            "again"
         )
 
 
@@ -412,7 +439,10 @@ def _end(found: Run) -> None:
     )
     _show(_phases(found))
     out.print(
-        f"\noutcome:  {state['outcome']}\ndowntime: {history.downtime(found)}\nreport:   {found.folder / 'report.html'}"
+        "\n"
+        f"outcome:  {state['outcome']}\n"
+        f"downtime: {history.downtime(found)}\n"
+        f"report:   {found.folder / 'report.html'}"
     )
     show_escalations(found)
     if command:
@@ -433,7 +463,10 @@ def _end(found: Run) -> None:
 
 
 def _demo(values: dict[str, Any], *, fresh: bool = False) -> Any:
-    """The embedded platform for parameters that ask for it, stopped at the end if it was started here; a new run makes it anew."""
+    """Yield the embedded platform for parameters that ask for it.
+
+    It is stopped at the end if it was started here; a new run makes it anew.
+    """
     from contextlib import nullcontext
 
     if not values.get("demo"):

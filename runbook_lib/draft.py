@@ -1,6 +1,9 @@
-"""Writes a parameter file for an existing project: what the project and its server say of themselves, each line explained.
+"""Writes a parameter file for an existing project.
 
-A secret is never written: the file refers to the variable that holds it. What could not be asked is said in the file.
+What the project and its server say of themselves, each line explained.
+
+A secret is never written: the file refers to the variable that holds it. What could not be asked is
+said in the file.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ class Draft:
 
     Args:
         text: YAML with comments.
-        variable: that holds the URL; `source` is the file that sets it, where the environment does not.
+        variable: that holds the URL; `source` is the file that sets it, where the environment does
+            not.
     """
 
     text: str
@@ -149,7 +153,7 @@ def _project_folder(folder: Path) -> Path:
 
 
 def _is_project(folder: Path) -> bool:
-    """Return whether package.json stands beside a Prisma configuration or a folder with a schema."""
+    """Return whether package.json stands beside a Prisma configuration or a schema folder."""
     return (folder / "package.json").is_file() and any(
         next(folder.glob(pattern), None)
         for pattern in ("prisma.config.*", ".config/prisma.*", "prisma/**/*.prisma", "*.prisma")
@@ -180,7 +184,10 @@ def _open(folder: Path, environment: Name) -> Project:
 
 
 def _url(project: Project) -> tuple[str, Path | None, str | None]:
-    """Return the variable of the direct URL, the file that sets it where the environment does not, and the URL."""
+    """Return the variable of the direct URL, the file that sets it, and the URL.
+
+    The file is named if the environment does not set the variable.
+    """
     files = [project.folder / ".env", project.folder / "prisma" / ".env"]
     usual = project.url_variable or "DATABASE_URL"
     for names, accept in ((DIRECT, _looks_direct), ((usual,), bool)):
@@ -262,13 +269,19 @@ def _lines(
     project: Project, environment: Name, variable: str, source: Path | None, server: Server
 ) -> Iterator[str]:
     production = environment == "production"
-    yield f"# Written by `runbook init` for {_flat(project.folder.name)}. Every line may be changed; README.md explains each key."
+    yield (
+        f"# Written by `runbook init` for {_flat(project.folder.name)}. Every line may be "
+        "changed; README.md explains each key."
+    )
     yield "environment:"
     yield _line("name", environment)
     if production:
         yield _line("production", True, "every notebook then looks like production")
     yield _line("archive", str(HOME / "archive"), "where the run folders are kept")
-    yield f"engineer: {json.dumps(_engineer(), ensure_ascii=False)}  # who is responsible for this migration"
+    yield (
+        f"engineer: {json.dumps(_engineer(), ensure_ascii=False)}  # who is responsible for this "
+        "migration"
+    )
     yield ""
     yield from _database(variable, source, server)
     yield ""
@@ -288,12 +301,18 @@ def _database(variable: str, source: Path | None, server: Server) -> Iterator[st
         yield f"# The server was not asked: {_flat(server.why_not)}."
     else:
         role = "superuser" if server.superuser else "no superuser"
-        yield f"# PostgreSQL {_flat(server.version)}, {size(server.bytes)}; role {_flat(server.role)} ({role});"
+        yield (
+            f"# PostgreSQL {_flat(server.version)}, {size(server.bytes)}; role "
+            f"{_flat(server.role)} ({role});"
+        )
         yield f"# extensions: {_flat(', '.join(server.extensions)) or 'none'}."
     yield "database:"
     where = f", which {source.name} of the project sets" if source else ""
     yield _line("url", f"env:{variable}", f"the direct URL, by the variable that holds it{where}")
-    yield "  # tools: /usr/lib/postgresql/17/bin  # of pg_dump; default: the best fitting on this machine"
+    yield (
+        "  # tools: /usr/lib/postgresql/17/bin  # of pg_dump; default: the best fitting on this "
+        "machine"
+    )
 
 
 def _prisma(project: Project, variable: str) -> Iterator[str]:
@@ -305,7 +324,10 @@ def _prisma(project: Project, variable: str) -> Iterator[str]:
     if project.url_variable and project.url_variable != variable:
         yield _line("url_variable", project.url_variable, "what the project reads its URL from")
     yield from _engine(project)
-    yield "  # deployed_schema: ../deployed/schema.prisma  # of the client that runs now; else it is taken to use everything"
+    yield (
+        "  # deployed_schema: ../deployed/schema.prisma  # of the client that runs now; else it "
+        "is taken to use everything"
+    )
     if _runnable(project, "db:validate"):
         yield _line(
             "validate_command", "npm run db:validate", "the project's own check of its data"
@@ -326,12 +348,15 @@ def _engine(project: Project) -> Iterator[str]:
         yield _line("engine", "installed", f"none is there: {project.engine_remedy}")
         return
     if needing := generators.without_query_engine(project):
-        why = f"{', '.join(needing)} needs Prisma's query engine, which is not installed here: a pipeline builds the client"
+        why = (
+            f"{', '.join(needing)} needs Prisma's query engine, which is not installed here: a "
+            "pipeline builds the client"
+        )
         yield _line("generate", False, why)
 
 
 def _install(project: Project) -> str:
-    """Return the command that installs the offline engine, where no engine is there and npm has that one."""
+    """Return the command that installs the offline engine, if npm has one and none is there."""
     if project._engine_found or not offline.published(project.version):
         return ""
     return offline.command(project.folder).strip("`")
@@ -372,14 +397,20 @@ def _backup(environment: Name, server: Server) -> Iterator[str]:
         )
     yield _line("keep_days", 30, "`runbook prune` removes older ones, never the newest proven one")
     if server.version and not server.creates_databases:
-        yield f"  # The role {_flat(server.role)} may not create databases: backups are proven on another server."
+        yield (
+            f"  # The role {_flat(server.role)} may not create databases: backups are proven on "
+            "another server."
+        )
     yield "  # proof: {server: env:PROOF_DATABASE_URL}  # default: the database's own server"
 
 
 def _migrate(production: bool) -> Iterator[str]:
     yield "migrate:"
     if production:
-        yield "  # window: {start: 2030-01-15 02:00, end: 2030-01-15 04:00, time_zone: Europe/Berlin}  # outside it nothing is migrated"
+        yield (
+            "  # window: {start: 2030-01-15 02:00, end: 2030-01-15 04:00, time_zone: "
+            "Europe/Berlin}  # outside it nothing is migrated"
+        )
     yield _line("lock_timeout_s", 5, "how long a statement may wait for a lock")
     yield _line("statement_timeout_s", 600, "how long one statement may take")
     yield _line("deadline_s", 3600, "how long all of it may take")
@@ -394,14 +425,20 @@ def _monitoring(server: Server) -> Iterator[str]:
         yield _line("slow_queries", there, f"statements before and after; {why}")
         yield ""
     if server.here:
-        yield "# The server runs on this machine: the runbook's own work counts, so processor and disk have no limit."
+        yield (
+            "# The server runs on this machine: the runbook's own work counts, so processor and "
+            "disk have no limit."
+        )
         yield "monitoring:"
         yield _line("cpu_percent", 100)
         yield _line("disk_io_percent", 100)
     else:
         yield "# monitoring:  # by params/staging.yaml: prometheus, sources, probes"
     yield ""
-    yield "# service:     # the application: its health, endpoints and maintenance mode; by params/staging.yaml"
+    yield (
+        "# service:     # the application: its health, endpoints and maintenance mode; by "
+        "params/staging.yaml"
+    )
     yield "#   url: https://staging.example.com"
 
 

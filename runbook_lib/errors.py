@@ -1,7 +1,8 @@
 """What can go wrong, as a tree.
 
     RunbookError            anything this package raises on purpose
-     ├── UsageError         parameters, files, versions or targets that are refused before anything is touched
+     ├── UsageError         parameters, files, versions or targets that are refused before anything
+                            is touched
      ├── ToolError          a program (pg_dump, prisma, npm, a configured command) that failed
      ├── DatabaseError      PostgreSQL refused or could not be reached; carries the SQLSTATE
      │    └── RightError    … because the role lacks a right; names the statement that gives it
@@ -9,12 +10,15 @@
      ├── GateError          a gate that is shut because a condition does not hold
      │    ├── NotMade           … because a result that it stands on was never made
      │    └── ApprovalNeeded    … because a person has to approve
-     ├── NotRecorded        the archive takes nothing: it is full, read-only or gone; what was to be recorded may have happened
-     ├── Refused            not begun: it is not its turn, or another run or process is at work; nothing has failed
+     ├── NotRecorded        the archive takes nothing: it is full, read-only or gone; what was to be
+                            recorded may have happened
+     ├── Refused            not begun: it is not its turn, or another run or process is at work;
+                            nothing has failed
      └── Aborted            the run was told to stop
 
-Messages say what happened, to what, and what to do next. They never carry a secret or a row of data: whatever
-comes from a server is told by `runbook_lib.refusal`, and what comes from a program is masked or cut first.
+Messages say what happened, to what, and what to do next. They never carry a secret or a row of
+data: whatever comes from a server is told by `runbook_lib.refusal`, and what comes from a program
+is masked or cut first.
 """
 
 from __future__ import annotations
@@ -49,7 +53,8 @@ class ToolError(RunbookError):
     """A program failed.
 
     Args:
-        status: its exit status; negative is the signal that ended it, `None` when it could not be started.
+        status: its exit status; negative is the signal that ended it, `None` when it could not be
+            started.
         output: the end of what it printed, as far as it may be shown.
     """
 
@@ -65,7 +70,8 @@ class DatabaseError(RunbookError):
     """PostgreSQL refused a statement, or could not be reached.
 
     Args:
-        sqlstate: the five-character code of PostgreSQL's Appendix A; empty when the server did not answer.
+        sqlstate: the five-character code of PostgreSQL's Appendix A; empty when the server did not
+            answer.
     """
 
     def __init__(self, message: str, remedy: str = "", *, sqlstate: str = "") -> None:
@@ -74,7 +80,10 @@ class DatabaseError(RunbookError):
 
 
 class RightError(DatabaseError):
-    """The role lacks a right. The remedy is the statement that gives it, and who can: until then it could not be checked."""
+    """The role lacks a right.
+
+    The remedy is the statement that gives it, and who can: until then it could not be checked.
+    """
 
 
 class CheckError(RunbookError):
@@ -102,11 +111,17 @@ class ApprovalNeeded(GateError):
 
 
 class NotRecorded(RunbookError):
-    """The archive takes nothing: it is full, read-only or gone. That says nothing of what was to be recorded: the migration goes on, or has."""
+    """The archive takes nothing: it is full, read-only or gone.
+
+    That says nothing of what was to be recorded: the migration goes on, or has.
+    """
 
 
 class Refused(RunbookError):
-    """Something was not begun: it was not its turn, or another run or process is at work. That is no failure of anything."""
+    """Something was not begun: it was not its turn, or another run or process is at work.
+
+    That is no failure of anything.
+    """
 
 
 class Aborted(RunbookError):
@@ -114,7 +129,10 @@ class Aborted(RunbookError):
 
 
 def in_full(error: BaseException) -> str:
-    """The error as a person reads it: message, remedy, and the notes of what went wrong while cleaning up after it."""
+    """The error as a person reads it.
+
+    Message, remedy, and the notes of what went wrong while cleaning up after it.
+    """
     return "\n".join([str(error), *getattr(error, "__notes__", ())])
 
 
@@ -134,11 +152,16 @@ _OF_THE_CODE = (
     OSError,
     TimeoutError,
 )
-"""Errors of Python whose messages speak of the code or a file; those of any other kind may quote a value."""
+"""Errors of Python whose messages speak of the code or a file; those of any other kind may quote a
+value.
+"""
 
 
 def in_short(error: BaseException) -> str:
-    """Name an error in one line, without a value: its own message, or that of an unforeseen one where it cannot quote any."""
+    """Name an error in one line, without a value.
+
+    Its own message, or that of an unforeseen one where it cannot quote any.
+    """
     if isinstance(error, RunbookError):
         return error.message
     first = next(iter(str(error).splitlines()), "") if isinstance(error, _OF_THE_CODE) else ""
@@ -155,7 +178,9 @@ def traced(error: BaseException) -> list[str]:
 
 @contextmanager
 def beside(first: BaseException, what: str) -> Iterator[None]:
-    """Clean up after `first`: what goes wrong then is added to it as a note, and never takes its place.
+    """Clean up after `first`.
+
+    What goes wrong then is added to it as a note, and never takes its place.
 
     Args:
         what: what is being done, as the subject of the note: "dropping the database x".

@@ -1,7 +1,8 @@
 """What can happen in a run: the closed set of events that a journal holds, each with its fields.
 
-An event of another kind, or with other fields, is refused when it is written. Reading is generous: the archive of a later version
-may hold kinds that are not known here; they are shown by their name, and change nothing that is derived.
+An event of another kind, or with other fields, is refused when it is written. Reading is generous:
+the archive of a later version may hold kinds that are not known here; they are shown by their name,
+and change nothing that is derived.
 """
 
 from __future__ import annotations
@@ -175,7 +176,9 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "notebook damaged": {"notebook": str},
     "not mirrored": {"place": str, "why": str},
 }
-"""The kinds of events and their fields: a type, or a type and what the field is where it is not given."""
+"""The kinds of events and their fields: a type, or a type and what the field is where it is not
+given.
+"""
 
 
 def event(what: str, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Executes notebooks into a run's folder, by papermill, and can be stopped.
 
-Papermill does the executing. It runs in a thread so that this process's main thread can turn Ctrl-C and SIGTERM into
-an interrupt of the kernel: the cell then ends its own database work, the notebook is saved as far as it came, and
-nothing is left behind.
+Papermill does the executing. It runs in a thread so that this process's main thread can turn Ctrl-C
+and SIGTERM into an interrupt of the kernel: the cell then ends its own database work, the notebook
+is saved as far as it came, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ from runbook_lib.secret import HOME
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What asks a run to stop."""
 ABORT_GRACE_S = 1.5
-"""Seconds that a kernel has to end its cell after an interrupt, before its sessions are cancelled from outside."""
+"""Seconds that a kernel has to end its cell after an interrupt, before its sessions are cancelled
+from outside.
+"""
 CLEAN_UP_S = 4.0
 """Seconds that it then has to put things away, before it is ended."""
 
@@ -103,7 +105,8 @@ def execute(
     Args:
         on_line: called with each line that the notebook prints.
         stop: of `stoppable`, where several notebooks are executed; default one for this notebook.
-        on_step: called after each cell that does something, with its id, how it ended, and how many seconds it took.
+        on_step: called after each cell that does something, with its id, how it ended, and how many
+            seconds it took.
 
     Raises:
         Aborted: the run was told to stop; the notebook and run.json stand.
@@ -152,7 +155,10 @@ class _Client(PapermillNotebookClient):
     sockets: str
 
     def create_kernel_manager(self) -> Any:
-        """A kernel that is spoken to through files of this user's, not through ports that everybody on the machine can reach."""
+        """Run a kernel that is spoken to through files of this user's.
+
+        Not through ports that everybody on the machine can reach.
+        """
         manager = super().create_kernel_manager()
         manager.transport, manager.ip = "ipc", f"{self.sockets}/kernel"
         return manager
@@ -218,7 +224,10 @@ notebook_files.write_whole()
 
 
 def _tolerant(save: Callable[[], None], work: _Work) -> Callable[[], None]:
-    """Save while a cell is at work, and do not end the cell where that fails: it may be the migration. What it cannot keep is said once."""
+    """Save while a cell is at work, and do not end the cell where that fails.
+
+    It may be the migration. What it cannot keep is said once.
+    """
     said: list[str] = []
 
     def saved() -> None:
@@ -267,7 +276,10 @@ def _papermill(source: Path, work: _Work) -> None:
 
 
 def _interrupt(work: _Work, worker: threading.Thread) -> None:
-    """Interrupt the kernel until its cell ends; after a grace cancel its sessions, after another end it and its programs."""
+    """Interrupt the kernel until its cell ends.
+
+    After a grace cancel its sessions, after another end it and its programs.
+    """
     if _ends(work, worker, ABORT_GRACE_S):
         return
     run = work.run
@@ -283,7 +295,10 @@ def _interrupt(work: _Work, worker: threading.Thread) -> None:
 
 
 def _ends(work: _Work, worker: threading.Thread, seconds: float) -> bool:
-    """Whether the cell ends in time, interrupted again and again: a kernel that is between two cells does not hear it."""
+    """Whether the cell ends in time, interrupted again and again.
+
+    A kernel that is between two cells does not hear it.
+    """
     deadline = time.monotonic() + seconds
     while worker.is_alive() and time.monotonic() < deadline:
         if work.kernel:
@@ -298,13 +313,18 @@ def _send(pid: int, number: int) -> None:
 
 
 def sign(notebook: Path) -> None:
-    """Tell Jupyter that this notebook was executed here: it shows the outputs of others without their styles."""
+    """Tell Jupyter that this notebook was executed here.
+
+    It shows the outputs of others without their styles.
+    """
     if (found := archive.notebook(notebook)) is not None:
         NotebookNotary().sign(found)
 
 
 def _judge(phase: str, work: _Work) -> Executed:
-    """How the notebook ended, in run.json too: a kernel that was killed, or never came that far, could not say it itself.
+    """How the notebook ended, in run.json too.
+
+    A kernel that was killed, or never came that far, could not say it itself.
 
     Raises:
         Aborted: the run was told to stop.
@@ -341,7 +361,10 @@ def _judge(phase: str, work: _Work) -> Executed:
 
 
 def _unrecorded(error: BaseException | None, said: str) -> str:
-    """What the archive did not take, of the notebook itself or of what its phase recorded; empty where it took all."""
+    """What the archive did not take, of the notebook itself or of what its phase recorded.
+
+    Empty where it took all.
+    """
     if isinstance(error, NotRecorded):
         return error.message
     kind, _, message = said.partition(": ")
@@ -349,7 +372,10 @@ def _unrecorded(error: BaseException | None, said: str) -> str:
 
 
 def _unwritten(phase: str, run: Run, why: str) -> NotRecorded:
-    """Say that the archive takes nothing, what the server does meanwhile, and what to type once it does."""
+    """Say that the archive takes nothing, what the server does meanwhile, and what to type.
+
+    That is to be typed once the archive takes something again.
+    """
     return NotRecorded(
         f"{phase} was stopped, for the archive takes nothing: {why}; {_left_at_work(run)}",
         "make room there, or correct its permissions; "
@@ -388,7 +414,10 @@ def _died(error: BaseException | None) -> str:
 
 
 def _free_name(path: Path) -> Path:
-    """The path, or one with a number where it holds a notebook that ran: an executed notebook is never overwritten."""
+    """The path, or one with a number where it holds a notebook that ran.
+
+    An executed notebook is never overwritten.
+    """
     if not path.exists() or _unexecuted(path):
         return path
     return next(

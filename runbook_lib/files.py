@@ -1,4 +1,7 @@
-"""Files of a record: a reader sees the old one or the new one, and a full disk or a crash leaves none half written."""
+"""Write files of a record: a reader sees the old one or the new one.
+
+A full disk or a crash leaves none half written.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def as_json(content: Any, indent: int | None = None) -> str:
-    """JSON whose texts are redacted one by one; numbers stay, for the digits of a secret (a port, a PIN) may occur in any of them."""
+    """JSON whose texts are redacted one by one.
+
+    Numbers stay, for the digits of a secret (a port, a PIN) may occur in any of them.
+    """
     text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
     if redact(text) == text:
         return text
@@ -96,10 +102,13 @@ def append_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path, having: re.Pattern[str] | None = None) -> list[dict[str, Any]]:
-    """The objects of a file that `append_json` filled; one that was cut off says so instead of being passed over.
+    """The objects of a file that `append_json` filled.
+
+    One that was cut off says so instead of being passed over.
 
     Args:
-        having: only lines in which it is found, and the last one: most of a long file is then not parsed.
+        having: only lines in which it is found, and the last one: most of a long file is then not
+            parsed.
     """
     lines: list[dict[str, Any]] = []
     texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
@@ -127,7 +136,10 @@ def _cut_off(before: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def last_at(path: Path) -> str:
-    """The moment of the last whole line of a file that `append_json` filled, as it was written; empty where there is none."""
+    """The moment of the last whole line of a file that `append_json` filled, as it was written.
+
+    Empty where there is none.
+    """
     if not path.exists():
         return ""
     with path.open("rb") as file:
@@ -169,12 +181,16 @@ def _damaged(path: Path, why: str) -> UsageError:
     folder = path.parent.parent if path.parent.name == "evidence" else path.parent
     return UsageError(
         f"{path} is damaged: {why}",
-        f"restore it from a copy (`environment.mirror` keeps one), or move the folder {folder.name} out of the archive",
+        "restore it from a copy (`environment.mirror` keeps one), or move the folder "
+        f"{folder.name} out of the archive",
     )
 
 
 def lock(archive: Path, name: str) -> FileLock:
-    """What serialises changes of a run, or of the archive: beside the runs, for they are records; for everybody who shares the folder."""
+    """What serialises changes of a run, or of the archive: beside the runs, for they are records.
+
+    For everybody who shares the folder.
+    """
     path = archive / ".locks" / f"{name}.lock"
     path.parent.mkdir(exist_ok=True)
     return FileLock(path, timeout=10, mode=0o666)
@@ -192,13 +208,19 @@ def keep(path: Path) -> None:
 
 
 def mounted(recorded: str, parent: Path) -> Path:
-    """A folder that the record names: where it was, or, where this machine has mounted it elsewhere, that of its name in `parent`."""
+    """A folder that the record names.
+
+    Where it was, or, where this machine has mounted it elsewhere, that of its name in `parent`.
+    """
     there = Path(recorded)
     return there if there.exists() else parent / there.name
 
 
 def protect(path: Path) -> None:
-    """Make a file read-only for everybody. It binds nobody who is root, and is no proof: that is the hash."""
+    """Make a file read-only for everybody.
+
+    It binds nobody who is root, and is no proof: that is the hash.
+    """
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _WRITABLE:
         with suppress(PermissionError):  # another's file: its owner protected it, or nobody can
@@ -206,7 +228,10 @@ def protect(path: Path) -> None:
 
 
 def release(path: Path) -> None:
-    """Make a read-only file writable for its owner, and for the group where its folder is; of another's file a copy takes its place."""
+    """Make a read-only file writable for its owner, and for the group where its folder is.
+
+    Of another's file a copy takes its place.
+    """
     mode, folder = stat.S_IMODE(path.stat().st_mode), path.parent.stat().st_mode
     wanted = mode | stat.S_IWUSR | (folder & stat.S_IWGRP)
     if mode == wanted:
@@ -238,6 +263,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise NotRecorded(
-            f"{path.name} cannot be written in {path.parent}: {error.strerror or error}; what was recorded before stands",
+            f"{path.name} cannot be written in {path.parent}: {error.strerror or error}; what was "
+            "recorded before stands",
             "make room there, or correct its permissions; then go on with the run",
         ) from None

@@ -1,9 +1,11 @@
 """Gates: what must hold before a phase may act, and the person who has to agree.
 
-An approval names run, gate, plan, person, time and reason, and holds what was shown to them: the severe findings, and each check
-that could not be made. It counts in its own run alone, and stands only for the plan whose hash it names: change a fact that was reviewed, and
-it is void. Which gates need a person is set by `approvals.required`; a check that could not be made needs one everywhere, who was told of
-that very check: an approval accepts what the gate was waiting with, and nothing later. A refusal stands until somebody decides anew.
+An approval names run, gate, plan, person, time and reason, and holds what was shown to them: the
+severe findings, and each check that could not be made. It counts in its own run alone, and stands
+only for the plan whose hash it names: change a fact that was reviewed, and it is void. Which gates
+need a person is set by `approvals.required`; a check that could not be made needs one everywhere,
+who was told of that very check: an approval accepts what the gate was waiting with, and nothing
+later. A refusal stands until somebody decides anew.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ def approve(
         the record, as it stands in approvals.jsonl.
 
     Raises:
-        GateError: this person carries the run out, and another has to approve. Nothing was recorded.
+        GateError: this person carries the run out, and another has to approve. Nothing was
+            recorded.
     """
     shown, by = shown or asked(run, gate), by or login.current()
     if not refused and (why := approver.objection(run, gate, by)):
@@ -73,7 +76,10 @@ def approve(
 
 
 def asked(run: Run, gate: str) -> Asked:
-    """Return what whoever approves a gate now accepts: severe findings, and what it waits with that could not be checked."""
+    """Return what whoever approves a gate now accepts.
+
+    Severe findings, and what it waits with that could not be checked.
+    """
     waits, plan = run.read_evidence(_waits(gate), missing=None), plan_hash(run)
     of_this_plan = waits is not None and waits["plan"] == plan
     items = of_record(waits["items"]) if of_this_plan else ()
@@ -87,7 +93,10 @@ def asked(run: Run, gate: str) -> Asked:
 
 
 def _findings(run: Run, gate: str) -> tuple[Item, ...]:
-    """The severe findings of the plan: at its own gate, and at that of the migration if nobody has accepted them."""
+    """The severe findings of the plan.
+
+    At its own gate, and at that of the migration if nobody has accepted them.
+    """
     accepted_already = gate == "migrate" and _approved(standing(run, "plan"))
     if gate not in ("plan", "migrate") or accepted_already:
         return ()
@@ -110,7 +119,10 @@ def facts_name(plan: str) -> str:
 
 
 def decisions(run: Run, gate: str) -> list[dict[str, Any]]:
-    """Return all decisions on a gate of this run, oldest first; records that name another run are none of them."""
+    """Return all decisions on a gate of this run, oldest first.
+
+    Records that name another run are none of them.
+    """
     return [
         record
         for record in run.read_approvals()
@@ -124,9 +136,13 @@ def whole(record: Mapping[str, Any]) -> bool:
 
 
 def foreign(run: Run, gate: str) -> list[str]:
-    """Return the decisions on a gate that are recorded here and name another run, in words: they count for nothing."""
+    """Return the decisions on a gate that are recorded here and name another run, in words.
+
+    They count for nothing.
+    """
     return [
-        f"not counted: {record.get('decision')} by {record.get('person')}, of the run {record.get('run') or 'without a name'}"
+        f"not counted: {record.get('decision')} by {record.get('person')}, of the run "
+        f"{record.get('run') or 'without a name'}"
         for record in run.read_approvals()
         if record.get("gate") == gate and record.get("run") != run.id
     ]
@@ -143,7 +159,10 @@ def _approved(decision: Mapping[str, Any] | None) -> bool:
 
 
 def accepted(run: Run, gate: str) -> frozenset[str]:
-    """Return the checks that could not be made when a gate was opened, and that a person accepted then: they are asked once."""
+    """Return the checks that could not be made and that a person accepted at a gate.
+
+    They are asked once.
+    """
     decision = standing(run, gate)
     if decision is None or not _approved(decision):
         return frozenset()
@@ -151,7 +170,10 @@ def accepted(run: Run, gate: str) -> frozenset[str]:
 
 
 def refused(run: Run) -> dict[str, dict[str, Any]]:
-    """Return the gates that somebody has refused, each with the decision that stands: whatever was passed before, nothing goes on."""
+    """Return the gates that somebody has refused, each with the decision that stands.
+
+    Whatever was passed before, nothing goes on.
+    """
     gates = {str(record.get("gate")) for record in run.read_approvals()}
     found = {gate: standing(run, gate) for gate in sorted(gates)}
     return {gate: one for gate, one in found.items() if one and one["decision"] == "refused"}
@@ -165,7 +187,8 @@ def require(
     Args:
         checks: what must hold. None may have failed; those that could not be made need an approval.
         required: the gates that need a person in this environment.
-        settled: ids of checks that could not be made, and that a person accepted at an earlier gate of this run.
+        settled: ids of checks that could not be made, and that a person accepted at an earlier gate
+            of this run.
 
     Returns:
         the approval it was passed with, where one was needed.
@@ -178,7 +201,8 @@ def require(
     decision = standing(run, gate)
     if decision and decision["decision"] == "refused":
         raise GateError(
-            f"the gate `{gate}` was refused by {decision['person']} at {decision['at']}: {decision['reason']}",
+            f"the gate `{gate}` was refused by {decision['person']} at {decision['at']}: "
+            f"{decision['reason']}",
             f"settle it with them; then {approver.command(run, gate)}",
         )
     checks.require(accepted=[item.id for item in checks.unknown])
@@ -203,7 +227,10 @@ def require(
 
 
 def keep_waiting(run: Run, phase: str, gate: str, step: str, checks: Checks) -> None:
-    """Keep what a gate waits with: once a person has decided, the phase goes on at `step` and measures nothing again."""
+    """Keep what a gate waits with.
+
+    Once a person has decided, the phase goes on at `step` and measures nothing again.
+    """
     run.write_evidence(
         f"gate.{phase}",
         {
@@ -223,7 +250,10 @@ def checks_of(kept: Mapping[str, Any]) -> Checks:
 
 
 def decided(run: Run, phase: str) -> dict[str, Any] | None:
-    """What the gate of a phase waited with, where a person has decided since, of the plan that stands; else None."""
+    """Return what the gate of a phase waited with, if a person has decided since.
+
+    The decision must be of the plan that stands; else None.
+    """
     entry, kept = run.phase(phase), run.read_evidence(f"gate.{phase}", missing=None)
     if kept is None or not entry or entry["status"] != "waiting" or kept["plan"] != plan_hash(run):
         return None
@@ -232,7 +262,10 @@ def decided(run: Run, phase: str) -> dict[str, Any] | None:
 
 
 def _needed(run: Run, gate: str, objection: str) -> ApprovalNeeded:
-    """Name what the gate waits with: each finding and each check that could not be made, on a line of its own."""
+    """Name what the gate waits with.
+
+    Each finding and each check that could not be made, on a line of its own.
+    """
     now = asked(run, gate)
     unknown = [one.what for one in now.items if one.severity != DANGER]
     why = f"could not check: {'; '.join(unknown)}" if unknown else "this environment asks for it"

@@ -19,9 +19,12 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "Constraint changes": ("constraint",),
     "Other objects": (),
 }
-"""The kinds of changes of the runbook's template, and the kinds of the catalogue that belong to each; the last takes all others."""
+"""The kinds of changes of the runbook's template, and the kinds of the catalogue that belong to
+each; the last takes all others.
+"""
 _TOLD = re.compile(
-    r'"what": "(lessons learned|notified|looked at again|not mirrored|notebook damaged|maintenance o|seal opened)|"clock_set_back_s"'
+    r'"what": "(lessons learned|notified|looked at again|not mirrored|notebook damaged|'
+    r'maintenance o|seal opened)|"clock_set_back_s"'
 )
 """The lines of a journal that an entry is made of."""
 WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "COPY")
@@ -36,7 +39,8 @@ class Entry(Shown):
         date: of its start, UTC.
         duration_s, downtime_s: seconds; `None` where it was not measured.
         downtime: the same in words, or why there is none.
-        forecast_s, migrate_s: seconds that the migration was to take, and took; `None` where it was not forecast, or did not end.
+        forecast_s, migrate_s: seconds that the migration was to take, and took; `None` where it was
+        not forecast, or did not end.
         changes: kind → one line a change. Those of a run that was rolled back were undone.
         issues: one line a failed check, error or anomaly.
     """
@@ -85,7 +89,8 @@ class Entry(Shown):
             *(("Lesson learned", line) for line in self.lessons or ("none recorded",)),
         ]
         return Table(
-            f"History entry: {'as far as the run has come' if self.outcome == 'running' else self.outcome}",
+            "History entry: "
+            f"{'as far as the run has come' if self.outcome == 'running' else self.outcome}",
             ("", ""),
             rows,
         )
@@ -222,7 +227,7 @@ def _changes(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def _data(run: Run) -> Iterator[str]:
-    """Which statements of the applied files wrote rows, and how the row counts differ afterwards."""
+    """Return which statements of the applied files wrote rows, and the row counts' difference."""
     files = run.read_evidence("migration", missing={}).get("applied", ())
     for one in run.read_evidence("rehearsal", missing={}).get("statements", ()) if files else ():
         if one["file"] in files and one["kind"].split()[0] in WRITES:
@@ -242,16 +247,21 @@ def _data(run: Run) -> Iterator[str]:
 
 def _failures(state: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
-        f"{phase['phase']}: {phase.get('reason') or ', '.join(phase['failed_checks']) or phase['status']}".splitlines()[
-            0
-        ]
+        f"{phase['phase']}: {_why(phase)}".splitlines()[0]
         for phase in failures(state["phases"])
         if phase["status"] != "unknown"
     )
 
 
+def _why(phase: Mapping[str, Any]) -> str:
+    return str(phase.get("reason") or ", ".join(phase["failed_checks"]) or phase["status"])
+
+
 def _beyond_limits(run: Run) -> Iterator[str]:
-    """What of the monitoring list was beyond its limit: over the run, or as far as it came while it migrated."""
+    """What of the monitoring list was beyond its limit.
+
+    Over the run, or as far as it came while it migrated.
+    """
     found = run.read_evidence("validate.beyond_limits", missing=None)
     for line in run.read_evidence("migrate.beyond_limits", missing=()) if found is None else found:
         yield f"beyond its limit: {line}"
@@ -260,7 +270,10 @@ def _beyond_limits(run: Run) -> Iterator[str]:
 def _anomalies(done: Mapping[str, Any], journal: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What went on though it was not as it should be."""
     if done.get("attempts", 1) > 1:
-        yield f"migrate: {done['attempts']} attempts, the earlier ones cancelled for the sake of those who waited"
+        yield (
+            f"migrate: {done['attempts']} attempts, the earlier ones cancelled for the sake of "
+            "those who waited"
+        )
     for line in journal:
         if line["what"] == "notified" and (
             lost := [item["to"] for item in line.get("deliveries", ()) if not item["delivered"]]

@@ -56,7 +56,9 @@ class Filter:
 
 
 def entries(archive: Path, chosen: Filter | None = None, sort: str = "started") -> list[Entry]:
-    """The entries of an archive's runs, newest first, or by what they are to be sorted by, largest and latest first.
+    """Return the entries of an archive's runs, newest first.
+
+    Or by what they are to be sorted by, largest and latest first.
 
     Raises:
         UsageError: they cannot be sorted by that.

@@ -1,7 +1,9 @@
-"""Finds secrets that were written out where a reference belongs: in URLs, commands, variables, request bodies and any other text.
+"""Finds secrets that were written out where a reference belongs.
 
-A parameter is copied into every notebook, so whatever stands in it stands in the archive. Each check raises `ValueError`
-with what to do instead, and never with the value.
+In URLs, commands, variables, request bodies and any other text.
+
+A parameter is copied into every notebook, so whatever stands in it stands in the archive. Each
+check raises `ValueError` with what to do instead, and never with the value.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ from urllib.parse import parse_qsl, urlsplit
 from runbook_lib.secret import FORMS, is_reference
 
 SECRET_NAME = re.compile(
-    r"(?:PASSWORD|PASSWD|PASSPHRASE|(?<![A-Z])PASS(?![A-Z])|PWD|SECRET|TOKEN|CREDENTIAL|AUTHORIZATION|COOKIE"
+    r"(?:PASSWORD|PASSWD|PASSPHRASE|(?<![A-Z])PASS(?![A-Z])|PWD|SECRET|TOKEN|CREDENTIAL|"
+    r"AUTHORIZATION|COOKIE"
     r"|(?:API|PRIVATE|ACCESS|SIGNING|ENCRYPTION)[_-]?KEY|DSN$)(?!.*(?:FILE|PATH|ARN|URL|_ID)$)",
     re.IGNORECASE,
 )
 """Names of variables, fields and parameters whose value is a secret."""
 _TOKENS = re.compile(
-    r"xox[abeoprs]-[\w-]{8,}|gh[oprsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|npm_\w{30,}|\bA[KS]IA[0-9A-Z]{16}\b"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.|\b[sr]k_(?:live|test)_\w{10,}|\bsk-[\w-]{20,}|hooks\.slack\.com/services/T"
+    r"xox[abeoprs]-[\w-]{8,}|gh[oprsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|npm_\w{30,}|"
+    r"\bA[KS]IA[0-9A-Z]{16}\b"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.|\b[sr]k_(?:live|test)_\w{10,}|\bsk-[\w-]{20,}|"
+    r"hooks\.slack\.com/services/T"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
 """Forms by which services' own secrets are known."""
@@ -32,7 +37,8 @@ _IN_COMMAND = (
     re.compile(rf"\b(?P<name>[A-Za-z_][\w]*)=(?={_LITERAL})"),
     re.compile(rf"--?(?P<name>[A-Za-z][\w-]*)(?:=|\s+)(?={_LITERAL})"),
     re.compile(
-        rf"(?P<name>Authorization|X-[\w-]*(?:Key|Token)|Cookie)\s*:\s*(?:(?:Bearer|Basic|Token)\s+)?+(?={_LITERAL})",
+        r"(?P<name>Authorization|X-[\w-]*(?:Key|Token)|Cookie)\s*:\s*(?:(?:Bearer|Basic|"
+        rf"Token)\s+)?+(?={_LITERAL})",
         re.IGNORECASE,
     ),
 )
@@ -50,7 +56,10 @@ def refuse_password(text: str) -> str:
 
 
 def refuse_secret_url(text: str) -> str:
-    """Return a URL without a user and without a query that lets somebody in, or a reference to one."""
+    """Return a URL without a user and without a query that lets somebody in.
+
+    Or a reference to one.
+    """
     if is_reference(text):
         return text
     refuse_password(text)
@@ -80,8 +89,8 @@ def refuse_secret_command(text: str) -> str:
     name = next((name for name in named if SECRET_NAME.search(name)), "")
     if name or _USER_OF_A_REQUEST.search(text):
         raise ValueError(
-            f"the value of {name or 'a user’s password'} stands in the command; give it by reference under "
-            "`environment`, and write $NAME here"
+            f"the value of {name or 'a user’s password'} stands in the command; give it by "
+            "reference under `environment`, and write $NAME here"
         )
     return text
 

@@ -1,6 +1,9 @@
-"""Who is at work, and how that is known: by the system's login, by JupyterHub, or only by a name that somebody typed.
+"""Who is at work, and how that is known.
 
-Nothing here is remembered: whoever decides is named with that decision alone, and nobody's name becomes another's.
+By the system's login, by JupyterHub, or only by a name that somebody typed.
+
+Nothing here is remembered: whoever decides is named with that decision alone, and nobody's name
+becomes another's.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ class Person:
 
     Args:
         name: what they are called here.
-        login: whom the system or JupyterHub knows this process by; empty behind a JupyterHub that does not say.
+        login: whom the system or JupyterHub knows this process by; empty behind a JupyterHub that
+            does not say.
         known_by: what vouches for `name`; nothing does where it was typed.
     """
 
@@ -49,7 +53,10 @@ class Person:
 
 
 def login() -> Person:
-    """Return whom JupyterHub knows this server by, if it runs behind one; else whom the system does."""
+    """Return whom JupyterHub knows this server by, if it runs behind one.
+
+    Else whom the system does.
+    """
     system = _system()
     url, token = os.environ.get("JUPYTERHUB_API_URL"), os.environ.get("JUPYTERHUB_API_TOKEN")
     said = os.environ.get("JUPYTERHUB_USER", "")
@@ -66,7 +73,10 @@ def current() -> Person:
 
 
 def named(name: str) -> Person:
-    """Return the person of a name that was typed; the login's own name is no other than the login."""
+    """Return the person of a name that was typed.
+
+    The login's own name is no other than the login.
+    """
     found, name = login(), bare(" ".join(name.split()))
     if not name or name == found.name:
         return found
@@ -98,7 +108,9 @@ def _system() -> str:
 
 @cache
 def _hub(url: str, token: str, minute: int) -> str:
-    """Return the user whom JupyterHub gave this token; empty where it does not say. Asked once a minute at most.
+    """Return the user whom JupyterHub gave this token; empty where it does not say.
+
+    Asked once a minute at most.
 
     `GET /user` answers with the model of the token's owner (JupyterHub's REST API).
     """

@@ -1,7 +1,8 @@
 """What programs of others print, with every word masked that could be somebody's.
 
-A text may quote anything: a name, an address, a finding. So a word is shown only where it stands in a list: the words
-of `words.txt`, which say what went wrong, and those that the caller knows to be harmless (names of models and columns, paths).
+A text may quote anything: a name, an address, a finding. So a word is shown only where it stands in
+a list: the words of `words.txt`, which say what went wrong, and those that the caller knows to be
+harmless (names of models and columns, paths).
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _CODE = re.compile(
 
 
 def masked(text: str, harmless: Callable[[str], bool] = WORDS.__contains__) -> str:
-    """The text with every word as … that is not harmless, numbers as #, and of the rest only plain punctuation."""
+    """Return the text with every word as … that is not harmless, and numbers as #.
+
+    Of the rest only plain punctuation is kept.
+    """
     return re.sub(
         r"(?:… ?){2,}", "… ", "".join(_part(part, harmless) for part in _PART.findall(text))
     ).strip()

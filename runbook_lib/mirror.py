@@ -1,7 +1,10 @@
-"""Copies a sealed run to object storage, by papermill's own handlers: s3://, gs://, abs://, adl:// and what else is installed.
+"""Copies a sealed run to object storage, by papermill's own handlers.
 
-The folder in `environment.archive` is the record; the copy is for those who look for it elsewhere, and for the day on
-which that folder is lost. Each file is read back and compared. The manifest comes last: a copy without it is not whole.
+S3://, gs://, abs://, adl:// and what else is installed.
+
+The folder in `environment.archive` is the record; the copy is for those who look for it elsewhere,
+and for the day on which that folder is lost. Each file is read back and compared. The manifest
+comes last: a copy without it is not whole.
 """
 
 from __future__ import annotations
@@ -53,7 +56,8 @@ def mirror(folder: Path, place: str) -> Mirrored:
             first = (redact(str(error)).splitlines() or [""])[0]
             raise NotMirrored(
                 f"{name} could not be copied to {there}: {type(error).__name__}: {first}",
-                f"the run in {folder.parent} is whole; `runbook report {shlex.quote(str(folder))}` tries again",
+                f"the run in {folder.parent} is whole; `runbook report "
+                f"{shlex.quote(str(folder))}` tries again",
             ) from None
         if not same:
             raise NotMirrored(
@@ -64,7 +68,10 @@ def mirror(folder: Path, place: str) -> Mirrored:
 
 
 def _bare(text: Any) -> str:
-    """Text without line ends: handlers read line by line, and put them together in their own way."""
+    """Text without line ends.
+
+    Handlers read line by line, and put them together in their own way.
+    """
     decoded = (
         text.decode("utf-8")
         if isinstance(text, (bytes, bytearray))

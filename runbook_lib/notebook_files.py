@@ -1,7 +1,7 @@
 """Notebooks of a run as files: written whole or not at all, and named where one was cut off.
 
-Papermill writes into the file itself: on a full disk, half of a notebook is then left, which nothing reads any more. Here
-the old one stands until the new one is on the disk.
+Papermill writes into the file itself: on a full disk, half of a notebook is then left, which
+nothing reads any more. Here the old one stands until the new one is on the disk.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One environment, typed and strict.
 
-A parameter file is YAML; each of its top-level keys is a parameter of every notebook, so the same file serves
-`runbook run`, plain papermill (`-f`) and JupyterLab. Unknown keys, wrong types and values out of range are refused
-with the key, the type that was given and the form that is allowed. Secrets are references (`runbook_lib.secret`).
+A parameter file is YAML; each of its top-level keys is a parameter of every notebook, so the same
+file serves `runbook run`, plain papermill (`-f`) and JupyterLab. Unknown keys, wrong types and
+values out of range are refused with the key, the type that was given and the form that is allowed.
+Secrets are references (`runbook_lib.secret`).
 """
 
 from __future__ import annotations
@@ -42,15 +43,24 @@ class Environment(Section):
     production: bool = False
     archive: Location = HOME / "archive"
     mirror: Annotated[str, Field(pattern=r"^[a-z0-9]+://[^\s@]+$")] | None = None
-    """Object storage to which a run is copied when it is sealed, e.g. `s3://bucket/runs`; credentials from where the client looks for them."""
+    """Object storage to which a run is copied when it is sealed, e.g. `s3://bucket/runs`;
+    credentials from where the client looks for them.
+    """
     signing_key: Location | None = None
-    """SSH key that signs each seal: a private key without a passphrase, or a public key whose private half ssh-agent holds."""
+    """SSH key that signs each seal: a private key without a passphrase, or a public key whose
+    private half ssh-agent holds.
+    """
     allowed_signers: Location | None = None
-    """OpenSSH's file of whose key is whose: `runbook verify` then demands a signature of one of them."""
+    """OpenSSH's file of whose key is whose: `runbook verify` then demands a signature of one of
+    them.
+    """
 
 
 class DatabaseSection(Section):
-    """The database to migrate, by a *direct* URL: a transaction-mode pooler loses advisory locks and settings."""
+    """The database to migrate, by a *direct* URL.
+
+    A transaction-mode pooler loses advisory locks and settings.
+    """
 
     url: Secret
     tools: Location | None = None
@@ -66,10 +76,14 @@ class Prisma(Section):
     """The Prisma schema of the client that runs now, file or folder."""
     migrations: Location | None = None
     url_variable: str | None = None
-    """The environment variable that the project reads its URL from; default: found out from the project."""
+    """The environment variable that the project reads its URL from; default: found out from the
+    project.
+    """
     engine: Literal["installed", "offline"] = "installed"
     generate: Literal[False] | Command | None = None
-    """How the client is generated: a command, or false where a pipeline does; default: `prisma generate`. A command is run in the rehearsal, too."""
+    """How the client is generated: a command, or false where a pipeline does; default: `prisma
+    generate`. A command is run in the rehearsal, too.
+    """
     validate_command: Command | None = None
     """The project's own check of its data, e.g. `npm run db:validate`."""
     environment: Variables = Field(default_factory=dict)
@@ -77,7 +91,10 @@ class Prisma(Section):
 
 
 class Proof(Section):
-    """How a backup is proven: `restore` brings it up and compares everything, `hashes` only reads its files again."""
+    """How a backup is proven.
+
+    `restore` brings it up and compares everything, `hashes` only reads its files again.
+    """
 
     level: Literal["restore", "hashes"] = "restore"
     server: Secret | None = None
@@ -110,11 +127,14 @@ class Window(Section):
             start, end = self.bounds()
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError(
-                f"no time zone {self.time_zone!r}, or no such time; use a name such as Europe/Berlin"
+                f"no time zone {self.time_zone!r}, or no such time; use a name such as "
+                "Europe/Berlin"
             ) from None
         if (
             end.timestamp() <= start.timestamp()
-        ):  # of one zone, they would be compared by the clock on the wall, which is changed at night
+            # of one zone, they would be compared by the clock on the wall, which is changed at
+            # night
+        ):
             raise ValueError("`end` must be after `start`")
         return self
 
@@ -129,14 +149,18 @@ class Window(Section):
 
 
 class Guard(Section):
-    """When the migration is cancelled for the sake of those who wait for it, and how often it is tried again."""
+    """Cancel the migration for the sake of those who wait for it, and try again so often."""
 
     victims: Annotated[int, Field(ge=0, le=10_000)] = 3
     """How many sessions of others may wait for the migration for longer than `wait_s`."""
     wait_s: Seconds = 3.0
-    """Seconds; below `lock_timeout_s`, which already bounds how long the migration lets others queue while it waits itself."""
+    """Seconds; below `lock_timeout_s`, which already bounds how long the migration lets others
+    queue while it waits itself.
+    """
     retries: Annotated[int, Field(ge=0, le=100)] = 2
-    """How often it is then tried again, where it is proven that nothing of the cancelled file landed."""
+    """How often it is then tried again, where it is proven that nothing of the cancelled file
+    landed.
+    """
     pause_s: Seconds = 5.0
     """Seconds before the first of these; before each further one twice as long."""
 
@@ -151,7 +175,9 @@ class Migrate(Section):
     max_stall_s: Seconds = 10.0
     """How long a reader or a writer of an affected table may stall in the rehearsal."""
     max_transaction_s: Seconds = 30.0
-    """How old a transaction that holds a lock on an affected table may be when the migration begins."""
+    """How old a transaction that holds a lock on an affected table may be when the migration
+    begins.
+    """
     guard: Guard = Guard()
 
 
@@ -160,7 +186,9 @@ class Approvals(Section):
 
     required: list[Literal["plan", "migrate", "rollback"]] = Field(default_factory=list)
     distinct: bool | None = None
-    """Whether whoever approves must be another than who carries the run out; default: in production."""
+    """Whether whoever approves must be another than who carries the run out; default: in
+    production.
+    """
     trust_typed_names: bool = False
     """Whether a name that was merely typed counts as another person."""
 
@@ -176,7 +204,9 @@ class LocalRecovery(Section):
 
     provider: Literal["local"]
     archive: Location
-    """The folder into which the server's archive_command copies WAL, unchanged, as this machine sees it."""
+    """The folder into which the server's archive_command copies WAL, unchanged, as this machine
+    sees it.
+    """
     base_backups: Location
     max_age_hours: Annotated[float, Field(gt=0)] = 24.0
     """How old a base backup may be before 30_backup makes a new one."""
@@ -193,7 +223,10 @@ class RdsRecovery(Section):
 
 
 class CommandRecovery(Section):
-    """Point in time by commands of the operator (`runbook_lib.recovery.command` says what they are told)."""
+    """Recover to a point in time by commands of the operator.
+
+    `runbook_lib.recovery.command` says what they are told.
+    """
 
     provider: Literal["command"]
     check: Command
@@ -260,7 +293,10 @@ class Params(Section):
         )
 
     def variables(self, section: Literal["prisma", "service", "recovery"]) -> dict[str, str]:
-        """A section's `environment`, references resolved; none where the section is not there or has none."""
+        """A section's `environment`, references resolved.
+
+        None where the section is not there or has none.
+        """
         chosen: dict[str, str] = getattr(getattr(self, section), "environment", {})
         return {
             name: dereference(value, f"{section}.environment.{name}")

@@ -1,11 +1,14 @@
-"""Runs other programs: their lines as they come, their whole family ended with us, nothing secret in what they say.
+"""Run other programs: their lines as they come, their whole family ended with us.
 
-A command that an operator configures may print anything, rows too. Its lines are told only as `runbook_lib.masking`
-leaves them; whole they are in the result alone, for whoever reads an answer there, and never shows it.
+Nothing secret is in what they say.
 
-They lead sessions of their own, so that a family can be ended as one. What is then to end them where this process is
-killed, and cannot? A guardian: a small shell that is told of each family, and ends those that are left once the pipe
-from this process closes.
+A command that an operator configures may print anything, rows too. Its lines are told only as
+`runbook_lib.masking` leaves them; whole they are in the result alone, for whoever reads an answer
+there, and never shows it.
+
+They lead sessions of their own, so that a family can be ended as one. What is then to end them
+where this process is killed, and cannot? A guardian: a small shell that is told of each family, and
+ends those that are left once the pipe from this process closes.
 """
 
 from __future__ import annotations
@@ -45,10 +48,13 @@ for family in $families; do kill -s KILL -- "-$family"; done
 
 
 def hear_signals() -> None:
-    """Hear again what this process was started deaf to; called before it starts any other, for they would be as deaf.
+    """Hear again what this process was started deaf to.
 
-    A script's `&`, cron and `nohup` start programs with SIGINT and SIGQUIT ignored; a few parents ignore SIGCHLD, under
-    which every program seems to end with status 0. SIGHUP stays as it is: nohup means it.
+    Called before it starts any other, for they would be as deaf.
+
+    A script's `&`, cron and `nohup` start programs with SIGINT and SIGQUIT ignored; a few parents
+    ignore SIGCHLD, under which every program seems to end with status 0. SIGHUP stays as it is:
+    nohup means it.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
     if threading.current_thread() is not threading.main_thread():
@@ -68,7 +74,10 @@ _HEARD = {
 
 @dataclass(frozen=True)
 class Completed:
-    """A program that ended: `status` 0 is success; `output` is stdout and stderr in order, redacted."""
+    """A program that ended: `status` 0 is success.
+
+    `output` is stdout and stderr in order, redacted.
+    """
 
     command: str
     status: int
@@ -95,7 +104,8 @@ def run(
     """Run a program to its end.
 
     Args:
-        command: a sequence of arguments, or a string for `/bin/sh -c` (commands that an operator configures).
+        command: a sequence of arguments, or a string for `/bin/sh -c` (commands that an operator
+            configures).
         cwd: where; default here.
         env: variables laid over this process's own. Secrets go here, never into `command`.
         timeout_s: seconds until it is ended; `None` waits for ever.
@@ -137,7 +147,10 @@ def _to_its_end(
     on_line: Callable[[str], None] | None,
     timeout_s: float | None,
 ) -> int:
-    """The program's status; where it takes too long or the wait is interrupted, its whole family is ended first."""
+    """Return the program's status; end its whole family if it takes too long.
+
+    The same if the wait is interrupted.
+    """
     try:
         _families.began(child)
         reader = threading.Thread(target=_read, args=(child, lines, on_line), daemon=True)
@@ -153,7 +166,10 @@ def _to_its_end(
 
 
 def end_family(child: subprocess.Popen[str]) -> None:
-    """End the program and every process it started in its session: SIGTERM, and SIGKILL after `GRACE_S` seconds."""
+    """End the program and every process it started in its session.
+
+    SIGTERM, and SIGKILL after `GRACE_S` seconds.
+    """
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)

@@ -1,10 +1,11 @@
 """What PostgreSQL refused, told by the fields of its error and not by its words.
 
-Rows of data reach an error through its DETAIL, CONTEXT, HINT and quoted statements, through whatever a function raises
-under any SQLSTATE and in any language, and through primary messages that quote a value. None of these is read. An error
-is told by its SQLSTATE, in the words of PostgreSQL's Appendix A, and by the names that the server gives in fields of
-their own. The primary message joins them only where no value of a row can reach it: the message is about the objects
-that a statement names (`_NAMES_OBJECTS`, `_NAMES_WORDS`), and no function ran, for those show in CONTEXT.
+Rows of data reach an error through its DETAIL, CONTEXT, HINT and quoted statements, through
+whatever a function raises under any SQLSTATE and in any language, and through primary messages that
+quote a value. None of these is read. An error is told by its SQLSTATE, in the words of PostgreSQL's
+Appendix A, and by the names that the server gives in fields of their own. The primary message joins
+them only where no value of a row can reach it: the message is about the objects that a statement
+names (`_NAMES_OBJECTS`, `_NAMES_WORDS`), and no function ran, for those show in CONTEXT.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ _NAMES_OBJECTS = (
     *("08", "0A000", "25", "28", "2B", "40", "53", "54", "55", "57"),
     *("42501", "42701", "42710", "42723", "42939", "42P04", "42P06", "42P07", "42P16", "42P17"),
 )
-"""SQLSTATEs, or classes of them, whose messages name objects that exist or are being made, or nothing at all."""
+"""SQLSTATEs, or classes of them, whose messages name objects that exist or are being made, or
+nothing at all.
+"""
 _NAMES_WORDS = ("3D000", "3F000", "427", "428", "42P")
-"""Those whose messages name what was asked for. A value can be asked for, too (`name::regclass`), but has no place in a
-statement: only an error of parsing has one, and a utility command takes no values."""
+"""Those whose messages name what was asked for. A value can be asked for, too (`name::regclass`),
+but has no place in a statement: only an error of parsing has one, and a utility command takes no
+values.
+"""
 _UTILITY = re.compile(r"(AT|Alter|Create|Define|Drop|rename|transform)[A-Z]")
 """How the server's functions begin that carry out such commands."""
 _RESOLVES = "RangeVarGetRelidExtended"
@@ -31,7 +36,8 @@ _RESOLVES = "RangeVarGetRelidExtended"
 _FIXED = "ProcessInterrupts"
 """Says in fixed words why it ends a statement or session, also within a function."""
 _REPORTS_CONSTRAINTS = re.compile(
-    r"_bt_check_unique|comparetup_index_btree\w*|check_exclusion_or_unique_constraint|ri_ReportViolation|Exec\w+|AT\w+"
+    r"_bt_check_unique|comparetup_index_btree\w*|check_exclusion_or_unique_constraint|"
+    r"ri_ReportViolation|Exec\w+|AT\w+"
     r"|ReportNotNullViolationError|domain_check_input|RI_Initial_Check"
 )
 """The server's own functions that name what was violated, in whatever function's statement."""
@@ -100,7 +106,10 @@ class Refusal:
         return asked_for and self.sqlstate.startswith(_NAMES_WORDS)
 
     def _named(self) -> str:
-        """The names, where the server itself gave them: RAISE may put anything into these fields."""
+        """The names, where the server itself gave them.
+
+        RAISE may put anything into these fields.
+        """
         raised = self.routine == "exec_stmt_raise" or not self.routine
         if raised or (self.in_function and not _REPORTS_CONSTRAINTS.fullmatch(self.routine)):
             return ""
@@ -127,7 +136,10 @@ _FIELD = re.compile(r'(\w+): (?:Some\()?(?:"((?:[^"\\]|\\.)*)"|SqlState\(E?(\w+)
 
 
 def debugged(text: str) -> Refusal | None:
-    """Read the server's error as Prisma's engine prints its fields: the last line of that form, for a value may imitate one."""
+    """Read the server's error as Prisma's engine prints its fields.
+
+    The last line of that form, for a value may imitate one.
+    """
     lines = (_DEBUGGED.match(line) for line in reversed(text.splitlines()))
     found = next((line for line in lines if line), None)
     if not found:
@@ -149,7 +161,8 @@ def debugged(text: str) -> Refusal | None:
 
 
 SEVERITY = re.compile(r"(?:^|(?<=: ))\S+:  ")
-"""Where libpq begins to quote the server, in whatever language that speaks: `ERROR:  `, `FEHLER:  `."""
+"""Where libpq begins to quote the server, in whatever language that speaks: `ERROR: `, `FEHLER: `.
+"""
 
 
 def own_words(text: str) -> str:

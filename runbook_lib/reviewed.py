@@ -1,7 +1,7 @@
 """What a plan was reviewed for: facts, one hash over them, and in which of them two plans differ.
 
-Only what a person reviews is a fact: files, the database, versions, and findings by rule, place and object. Sizes, counts,
-times and statistics move by themselves, and are no part of it.
+Only what a person reviews is a fact: files, the database, versions, and findings by rule, place and
+object. Sizes, counts, times and statistics move by themselves, and are no part of it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ def _applied(reviewed: Facts, now: Facts) -> Iterator[str]:
 
 def _database(target: Mapping[str, Any]) -> str:
     where = f" on {target['host']}:{target['port']}" if "host" in target else ""
-    return f"{target['database']} (oid {target['database_oid']}){where}, system {target['system_identifier']}"
+    return (
+        f"{target['database']} (oid {target['database_oid']}){where}, system "
+        f"{target['system_identifier']}"
+    )
 
 
 def _lines(reviewed: Facts, now: Facts) -> Iterator[str]:

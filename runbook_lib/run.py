@@ -130,13 +130,19 @@ class Run:
 
     @property
     def reference(self) -> str:
-        """What names this run to every command, in any folder: its id where it lies in the default archive, else its folder."""
+        """What names this run to every command, in any folder.
+
+        Its id where it lies in the default archive, else its folder.
+        """
         default = self.folder.parent == (HOME / "archive").resolve()
         return self.id if default else shlex.quote(str(self.folder))
 
     @property
     def number(self) -> int:
-        """Which run of its archive this is, counted from 1; 0 where it was started before runs were counted."""
+        """Which run of its archive this is, counted from 1.
+
+        0 where it was started before runs were counted.
+        """
         return self.state.get("number", 0)
 
     @property
@@ -172,7 +178,9 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What run.json holds. The journal tells it; of a run that an earlier version started, the file itself.
+        """What run.json holds. The journal tells it.
+
+        Of a run that an earlier version started, the file itself.
 
         Raises:
             NotRecorded: neither is there any more.
@@ -181,8 +189,10 @@ class Run:
             return deepcopy(self.derived.summary) or read_state(self.folder / "run.json")
         except FileNotFoundError:
             raise NotRecorded(
-                f"{self.folder / 'run.json'} is not there any more: the archive was moved, removed or unmounted",
-                "bring it back to where it was, then go on with the run; nothing in the database depends on it",
+                f"{self.folder / 'run.json'} is not there any more: the archive was moved, "
+                "removed or unmounted",
+                "bring it back to where it was, then go on with the run; nothing in the database "
+                "depends on it",
             ) from None
 
     @property
@@ -204,7 +214,8 @@ class Run:
         """Enter a phase as running.
 
         Raises:
-            Refused: it is at work in another process. Phases that only look may be, as often as there are people who look.
+            Refused: it is at work in another process. Phases that only look may be, as often as
+                there are people who look.
         """
         with self._locked():
             running = [
@@ -227,7 +238,9 @@ class Run:
         return (self.folder / "manifest.json").exists()
 
     def open_seal(self) -> None:
-        """Before a sealed run goes on: its manifest is kept under a number, and the next seal covers it.
+        """Before a sealed run goes on.
+
+        Its manifest is kept under a number, and the next seal covers it.
 
         What was changed behind the seal is recorded first: a new seal does not make it good.
         """
@@ -291,7 +304,10 @@ class Run:
 
     @property
     def at_work(self) -> list[dict[str, Any]]:
-        """Entries of phases that have not ended, and whose process is there, or is another machine's and cannot be seen."""
+        """Return entries of phases that have not ended and whose process may be there.
+
+        It is there, or it is another machine's and cannot be seen.
+        """
         return [
             entry
             for entry in self.state["phases"]
@@ -300,14 +316,20 @@ class Run:
 
     @property
     def elsewhere(self) -> list[dict[str, Any]]:
-        """Those of them that began on another machine: whether they are still at work cannot be told from here."""
+        """Those of them that began on another machine.
+
+        Whether they are still at work cannot be told from here.
+        """
         return [
             entry for entry in self.at_work if presence(entry.get("process")) is Presence.ELSEWHERE
         ]
 
     @property
     def lost(self) -> list[dict[str, Any]]:
-        """Entries of phases that have not ended, though their process is gone: it was killed and could not say so."""
+        """Entries of phases that have not ended, though their process is gone.
+
+        It was killed and could not say so.
+        """
         return [
             entry
             for entry in self.state["phases"]
@@ -315,10 +337,12 @@ class Run:
         ]
 
     def journal(self, what: str, **facts: Any) -> None:
-        """Append one event to the journal: what happened, by whom, when, from which machine; run.json follows from it.
+        """Append one event to the journal: what happened, by whom, when, from which machine.
 
-        The order of the lines is the order in which things happened. Where the clock was set back since the line before,
-        the line says by how much.
+        run.json follows from it.
+
+        The order of the lines is the order in which things happened. Where the clock was set back
+        since the line before, the line says by how much.
         """
         who = facts.pop("who", "") or person()
         known = login().login
@@ -355,7 +379,9 @@ class Run:
         return read_lines(self.folder / "approvals.jsonl")
 
     def write_evidence(self, name: str, content: Any) -> Path:
-        """Keep a result as `evidence/<name>.json`; the newest of a name stands, an older one is kept beside it.
+        """Keep a result as `evidence/<name>.json`.
+
+        The newest of a name stands, an older one is kept beside it.
 
         Args:
             name: e.g. "backup.checks".
@@ -383,7 +409,8 @@ class Run:
         """Return what `write_evidence` kept: an empty result is a result.
 
         Args:
-            missing: what stands for a result that was never kept. Left out, its absence is an error, never an empty answer.
+            missing: what stands for a result that was never kept. Left out, its absence is an
+                error, never an empty answer.
 
         Raises:
             NotMade: nothing was kept under that name, and nothing stands for it.
@@ -400,7 +427,9 @@ class Run:
 
 
 def create(values: Mapping[str, Any], migrations: list[str], target: Mapping[str, Any]) -> Run:
-    """Start a run: make its folder, exclusively. It waits for the next second where a run of this one is there.
+    """Start a run: make its folder, exclusively.
+
+    It waits for the next second where a run of this one is there.
 
     Args:
         values: the parameters, as a mapping of top-level keys.
@@ -471,7 +500,9 @@ def between(first: str, last: str) -> tuple[str, ...]:
 
 
 def runs(archive: Path, environment: str | None = None) -> list[Run]:
-    """The runs of an archive in the order in which they were started, of one environment where it is named.
+    """Return the runs of an archive in the order in which they were started.
+
+    Of one environment if it is named.
 
     The order is that of their numbers: the clock may have been set back.
     """
@@ -510,7 +541,9 @@ _KEY = "%Y%m%dT%H%M%SZ"
 
 
 def _free_second(archive: Path) -> datetime:
-    """This moment, in a second in which no run of the archive began: its sessions and backups are named by it.
+    """This moment, in a second in which no run of the archive began.
+
+    Its sessions and backups are named by it.
 
     Raises:
         UsageError: the clock does not go on.
@@ -526,7 +559,9 @@ def _free_second(archive: Path) -> datetime:
 
 
 def _closed(older: Mapping[str, Any]) -> str:
-    """Why an attempt that has not ended is over, where its process is gone, or begins anew; empty where it goes on beside.
+    """Why an attempt that has not ended is over, where its process is gone, or begins anew.
+
+    Empty where it goes on beside.
 
     Raises:
         Refused: it is at work in another process.
@@ -539,5 +574,6 @@ def _closed(older: Mapping[str, Any]) -> str:
         return ""
     raise Refused(
         f"this phase is at work already: {at_work(older)}",
-        "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody sits there any more, shut that kernel down",
+        "ask them, or wait until it has ended; 00_start shows how the run stands. Where nobody "
+        "sits there any more, shut that kernel down",
     )

@@ -1,4 +1,7 @@
-"""What differs between two runs, say staging and production, in facts: no cell is compared with a cell."""
+"""What differs between two runs, say staging and production, in facts.
+
+No cell is compared with a cell.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ class RunDifference(Shown):
             for fact in self.differing
         ]
         matters = [fact for fact in self.differing if fact.subject not in _ALWAYS]
-        title = f"{len(matters)} differences in fact, {len(rows) - len(matters)} in times and identity; {len(self.facts) - len(rows)} facts are the same"
+        title = (
+            f"{len(matters)} differences in fact, {len(rows) - len(matters)} in times and "
+            f"identity; {len(self.facts) - len(rows)} facts are the same"
+        )
         return Table(
             title,
             (
@@ -148,7 +154,10 @@ class _Facts:
             yield "changes of catalogue and rows", sum(map(len, mine.values())) or "none recorded"
 
     def checks(self) -> Iterator[tuple[str, Any]]:
-        """Of the phases that both runs came to: one by one where both made them, else how many there were."""
+        """Of the phases that both runs came to.
+
+        One by one where both made them, else how many there were.
+        """
         common = {entry["phase"] for entry in self.state["phases"]} & {
             entry["phase"] for entry in self.other.state["phases"]
         }
@@ -160,7 +169,8 @@ class _Facts:
             else:
                 yield (
                     name,
-                    f"{len(items)} checks, {sum(item['status'] in _WELL for item in items)} of them well",
+                    f"{len(items)} checks, {sum(item['status'] in _WELL for item in items)} of "
+                    "them well",
                 )
 
     def approvals(self) -> Iterator[tuple[str, Any]]:
@@ -246,7 +256,10 @@ def _checks(run: Run) -> dict[str, list[dict[str, str]]]:
 
 
 def _ended(item: Mapping[str, str]) -> str:
-    """How a check ended; what was found counts where it did not pass, for numbers differ from run to run."""
+    """Return how a check ended, and what was found if it did not pass.
+
+    Numbers of checks that passed differ from run to run.
+    """
     return item["status"] if item["status"] in _WELL else f"{item['status']}: {item['found']}"
 
 

@@ -1,4 +1,7 @@
-"""Takes a run through its phases, headless: one notebook after another, to the first that does not succeed."""
+"""Takes a run through its phases, headless.
+
+One notebook after another, to the first that does not succeed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ EXIT_STATUS = {
 }
 """The exit status that an outcome ends with."""
 LED_BACK = ("migrate", "validate")
-"""Phases whose failure is rolled back where that is automatic: before them nothing has happened, after them the application writes again."""
+"""Phases whose failure is rolled back where that is automatic: before them nothing has happened,
+after them the application writes again.
+"""
 
 
 class Say(Protocol):
@@ -37,7 +42,9 @@ class Say(Protocol):
 
 
 def carry(run: Run, first: str, last: str, say: Say, stop: execute.Stop) -> str:
-    """Execute the phases from `first` to `last`; where migration or validation fails, roll back if that is automatic.
+    """Execute the phases from `first` to `last`.
+
+    Where migration or validation fails, roll back if that is automatic.
 
     Args:
         say: called with each line for the terminal.
@@ -78,7 +85,10 @@ def _carry(run: Run, phases: tuple[str, ...], say: Say, stop: execute.Stop) -> N
 
 
 def _holds(run: Run, phase: str, say: Say) -> bool:
-    """Whether a phase was done and what it did still holds; else it is to be done, a second time if need be."""
+    """Whether a phase was done and what it did still holds.
+
+    Else it is to be done, a second time if need be.
+    """
     from runbook_lib.phases import again
 
     entry = again.done(run, phase)
@@ -108,7 +118,9 @@ def _holds(run: Run, phase: str, say: Say) -> bool:
 
 
 def claim(run: Run, phase: str, *, take_over: bool = False) -> None:
-    """Make sure, before a phase is begun, that no other run has the database, where the phase has effects on it.
+    """Make sure, before a phase begins, that no other run has the database.
+
+    Only if the phase has effects on it.
 
     Raises:
         Refused: another run has it.
@@ -137,25 +149,31 @@ def settle(run: Run, *, take_over: bool = False) -> None:
         process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
         if entry in run.elsewhere:
             raise Refused(
-                f"{entry['phase']} of {run.id} was begun by process {process['pid']} on {process['host']}: whether it is still at work cannot be told from here",
-                f"look there (`runbook status {run.reference}` on {process['host']}); where it is gone, the same command with `--take-over`",
+                f"{entry['phase']} of {run.id} was begun by process {process['pid']} on "
+                f"{process['host']}: whether it is still at work cannot be told from here",
+                f"look there (`runbook status {run.reference}` on {process['host']}); where it is "
+                "gone, the same command with `--take-over`",
             )
         raise Refused(
-            f"{entry['phase']} of {run.id} is at work: {entry.get('who') or 'somebody'}, process {process['pid']} on {process['host']} has begun and not ended it",
+            f"{entry['phase']} of {run.id} is at work: {entry.get('who') or 'somebody'}, process "
+            f"{process['pid']} on {process['host']} has begun and not ended it",
             "wait until it has ended, or stop it there: Ctrl-C, or shut the notebook's kernel down",
         )
     for entry in run.lost:
         run.end_phase(
             entry["phase"],
             "aborted",
-            reason=f"its process {entry['process']['pid']} was killed: what it began may have landed in part",
+            reason=f"its process {entry['process']['pid']} was killed: what it began may have "
+            "landed in part",
             killed=True,
         )
         run.end("aborted")
 
 
 def _take_over(run: Run, entry: Mapping[str, Any]) -> None:
-    """End a phase in the record that began on another machine; not while the database is at work for it.
+    """End a phase in the record that began on another machine.
+
+    Not while the database is at work for it.
 
     Raises:
         Refused: it is at work, or the database cannot be asked.
@@ -168,26 +186,31 @@ def _take_over(run: Run, entry: Mapping[str, Any]) -> None:
             ]
     except DatabaseError as error:
         raise Refused(
-            f"whether {entry['phase']} of {run.id} is still at work cannot be told: {error.message}",
+            f"whether {entry['phase']} of {run.id} is still at work cannot be told: "
+            f"{error.message}",
             "make the database reachable",
         ) from None
     if working:
         raise Refused(
-            f"{entry['phase']} of {run.id} is still at work in the database: {', '.join(str(one) for one in working)}",
+            f"{entry['phase']} of {run.id} is still at work in the database: "
+            f"{', '.join(str(one) for one in working)}",
             f"wait until it has ended, or stop it on {process.get('host', 'its machine')}",
         )
     run.end_phase(
         entry["phase"],
         "aborted",
-        reason=f"it was begun on {process.get('host', 'another machine')}, and taken over by {person()}: "
-        "what it began may have landed in part",
+        reason=f"it was begun on {process.get('host', 'another machine')}, and taken over by "
+        f"{person()}: what it began may have landed in part",
         killed=True,
     )
     run.end("aborted")
 
 
 def outcome(run: Run) -> str:
-    """The run's outcome as far as it is known: a phase whose process was killed could not record how it ended."""
+    """The run's outcome as far as it is known.
+
+    A phase whose process was killed could not record how it ended.
+    """
     return "unknown" if run.lost else run.outcome
 
 
@@ -262,7 +285,10 @@ def finish(run: Run, say: Say = _print) -> None:
 
 
 def _mirror(run: Run, say: Say) -> None:
-    """Copy the sealed run to where the parameters say; where that fails the record says so, and stays whole here."""
+    """Copy the sealed run to where the parameters say.
+
+    Where that fails the record says so, and stays whole here.
+    """
     if not (place := run.params.environment.mirror):
         return
     try:
@@ -342,11 +368,15 @@ def index(folder: Path) -> Path:
 
 
 def seat(run: Run, say: Callable[[str], None]) -> Path:
-    """Lay the notebooks out for JupyterLab, and execute 00_start: whoever opens it sees how the run stands at this minute."""
+    """Lay the notebooks out for JupyterLab, and execute 00_start.
+
+    Whoever opens it sees how the run stands at this minute.
+    """
     path = run.folder / notebook_name("start")
     run.journal("opened in JupyterLab")
     prepare(run)
-    path.unlink()  # it only looks: what was found when the run was started stands in run.json and the journal
+    # it only looks: what was found when the run was started stands in run.json and the journal
+    path.unlink()
     execute.execute(run, "start", say)
     _fold_parameters(path)
     execute.sign(path)
@@ -354,7 +384,10 @@ def seat(run: Run, say: Callable[[str], None]) -> Path:
 
 
 def _fold_parameters(path: Path) -> None:
-    """Hide the cells that hold parameters, in JupyterLab: they are a page long, and a click shows them."""
+    """Hide the cells that hold parameters, in JupyterLab.
+
+    They are a page long, and a click shows them.
+    """
     notebook = archive.notebook(path)
     for cell in notebook.cells if notebook else ():
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", ())):
@@ -364,7 +397,10 @@ def _fold_parameters(path: Path) -> None:
 
 
 def prepare(run: Run) -> None:
-    """Put the notebooks that have not run yet into the run folder, parameters filled in, for JupyterLab."""
+    """Put the notebooks that have not run into the run folder, parameters filled in.
+
+    For JupyterLab.
+    """
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
@@ -383,7 +419,10 @@ def prepare(run: Run) -> None:
 
 
 def _set_aside(run: Run, path: Path) -> None:
-    """Move a notebook that cannot be read out of the way of one that can be opened; it stays in the record."""
+    """Move a notebook that cannot be read out of the way of one that can be opened.
+
+    It stays in the record.
+    """
     if path.exists() and archive.notebook(path) is None:
         aside = path.with_name(f"{path.name}.cut-off")
         files.keep(aside)

@@ -1,6 +1,7 @@
 """A folder's seal: what every file in it hashes to, and every cell of its notebooks.
 
-The hash of a file is the proof; the hashes of cells only say where in a notebook a change is. Knows folders, no runs.
+The hash of a file is the proof; the hashes of cells only say where in a notebook a change is. Knows
+folders, no runs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ _IN_WORDS = {"source": "its code or text", "outputs": "its output"}
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """The files that a seal covers, by name: all but the manifest itself and its signature, JupyterLab's checkpoints and files in the making."""
+    """The files that a seal covers, by name.
+
+    All but the manifest itself and its signature, JupyterLab's checkpoints and files in the making.
+    """
     found = (
         file
         for file in sorted(folder.rglob("*"))
@@ -32,7 +36,10 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def hashes(folder: Path) -> dict[str, Any]:
-    """What a manifest holds of a folder: `files`, name → sha256; `cells`, notebook → cell id → hashes of source and outputs."""
+    """What a manifest holds of a folder: `files`, name → sha256.
+
+    `cells`, notebook → cell id → hashes of source and outputs.
+    """
     found = files(folder)
     return {
         "files": {name: sha256(file) for name, file in found.items()},
@@ -41,7 +48,10 @@ def hashes(folder: Path) -> dict[str, Any]:
 
 
 def differences(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """What in the folder is not as the manifest says, a line each: missing, added, changed; of notebooks, which cells."""
+    """What in the folder is not as the manifest says, a line each: missing, added, changed.
+
+    Of notebooks, which cells.
+    """
     sealed, present = manifest["files"], files(folder)
     wrong = [f"{name}: missing" for name in sealed if name not in present]
     wrong += [f"{name}: added after sealing" for name in present if name not in sealed]
@@ -57,7 +67,10 @@ def differences(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
 
 
 def cells(notebook: Path) -> dict[str, dict[str, str]] | None:
-    """Cell id → short hashes of its source and of its outputs; None where the file is no notebook any more."""
+    """Cell id → short hashes of its source and of its outputs.
+
+    None where the file is no notebook any more.
+    """
     try:
         found = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         return {

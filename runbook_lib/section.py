@@ -22,7 +22,10 @@ def _path(value: Any) -> Any:
 
 
 def text_keys(value: Any) -> Any:
-    """The same mapping with its keys as text: YAML reads `1:` as a number, papermill hands it on as text."""
+    """The same mapping with its keys as text.
+
+    YAML reads `1:` as a number, papermill hands it on as text.
+    """
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 

@@ -1,7 +1,9 @@
-"""Signs a seal with an SSH key, and checks such a signature: `ssh-keygen -Y`, whose keys engineers already have.
+"""Signs a seal with an SSH key, and checks such a signature.
 
-The formats are OpenSSH's (ssh-keygen(1), "ALLOWED SIGNERS"): the signature stands beside the file as `<file>.sig`, and a
-file of allowed signers says whose key is whose.
+`ssh-keygen -Y`, whose keys engineers already have.
+
+The formats are OpenSSH's (ssh-keygen(1), "ALLOWED SIGNERS"): the signature stands beside the file
+as `<file>.sig`, and a file of allowed signers says whose key is whose.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def sign(file: Path, key: Path) -> Path:
 
     Args:
         file: what is signed.
-        key: a private key without a passphrase, or a public key whose private half `ssh-agent` holds.
+        key: a private key without a passphrase, or a public key whose private half `ssh-agent`
+            holds.
 
     Returns:
         the signature's file.
@@ -54,8 +57,8 @@ def sign(file: Path, key: Path) -> Path:
         ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", NAMESPACE, str(file)],
         env=_ALONE,
         timeout_s=_TIMEOUT_S,
-        remedy="`environment.signing_key` names a private key without a passphrase, or a public key "
-        "whose private half ssh-agent holds",
+        remedy="`environment.signing_key` names a private key without a passphrase, or a public "
+        "key whose private half ssh-agent holds",
     )
     return made
 

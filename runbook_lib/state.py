@@ -1,6 +1,9 @@
-"""How a run stands, derived from its journal: one function, from which everything is shown that is told of a run.
+"""How a run stands, derived from its journal.
 
-run.json, `status`, 00_start, the report's headline, the history's entry and the escalation read this, and so cannot disagree.
+One function, from which everything is shown that is told of a run.
+
+run.json, `status`, 00_start, the report's headline, the history's entry and the escalation read
+this, and so cannot disagree.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ BAD = frozenset({"failed", "aborted", "unknown"})
 _NOTHING = frozenset(
     {"refused", "phase begun", "phase ended", "run ended", "resumed", "gate waits"}
 )
-"""Events that say nothing of the database, the application or a check: an attempt with no other has done nothing."""
+"""Events that say nothing of the database, the application or a check: an attempt with no other has
+done nothing.
+"""
 Event = Mapping[str, Any]
 
 
@@ -30,7 +35,8 @@ class RunState:
     """How a run stands.
 
     Args:
-        summary: the content of run.json; empty where the journal does not tell how the run was started.
+        summary: the content of run.json; empty where the journal does not tell how the run was
+            started.
         migrating: whether the migration was begun.
         application: the newest event that says whether the application is in service.
         down_since: since when the application has been out of service, for the first time.
@@ -54,7 +60,10 @@ class RunState:
 
 
 def failures(phases: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the attempts that failed, were stopped or killed; not those that were left before anything was done in them."""
+    """Return the attempts that failed, were stopped or killed.
+
+    Not those that were left before anything was done in them.
+    """
     return [
         one
         for one in phases
@@ -65,7 +74,10 @@ def failures(phases: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def cause(phases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the failure on which a run rests: the newest of the phase that failed first, and has not succeeded since."""
+    """Return the failure on which a run rests.
+
+    The newest of the phase that failed first, and has not succeeded since.
+    """
     standing: dict[str, Mapping[str, Any]] = {}
     for one in phases:
         if one["status"] == "succeeded":
@@ -96,7 +108,10 @@ def _nothing(state: RunState, line: Event) -> None:
 
 
 def lasted(start: str, end: str | None) -> float | None:
-    """Return the seconds between two moments; None where it goes on, or where the clock was set back in between."""
+    """Return the seconds between two moments.
+
+    None where it goes on, or where the clock was set back in between.
+    """
     if not end:
         return None
     seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
@@ -191,7 +206,10 @@ def _migration_begun(state: RunState, _: Event) -> None:
 
 
 def _something_was_done(state: RunState, line: Event) -> None:
-    """Mark the attempt to which an event belongs: it is not one that was left before anything was done in it."""
+    """Mark the attempt to which an event belongs.
+
+    It is not one that was left before anything was done in it.
+    """
     running = [one for one in state.phases if one["status"] == "running"]
     own = [one for one in running if one["phase"] == line.get("phase")] or running
     if own:

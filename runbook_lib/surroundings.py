@@ -1,4 +1,7 @@
-"""The parameters of what surrounds the database: application, monitoring, what must hold afterwards, people."""
+"""The parameters of what surrounds the database.
+
+Application, monitoring, what must hold afterwards, people.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ class Endpoint(Section):
 
 
 class Switch(Section):
-    """A request that switches maintenance mode: a `path` on the application, asked with `service.token`, or a whole `url`."""
+    """A request that switches maintenance mode.
+
+    A `path` on the application, asked with `service.token`, or a whole `url`.
+    """
 
     path: Annotated[str, Field(pattern="^/")] | None = None
     url: Address | None = None
@@ -112,7 +118,10 @@ class Service(Section):
 
 
 class Probe(Section):
-    """One question to the monitoring: a URL that answers 200, or a command that ends with status 0."""
+    """One question to the monitoring.
+
+    A URL that answers 200, or a command that ends with status 0.
+    """
 
     name: str
     url: Address | None = None
@@ -130,7 +139,10 @@ class Probe(Section):
 
 
 class Prometheus(Section):
-    """A server with Prometheus's HTTP API: Prometheus itself, Thanos, Mimir, VictoriaMetrics, a managed one."""
+    """A server with Prometheus's HTTP API.
+
+    Prometheus itself, Thanos, Mimir, VictoriaMetrics, a managed one.
+    """
 
     url: Address
     """Its base, before `/api/v1`; with a user and a password in it by reference only."""
@@ -139,10 +151,13 @@ class Prometheus(Section):
 
 
 class Source(Section):
-    """Where one measure of the monitoring list comes from, instead of this machine, PostgreSQL or the application.
+    """Say where one measure of the monitoring list comes from.
 
-    Units are fixed: percent of 100, milliseconds, errors a minute, bytes. `disk_io_percent` is the part of the time in which the
-    busiest disk was at work; of `disk_free_percent`, `disk_free_bytes` and `disk_total_bytes` any two tell the disk, the tightest.
+    Instead of this machine, PostgreSQL or the application.
+
+    Units are fixed: percent of 100, milliseconds, errors a minute, bytes. `disk_io_percent` is the
+    part of the time in which the busiest disk was at work; of `disk_free_percent`,
+    `disk_free_bytes` and `disk_total_bytes` any two tell the disk, the tightest.
     """
 
     measure: Literal[
@@ -185,11 +200,14 @@ class Monitoring(Section):
     response_ms: Annotated[float, Field(gt=0)] = 2000.0
     error_rate_per_minute: Annotated[float, Field(ge=0)] = 1.0
     show_statements: bool = False
-    """Whether 95_troubleshoot shows the statements of other sessions: they may hold data, and the record keeps them."""
+    """Whether 95_troubleshoot shows the statements of other sessions: they may hold data, and the
+    record keeps them.
+    """
     replica_lag_s: Annotated[float, Field(ge=0)] = 30.0
     """How far a standby may be behind, where there is one."""
     replica_lag_mb: Annotated[float, Field(ge=0)] = 1024.0
-    """How much write-ahead log a standby may still have to replay, or a replication slot keep back."""
+    """How much write-ahead log a standby may still have to replay, or a replication slot keep back.
+    """
 
     @model_validator(mode="after")
     def _sources(self) -> Monitoring:
@@ -223,7 +241,10 @@ Query = Annotated[str, AfterValidator(_reading)]
 
 
 class Statement(Section):
-    """A query whose plan, time and buffers are compared before and after; its text is kept with the parameters, so it names no person."""
+    """A query whose plan, time and buffers are compared before and after.
+
+    Its text is kept with the parameters, so it names no person.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
     sql: Query
@@ -239,9 +260,12 @@ class Validate(Section):
     invariants: list[Invariant] = Field(default_factory=list)
     statements: list[Statement] = Field(default_factory=list)
     slow_queries: bool = True
-    """Whether the statements of pg_stat_statements are compared; false where the server has none."""
+    """Whether the statements of pg_stat_statements are compared; false where the server has none.
+    """
     observe_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
-    """Up to how many seconds 70_validate waits until the window after the migration is as long as the one before; that is downtime."""
+    """Up to how many seconds 70_validate waits until the window after the migration is as long as
+    the one before; that is downtime.
+    """
 
     @model_validator(mode="after")
     def _told_apart(self) -> Validate:
@@ -281,9 +305,13 @@ class Notify(Section):
     audiences: dict[Name, list[Recipient]] = Field(default_factory=dict)
     """apprise URLs."""
     occasions: dict[Occasion, list[Name]] = Field(default_factory=dict)
-    """Which audiences hear of what; what is not named stays as it is. Of a failure hear those of `people.severity_audiences`, too."""
+    """Which audiences hear of what; what is not named stays as it is. Of a failure hear those of
+    `people.severity_audiences`, too.
+    """
     required: list[Name] = Field(default_factory=list)
-    """Audiences whose every address must have taken the message `start`: else nothing is switched off, and nothing migrated."""
+    """Audiences whose every address must have taken the message `start`: else nothing is switched
+    off, and nothing migrated.
+    """
     templates: dict[Occasion, Template] = Field(default_factory=dict)
     """Own words; default: those of the package."""
     template_folder: Location | None = None
@@ -313,9 +341,13 @@ class Contact(Section):
     contact: str
     """How a person reaches them: shown, and sent to others."""
     escalation: str
-    """Their place in the matrix: Primary, Secondary, Escalation or 24/7, where it is the one that is built in."""
+    """Their place in the matrix: Primary, Secondary, Escalation or 24/7, where it is the one that
+    is built in.
+    """
     addresses: list[Recipient] = Field(default_factory=list)
-    """apprise URLs through which the runbook itself tells them of a failure, when the matrix says so."""
+    """apprise URLs through which the runbook itself tells them of a failure, when the matrix says
+    so.
+    """
 
 
 class Level(Section):
@@ -325,7 +357,9 @@ class Level(Section):
     of: list[Annotated[Failure, Field(strict=False)]]
     """The kinds of failure that have this severity."""
     tell: dict[str, Annotated[float, Field(ge=0, le=10080)]]
-    """By a contact's `escalation`: after how many minutes without acknowledgement they are told; 0 is at once."""
+    """By a contact's `escalation`: after how many minutes without acknowledgement they are told; 0
+    is at once.
+    """
     actions: list[str]
     """What people do, in this order."""
 
@@ -359,7 +393,8 @@ class People(Section):
         for contact in self.contacts:
             if contact.escalation not in places:
                 raise ValueError(
-                    f"the matrix does not know the escalation {contact.escalation!r} of {contact.role}; one of {', '.join(sorted(places))}"
+                    f"the matrix does not know the escalation {contact.escalation!r} of "
+                    f"{contact.role}; one of {', '.join(sorted(places))}"
                 )
         return self
 

@@ -1,4 +1,4 @@
-"""One way to show rows: the same facts as HTML in a notebook, as text on a terminal, and as a pandas frame."""
+"""Show rows one way: as HTML in a notebook, as text, and as a pandas frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def text(value: Any) -> str:
-    """A cell's value for people: thousands are grouped, nothing is "–", times are UTC and say so."""
+    """A cell's value for people.
+
+    Thousands are grouped, nothing is "–", times are UTC and say so.
+    """
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -62,7 +65,8 @@ class Table:
         title: one line above the rows; says the finding where there is one.
         columns: the headings, units included.
         rows: one sequence of values a row, as long as `columns`.
-        marks: for each row "good", "bad", "unknown" or "" — drawn as colour *and* beside a word that the row holds.
+        marks: for each row "good", "bad", "unknown" or "" — drawn as colour *and* beside a word
+            that the row holds.
     """
 
     title: str
@@ -110,10 +114,10 @@ class Table:
         ]
         lines = [
             self.title,
-            "  ".join(name.ljust(width) for name, width in zip(self.columns, widths)),
+            "  ".join(name.ljust(width) for name, width in zip(self.columns, widths, strict=False)),
         ]
         lines += [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
             for row in cells
         ]
         return "\n".join(lines if cells else [*lines, "none"])

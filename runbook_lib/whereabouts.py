@@ -1,4 +1,7 @@
-"""Where a run or a phase is at work: the process that began it, and whether it is still there; and one process at a time."""
+"""Where a run or a phase is at work: the process that began it, and whether it is still there.
+
+And one process at a time.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,11 @@ from runbook_lib.errors import Refused
 from runbook_lib.files import lock, write_json
 
 
-class Presence(str, Enum):
-    """What is known of a process. That of another machine cannot be seen: it is neither taken for gone nor for alive."""
+class Presence(StrEnum):
+    """What is known of a process.
+
+    That of another machine cannot be seen: it is neither taken for gone nor for alive.
+    """
 
     HERE = "at work"
     GONE = "gone"
@@ -38,7 +44,10 @@ def this_process() -> dict[str, Any]:
 
 
 def presence(process: Mapping[str, Any] | None) -> Presence:
-    """Whether the process that `this_process` described is still there; of one that nobody described nothing is known."""
+    """Whether the process that `this_process` described is still there.
+
+    Of one that nobody described nothing is known.
+    """
     if process is None or process["host"] != socket.gethostname():
         return Presence.ELSEWHERE
     try:
@@ -50,7 +59,10 @@ def presence(process: Mapping[str, Any] | None) -> Presence:
 
 
 def person() -> str:
-    """Who is at work, as it is recorded: a name that was merely typed (`$RUNBOOK_PERSON`) says so."""
+    """Who is at work, as it is recorded.
+
+    A name that was merely typed (`$RUNBOOK_PERSON`) says so.
+    """
     return str(login.current())
 
 
@@ -58,7 +70,10 @@ def at_work(entry: Mapping[str, Any]) -> str:
     """Who carries a phase out, where and since when, in words."""
     process = entry.get("process") or {"pid": "unknown", "host": "a machine that is not known"}
     since = entry["started_at"][:16].replace("T", " ")
-    return f"{entry.get('who') or 'somebody'} has been at work on {entry['phase']} since {since} UTC (process {process['pid']} on {process['host']})"
+    return (
+        f"{entry.get('who') or 'somebody'} has been at work on {entry['phase']} since {since} UTC "
+        f"(process {process['pid']} on {process['host']})"
+    )
 
 
 @contextmanager
@@ -86,7 +101,10 @@ def carrying(archive: Path, run: str, *, take_over: bool = False) -> Iterator[No
 
 
 def carrier(archive: Path, run: str) -> dict[str, Any] | None:
-    """Return the process that carries a run; None where none does, or it is this one, or one that started this one."""
+    """Return the process that carries a run.
+
+    None where none does, or it is this one, or one that started this one.
+    """
     found = _carrier(archive, run)
     if found is None or presence(found) is Presence.GONE:
         return None
@@ -101,7 +119,8 @@ def carried_by(other: Mapping[str, Any], run: Path) -> Refused:
     since = str(other["since"])[:19].replace("T", " ")
     return Refused(
         f"{other['who']} is at work on {run.name} since {since} UTC ({where})",
-        f"wait until it has ended, or stop it there with Ctrl-C; `runbook status {shlex.quote(str(run))}` shows how the run stands"
+        "wait until it has ended, or stop it there with Ctrl-C; `runbook status "
+        f"{shlex.quote(str(run))}` shows how the run stands"
         + (
             ""
             if presence(other) is Presence.HERE
