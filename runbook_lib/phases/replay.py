@@ -203,7 +203,10 @@ def replay(
 
 
 def _unlike(copy: Database, made: Backup) -> frozenset[Object]:
-    """What the copy lacks, or has otherwise, because the role may not bring it up as it is: an extension of a superuser, say."""
+    """What the copy lacks, or has otherwise, because the role may not bring it up as it is.
+
+    An extension of a superuser, say.
+    """
     backed_up, limits = made.catalog(), role_limits.known(copy, made)
     restorable = backed_up.without(backed_up.left_out())
     changes = catalog.difference(restorable, catalog.read(copy), restored=True)

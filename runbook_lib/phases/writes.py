@@ -131,7 +131,9 @@ def since(phase: Phase, now: Moment, landed: Landed, begun: bool) -> Span:
 
 
 def _unchanged(before: Snapshot, now: Snapshot) -> frozenset[str]:
-    """The tables whose content is the same in every column, the declared ones too: whoever wrote there left nothing to lose.
+    """The tables whose content is the same in every column, the declared ones too.
+
+    Whoever wrote there left nothing to lose.
 
     An UPDATE that failed is counted by the server although its rows were never there.
     """
