@@ -170,16 +170,15 @@ def test_a_server_that_does_not_come_up_is_said(commands: Commands, world: World
 
 
 def test_the_commands_are_told_the_point_and_their_failure_is_an_error(
-    commands: Commands, world: World
+    commands: Commands, world: World, tmp_path: Path
 ) -> None:
-    lines: list[str] = []
-    told = replace(
-        commands, recover_command="env | grep -E '^RUNBOOK_(POINT|RECOVERY)_' | sort; exit 3"
-    )
+    kept = tmp_path / "variables"
+    variables = f"env | grep -E '^RUNBOOK_(POINT|RECOVERY)_' | sort > {kept}; exit 3"
+    told = replace(commands, recover_command=variables)
     with pytest.raises(ToolError, match="status 3"):
-        told.recover(world.day.point, world.day.target, lines.append)
+        told.recover(world.day.point, world.day.target, print)
     point = world.day.point
-    assert lines == [
+    assert kept.read_text().splitlines() == [
         f"RUNBOOK_POINT_LSN={point.lsn}",
         f"RUNBOOK_POINT_NAME={point.name}",
         f"RUNBOOK_POINT_TIME={point.time}",
