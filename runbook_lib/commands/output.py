@@ -90,6 +90,9 @@ class Output:
         """A table for people."""
         if self.machines:
             return
+        if not table.rows:
+            self.print(table.title)
+            return
         if len(table) > _MOST_DRAWN:
             self._write(lambda: print(table))
             return
