@@ -58,6 +58,11 @@ def _after_failure(run: Run) -> tuple[str, str]:
     resume, back = f"runbook resume {run.reference}", f"runbook rollback {run.reference}"
     if ran <= {*HARMLESS, *LOOKING}:
         return resume, "once the cause is gone; nothing was changed"
+    if not run.derived.migrating:
+        return (
+            resume,
+            f"once the cause is gone: the migration was not begun; or, to give it up: {back}",
+        )
     return back, f"or, once the cause is gone: {resume}"
 
 

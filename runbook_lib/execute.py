@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -20,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # optional in jsonschema, 1.5 s to import, not needed here
-
 import papermill
+from jupyter_core.utils import run_sync
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat.sign import NotebookNotary
 from papermill.clientwrap import PapermillNotebookClient
@@ -45,6 +43,8 @@ ABORT_GRACE_S = 1.5
 """Seconds that a kernel has to end its cell after an interrupt, before its sessions are cancelled
 from outside.
 """
+KERNEL_START_S = 120
+"""Seconds that a notebook's kernel has for its first answer: a busy machine takes its time."""
 CLEAN_UP_S = 4.0
 """Seconds that it then has to put things away, before it is ended."""
 
@@ -148,6 +148,10 @@ class _Work:
         self.error: BaseException | None = None
 
 
+class KernelSilent(RunbookError):
+    """A notebook's kernel was started and never answered: none of its cells was run."""
+
+
 class _Client(PapermillNotebookClient):
     """Papermill's client, which stops before a cell once the run was told to stop."""
 
@@ -162,6 +166,26 @@ class _Client(PapermillNotebookClient):
         manager = super().create_kernel_manager()
         manager.transport, manager.ip = "ipc", f"{self.sockets}/kernel"
         return manager
+
+    async def async_start_new_kernel_client(self) -> Any:
+        """Wait for the kernel's first answer.
+
+        Raises:
+            KernelSilent: it gave none.
+        """
+        try:
+            return await super().async_start_new_kernel_client()
+        except RuntimeError:  # Jupyter's word for a kernel that was silent, or ended before that
+            run = self.work.run
+            raise KernelSilent(
+                f"the notebook's kernel did not answer within {self.startup_timeout} s; "
+                "none of its cells was run, and nothing was changed",
+                "see whether this machine is short of processor or memory (`uptime`, `free -m`), "
+                "and whether `python -m ipykernel --version` answers in the runbook's environment; "
+                f"then `runbook resume {run.reference}`",
+            ) from None
+
+    start_new_kernel_client = run_sync(async_start_new_kernel_client)
 
     def execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:
         self.work.kernel = self.km.provisioner.pid
@@ -199,7 +223,7 @@ class _Engine(NBClientEngine):
         *,
         work: _Work,
         stdout_file: Any,
-        start_timeout: int = 60,
+        start_timeout: int = KERNEL_START_S,
         **_: Any,
     ) -> Any:
         client = _Client(
@@ -270,6 +294,7 @@ def _papermill(source: Path, work: _Work) -> None:
             cwd=HOME,
             work=work,
             stdout_file=_Lines(work.on_line),
+            start_timeout=KERNEL_START_S,
         )
     except BaseException as error:  # handed to the main thread, which raises or judges it
         work.error = error
@@ -354,7 +379,7 @@ def _judge(phase: str, work: _Work) -> Executed:
     if unrecorded:
         raise _unwritten(phase, run, unrecorded)
     if work.error and not isinstance(
-        work.error, (PapermillExecutionError, DeadKernelError, Aborted)
+        work.error, (PapermillExecutionError, DeadKernelError, KernelSilent, Aborted)
     ):
         raise work.error
     return Executed(phase, status, output, error)
@@ -410,6 +435,8 @@ def _begun(run: Run, notebook: str) -> bool:
 
 
 def _died(error: BaseException | None) -> str:
+    if isinstance(error, KernelSilent):
+        return str(error)
     return "its kernel died" if isinstance(error, DeadKernelError) else ""
 
 

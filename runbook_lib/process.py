@@ -32,6 +32,7 @@ from runbook_lib.redact import redact
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 GRACE_S = 1.0
 """Seconds between the polite signal and the final one."""
+_LATE = "see whether this machine is busy (`uptime`), or what the program waits for; then repeat"
 _GUARDIAN = """
 families=" "
 while read -r what family; do
@@ -127,7 +128,7 @@ def run(
     except subprocess.TimeoutExpired:
         raise ToolError(
             f"`{shown}` was ended after {timeout_s:g} s without a result",
-            remedy,
+            remedy or _LATE,
             output="\n".join(map(tell, lines)),
         ) from None
     output = "\n".join(list(lines))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import nbformat
 
-from runbook_lib import archive, execute, files, history, mirror, notebook_files
+from runbook_lib import archive, execute, files, history, mirror, notebook_files, verdict
 from runbook_lib.errors import Aborted, DatabaseError, Refused
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import activity
@@ -29,10 +29,6 @@ EXIT_STATUS = {
     "rolled_back": 4,
 }
 """The exit status that an outcome ends with."""
-LED_BACK = ("migrate", "validate")
-"""Phases whose failure is rolled back where that is automatic: before them nothing has happened,
-after them the application writes again.
-"""
 
 
 class Say(Protocol):
@@ -79,7 +75,7 @@ def _carry(run: Run, phases: tuple[str, ...], say: Say, stop: execute.Stop) -> N
         done = step(run, phase, say, stop)
         if done.status == "succeeded":
             continue
-        if done.status == "failed" and phase in LED_BACK and run.params.rollback.automatic:
+        if run.params.rollback.automatic and verdict.leads_back(run, phase):
             step(run, "rollback", say, stop)
         return
 

@@ -201,6 +201,8 @@ def fail_at(phase: str) -> Any:
 
     def fail(run: Run) -> None:
         run.begin_phase(phase, "x.ipynb")
+        if phase == "migrate":
+            run.journal("migration begun", files=["1_x"])
         run.end_phase(phase, "failed")
         run.end("failed")
 

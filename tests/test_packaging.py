@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -83,3 +85,18 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
     for target in re.findall(r"\]\((?!https://)([^)\s]+)\)", text):
         file, _, heading = target.partition("#")
         assert (ROOT / file).exists() and (not heading or heading in headings), target
+
+
+@pytest.mark.parametrize(
+    "command", ["runbook_lib.phases.prechecks", "runbook_lib.phases.base", "runbook_lib.runner"]
+)
+def test_no_command_or_kernel_waits_for_grammars_that_nobody_needs(command: str) -> None:
+    """jsonschema takes them for every format of an address: 1.5 s on a quiet machine."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {command}, sys; print('lark' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert done.stdout == "False\n"

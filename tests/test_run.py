@@ -259,11 +259,14 @@ def test_the_history_names_what_was_beyond_its_limit_for_a_run_that_succeeded_to
 
 
 def test_what_to_type_after_a_failure_depends_on_whether_anything_was_changed(run: Run) -> None:
-    for phase, command in (
-        ("plan", f"runbook resume {run.folder}"),
-        ("migrate", f"runbook rollback {run.folder}"),
+    for phase, begun, command in (
+        ("plan", False, f"runbook resume {run.folder}"),
+        ("migrate", False, f"runbook resume {run.folder}"),
+        ("migrate", True, f"runbook rollback {run.folder}"),
     ):
         run.begin_phase(phase, f"{phase}.ipynb")
+        if begun:
+            run.journal("migration begun", files=["1_x"])
         run.end_phase(phase, "failed")
         run.end("failed")
         assert next_command(run).startswith(command)

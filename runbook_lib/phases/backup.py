@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.check import Check, Checks, Status, attempt, check, unknown
+from runbook_lib.check import Check, Checks, Status, attempt, check, nothing, unknown
 from runbook_lib.errors import GateError, RightError, UsageError
 from runbook_lib.files import mounted, write_json
 from runbook_lib.history import minutes
@@ -22,7 +22,7 @@ from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.fingerprint import Method, method_for
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma.declared import Declared
-from runbook_lib.run import moment, now, stamp
+from runbook_lib.run import Run, moment, now, stamp
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
 
@@ -155,7 +155,10 @@ class BackupPhase(Phase):
         checks = self.look("proof.checks", proof.checks()).require(accepted=[LEFT_OUT])
         record, left_out = proof_of(made), [one.as_dict() for one in checks.unknown]
         self.run.write_evidence(
-            "backup", stored | {key: record[key] for key in PROVEN} | {"left_out": left_out}
+            "backup",
+            stored
+            | {key: record[key] for key in PROVEN}
+            | {"left_out": left_out, "without": proof.restored.without()},
         )
         self.run.journal(
             "backup proven", folder=str(made.folder), **{key: record[key] for key in PROVEN}
@@ -484,6 +487,27 @@ def backup_checks(phase: Phase) -> list[Check]:
         intact,
         *left_out,
     ]
+
+
+def without(run: Run) -> Check:
+    """Return what the database would be without after a restore, e.g. a superuser's extension.
+
+    An application does without it, so nobody is asked; it is told before anybody decides, with what
+    brings it back.
+    """
+    record = run.read_evidence("backup", missing={})
+    id, title = "rollback.without", "what a restore by this role leaves out is known"
+    if record.get("without") is None:
+        return nothing(id, title, "the backup was not restored by this run yet")
+    said = [f"{one['what']}: {one['do']}" for one in record["without"]]
+    return check(id, title, True, f"remark: {'; '.join(said)}" if said else "nothing", "known")
+
+
+def brings_back(run: Run) -> list[str]:
+    """Return what to do after a way back by restoring, for what this role may not restore."""
+    record = run.read_evidence("backup", missing={})
+    asked = [one["remedy"] for one in record.get("left_out") or ()]
+    return list(dict.fromkeys([one["do"] for one in record.get("without") or ()] + asked))
 
 
 def _again(stored: dict[str, str]) -> Check:

@@ -12,7 +12,7 @@ from runbook_lib.check import Check, Checks, Status, attempt, check, not_configu
 from runbook_lib.params import dereference
 from runbook_lib.phases import baseline, readings, recovery, server, visible
 from runbook_lib.phases.application import IDLE_S, Application
-from runbook_lib.phases.backup import backup_checks
+from runbook_lib.phases.backup import backup_checks, without
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.forecast import Forecast, NoForecast, forecast
 from runbook_lib.postgres import health, leftout, rights, statistics
@@ -165,7 +165,9 @@ class Preflight(Phase):
             True,
             f"remark: {leftout.words(found.staying)}" if found.staying else "nothing",
         )
-        return self.look("backup", Checks("The way back", [*backup_checks(self), stays]))
+        return self.look(
+            "backup", Checks("The way back", [*backup_checks(self), stays, without(self.run)])
+        )
 
     def validation(self) -> Checks:
         """What 70_validate will be able to see, and what the baseline could not tell.

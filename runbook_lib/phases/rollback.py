@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runbook_lib import gate
+from runbook_lib import gate, verdict
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, nothing, unknown
 from runbook_lib.errors import ApprovalNeeded, GateError, Refused
 from runbook_lib.phases import baseline, declared, last_look, price, recovery, writes
 from runbook_lib.phases.application import Application
-from runbook_lib.phases.backup import backup_checks, load_backup
+from runbook_lib.phases.backup import backup_checks, brings_back, load_backup, without
 from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.phases.checks import project_check
 from runbook_lib.phases.close import reopen
@@ -30,6 +30,7 @@ from runbook_lib.postgres import (
     lease,
     leftout,
     restore,
+    rights,
     snapshot,
     statistics,
     swap,
@@ -90,21 +91,12 @@ class Rollback(Phase):
 
         Failed migration, corrupted data, failing application, slow queries, failed validation.
         """
-        phases = {name: (self.run.phase(name) or {}) for name in ("migrate", "validate")}
-        status = {name: entry.get("status", "not run") for name, entry in phases.items()}
         self._fired = self.look(
             "triggers",
             Checks(
                 "When to roll back",
                 [
-                    check(
-                        "trigger.migration",
-                        "the migration did not fail",
-                        status["migrate"] not in ("failed", "aborted"),
-                        status["migrate"],
-                        "succeeded",
-                        "roll back",
-                    ),
+                    verdict.migration(self.run),
                     attempt(
                         "trigger.data", "data is as it was but for the declared change", self._data
                     ),
@@ -116,14 +108,7 @@ class Rollback(Phase):
                     attempt(
                         "trigger.performance", "queries are as fast as before", self._performance
                     ),
-                    check(
-                        "trigger.validation",
-                        "the validation did not fail",
-                        status["validate"] not in ("failed",),
-                        status["validate"],
-                        "succeeded",
-                        "roll back",
-                    ),
+                    verdict.validation(self.run),
                 ],
             ),
         )
@@ -205,9 +190,7 @@ class Rollback(Phase):
         self._look_again()
         if self.way == "none":
             self._passed.add("decide")
-            rows = [(item.title, item.found) for item in self._fired.unknown]
-            more = f"; {len(rows)} could not be checked" if rows else ""
-            return Table(f"No trigger fired{more}: nothing is rolled back", ("", ""), rows)
+            return self._nothing_fired()
         automatic = (
             self.params.rollback.automatic and "rollback" not in self.params.approvals.required
         )
@@ -221,6 +204,22 @@ class Rollback(Phase):
         by = decision["person"] if decision else "rollback.automatic"
         self.run.journal("rollback decided", way=self.way, by=by)
         return Table(f"Decided: {self.way}", ("way", "by"), [(self.way, by)])
+
+    def _nothing_fired(self) -> Table:
+        """Say that nothing is rolled back, and how an application out of service comes back."""
+        rows = [(item.title, item.found) for item in self._fired.unknown] if self._fired else []
+        more = f"; {len(rows)} could not be checked" if rows else ""
+        switched = self.run.derived.application
+        if switched and switched["what"] != "maintenance off" and self.run.outcome not in FINAL:
+            rows.append(
+                (
+                    standing(self.run),
+                    f"`runbook resume {self.run.reference}` goes on; "
+                    f"`runbook rollback {self.run.reference}` gives the migration up, "
+                    "and puts the application back in service",
+                )
+            )
+        return Table(f"No trigger fired{more}: nothing is rolled back", ("", ""), rows)
 
     def _price_checks(self) -> list[Check]:
         """That the way can be taken, and that nothing is lost on it."""
@@ -271,6 +270,9 @@ class Rollback(Phase):
                 "COMMIT PREPARED or ROLLBACK PREPARED them, stop the subscribers of the slots, "
                 "and repeat",
             ),
+            rights.none_unended(
+                self.db, "rollback.sessions", "this role ends every session in the database"
+            ),
             unknown(
                 f"rollback.stays: {', '.join(one.name for one in staying)}",
                 nothing_cut,
@@ -280,6 +282,7 @@ class Rollback(Phase):
             )
             if staying
             else check("rollback.stays", nothing_cut, True, "nobody follows it", "nobody"),
+            without(self.run),
         ]
 
     def go_back(self) -> Table:
@@ -385,7 +388,9 @@ class Rollback(Phase):
             if failed
             else []
         )
+        led_back = self.way in ("restore", "point-in-time")
         steps = [
+            *(brings_back(self.run) if led_back else ()),
             *why,
             *held,
             "correct the migration file (a new file where it was ever applied elsewhere)",

@@ -246,11 +246,19 @@ def told(run: Run, phase: str) -> Check:
 def is_grave(phase: Phase) -> bool:
     """Whether a failure of a phase is escalated.
 
-    Before maintenance mode was switched on, nothing has happened to anybody.
+    Before maintenance mode or the migration, nothing has happened to anybody.
     """
-    return phase.name in GRAVE and (
-        phase.name != "announce" or phase.run.derived.down_since is not None
-    )
+    harmless = phase.name in ("announce", "migrate") and not phase.run.derived.migrating
+    return phase.name in GRAVE and (not harmless or phase.run.derived.down_since is not None)
+
+
+def _kind(phase: Phase) -> Failure:
+    """Return what a phase's failure is called.
+
+    A migration that was never begun has not failed: it keeps the application waiting.
+    """
+    begun = phase.name != "migrate" or phase.run.derived.migrating
+    return GRAVE[phase.name] if begun else Failure.PARTIAL_OUTAGE
 
 
 def escalate(phase: Phase, failed_checks: Sequence[str]) -> people.Escalation:
@@ -266,11 +274,11 @@ def escalate(phase: Phase, failed_checks: Sequence[str]) -> people.Escalation:
         {
             next(
                 (failure for start, failure in BY_CHECK.items() if item.startswith(start)),
-                GRAVE[phase.name],
+                _kind(phase),
             )
             for item in failed_checks
         }
-        or {GRAVE[phase.name]}
+        or {_kind(phase)}
     )
     severity = people.severity(phase.params.people, failures)
     if not _escalated(phase, severity):
@@ -355,7 +363,7 @@ def _escalation(
         began,
         steps,
         over,
-        _does(params, line["phase"], reference),
+        _does(params, line, journal, reference),
     )
 
 
@@ -459,9 +467,10 @@ def standing(run: Run) -> str:
     return f"{application}; phases done: {', '.join(dict.fromkeys(ended)) or 'none yet'}"
 
 
-def _does(params: Params, phase: str, run: str) -> str:
+def _does(params: Params, line: Mapping[str, Any], journal: list[dict[str, Any]], run: str) -> str:
     """What the runbook itself does about a failure of a phase."""
-    if phase in ("migrate", "validate") and params.rollback.automatic:
+    begun = any(one["what"] == "migration begun" and one["at"] <= line["at"] for one in journal)
+    if line["phase"] in ("migrate", "validate") and begun and params.rollback.automatic:
         return (
             "it takes the way back at once (`rollback.automatic`), unless writes would be lost: "
             "that needs a person"

@@ -368,8 +368,8 @@ def terminate(
         The process numbers that were ended.
 
     Raises:
-        DatabaseError: sessions are still there after `wait_s` seconds, or may not be ended by this
-            role.
+        DatabaseError: sessions are still there after `wait_s` seconds; one that this role may not
+            end is named.
     """
     ended: dict[int, None] = {}
     deadline = time.monotonic() + wait_s
@@ -378,10 +378,11 @@ def terminate(
         for row in db.sessions(query("databases_sessions"))
         if row["database"] in names and row["pid"] not in keep
     ]:
-        for row in inside:
-            _end(db, row)
-            ended[row["pid"]] = None
+        refused = [error for row in inside if (error := _end(db, row))]
+        ended |= dict.fromkeys(row["pid"] for row in inside)
         if time.monotonic() > deadline:
+            if refused:
+                raise refused[0]
             raise DatabaseError(
                 f"sessions {', '.join(str(row['pid']) for row in inside)} are still in "
                 f"{', '.join(names)} after {wait_s:g} s",
@@ -391,19 +392,21 @@ def terminate(
     return tuple(ended)
 
 
-def _end(db: Database, row: Mapping[str, Any]) -> None:
+def _end(db: Database, row: Mapping[str, Any]) -> DatabaseError | None:
+    """End a session; return what this role is refused with: it may still leave by itself."""
     try:
         db.signal("SELECT pg_terminate_backend(%s)", [row["pid"]])
     except DatabaseError as error:
         if error.sqlstate != "42501":
             raise
-        raise DatabaseError(
+        return DatabaseError(
             f"this role may not end session {row['pid']} of {row['user']} (application "
             f"“{row['application']}”)",
             "grant the runbook's role pg_signal_backend; a superuser's sessions only a superuser "
             "ends",
             sqlstate="42501",
-        ) from None
+        )
+    return None
 
 
 def drop(db: Database, name: str) -> None:

@@ -64,6 +64,12 @@ class Restored(Shown):
             "\n→ ".join([*remedies, "or decide to go on: a way back would lack it until then"]),
         )
 
+    def without(self) -> list[dict[str, str]]:
+        """Return what it came up without that no application needs, and what brings that back."""
+        return [
+            {"what": str(item), "do": item.remedy} for item in self.left_out if not item.matters
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """For evidence files."""
         return asdict(self) | {"total_seconds": self.total_seconds}

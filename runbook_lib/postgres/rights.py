@@ -8,7 +8,9 @@ waits a moment for them at most, and leaves nothing behind.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -38,6 +40,7 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
     Each is a check of its own, `environment.rights.<what>`.
     """
     found = db.row(query("health_rights")) or {}
+    unended = unended_sessions(db)
     return Checks(
         "Rights",
         (
@@ -66,6 +69,7 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
             ),
             *_makes(db),
             *(_flag(name, title, found) for name, title in _FLAGS.items()),
+            _signal(found, unended),
         ),
     )
 
@@ -73,7 +77,6 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
 _FLAGS = {
     "create_database": "the role creates databases",
     "own_database": "the role owns the database",
-    "signal": "the role ends other sessions",
     "statistics": "the role sees what other sessions do",
 }
 GRANTS = {
@@ -81,20 +84,14 @@ GRANTS = {
     "ALTER ROLE {me} CREATEDB;",
     "own_database": "this role may not rename the database: as an administrator: "
     "GRANT {owner} TO {me};",
-    "signal": "sessions of {unended} are there: as an administrator: "
-    "GRANT pg_signal_backend TO {me};",
     "statistics": "sessions of {unseen} are there: as an administrator: "
     "GRANT pg_read_all_stats TO {me};",
 }
 """What each right is missing for, and the statement that gives it."""
-_OTHERS = {"signal": "unended", "statistics": "unseen"}
-"""Rights over other sessions, each with whose it would be needed for."""
 _WITHOUT = {
     "create_database": "without it no rehearsal, no proof on this server (name another: "
     "`backup.proof.server`) and no way back by restoring",
     "own_database": "without it no way back by restoring beside and swapping by name",
-    "signal": "without it their sessions are not ended, neither before the migration nor where one "
-    "blocks it",
     "statistics": "without it what they do is not seen: who blocks, who writes, since when",
 }
 
@@ -107,10 +104,69 @@ def _flag(name: str, title: str, found: Mapping[str, Any]) -> Check:
     id, said = f"environment.rights.{name}", GRANTS[name].format(**found)
     if found[name]:
         return check(id, title, True, "yes, by its attributes and memberships", "yes")
-    if name in _OTHERS and not found[_OTHERS[name]]:
+    if name == "statistics" and not found["unseen"]:
         return check(id, title, True, "those of its own roles, and no others are there", "yes")
     why, _, statement = said.partition(": ")
     return unknown(id, title, f"no: {why}", "yes", f"{statement} {_WITHOUT[name]}")
+
+
+def _signal(found: Mapping[str, Any], unended: Sequence[Unended]) -> Check:
+    """Return whether the role ends other sessions; pg_signal_backend ends no superuser's."""
+    id, title = "environment.rights.signal", "the role ends other sessions"
+    if not unended:
+        yes = "yes, by its attributes and memberships"
+        return check(id, title, True, yes if found["signal"] else "all that are there", "yes")
+    names = ", ".join(sorted({one.user for one in unended}))
+    above = ", ".join(sorted({one.user for one in unended if one.superuser}))
+    grant = f"as an administrator: GRANT pg_signal_backend TO {found['me']};"
+    steps = [grant] * (not all(one.superuser for one in unended)) + [
+        f"a superuser's session only a superuser ends: close those of {above}, or have one at hand"
+    ] * bool(above)
+    without = (
+        "without it their sessions are not ended, neither before the migration nor where one "
+        "blocks it, and a way back by swap waits for them"
+    )
+    said = f"no: sessions of {names} are there"
+    return unknown(id, title, said, "yes", f"{'; '.join(steps)} {without}")
+
+
+@dataclass(frozen=True)
+class Unended:
+    """A session in this database that this role may not end."""
+
+    pid: int
+    user: str
+    application: str
+    superuser: bool
+
+    def __str__(self) -> str:
+        kind = " (superuser)" if self.superuser else ""
+        return f"session {self.pid} of {self.user}{kind}, application “{self.application}”"
+
+
+def unended_sessions(db: Database) -> tuple[Unended, ...]:
+    """Return the sessions in this database that the role may not end: a swap waits for them."""
+    return tuple(Unended(**row) for row in db.sessions(query("swap_unended")))
+
+
+def none_unended(db: Database, id: str, title: str, wait_s: float = 5) -> Check:
+    """Return whether a swap can end every session in the database.
+
+    Args:
+        wait_s: seconds for one that comes and goes to go.
+    """
+    deadline = time.monotonic() + wait_s
+    while (found := unended_sessions(db)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    ends = " ".join(f"SELECT pg_terminate_backend({one.pid});" for one in found[:5])
+    return check(
+        id,
+        title,
+        not found,
+        _some([str(one) for one in found]) or "all that are there",
+        "all",
+        f"a superuser has to end them, or whoever opened them: {ends} then repeat",
+    )
 
 
 def creates_databases(target: Target, application_name: str, id: str, title: str) -> Check:

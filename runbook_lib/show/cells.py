@@ -6,7 +6,6 @@ Code folded away, results shown, errors legible, anchors unique.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
@@ -87,7 +86,6 @@ def plain(text: str) -> str:
 
 @cache
 def _exporter() -> HTMLExporter:
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # optional in jsonschema, 1.5 s to import, not needed here
     from nbconvert.exporters import HTMLExporter
     from traitlets.config import Config
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from runbook_lib import gate, params
-from runbook_lib.check import Checks, check
+from runbook_lib.check import Checks, Status, check
 from runbook_lib.errors import ApprovalNeeded, CheckError
 from runbook_lib.phases import price
+from runbook_lib.phases.backup import without
 from runbook_lib.phases.rollback import Rollback
 from runbook_lib.postgres import catalog, dump, snapshot, writers
 from runbook_lib.postgres.connection import Database, Target
@@ -295,3 +296,18 @@ def test_the_databases_of_a_swap_have_names_that_postgresql_keeps_whole(
 
 def test_every_way_is_on_the_command_line() -> None:
     assert price.WAYS == ("resolve", "forward", "restore", "point-in-time")
+
+
+def test_what_a_way_back_would_lack_is_said_before_the_decision_and_after_it_how_it_comes_back(
+    phase: Example,
+) -> None:
+    stored = phase.run.read_evidence("backup")
+    assert "nothing to check" in without(phase.run).found
+    do = "after a restore, as a superuser: CREATE EXTENSION pg_stat_statements;"
+    lacking = [{"what": "extension pg_stat_statements (permission denied)", "do": do}]
+    phase.run.write_evidence("backup", stored | {"without": lacking})
+    phase.__dict__["way"] = "restore"
+    told = {one.id: one for one in phase._swap_checks()}
+    assert told["rollback.without"].status is Status.PASSED and do in told["rollback.without"].found
+    assert told["rollback.sessions"].status is Status.PASSED
+    assert (do,) in phase.retry_plan().rows

@@ -97,6 +97,11 @@ def test_what_others_made_in_its_database_is_left_out_and_named_and_all_else_is_
         "setting log_min_duration_statement": False,
         f"setting work_mem of {managed.user}_app": True,
     }
+    without = proof.restored.without()
+    assert [one["do"] for one in without] == [
+        "after a restore, as a superuser: CREATE EXTENSION pg_stat_statements;",
+        "after a restore, as a superuser: set log_min_duration_statement again",
+    ]
     left_out = proof.checks().unknown
     assert [one.id for one in left_out] == ["backup.restore.left_out"]
     assert "as a superuser: create the event trigger noting again" in left_out[0].remedy

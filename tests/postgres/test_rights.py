@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,9 +13,9 @@ from psycopg import sql
 from runbook_lib.check import Check, Checks, Status
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres import activity, disk, locks, writers
+from runbook_lib.postgres import activity, databases, disk, locks, writers
 from runbook_lib.postgres.connection import Database, Target, query
-from runbook_lib.postgres.rights import creates_databases, rights
+from runbook_lib.postgres.rights import creates_databases, none_unended, rights
 
 
 def found(checks: Checks, name: str) -> Check:
@@ -49,7 +51,7 @@ def test_each_missing_right_is_a_check_of_its_own(rich: Database, limited: Targe
     for name, grant in {
         "create_database": "ALTER ROLE limited CREATEDB;",
         "own_database": "GRANT postgres TO limited;",
-        "signal": "GRANT pg_signal_backend TO limited;",
+        "signal": "a superuser's session only a superuser ends: close those of postgres",
         "statistics": "GRANT pg_read_all_stats TO limited;",
     }.items():
         assert grant in decided[name].remedy and "without it" in decided[name].remedy
@@ -158,7 +160,58 @@ def test_sessions_that_neither_the_login_nor_the_role_it_acts_as_may_end_are_nam
     decided = {one.id.rpartition(".")[2]: one for one in checks.unknown}
     assert decided.keys() == {"signal", "statistics"}
     assert all("no: sessions of postgres are there" in one.found for one in decided.values())
-    assert "GRANT pg_signal_backend TO acted;" in decided["signal"].remedy
+    assert "close those of postgres" in decided["signal"].remedy
+    assert "GRANT pg_signal_backend" not in decided["signal"].remedy  # it would not help
+
+
+@pytest.fixture
+def owner(server: Server) -> Iterator[Target]:
+    """A database of a role without superuser that may end the sessions of others: all that a managed service gives."""
+    admin, name = Target.parse(server.url()), f"signalling_{uuid.uuid4().hex[:8]}"
+    with Database(admin) as db:
+        for role, more in ((name, "CREATEDB"), (f"{name}_app", "")):
+            db.execute(f"CREATE ROLE {role} LOGIN {more} PASSWORD 'pw'")
+        db.execute(f"CREATE DATABASE {name} OWNER {name} TEMPLATE template0")
+        yield replace(admin.named(name), user=name, password="pw")
+        db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        db.execute(f"DROP ROLE {name}, {name}_app")
+
+
+def test_whose_sessions_a_swap_would_wait_for_is_known_beforehand_with_what_ends_them(
+    server: Server, owner: Target
+) -> None:
+    app = replace(owner, user=f"{owner.user}_app")
+    superuser = Target.parse(server.url()).named(owner.database)
+    grant = f"GRANT pg_signal_backend TO {owner.user};"
+    with Database(owner) as db, Database(Target.parse(server.url())) as admin:
+        assert found(rights(db, []), "signal").status is Status.PASSED
+        with Database(app, "api"):
+            asked = found(rights(db, []), "signal")
+            assert asked.status is Status.UNKNOWN and grant in asked.remedy
+            assert "superuser" not in asked.remedy
+            admin.execute(grant)
+            assert found(rights(db, []), "signal").status is Status.PASSED
+        with Database(superuser, "monitoring"):
+            asked = found(rights(db, []), "signal")
+            assert asked.status is Status.UNKNOWN and grant not in asked.remedy
+            held = none_unended(db, "held", "all can be ended", wait_s=0.1)
+            assert held.status is Status.FAILED and "postgres (superuser)" in held.found
+            assert "“monitoring”" in held.found and "pg_terminate_backend" in held.remedy
+            with pytest.raises(DatabaseError, match="may not end session .* of postgres"):
+                databases.terminate(db, [owner.database], wait_s=0.1)
+        assert none_unended(db, "held", "all can be ended").status is Status.PASSED
+
+
+def test_a_superusers_session_that_leaves_by_itself_holds_nothing_up(
+    server: Server, owner: Target
+) -> None:
+    """A collector that looks every few seconds."""
+    passing = Database(Target.parse(server.url()).named(owner.database), "collector")
+    with Database(owner.named("postgres")) as elsewhere:
+        leaving = threading.Timer(0.3, passing.close)
+        leaving.start()
+        assert passing.pid in databases.terminate(elsewhere, [owner.database], wait_s=30)
+        leaving.join()
 
 
 def test_every_version_answers(any_server: Server) -> None:

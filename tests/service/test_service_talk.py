@@ -62,6 +62,7 @@ def fail(made: run.Run, phase: str = "migrate", *checks: str) -> Any:
     """A phase begins, and fails."""
     made.begin_phase(phase, f"{phase}.ipynb")
     made.journal("maintenance on", phase="announce")
+    made.journal("migration begun", files=["20260101000000_first"])
     made.end_phase(phase, "failed", checks)
     made.end("failed")
     return talk.escalate(SimpleNamespace(name=phase, run=made, params=made.params), checks)

@@ -7,8 +7,6 @@ SELECT r.rolcreatedb OR r.rolsuper AS create_database, r.rolbypassrls OR r.rolsu
        pg_has_role(current_user, d.datdba, 'USAGE') AS own_database,
        quote_ident(current_user) AS me, quote_ident(pg_get_userbyid(d.datdba)) AS owner,
        (SELECT string_agg(DISTINCT a.usename, ', ') FROM pg_stat_activity AS a
-        WHERE a.datname = current_database() AND NOT pg_has_role(current_user, a.usesysid, 'USAGE') AND NOT pg_has_role(session_user, a.usesysid, 'USAGE')) AS unended,
-       (SELECT string_agg(DISTINCT a.usename, ', ') FROM pg_stat_activity AS a
         WHERE a.datname = current_database() AND NOT pg_has_role(v.viewer, a.usesysid, 'USAGE')) AS unseen,
        ARRAY(SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
              WHERE (c.relkind IN ('r', 'p') OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
