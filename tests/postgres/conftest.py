@@ -1,4 +1,6 @@
-"""Fixtures for the PostgreSQL room: a target, a session on it, the tools that fit, and a database of many kinds of things."""
+"""Fixtures for the PostgreSQL room: a target, a session on it, the tools that fit, and a
+database of many kinds of things.
+"""
 
 from __future__ import annotations
 
@@ -84,9 +86,12 @@ def source(server: Server) -> Iterator[Target]:
         admin.execute("CREATE DATABASE source TEMPLATE template0")
         with Database(target, NAME) as session:
             session.execute(RICH)
-        admin.execute("""ALTER DATABASE source SET search_path TO "$user", public, "Odd schema"; ALTER DATABASE source SET app.key = 'geheim';
-                         ALTER ROLE postgres IN DATABASE source SET work_mem = '8MB'; REVOKE CONNECT ON DATABASE source FROM PUBLIC;
-                         GRANT CONNECT ON DATABASE source TO pg_monitor; COMMENT ON DATABASE source IS 'ours'""")
+        admin.execute("""ALTER DATABASE source SET search_path TO "$user", public, "Odd schema";
+                         ALTER DATABASE source SET app.key = 'geheim';
+                         ALTER ROLE postgres IN DATABASE source SET work_mem = '8MB';
+                         REVOKE CONNECT ON DATABASE source FROM PUBLIC;
+                         GRANT CONNECT ON DATABASE source TO pg_monitor;
+                         COMMENT ON DATABASE source IS 'ours'""")
         yield target
         admin.execute("DROP DATABASE source WITH (FORCE)")
 

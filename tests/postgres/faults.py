@@ -1,4 +1,6 @@
-"""What tests of faults share: the proof that a database is as it was, and processes that are killed at a defined point."""
+"""What tests of faults share: the proof that a database is as it was, and processes that are
+killed at a defined point.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def here(*_, **__):
 
 @contextmanager
 def unharmed(target: Target | Callable[[], Target]) -> Iterator[None]:
-    """Prove that what happens inside leaves a database as it was: content, sequences, settings, every object.
+    """Prove that what happens inside leaves a database as it was: content, sequences, settings,
+    every object.
 
     Args:
         target: the database; or where it is now, for a server that is restarted inside.

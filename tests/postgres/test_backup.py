@@ -66,7 +66,8 @@ def test_a_dump_under_write_load_matches_its_manifest(
         with Database(rich.target) as other:
             while not stop.is_set():
                 other.execute(
-                    "UPDATE kinds SET i8 = i8 + 1; INSERT INTO wide SELECT max(id) + 1, 'new' FROM wide; DELETE FROM \"no key\" WHERE ctid IN "
+                    "UPDATE kinds SET i8 = i8 + 1; INSERT INTO wide SELECT max(id) + 1, 'new' "
+                    'FROM wide; DELETE FROM "no key" WHERE ctid IN '
                     '(SELECT ctid FROM "no key" LIMIT 1)'
                 )
 
@@ -186,7 +187,8 @@ def test_the_predicted_size_is_near_the_real_one(
     rich: Database, programs: Tools, tmp_path: Path
 ) -> None:
     rich.execute(
-        "CREATE TABLE big AS SELECT g, md5(g::text) AS a, 'constant' AS b FROM generate_series(1, 100000) AS g"
+        "CREATE TABLE big AS SELECT g, md5(g::text) AS a, 'constant' AS b "
+        "FROM generate_series(1, 100000) AS g"
     )
     predicted = dump.predicted_size(rich)
     made = dump.make(rich.target, tmp_path / "b", NAME, tools=programs)

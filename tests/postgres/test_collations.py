@@ -17,13 +17,17 @@ ALTER_CATALOG = {"allow_system_table_mods": "on"}
 
 @pytest.fixture
 def old(any_server: Server) -> Iterator[Database]:
-    """A database with an index in the order of a collation of its own, and one in the database's."""
+    """A database with an index in the order of a collation of its own, and one in the
+    database's.
+    """
     with (
         scratch(Target.parse(any_server.url()), "collations", "runbook/test") as target,
         Database(target, **ALTER_CATALOG) as db,
     ):
-        db.execute("""CREATE COLLATION "Names" (provider = libc, locale = 'C.UTF-8'); CREATE COLLATION unused FROM "Names";
-                      CREATE TABLE t (a text, b text COLLATE "Names", n int); CREATE INDEX "A" ON t (a); CREATE INDEX b ON t (b); CREATE INDEX ON t (n)""")
+        db.execute("""CREATE COLLATION "Names" (provider = libc, locale = 'C.UTF-8');
+                      CREATE COLLATION unused FROM "Names";
+                      CREATE TABLE t (a text, b text COLLATE "Names", n int);
+                      CREATE INDEX "A" ON t (a); CREATE INDEX b ON t (b); CREATE INDEX ON t (n)""")
         yield db
 
 

@@ -1,4 +1,6 @@
-"""What a statement cost: its locks to the end of its transaction, rewrites, WAL, temporary files, and where it was refused."""
+"""What a statement cost: its locks to the end of its transaction, rewrites, WAL, temporary
+files, and where it was refused.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from runbook_lib.postgres import costs
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.costs import Work
 
-SETUP = """CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t SELECT g, g FROM generate_series(1, 20000) AS g;
+SETUP = """CREATE TABLE t (id int PRIMARY KEY, a int);
+           INSERT INTO t SELECT g, g FROM generate_series(1, 20000) AS g;
            CREATE TABLE other (id int PRIMARY KEY REFERENCES t)"""
 
 
@@ -25,14 +28,16 @@ def measured(
     numbers: tuple[int, ...] = (),
     **special: str,
 ) -> costs.Costs:
-    """The statements measured, each in a transaction of its own where `numbers` says nothing else."""
+    """The statements measured, each in a transaction of its own where `numbers` says nothing
+    else.
+    """
     control = {statement: word for word, statement in special.items()}
     return costs.measure(
         db,
         [
             Work("1_x", line, "…", sql, number, control.get(sql, ""), "CONCURRENTLY" in sql)
             for line, (sql, number) in enumerate(
-                zip(statements, numbers or range(len(statements))), 1
+                zip(statements, numbers or range(len(statements)), strict=True), 1
             )
         ],
         there,

@@ -1,4 +1,6 @@
-"""A backup that was damaged: every damage is found, in every compression, before anything is restored from it."""
+"""A backup that was damaged: every damage is found, in every compression, before anything is
+restored from it.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def packed(
     programs: Tools,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Backup:
-    """A backup in each compression, to be damaged and mended again; from another server where the first one's tools do not write it."""
+    """A backup in each compression, to be damaged and mended again; from another server where
+    the first one's tools do not write it.
+    """
     written = request.param in (*programs.compressions, "none")
     target, able = (source, programs) if written else request.getfixturevalue("seventeen")
     return dump.make(

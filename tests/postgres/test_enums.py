@@ -35,8 +35,8 @@ def test_a_column_that_cannot_be_read_in_time_leaves_it_open(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db.execute(
-        ENUMS
-        + "ALTER TABLE one ADD filler int; INSERT INTO one SELECT 'sad', NULL, g FROM generate_series(1, 200000) AS g"
+        ENUMS + "ALTER TABLE one ADD filler int; INSERT INTO one SELECT 'sad', NULL, g "
+        "FROM generate_series(1, 200000) AS g"
     )
     monkeypatch.setattr(enums, "SCAN_TIMEOUT_S", 0.001)
     mood = enums.enums(db)['public."Mood"']
@@ -45,6 +45,7 @@ def test_a_column_that_cannot_be_read_in_time_leaves_it_open(
 
 def test_texts_that_are_none_of_the_values_are_counted(db: Database) -> None:
     db.execute(
-        """CREATE TABLE t ("Mo od" varchar(9)); INSERT INTO t VALUES ('sad'), ('it''s'), (NULL), ('SAD'), ('')"""
+        """CREATE TABLE t ("Mo od" varchar(9)); INSERT INTO t """
+        """VALUES ('sad'), ('it''s'), (NULL), ('SAD'), ('')"""
     )
     assert enums.outside(db, "public.t", '"Mo od"', ("sad", "it's", "100%")) == 2

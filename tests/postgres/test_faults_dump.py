@@ -37,7 +37,10 @@ NAME = "runbook/test/faults/dump"
 @pytest.fixture(scope="module")
 def large(source: Target) -> Iterator[Target]:
     """The rich database with a table whose dump takes a while."""
-    rows = "CREATE TABLE big AS SELECT g, md5(g::text) AS a, md5((g + 1)::text) AS b FROM generate_series(1, 150000) AS g"
+    rows = (
+        "CREATE TABLE big AS SELECT g, md5(g::text) AS a, md5((g + 1)::text) AS b "
+        "FROM generate_series(1, 150000) AS g"
+    )
     with made_database(source, "large", rows, "source") as target:
         yield target
 
@@ -45,7 +48,10 @@ def large(source: Target) -> Iterator[Target]:
 KILLED = {
     "before the first file": "dump._describe = here",
     "while pg_dump writes": "",
-    "while content is read": "content._read_batch = lambda db, *_: (os.write(1, b'here\\n'), db.execute('SELECT pg_sleep(600)'))",
+    "while content is read": (
+        "content._read_batch = lambda db, *_: (os.write(1, b'here\\n'), db.execute('SELECT "
+        "pg_sleep(600)'))"
+    ),
     "while the server reads the schema": "dump._schema = here",
     "while files are hashed": "dump.hashes = here",
     "right before the manifest": "dump.seal = here",
@@ -64,7 +70,10 @@ def test_a_dump_killed_at_any_point_is_no_backup_and_nothing_goes_on(
     large: Target, admin: Database, tmp_path: Path, point: str
 ) -> None:
     folder = tmp_path / "b"
-    code = "dump.make(target, sys.argv[1], 'killed', tools=tools(target, BINARIES), compression='gzip:9')"
+    code = (
+        "dump.make(target, sys.argv[1], 'killed', tools=tools(target, BINARIES), "
+        "compression='gzip:9')"
+    )
     with unharmed(large), process(large, f"{KILLED[point]}\n{code}", str(folder)) as child:
         if KILLED[point]:
             assert arrived(child)
@@ -105,7 +114,8 @@ def test_a_disk_that_is_full_during_the_dump_is_named_and_gets_its_room_back(
     ):
         dump.make(large, disk / "b", NAME, tools=programs, compression=compression)
     assert caught.value.remedy.startswith(
-        "the disk of the backup's folder is full: free space there or name another `backup.directory`"
+        "the disk of the backup's folder is full: free space there or name another "
+        "`backup.directory`"
     )
     assert list(disk.iterdir()) == []
 
@@ -141,8 +151,10 @@ def second(tmp_path: Path) -> Iterator[Server]:
     made.stop("immediate")
 
 
-FEW = """CREATE TABLE kept (id serial PRIMARY KEY, a int, b text); INSERT INTO kept (a, b) SELECT g, md5(g::text) FROM generate_series(1, 3000) AS g;
-         CREATE TABLE other (id int PRIMARY KEY, kept int REFERENCES kept); INSERT INTO other SELECT g, g FROM generate_series(1, 500) AS g;
+FEW = """CREATE TABLE kept (id serial PRIMARY KEY, a int, b text);
+         INSERT INTO kept (a, b) SELECT g, md5(g::text) FROM generate_series(1, 3000) AS g;
+         CREATE TABLE other (id int PRIMARY KEY, kept int REFERENCES kept);
+         INSERT INTO other SELECT g, g FROM generate_series(1, 500) AS g;
          CREATE VIEW seen AS SELECT id, a FROM kept WHERE a > 5"""
 
 
@@ -161,7 +173,8 @@ def test_a_server_that_crashes_while_pg_dump_copies_is_said_and_there_is_no_back
 
     with Database(Target.parse(second.url("few"))) as db:
         db.execute(
-            "CREATE TABLE big AS SELECT g, md5(g::text) AS a FROM generate_series(1, 200000) AS g; CHECKPOINT"
+            "CREATE TABLE big AS SELECT g, md5(g::text) AS a "
+            "FROM generate_series(1, 200000) AS g; CHECKPOINT"
         )
     with unharmed(lambda: Target.parse(second.start().url("few"))):
         stopper = threading.Thread(target=crash)
@@ -232,7 +245,8 @@ def test_the_session_that_holds_the_instant_ended_by_somebody_is_said_and_there_
             module,
             step,
             lambda: admin.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'holder' AND state = 'idle in transaction'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name = 'holder' AND state = 'idle in transaction'"
             ),
         )
         with pytest.raises((ToolError, DatabaseError)) as caught:
@@ -257,13 +271,19 @@ def copied(few: Target) -> Iterator[Target]:
         yield target
 
 
-UNSEEN = """CREATE TABLE more AS SELECT 1 AS a; ALTER TABLE kept ADD COLUMN c int DEFAULT 1; CREATE INDEX late ON kept (a);
-            CREATE OR REPLACE VIEW seen AS SELECT id, a FROM kept WHERE a > 6; ALTER TABLE other DROP CONSTRAINT other_kept_fkey;
+UNSEEN = """CREATE TABLE more AS SELECT 1 AS a; ALTER TABLE kept ADD COLUMN c int DEFAULT 1;
+            CREATE INDEX late ON kept (a);
+            CREATE OR REPLACE VIEW seen AS SELECT id, a FROM kept WHERE a > 6;
+            ALTER TABLE other DROP CONSTRAINT other_kept_fkey;
             ALTER TABLE other OWNER TO pg_monitor"""
 """What a transaction that began before does not see."""
 REFUSED = {
-    "ALTER TABLE kept ADD COLUMN c uuid DEFAULT gen_random_uuid()": "rewritten while they were dumped.*public.kept",
-    "DROP VIEW seen; ALTER TABLE kept ALTER COLUMN a TYPE bigint": "could not open relation|does not exist|rewritten",
+    "ALTER TABLE kept ADD COLUMN c uuid DEFAULT gen_random_uuid()": (
+        "rewritten while they were dumped.*public.kept"
+    ),
+    "DROP VIEW seen; ALTER TABLE kept ALTER COLUMN a TYPE bigint": (
+        "could not open relation|does not exist|rewritten"
+    ),
     "ALTER TABLE kept DROP COLUMN b": 'column "b".* does not exist',
     "ALTER TABLE kept RENAME TO renamed": 'relation "public.kept" does not exist',
     "ALTER TABLE kept RENAME COLUMN b TO c": 'column "b".* does not exist',
@@ -271,7 +291,9 @@ REFUSED = {
     "DROP TABLE other": 'relation "public.other" does not exist',
     "TRUNCATE other": "truncated or rewritten while they were dumped.*public.other",
     "VACUUM FULL other": "truncated or rewritten while they were dumped.*public.other",
-    "DROP TABLE other; CREATE TABLE other (id int PRIMARY KEY, kept int)": "cache lookup failed|could not open relation|dropped, truncated or rewritten.*public.other",
+    "DROP TABLE other; CREATE TABLE other (id int PRIMARY KEY, kept int)": (
+        "cache lookup failed|could not open relation|dropped, truncated or rewritten.*public.other"
+    ),
 }
 MOMENTS = {"before pg_dump": (dump, "_pg_dump"), "before the content is read": (snapshot, "take")}
 
@@ -325,11 +347,14 @@ def test_ddl_that_takes_rows_from_the_instant_is_said_and_there_is_no_backup(
 
 
 def tampered(folder: Path, programs: Tools, pg_dump: str) -> Tools:
-    """The programs, of which pg_dump does what the shell script says; `$real` is the real one, `$to` its folder."""
+    """The programs, of which pg_dump does what the shell script says; `$real` is the real one,
+    `$to` its folder.
+    """
     folder.mkdir()
     for name in ("pg_restore", "pg_dumpall"):
         (folder / name).symlink_to(programs.folder / name)
-    asked = 'case " $* " in *" -Fd "*) ;; *) exec $real "$@" ;; esac'  # for its version and what it can compress
+    # for its version and what it can compress
+    asked = 'case " $* " in *" -Fd "*) ;; *) exec $real "$@" ;; esac'
     (folder / "pg_dump").write_text(
         f"#!/bin/sh\nreal={programs.path('pg_dump')}\n{asked}\nfor to; do :; done\n{pg_dump}\n"
     )
@@ -341,8 +366,12 @@ WRONG = {
     "exit 0": "pg_dump ended well and wrote no table of contents",
     "mkdir $to": "pg_dump ended well and wrote no table of contents",
     "mkdir $to; echo PGDMP > $to/toc.dat": "pg_restore failed.*is no backup",
-    '$real "$@" && rm "$(ls -S $to/*.dat* | head -1)"': "pg_dump ended well and wrote no rows of 1 tables",
-    '$real "$@" && : > "$(ls -S $to/*.dat* | head -1)"': "pg_dump ended well and wrote no rows of 1 tables",
+    '$real "$@" && rm "$(ls -S $to/*.dat* | head -1)"': (
+        "pg_dump ended well and wrote no rows of 1 tables"
+    ),
+    '$real "$@" && : > "$(ls -S $to/*.dat* | head -1)"': (
+        "pg_dump ended well and wrote no rows of 1 tables"
+    ),
     "kill -9 $$": "pg_dump failed.*ended with status -9",
 }
 

@@ -49,7 +49,8 @@ def tight(
         admin.execute("CREATE DATABASE tight TABLESPACE tight")
         with Database(source.named("tight"), NAME) as db:
             db.execute(
-                "CREATE TABLE rows AS SELECT g, md5(g::text) AS a FROM generate_series(1, 20000) AS g"
+                "CREATE TABLE rows AS SELECT g, md5(g::text) AS a "
+                "FROM generate_series(1, 20000) AS g"
             )
         yield dump.make(source.named("tight"), tmp_path / "b", NAME, tools=programs), folder
         (folder / "filler").unlink(missing_ok=True)
@@ -119,7 +120,7 @@ def test_a_disk_that_is_full_by_then_is_named_and_has_its_room_back(
     "the proof by a restore",
     "said; the next restore clears what is left",
 )
-def test_a_disk_so_full_that_nothing_can_be_dropped_is_said_and_the_next_restore_clears_what_is_left(
+def test_a_disk_too_full_to_drop_anything_is_said_and_the_next_restore_clears_what_is_left(
     tight: tuple[Backup, Path],
     source: Target,
     admin: Database,
@@ -127,7 +128,9 @@ def test_a_disk_so_full_that_nothing_can_be_dropped_is_said_and_the_next_restore
     beside: Target,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """PostgreSQL writes a checkpoint before it drops a database, and what it just made is on no disk yet."""
+    """PostgreSQL writes a checkpoint before it drops a database, and what it just made is on no
+    disk yet.
+    """
     made, folder = tight
     before(monkeypatch, module, "_pg_restore", lambda: fill(folder))
     with (
@@ -176,7 +179,8 @@ def owned(admin: Database, target: Target) -> Iterator[Target]:
     admin.execute('CREATE ROLE "clinic owner" LOGIN; CREATE ROLE reader')
     with Database(target, NAME) as db:
         db.execute(
-            'CREATE EXTENSION hstore; CREATE TABLE visits (id int); ALTER TABLE visits OWNER TO "clinic owner"; GRANT SELECT ON visits TO reader'
+            "CREATE EXTENSION hstore; CREATE TABLE visits (id int); ALTER TABLE visits OWNER TO "
+            '"clinic owner"; GRANT SELECT ON visits TO reader'
         )
     yield target
     with Database(target, NAME) as db:
@@ -228,7 +232,10 @@ def large(
     source: Target, programs: Tools, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backup]:
     """The backup of a database whose restore takes a while."""
-    rows = "CREATE TABLE big AS SELECT g, md5(g::text) AS a FROM generate_series(1, 100000) AS g; CREATE INDEX ON big (a)"
+    rows = (
+        "CREATE TABLE big AS SELECT g, md5(g::text) AS a "
+        "FROM generate_series(1, 100000) AS g; CREATE INDEX ON big (a)"
+    )
     with made_database(source, "slow", rows) as target:
         yield dump.make(target, tmp_path_factory.mktemp("slow") / "b", NAME, tools=programs)
 
@@ -259,7 +266,10 @@ def test_what_a_killed_restore_left_is_known_as_ours_and_the_next_one_clears_it(
     point: str,
 ) -> None:
     name = beside.database if what == "restore" else "postgres"
-    code = f"restore.{what}(backup.load(sys.argv[1]), target.named({name!r}), 'killed', tools=tools(target, BINARIES))"
+    code = (
+        f"restore.{what}(backup.load(sys.argv[1]), target.named({name!r}), 'killed', "
+        "tools=tools(target, BINARIES))"
+    )
     with (
         unharmed(source.named("slow")),
         process(source, f"{KILLED[point]}\n{code}", str(large.folder)) as child,

@@ -1,4 +1,6 @@
-"""Every use of a scratch database, disturbed at each statement of its maintenance sessions: no copy is left that is not found."""
+"""Every use of a scratch database, disturbed at each statement of its maintenance sessions: no
+copy is left that is not found.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,8 @@ Use = Callable[[Target, Backup, Tools], None]
 
 
 class Disturbed:
-    """Lets something happen before one statement of the sessions on the maintenance database, counted from the first.
+    """Lets something happen before one statement of the sessions on the maintenance database,
+    counted from the first.
 
     Args:
         at: which; none where it is 0.
@@ -144,7 +147,9 @@ def test_whatever_step_is_disturbed_no_copy_is_left_that_is_not_found(
 
 
 def cleared(admin: Database) -> None:
-    """What `runbook prune` and the next run do: drop what no living session has made; those that were disturbed have ended."""
+    """What `runbook prune` and the next run do: drop what no living session has made; those that
+    were disturbed have ended.
+    """
     sessions = "SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, %s)"
     while admin.value(sessions, [NAME]):
         time.sleep(0.01)

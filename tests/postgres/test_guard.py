@@ -1,4 +1,6 @@
-"""The guard counts those who would go on without the migration, cancels only the migration, and says by which numbers."""
+"""The guard counts those who would go on without the migration, cancels only the migration, and
+says by which numbers.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ def queue(
     found = []
     for number, (statement, name) in enumerate(statements, 1):
         found.append(stack.enter_context(waiting(target, statement, name)))
-        until(lambda: len(locks.blockers(db).waits) == number)
+        until(lambda number=number: len(locks.blockers(db).waits) == number)
     return found
 
 

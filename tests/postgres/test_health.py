@@ -109,7 +109,7 @@ def test_a_server_runs_here_where_the_process_of_its_session_does(
     assert "another machine" in disk.elsewhere(still)
 
 
-def test_a_data_directory_that_this_user_may_not_read_into_is_the_servers_where_the_server_runs_here(
+def test_a_data_directory_that_this_user_may_not_read_is_the_servers_if_the_server_runs_here(
     still: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> int:
@@ -142,7 +142,8 @@ def test_a_login_that_acts_as_another_role_knows_that_the_server_runs_here(serve
     admin = Target.parse(server.url())
     with Database(admin) as db:
         db.execute(
-            "CREATE ROLE health_owner; CREATE ROLE health_login LOGIN PASSWORD 'pw' IN ROLE health_owner"
+            "CREATE ROLE health_owner; CREATE ROLE health_login LOGIN PASSWORD 'pw' IN ROLE "
+            "health_owner"
         )
         db.execute("ALTER ROLE health_login SET role = 'health_owner'")
         try:

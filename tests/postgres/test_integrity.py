@@ -21,7 +21,8 @@ INSERT INTO pairs VALUES (1, 'x'), (1, 'y'), (NULL, 'z'), (5, NULL), (1, 'y');
 ALTER TABLE pairs ADD CONSTRAINT simple_pair FOREIGN KEY (a, b) REFERENCES parent (a, b) NOT VALID;
 CREATE TABLE "Full" (a int, b text);
 INSERT INTO "Full" VALUES (1, 'x'), (NULL, NULL), (5, NULL);
-ALTER TABLE "Full" ADD CONSTRAINT "full pair" FOREIGN KEY (a, b) REFERENCES parent (a, b) MATCH FULL NOT VALID;
+ALTER TABLE "Full" ADD CONSTRAINT "full pair" FOREIGN KEY (a, b) REFERENCES parent (a,
+    b) MATCH FULL NOT VALID;
 CREATE TABLE visit (id int, p int, at date) PARTITION BY RANGE (at);
 CREATE TABLE visit_1 PARTITION OF visit DEFAULT;
 INSERT INTO visit VALUES (1, 1, '2024-01-01'), (2, 2, '2024-01-01');
@@ -49,7 +50,8 @@ def test_orphans_are_counted_also_where_never_validated_and_composite(db: Databa
 def test_orphans_that_slipped_past_disabled_triggers_are_counted(db: Database) -> None:
     db.execute(ORPHANS)
     db.execute(
-        "SET session_replication_role = replica; INSERT INTO simple VALUES (77), (NULL); INSERT INTO visit VALUES (3, 99, '2024-01-01')"
+        "SET session_replication_role = replica; INSERT INTO simple "
+        "VALUES (77), (NULL); INSERT INTO visit VALUES (3, 99, '2024-01-01')"
     )
     assert (counts(db)["simple_p_fkey"], counts(db)["visit_p"]) == ((1, 1), (1, 1))
 
@@ -57,10 +59,13 @@ def test_orphans_that_slipped_past_disabled_triggers_are_counted(db: Database) -
 def test_few_keys_of_many_rows_are_found_by_the_index_alone_with_the_same_result(
     db: Database,
 ) -> None:
-    db.execute("""CREATE TABLE "Par ent" ("i d" varchar(20) PRIMARY KEY); INSERT INTO "Par ent" VALUES ('a'), ('Ä'), ('');
+    db.execute("""CREATE TABLE "Par ent" ("i d" varchar(20) PRIMARY KEY);
+        INSERT INTO "Par ent" VALUES ('a'), ('Ä'), ('');
         CREATE TABLE "Chi ld" (id int, "p {}" varchar(20)); CREATE INDEX ON "Chi ld" ("p {}", id);
-        INSERT INTO "Chi ld" SELECT g, (ARRAY['a', 'Ä', '', NULL, 'lost', 'A'])[1 + g % 6] FROM generate_series(1, 1200) AS g;
-        ALTER TABLE "Chi ld" ADD CONSTRAINT f FOREIGN KEY ("p {}") REFERENCES "Par ent" NOT VALID""")
+        INSERT INTO "Chi ld" SELECT g, (ARRAY['a', 'Ä', '', NULL, 'lost',
+            'A'])[1 + g % 6] FROM generate_series(1, 1200) AS g;
+        ALTER TABLE "Chi ld" ADD CONSTRAINT f FOREIGN KEY ("p {}")
+            REFERENCES "Par ent" NOT VALID""")
     assert counts(db) == {"f": (2, 400)}
     db.execute("ANALYZE")
     (row,) = db.rows(query("health_foreign_keys"))
@@ -132,8 +137,10 @@ def test_unvalidated_constraints_are_listed(db: Database) -> None:
 
 def test_a_sequence_behind_its_column_is_found(db: Database) -> None:
     db.execute(
-        "CREATE TABLE fine (id serial); INSERT INTO fine DEFAULT VALUES; CREATE TABLE empty (id serial);"
-        "CREATE TABLE behind (id serial); INSERT INTO behind VALUES (1), (50); CREATE TABLE ahead (id serial); SELECT setval('ahead_id_seq', 9)"
+        "CREATE TABLE fine (id serial); INSERT INTO fine DEFAULT VALUES; CREATE TABLE empty (id "
+        "serial);"
+        "CREATE TABLE behind (id serial); INSERT INTO behind "
+        "VALUES (1), (50); CREATE TABLE ahead (id serial); SELECT setval('ahead_id_seq', 9)"
     )
     assert [tuple(row) for row in integrity.sequences_behind(db).rows] == [
         ("public.behind_id_seq", "public.behind", "id", 50)
@@ -143,9 +150,12 @@ def test_a_sequence_behind_its_column_is_found(db: Database) -> None:
 def test_a_sequence_that_a_default_uses_or_that_counts_down_may_not_be_behind_either(
     db: Database,
 ) -> None:
-    db.execute("""CREATE SEQUENCE shared; CREATE SEQUENCE down INCREMENT -1 MINVALUE -100 MAXVALUE -1;
-        CREATE TABLE "One" (id int DEFAULT nextval('shared'), doubled int DEFAULT nextval('shared') * 2, label text DEFAULT 'N' || nextval('shared'));
-        CREATE TABLE two (id bigint DEFAULT nextval('shared'), n int DEFAULT nextval('down'), i int GENERATED ALWAYS AS IDENTITY);
+    db.execute("""CREATE SEQUENCE shared; CREATE SEQUENCE down INCREMENT -1 MINVALUE -100 MAXVALUE
+            -1;
+        CREATE TABLE "One" (id int DEFAULT nextval('shared'),
+            doubled int DEFAULT nextval('shared') * 2, label text DEFAULT 'N' || nextval('shared'));
+        CREATE TABLE two (id bigint DEFAULT nextval('shared'), n int DEFAULT nextval('down'),
+            i int GENERATED ALWAYS AS IDENTITY);
         INSERT INTO "One" VALUES (1, 900, 'N900'); INSERT INTO two (id, n) VALUES (7, -9)""")
     assert [tuple(row) for row in integrity.sequences_behind(db).rows] == [
         ("public.down", "public.two", "n", 9),

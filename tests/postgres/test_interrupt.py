@@ -13,12 +13,16 @@ import pytest
 
 from runbook_lib.postgres.connection import Database
 
-START = "import sys, os; from runbook_lib.postgres.connection import Target; t = Target.parse(os.environ['RUNBOOK_TEST_URL']); "
+START = (
+    "import sys, os; from runbook_lib.postgres.connection import Target; t = "
+    "Target.parse(os.environ['RUNBOOK_TEST_URL']); "
+)
 WORK = {
     "sessions that share work": "from runbook_lib.postgres.parallel import each;"
     "each(t, 'interrupted', 2, [1, 2, 3], lambda db, unit: db.execute('SELECT pg_sleep(30)'))",
-    "a backup that waits for a lock": "from runbook_lib.postgres import dump, tools; from runbook_lib.demo.embedded import BINARIES;"
-    "dump.make(t, sys.argv[1], 'interrupted', tools=tools.tools(t, BINARIES), lock_timeout_s=30)",
+    "a backup that waits for a lock": "from runbook_lib.postgres import dump, tools; from "
+    "runbook_lib.demo.embedded import BINARIES;dump.make(t, sys.argv[1], 'interrupted', "
+    "tools=tools.tools(t, BINARIES), lock_timeout_s=30)",
 }
 
 
@@ -37,7 +41,8 @@ def test_nothing_goes_on_after_an_interrupt(
             env={**os.environ, "RUNBOOK_TEST_URL": database},
         )
         while not rich.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'interrupted' AND state = 'active'"
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'interrupted' "
+            "AND state = 'active'"
         ):
             time.sleep(0.05)
         child.send_signal(signal.SIGINT)

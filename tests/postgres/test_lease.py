@@ -1,4 +1,6 @@
-"""One run has a database: the record stands with the database, wherever it is looked at from and whatever it is called."""
+"""One run has a database: the record stands with the database, wherever it is looked at from and
+whatever it is called.
+"""
 
 from __future__ import annotations
 

@@ -18,12 +18,20 @@ from runbook_lib.postgres.restore import prove, restore
 from runbook_lib.postgres.tools import Tools
 
 NAME = "tests/leftout"
-TABLE = "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, n % 3 FROM generate_series(1, 9) n"
-SUBSCRIBED = "CREATE SUBSCRIPTION feed CONNECTION 'host=localhost port=1 dbname=x password=geheim' PUBLICATION p WITH (connect = false, slot_name = NONE)"
+TABLE = (
+    "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, n % 3 "
+    "FROM generate_series(1, 9) n"
+)
+SUBSCRIBED = (
+    "CREATE SUBSCRIPTION feed CONNECTION 'host=localhost port=1 dbname=x password=geheim' "
+    "PUBLICATION p WITH (connect = false, slot_name = NONE)"
+)
 
 
 def left_invalid(db: Database, name: str = "t_v_key") -> None:
-    """Leave an index behind that is not valid, as a failed CREATE UNIQUE INDEX CONCURRENTLY does."""
+    """Leave an index behind that is not valid, as a failed CREATE UNIQUE INDEX CONCURRENTLY
+    does.
+    """
     with pytest.raises(DatabaseError, match="unique"):
         db.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON t (v)")
 
@@ -93,7 +101,8 @@ def test_an_index_that_only_a_partition_lacks_is_dumped_as_it_is(
     db: Database, programs: Tools, tmp_path: Path
 ) -> None:
     db.execute(
-        "CREATE TABLE m (id int, at date) PARTITION BY RANGE (at); CREATE TABLE m1 PARTITION OF m DEFAULT; "
+        "CREATE TABLE m (id int, at date) PARTITION BY RANGE (at); CREATE TABLE m1 PARTITION OF m "
+        "DEFAULT; "
         "CREATE INDEX m_at ON ONLY m (at)"
     )
     assert not catalog.read(db).left_out()["index"] and not left_out(db).items
@@ -120,7 +129,8 @@ def test_an_index_that_is_missing_in_a_copy_though_it_was_valid_is_a_difference(
         ("CREATE TABLE hidden (id int)", "no right to read"),
         ("CREATE SEQUENCE hidden", "no right to read"),
         (
-            "CREATE TABLE hidden (id int); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; GRANT SELECT ON hidden TO limited",
+            "CREATE TABLE hidden (id int); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; GRANT "
+            "SELECT ON hidden TO limited",
             "row security",
         ),
     ],

@@ -17,7 +17,9 @@ from runbook_lib.postgres.connection import Database, Target
 
 @contextmanager
 def waiting(target: Target, statement: str, name: str = "app") -> Iterator[Database]:
-    """A session that runs a statement which waits for a lock; its error, if it is cancelled, is what is expected."""
+    """A session that runs a statement which waits for a lock; its error, if it is cancelled, is
+    what is expected.
+    """
     db = Database(target, name)
 
     def run() -> None:
@@ -132,7 +134,8 @@ def test_cancel_touches_only_sessions_of_that_name_in_this_database(
         until(
             lambda: (
                 admin.value(
-                    "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
                 )
                 == 4
             )
@@ -142,7 +145,8 @@ def test_cancel_touches_only_sessions_of_that_name_in_this_database(
         left = {
             row["pid"]
             for row in admin.rows(
-                "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
+                "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' "
+                "AND state = 'active'"
             )
         }
         assert left == {other.pid for other in others}
@@ -174,7 +178,8 @@ def test_what_a_client_begins_after_it_was_cancelled_is_left_its_time(
         until(
             lambda: (
                 db.value(
-                    "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
                 )
                 == 1
             )
@@ -231,7 +236,8 @@ def test_cancel_without_a_name_touches_nobody(db: Database, target: Target) -> N
         until(
             lambda: (
                 db.value(
-                    "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
                 )
                 == 2
             )
@@ -240,13 +246,10 @@ def test_cancel_without_a_name_touches_nobody(db: Database, target: Target) -> N
 
 
 def test_one_run_at_a_time_and_the_other_is_named(db: Database, target: Target) -> None:
+    named = "application “runbook/first/migrate” from 127.0.0.1, connected since 20.* UTC"
     with Database(target, "runbook/first/migrate") as first, locks.advisory_lock(first):
-        with pytest.raises(
-            GateError,
-            match="application “runbook/first/migrate” from 127.0.0.1, connected since 20.* UTC",
-        ):
-            with locks.advisory_lock(db):
-                pass
+        with pytest.raises(GateError, match=named), locks.advisory_lock(db):
+            pass
         with locks.advisory_lock(db, "another key"):
             pass
     with locks.advisory_lock(db):
@@ -260,8 +263,8 @@ def test_the_holder_of_a_lock_is_named_in_whichever_database_ours_is_held(
     admin.execute("SELECT pg_advisory_lock(72707369)")
     with locks.advisory_lock(admin, target.database), Database(target, "prisma") as prisma:
         assert (
-            f"session {admin.pid}, application “{admin.application_name}” from 127.0.0.1, connected since 20"
-            in locks.holder(db, target.database)
+            f"session {admin.pid}, application “{admin.application_name}” from 127.0.0.1, "
+            "connected since 20" in locks.holder(db, target.database)
         )
         assert locks.holder(db, 72707369) == "", (
             "Prisma's lock of another database is nobody's business"

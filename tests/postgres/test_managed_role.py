@@ -1,4 +1,6 @@
-"""What every managed service gives: a role without superuser that may create databases and owns its own, extensions being others'."""
+"""What every managed service gives: a role without superuser that may create databases and owns
+its own, extensions being others'.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ TABLES = """CREATE TABLE "Account" (id int PRIMARY KEY, email text UNIQUE);
 
 @pytest.fixture
 def managed(any_server: Server) -> Iterator[Target]:
-    """A database of such a role, on a server of each major version; the role is gone afterwards with all that it owns."""
+    """A database of such a role, on a server of each major version; the role is gone afterwards
+    with all that it owns.
+    """
     yield from _managed(any_server)
 
 
@@ -52,20 +56,27 @@ def test_its_backup_is_proven_by_the_role_itself(
     assert prove(made, managed, NAME, tools=programs).identical
 
 
-OTHERS = """CREATE EXTENSION pg_stat_statements; COMMENT ON EXTENSION pg_stat_statements IS 'ours'; CREATE EXTENSION hstore;
-            GRANT EXECUTE ON FUNCTION pg_stat_statements_reset TO PUBLIC; REVOKE EXECUTE ON FUNCTION akeys(hstore) FROM PUBLIC;
+OTHERS = """CREATE EXTENSION pg_stat_statements; COMMENT ON EXTENSION pg_stat_statements IS 'ours';
+            CREATE EXTENSION hstore;
+            GRANT EXECUTE ON FUNCTION pg_stat_statements_reset TO PUBLIC;
+            REVOKE EXECUTE ON FUNCTION akeys(hstore) FROM PUBLIC;
             GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {me};
-            CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; ALTER FUNCTION note() OWNER TO {me};
+            CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+            ALTER FUNCTION note() OWNER TO {me};
             CREATE EVENT TRIGGER noting ON ddl_command_end EXECUTE FUNCTION note();
             CREATE PUBLICATION everything FOR ALL TABLES;
             ALTER TABLE "Visit" ADD COLUMN bag hstore;
-            GRANT {me}_elder TO {me}; CREATE TABLE old AS SELECT 1 AS id; ALTER TABLE old OWNER TO {me}_elder;
-            CREATE SCHEMA arch AUTHORIZATION {me}; CREATE TABLE arch.older AS SELECT 1 AS id; ALTER TABLE arch.older OWNER TO {me}_elder;
+            GRANT {me}_elder TO {me}; CREATE TABLE old AS SELECT 1 AS id;
+            ALTER TABLE old OWNER TO {me}_elder;
+            CREATE SCHEMA arch AUTHORIZATION {me}; CREATE TABLE arch.older AS SELECT 1 AS id;
+            ALTER TABLE arch.older OWNER TO {me}_elder;
             GRANT SELECT ON "Visit" TO {me}_app WITH GRANT OPTION;
             SET ROLE {me}_app; GRANT SELECT ON "Visit" TO PUBLIC; RESET ROLE;
-            ALTER TABLE "Visit" ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON "Visit" TO {me}_app USING (id > 0);
+            ALTER TABLE "Visit" ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY own ON "Visit" TO {me}_app USING (id > 0);
             ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {me}_app;
-            ALTER DATABASE {me} SET log_min_duration_statement = 250; ALTER DATABASE {me} SET statement_timeout = '1h';
+            ALTER DATABASE {me} SET log_min_duration_statement = 250;
+            ALTER DATABASE {me} SET statement_timeout = '1h';
             ALTER ROLE {me}_app IN DATABASE {me} SET work_mem = '8MB'"""
 
 
@@ -121,7 +132,8 @@ def test_objects_of_a_role_as_which_it_may_not_act_come_up_as_its_own_in_copies_
     as_superuser(
         server,
         here,
-        "CREATE TABLE old AS SELECT 1 AS id; ALTER TABLE old OWNER TO {me}_app; GRANT SELECT ON old TO {me}",
+        "CREATE TABLE old AS SELECT 1 AS id; ALTER TABLE old OWNER TO {me}_app; GRANT SELECT "
+        "ON old TO {me}",
     )
     made = dump.make(here, tmp_path / "b", NAME, tools=programs)
     proof = prove(made, here, NAME, tools=programs)

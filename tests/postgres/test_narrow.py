@@ -1,4 +1,6 @@
-"""Where two tables differ: the narrowest range of the key, how many rows, which columns; and nothing of what the rows hold."""
+"""Where two tables differ: the narrowest range of the key, how many rows, which columns; and
+nothing of what the rows hold.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,14 @@ CREATE TYPE state AS ENUM ('new', '50%');
 CREATE TABLE number (id int PRIMARY KEY, "we%ird Name" state, body text);
 INSERT INTO number SELECT g, 'new', repeat(md5(g::text), 100) FROM generate_series(1, 2000) AS g;
 CREATE TABLE "E mail" ("address %s" text PRIMARY KEY, v int);
-INSERT INTO "E mail" SELECT 'person' || to_char(g, 'FM0000') || '@example.org', g FROM generate_series(1, 2000) AS g;
+INSERT INTO "E mail" SELECT 'person' || to_char(g, 'FM0000') || '@example.org',
+    g FROM generate_series(1, 2000) AS g;
 CREATE TABLE cuid (id text PRIMARY KEY, v int);
 INSERT INTO cuid SELECT 'c' || substr(md5(g::text), 1, 24), g FROM generate_series(1, 2000) AS g;
 CREATE TABLE uuid (v int, id uuid NOT NULL UNIQUE);
 INSERT INTO uuid SELECT g, md5(g::text)::uuid FROM generate_series(1, 2000) AS g;
-CREATE TABLE several (room text COLLATE "POSIX" NOT NULL, at int NOT NULL, v int, UNIQUE (at, room));
+CREATE TABLE several (room text COLLATE "POSIX" NOT NULL, at int NOT NULL, v int,
+    UNIQUE (at, room));
 INSERT INTO several SELECT chr(97 + g % 26), g, g FROM generate_series(1, 2000) AS g;
 CREATE TABLE born (id date PRIMARY KEY, v int);
 INSERT INTO born SELECT date '1980-01-01' + g, g FROM generate_series(1, 200) AS g;
@@ -33,6 +37,7 @@ INSERT INTO keyless SELECT g % 500, 1 FROM generate_series(1, 2000) AS g;
 CREATE TABLE not_a_key (id int UNIQUE, v int);
 INSERT INTO not_a_key SELECT g, g FROM generate_series(1, 20) AS g;
 """
+LIMITS = Limits()
 FEW = Limits(rows=60, parts=4)
 """Limits under which these small tables are cut again and again."""
 
@@ -81,12 +86,14 @@ CASES = {
         'id 1: 1 changed (in "we%ird Name")',
     ),
     "two rows swapped": (
-        "UPDATE number AS a SET body = b.body FROM number AS b WHERE a.id + b.id = 23 AND a.id IN (11, 12)",
+        "UPDATE number AS a SET body = b.body FROM number AS b WHERE a.id + b.id = 23 "
+        "AND a.id IN (11, 12)",
         "number",
         "id 11 to 12: 2 changed (in body)",
     ),
     "some of everything": (
-        "DELETE FROM number WHERE id IN (100, 101); INSERT INTO number VALUES (0, 'new', ''); UPDATE number SET body = '' WHERE id = 150",
+        "DELETE FROM number WHERE id IN (100, 101); INSERT INTO number "
+        "VALUES (0, 'new', ''); UPDATE number SET body = '' WHERE id = 150",
         "number",
         "id 0 to 150: 2 missing, 1 added, 1 changed (in body)",
     ),
@@ -133,9 +140,9 @@ def found(
     was: Database,
     now: Database,
     table: str,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     method: Method = Method.HASH,
-) -> Narrowed:  # noqa: B008 - frozen
+) -> Narrowed:
     return narrow(was, now, f"public.{table}", (), method, limits)
 
 

@@ -1,4 +1,6 @@
-"""What a server keeps for itself is not the schema: options that nobody can declare are in no comparison, and are named."""
+"""What a server keeps for itself is not the schema: options that nobody can declare are in no
+comparison, and are named.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,28 @@ from runbook_lib.postgres.connection import Database, Target
 from runbook_lib.postgres.scratch import scratch
 
 TABLES = """
-CREATE TABLE visit (id serial PRIMARY KEY, note text, at date) WITH (fillfactor = 70, toast.autovacuum_enabled = off);
+CREATE TABLE visit (id serial PRIMARY KEY, note text, at date) WITH (fillfactor = 70,
+    toast.autovacuum_enabled = off);
 ALTER TABLE visit ALTER note SET (n_distinct = 5);
 CREATE INDEX by_note ON visit (note) WITH (fillfactor = 60, deduplicate_items = off);
 CREATE INDEX by_date ON visit (at);
 CREATE INDEX brin_date ON visit USING brin (at) WITH (pages_per_range = 8, autosummarize = on);
-CREATE INDEX gin_note ON visit USING gin (to_tsvector('english', note)) WITH (fastupdate = off, gin_pending_list_limit = 100);
+CREATE INDEX gin_note ON visit USING gin (to_tsvector('english', note)) WITH (fastupdate = off,
+    gin_pending_list_limit = 100);
 CREATE VIEW notes WITH (security_barrier) AS SELECT note FROM visit;
 CREATE MATERIALIZED VIEW kept WITH (fillfactor = 80) AS SELECT note FROM visit;
 """
 KEEPS = {
-    "column": "UPDATE pg_attribute SET attoptions = array_append(attoptions, {}) WHERE attrelid = 'visit'::regclass AND attname = 'note'",
-    "table": "UPDATE pg_class SET reloptions = array_append(reloptions, {}) WHERE oid = 'visit'::regclass",
-    "view": "UPDATE pg_class SET reloptions = array_append(reloptions, {}) WHERE oid = 'notes'::regclass",
-    "materialized view": "UPDATE pg_class SET reloptions = array_append(reloptions, {}) WHERE oid = 'kept'::regclass",
-    "index": "UPDATE pg_class SET reloptions = array_prepend({}, reloptions) WHERE oid IN ('by_note'::regclass, 'by_date'::regclass)",
+    "column": "UPDATE pg_attribute SET attoptions = array_append(attoptions, {}) "
+    "WHERE attrelid = 'visit'::regclass AND attname = 'note'",
+    "table": "UPDATE pg_class SET reloptions = array_append(reloptions, {}) "
+    "WHERE oid = 'visit'::regclass",
+    "view": "UPDATE pg_class SET reloptions = array_append(reloptions, {}) "
+    "WHERE oid = 'notes'::regclass",
+    "materialized view": "UPDATE pg_class SET reloptions = array_append(reloptions, {}) "
+    "WHERE oid = 'kept'::regclass",
+    "index": "UPDATE pg_class SET reloptions = array_prepend({}, reloptions) "
+    "WHERE oid IN ('by_note'::regclass, 'by_date'::regclass)",
 }
 
 

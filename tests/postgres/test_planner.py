@@ -1,4 +1,6 @@
-"""The planner's statistics: renewed, and every table with rows has some, or it is said which has none."""
+"""The planner's statistics: renewed, and every table with rows has some, or it is said which has
+none.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,16 @@ CREATE TABLE filled (id int); INSERT INTO filled VALUES (1);
 CREATE TABLE gone (id int); INSERT INTO gone VALUES (1); DELETE FROM gone;
 CREATE TABLE empty (id int);
 CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES;
-CREATE TABLE visit (id int) PARTITION BY RANGE (id); CREATE TABLE visit_1 PARTITION OF visit DEFAULT; INSERT INTO visit VALUES (1);
+CREATE TABLE visit (id int) PARTITION BY RANGE (id);
+CREATE TABLE visit_1 PARTITION OF visit DEFAULT; INSERT INTO visit VALUES (1);
 CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM filled;
 """
 
 
 def until(look: Callable[[], Any], seen: Callable[[Any], bool]) -> Any:
-    """What it looks like once it is seen: before 15, the server counts written rows with a delay."""
+    """What it looks like once it is seen: before 15, the server counts written rows with a
+    delay.
+    """
     for _ in range(100):
         if seen(found := look()):
             break
@@ -94,7 +99,8 @@ def other_role(tables: Target) -> Iterator[Target]:
     role = f"r{uuid.uuid4().hex[:8]}"
     with Database(tables) as db:
         db.execute(
-            f"CREATE ROLE {role} LOGIN PASSWORD 'of-the-tests'; GRANT SELECT ON filled TO {role}; ANALYZE"
+            f"CREATE ROLE {role} LOGIN PASSWORD 'of-the-tests'; GRANT SELECT "
+            f"ON filled TO {role}; ANALYZE"
         )
         yield replace(tables, user=role, password="of-the-tests")
         db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -1,4 +1,6 @@
-"""Readers and writers at a steady rate: who is stopped stalls for as long as he was stopped, and the content stays."""
+"""Readers and writers at a steady rate: who is stopped stalls for as long as he was stopped, and
+the content stays.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,19 @@ TABLES = [
     "public.gone",
 ]
 SETUP = """
-CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t SELECT g, g FROM generate_series(1, 100) AS g;
-CREATE TABLE "odd % {} name" ("k%" text PRIMARY KEY); INSERT INTO "odd % {} name" VALUES ('secretkey');
+CREATE TABLE t (id int PRIMARY KEY, a int);
+INSERT INTO t SELECT g, g FROM generate_series(1, 100) AS g;
+CREATE TABLE "odd % {} name" ("k%" text PRIMARY KEY);
+INSERT INTO "odd % {} name" VALUES ('secretkey');
 CREATE TABLE keyless (a int); INSERT INTO keyless VALUES (1);
 CREATE TABLE empty (id int PRIMARY KEY);
-CREATE TABLE always (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, twice int GENERATED ALWAYS AS (1) STORED); INSERT INTO always DEFAULT VALUES;
-CREATE TABLE pair (a int, b text, note text, PRIMARY KEY (b, a)); INSERT INTO pair VALUES (1, 'x', 'n');
+CREATE TABLE always (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    twice int GENERATED ALWAYS AS (1) STORED); INSERT INTO always DEFAULT VALUES;
+CREATE TABLE pair (a int, b text, note text, PRIMARY KEY (b, a));
+INSERT INTO pair VALUES (1, 'x', 'n');
 CREATE TABLE audit (at timestamptz);
-CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit VALUES (now()); RETURN NEW; END $$;
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit
+    VALUES (now()); RETURN NEW; END $$;
 CREATE TRIGGER noted BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION note();
 """
 
@@ -113,7 +120,8 @@ def test_a_load_ends_though_its_requests_are_stopped(
         assert all(one.errors == {"57014": 1} and one.longest_s >= 0.1 for one in load.stalls())
     assert (
         platform.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'runbook/test/load/%%'",
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE application_name LIKE 'runbook/test/load/%%'",
             (),
         )
         == 0

@@ -1,4 +1,6 @@
-"""A backup proven on another server than its own: which fingerprints compare there, and what majors write differently."""
+"""A backup proven on another server than its own: which fingerprints compare there, and what
+majors write differently.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,9 @@ def test_what_really_differs_is_found_between_majors_too(
         try:
             restore(made, there, NAME, tools=tools(there.named("postgres"), BINARIES))
             with Database(there, NAME) as db:
-                db.execute("""UPDATE wide SET body = body || '.' WHERE id = 3; CREATE OR REPLACE VIEW happy AS SELECT id, t FROM kinds WHERE e = 'sad';
+                db.execute("""UPDATE wide SET body = body || '.' WHERE id = 3;
+                              CREATE OR REPLACE VIEW happy AS SELECT id,
+                                  t FROM kinds WHERE e = 'sad';
                               REVOKE SELECT ON kinds FROM PUBLIC; DROP EXTENSION hstore CASCADE""")
             verified = compare_with(made, there, NAME)
             said = "\n".join([str(verified), *verified.schema.in_words()])

@@ -187,10 +187,14 @@ def subscribed(opened: Callable[..., Database], server: Server) -> Iterator[Data
         there.execute("CREATE PUBLICATION visits FOR TABLE visit")
         there.execute("SELECT pg_create_logical_replication_slot('visits', 'pgoutput')")
         target = Target.parse(server.url(name))
-        conninfo = f"host={target.host} port={target.port} user={target.user} dbname={name} password={urlsplit(server.url()).password}"
+        conninfo = (
+            f"host={target.host} port={target.port} user={target.user} dbname={name} "
+            f"password={urlsplit(server.url()).password}"
+        )
         here.execute(
             sql.SQL(
-                "CREATE SUBSCRIPTION visits CONNECTION {} PUBLICATION visits WITH (create_slot = false, copy_data = false)"
+                "CREATE SUBSCRIPTION visits CONNECTION {} PUBLICATION visits WITH (create_slot = "
+                "false, copy_data = false)"
             ).format(conninfo)
         )
         yield there

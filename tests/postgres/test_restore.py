@@ -107,7 +107,10 @@ def test_a_failed_restore_leaves_no_database_and_says_what_failed(
 ) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "pg_restore").write_text(
-        "#!/bin/sh\necho 'pg_restore: error: could not execute query: ERROR:  role \"owner\" does not exist'\nexit 1\n"
+        "#!/bin/sh\n"
+        'echo \'pg_restore: error: could not execute query: ERROR:  role "owner" does not '
+        "exist'\n"
+        "exit 1\n"
     )
     (tmp_path / "bin" / "pg_restore").chmod(0o755)
     with pytest.raises(ToolError, match='role "owner" does not exist') as caught:

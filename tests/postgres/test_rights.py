@@ -1,4 +1,6 @@
-"""Rights are tried one by one, on what the night touches; nobody waits for that, and nothing is left."""
+"""Rights are tried one by one, on what the night touches; nobody waits for that, and nothing is
+left.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def test_one_table_that_cannot_be_read_or_altered_is_named_among_many(
     rich: Database, limited: Target
 ) -> None:
     rich.execute(
-        "ALTER TABLE wide OWNER TO limited; GRANT SELECT ON ALL TABLES IN SCHEMA public TO limited; REVOKE SELECT ON parent FROM limited"
+        "ALTER TABLE wide OWNER TO limited; GRANT SELECT "
+        "ON ALL TABLES IN SCHEMA public TO limited; REVOKE SELECT ON parent FROM limited"
     )
     with Database(limited) as db:
         checks = rights(db, ["public.wide", "public.visit"])
@@ -122,7 +125,9 @@ def test_a_login_on_another_server_is_asked_for_the_right_to_create_databases(
 
 @pytest.fixture
 def acting(db: Database, admin: Database) -> Iterator[Target]:
-    """A login that inherits nothing and acts as the owner, who may do nothing to its login: as a project of Prisma has it."""
+    """A login that inherits nothing and acts as the owner, who may do nothing to its login: as a
+    project of Prisma has it.
+    """
     name = sql.Identifier(db.target.database)
     admin.execute("CREATE ROLE acted NOLOGIN CREATEDB")
     admin.execute("CREATE ROLE login LOGIN NOINHERIT PASSWORD 'login' IN ROLE acted")

@@ -88,7 +88,9 @@ def test_one_whose_maker_is_gone_is_left_over(admin: Database) -> None:
 
 @pytest.fixture
 def left(admin: Database) -> Iterator[str]:
-    """A scratch database of which nothing is left but itself: its maker was killed an hour ago, before it could mark it."""
+    """A scratch database of which nothing is left but itself: its maker was killed an hour ago,
+    before it could mark it.
+    """
     stem = f"runbook_scratch_try_{datetime.now(UTC) - timedelta(hours=1):%Y%m%d_%H%M%S_%f}"
     name = f"{stem}_{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
     admin.execute(f"CREATE DATABASE {name}")
@@ -101,8 +103,11 @@ STATES = {
     "the comment of its original": "COMMENT ON DATABASE {0} IS 'production'",
     "a connection limit": "ALTER DATABASE {0} CONNECTION LIMIT 3",
     "closed": "ALTER DATABASE {0} ALLOW_CONNECTIONS false",
-    "invalid, as an interrupted DROP leaves it": "UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{0}'",
-    "a failed database of a swap": "COMMENT ON DATABASE {0} IS 'runbook: failed database, was x until 2024-01-01 00:00:00 UTC; oid 1, replaced by the restored database with oid 2; me'",
+    "invalid, as an interrupted DROP leaves it": (
+        "UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{0}'"
+    ),
+    "a failed database of a swap": "COMMENT ON DATABASE {0} IS 'runbook: failed database, was x "
+    "until 2024-01-01 00:00:00 UTC; oid 1, replaced by the restored database with oid 2; me'",
 }
 
 
@@ -118,10 +123,18 @@ def test_one_that_is_left_behind_is_found_and_dropped_in_whatever_state(
 
 
 HOLDERS = {
-    "a prepared transaction": "CREATE TABLE t (id int); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'held'",
-    "a subscription": "CREATE SUBSCRIPTION copied CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = 'of_the_original')",
+    "a prepared transaction": (
+        "CREATE TABLE t (id int); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'held'"
+    ),
+    "a subscription": (
+        "CREATE SUBSCRIPTION copied CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = "
+        "false, slot_name = 'of_the_original')"
+    ),
     "an idle replication slot": "SELECT pg_create_logical_replication_slot('idle', 'pgoutput')",
-    "a closed database with a subscription": "CREATE SUBSCRIPTION copied CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false); UPDATE pg_database SET datallowconn = false WHERE datname = current_database()",
+    "a closed database with a subscription": (
+        "CREATE SUBSCRIPTION copied CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = "
+        "false); UPDATE pg_database SET datallowconn = false WHERE datname = current_database()"
+    ),
 }
 
 

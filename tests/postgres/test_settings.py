@@ -1,4 +1,6 @@
-"""Whatever settings a role or a database carries, our sessions answer the same, and a backup is proven."""
+"""Whatever settings a role or a database carries, our sessions answer the same, and a backup is
+proven.
+"""
 
 from __future__ import annotations
 
@@ -90,14 +92,19 @@ AWKWARD = {
 """Settings, and the most awkward value of each."""
 ON_18 = pytest.mark.parametrize("any_server", [18], indirect=True, ids=["PostgreSQL 18"])
 CONTENT = r"""
-    CREATE TABLE own.kinds (id int PRIMARY KEY, at timestamptz DEFAULT '2026-03-04 05:06:07+01', day date DEFAULT '2026-03-04',
-        span interval DEFAULT '-1 day 02:03:04', sum float8 DEFAULT 0.1::float8 + 0.2, bytes bytea DEFAULT '\x00ff5c',
-        euro text DEFAULT '€ ß \ "', amount money DEFAULT 12.5, items text[] DEFAULT '{NULL,"null"}');
+    CREATE TABLE own.kinds (id int PRIMARY KEY, at timestamptz DEFAULT '2026-03-04 05:06:07+01',
+        day date DEFAULT '2026-03-04',
+        span interval DEFAULT '-1 day 02:03:04', sum float8 DEFAULT 0.1::float8 + 0.2,
+            bytes bytea DEFAULT '\x00ff5c',
+        euro text DEFAULT '€ ß \ "', amount money DEFAULT 12.5,
+            items text[] DEFAULT '{NULL,"null"}');
     INSERT INTO own.kinds SELECT n FROM generate_series(1, 2000) AS n;
     CREATE VIEW own.looked_at AS SELECT count(*) FROM own.kinds;
     CREATE FUNCTION own.plus(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1'"""
-ASKED = r"""SELECT timestamptz '2026-03-04 05:06:07+01' AS at, date '2026-03-04' AS day, interval '1 day 02:03:04' AS span,
-    0.1::float8 + 0.2 AS sum, bytea '\x00ff' AS bytes, 'a\b€' AS text, '{NULL}'::text[] AS items, NULL = 1 AS nothing"""
+ASKED = r"""SELECT timestamptz '2026-03-04 05:06:07+01' AS at, date '2026-03-04' AS day,
+        interval '1 day 02:03:04' AS span,
+    0.1::float8 + 0.2 AS sum, bytea '\x00ff' AS bytes, 'a\b€' AS text, '{NULL}'::text[] AS items,
+        NULL = 1 AS nothing"""
 ANSWER: dict[str, Any] = {
     "at": datetime(2026, 3, 4, 4, 6, 7, tzinfo=UTC),
     "day": date(2026, 3, 4),
@@ -130,7 +137,9 @@ def carrier(any_server: Server) -> Iterator[Target]:
 
 @pytest.fixture(params=("ROLE carrier", "DATABASE carried"))
 def carry(request: pytest.FixtureRequest, any_server: Server, carrier: Target) -> Iterator[Any]:
-    """Sets settings that the server knows, for the role or for the database; what was set is reset afterwards."""
+    """Sets settings that the server knows, for the role or for the database; what was set is
+    reset afterwards.
+    """
     with Database(Target.parse(any_server.url()), NAME) as db:
 
         def set_all(settings: dict[str, str]) -> list[str]:
@@ -157,7 +166,8 @@ def test_every_setting_is_harmless_to_a_session_and_to_fingerprints(
                 assert db.row(ASKED) == ANSWER, name
                 with db.transaction():
                     db.execute(
-                        "CREATE TEMP TABLE made ON COMMIT DROP AS SELECT pg_sleep(0.005)::text AS slept"
+                        "CREATE TEMP TABLE made ON COMMIT DROP AS SELECT pg_sleep(0.005)::text AS "
+                        "slept"
                     )
             assert snapshot.take(carrier, NAME, jobs=1).as_dict()["tables"] == usual, name
 

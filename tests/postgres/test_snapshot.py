@@ -45,8 +45,10 @@ def test_an_untouched_rich_database_is_identical(still: Database, method: Method
 def test_the_order_of_rows_does_not_matter(rich: Database, method: Method) -> None:
     assert changed(
         rich,
-        "CREATE TABLE k2 AS TABLE kinds; TRUNCATE wide; INSERT INTO wide SELECT g, string_agg(md5(h::text || g), '') "
-        "FROM generate_series(20, 1, -1) AS g, generate_series(1, 400) AS h GROUP BY g; DROP TABLE k2",
+        "CREATE TABLE k2 AS TABLE kinds; TRUNCATE wide; INSERT INTO wide SELECT g, "
+        "string_agg(md5(h::text || g), '') "
+        "FROM generate_series(20, 1, -1) AS g, generate_series(1, 400) AS h "
+        "GROUP BY g; DROP TABLE k2",
         method,
     ).identical
 
@@ -180,7 +182,8 @@ def bench(server: Server) -> Iterator[Database]:
     """One database for all subtle changes."""
     with scratch(Target.parse(server.url()), "snapshot", NAME) as target, Database(target) as db:
         db.execute(
-            r"CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE quoted AS ENUM ('it''s', '\{0}', '\{1}')"
+            r"CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE quoted AS ENUM ('it''s', "
+            r"'\{0}', '\{1}')"
         )
         yield db
 
@@ -221,7 +224,8 @@ def test_an_enum_is_hashed_alike_with_and_without_its_labels_and_as_a_domain(
     bench: Database,
 ) -> None:
     bench.execute(
-        "DROP TABLE IF EXISTS t; DROP DOMAIN IF EXISTS known; CREATE DOMAIN known AS mood; CREATE TABLE t (a mood); INSERT INTO t VALUES ('sad'), ('ok'), (NULL)"
+        "DROP TABLE IF EXISTS t; DROP DOMAIN IF EXISTS known; CREATE DOMAIN known AS mood; CREATE "
+        "TABLE t (a mood); INSERT INTO t VALUES ('sad'), ('ok'), (NULL)"
     )
     with_labels, without = (Column("a", "", labels) for labels in (("sad", "ok"), ()))
     assert with_labels.hash(1) != without.hash(1)
@@ -229,12 +233,15 @@ def test_an_enum_is_hashed_alike_with_and_without_its_labels_and_as_a_domain(
     assert changed(bench, "ALTER TABLE t ALTER a TYPE known").identical
     assert changed(
         bench,
-        "ALTER TYPE mood RENAME TO temper; ALTER TYPE temper RENAME TO mood; ALTER TYPE mood ADD VALUE 'glad' BEFORE 'ok'",
+        "ALTER TYPE mood RENAME TO temper; ALTER TYPE temper RENAME TO mood; ALTER TYPE mood ADD "
+        "VALUE 'glad' BEFORE 'ok'",
     ).identical
 
 
 def test_rows_of_small_numbers_never_share_a_hash(bench: Database) -> None:
-    """Small numbers in several columns, with zeros and nothings among them, are where a weak mixing would show first."""
+    """Small numbers in several columns, with zeros and nothings among them, are where a weak
+    mixing would show first.
+    """
     columns = [
         Column(name, kind)
         for name, kind in (
@@ -245,8 +252,10 @@ def test_rows_of_small_numbers_never_share_a_hash(bench: Database) -> None:
             ("e", "bool"),
         )
     ]
-    rows = """SELECT nullif(a, 9)::int8 AS a, b, '2000-01-01'::date + nullif(c, 9) AS c, nullif(d, 9)::float8 AS d, nullif(e, 2)::bool AS e
-              FROM generate_series(0, 9) AS a, generate_series(0, 9) AS b, generate_series(0, 9) AS c, generate_series(0, 9) AS d, generate_series(0, 2) AS e"""
+    rows = """SELECT nullif(a, 9)::int8 AS a, b, '2000-01-01'::date + nullif(c, 9) AS c, nullif(d,
+                  9)::float8 AS d, nullif(e, 2)::bool AS e
+              FROM generate_series(0, 9) AS a, generate_series(0, 9) AS b, generate_series(0,
+                  9) AS c, generate_series(0, 9) AS d, generate_series(0, 2) AS e"""
     assert (
         bench.value(
             f"SELECT count(*) - count(DISTINCT {row_hash(columns, Method.HASH)}) FROM ({rows}) AS t"
@@ -258,16 +267,25 @@ def test_rows_of_small_numbers_never_share_a_hash(bench: Database) -> None:
 def test_two_rows_that_exchange_a_value_are_not_left_to_some_bits_of_the_sum(
     bench: Database,
 ) -> None:
-    """XOR is a sum without carries: unless rows are mixed as a whole, the lowest bit of the sum never sees an exchange."""
+    """XOR is a sum without carries: unless rows are mixed as a whole, the lowest bit of the sum
+    never sees an exchange.
+    """
     rows = "(k, k + 1000, 1), (k + 2000, k + 3000, 1), (k, k + 3000, -1), (k + 2000, k + 1000, -1)"
-    sums = f"SELECT k, sum({row_hash([Column('a', 'int8'), Column('b', 'int4')], Method.HASH)} * sign::numeric) AS difference"
-    exchanges = f"{sums} FROM generate_series(1, 64) AS k, LATERAL (VALUES {rows}) AS v (a, b, sign) GROUP BY k"
+    sums = (
+        f"SELECT k, sum({row_hash([Column('a', 'int8'), Column('b', 'int4')], Method.HASH)} * "
+        "sign::numeric) AS difference"
+    )
+    exchanges = (
+        f"{sums} FROM generate_series(1, 64) AS k, LATERAL (VALUES {rows}) AS v (a, b, sign) "
+        "GROUP BY k"
+    )
     assert bench.value(f"SELECT count(*) FROM ({exchanges}) AS e WHERE difference % 2 <> 0") > 10
 
 
 def test_a_table_of_very_many_columns_is_read(db: Database) -> None:
     db.execute(
-        f"CREATE TABLE t ({', '.join(f'c{n} bool' for n in range(1600))}); INSERT INTO t (c0, c1599) VALUES (true, false)"
+        f"CREATE TABLE t ({', '.join(f'c{n} bool' for n in range(1600))}); INSERT INTO t (c0, "
+        "c1599) VALUES (true, false)"
     )
     assert outcome(changed(db, "UPDATE t SET c1598 = true"), "public.t") is Outcome.CONTENT
 
@@ -276,7 +294,8 @@ def test_each_other_difference_has_its_own_name(rich: Database) -> None:
     comparison = changed(
         rich,
         """DELETE FROM wide WHERE id = 1; DROP TABLE nothing; CREATE TABLE fresh (id int);
-                                  SELECT nextval('kinds_id_seq'); SELECT setval('secret_id_seq', 2); SELECT lo_from_bytea(0, 'x');
+                                  SELECT nextval('kinds_id_seq');
+                                  SELECT setval('secret_id_seq', 2); SELECT lo_from_bytea(0, 'x');
                                   CREATE EXTENSION pg_trgm""",
     )
     assert {
@@ -303,7 +322,8 @@ def test_each_other_difference_has_its_own_name(rich: Database) -> None:
 
 def test_a_table_whose_columns_changed_is_compared_in_the_columns_that_stay(db: Database) -> None:
     db.execute(
-        "CREATE TABLE t (id int, kept text, gone text); INSERT INTO t SELECT g, 'k' || g, 'x' FROM generate_series(1, 9) AS g"
+        "CREATE TABLE t (id int, kept text, gone text); INSERT INTO t SELECT g, 'k' || g, 'x' "
+        "FROM generate_series(1, 9) AS g"
     )
     before = snapshot.take(db.target, NAME, columns={"public.t": [["id", "kept"]]})
     db.execute("ALTER TABLE t DROP gone, ADD more int")
@@ -330,7 +350,8 @@ def test_the_place_of_a_column_does_not_matter(db: Database) -> None:
     db.execute("CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, 'x')")
     assert changed(
         db,
-        "ALTER TABLE t RENAME a TO z; ALTER TABLE t ADD a int; UPDATE t SET a = z; ALTER TABLE t DROP z",
+        "ALTER TABLE t RENAME a TO z; ALTER TABLE t ADD a int; UPDATE t "
+        "SET a = z; ALTER TABLE t DROP z",
     ).identical
 
 
@@ -349,7 +370,8 @@ def test_large_tables_are_read_in_pieces_with_the_same_result(
     rich: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rich.execute(
-        "INSERT INTO kinds (t) SELECT 'row ' || g FROM generate_series(1, 5000) AS g; DELETE FROM kinds WHERE id % 7 = 0"
+        "INSERT INTO kinds (t) SELECT 'row ' || g FROM generate_series(1, 5000) AS g; DELETE "
+        "FROM kinds WHERE id % 7 = 0"
     )
     whole = snapshot.take(rich.target, NAME)
     monkeypatch.setattr(content, "PIECE_BYTES", 60_000)
@@ -384,7 +406,8 @@ def test_an_interrupt_cancels_every_session(still: Database) -> None:
         each(still.target, "runbook/test/interrupt", 2, [0, 1, 2, 3], interrupt)
     assert (
         still.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'runbook/test/interrupt' AND state = 'active'"
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE application_name = 'runbook/test/interrupt' AND state = 'active'"
         )
         == 0
     )

@@ -1,4 +1,6 @@
-"""The counters that charts of before and after are drawn from, and what happened between two readings of them."""
+"""The counters that charts of before and after are drawn from, and what happened between two
+readings of them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def watched(any_server: Server) -> Iterator[Database]:
         admin.execute("CREATE DATABASE watched TEMPLATE template0")
         with Database(Target.parse(any_server.url("watched")), "application") as db:
             db.execute(
-                "CREATE SCHEMA ext; CREATE EXTENSION pg_stat_statements SCHEMA ext; CREATE TABLE t AS SELECT g AS id, 'x' AS name FROM generate_series(1, 1000) AS g"
+                "CREATE SCHEMA ext; CREATE EXTENSION pg_stat_statements SCHEMA ext; CREATE TABLE "
+                "t AS SELECT g AS id, 'x' AS name FROM generate_series(1, 1000) AS g"
             )
             yield db
         admin.execute("DROP DATABASE watched WITH (FORCE)")
@@ -57,7 +60,8 @@ def test_tables_indexes_and_connections_are_told(still: Database) -> None:
 
 def test_what_is_toasted_belongs_to_its_table(db: Database) -> None:
     db.execute(
-        "CREATE TABLE t (a text STORAGE EXTERNAL); INSERT INTO t SELECT repeat('x', 100000) FROM generate_series(1, 10)"
+        "CREATE TABLE t (a text STORAGE EXTERNAL); INSERT INTO t SELECT repeat('x', 100000) "
+        "FROM generate_series(1, 10)"
     )
     whole = db.value("SELECT pg_table_size('t')")
     assert 0.9 * whole < statistics.read(db).tables["public.t"]["table_bytes"] <= whole
@@ -177,14 +181,16 @@ def test_why_statements_cannot_be_read_is_said_with_its_remedy(
         admin.execute(sql.SQL("DROP ROLE {}").format(identifier(role)))
 
 
-def test_a_large_table_read_from_end_to_end_wants_an_index_whatever_its_index_scans_and_a_small_one_does_not(
+def test_a_large_table_read_from_end_to_end_wants_an_index_and_a_small_one_does_not(
     db: Database,
 ) -> None:
     db.execute(
-        "CREATE TABLE large AS SELECT g AS id, repeat('x', 300) AS a FROM generate_series(1, 40000) AS g; CREATE TABLE small AS SELECT 1 AS id"
+        "CREATE TABLE large AS SELECT g AS id, repeat('x', 300) AS a "
+        "FROM generate_series(1, 40000) AS g; CREATE TABLE small AS SELECT 1 AS id"
     )
     db.execute("CREATE INDEX ON large (id); ANALYZE large")
-    db.execute("""DO $$ BEGIN FOR i IN 1..110 LOOP PERFORM FROM large OFFSET 39999; PERFORM FROM small; END LOOP; SET LOCAL enable_seqscan = off;
+    db.execute("""DO $$ BEGIN FOR i IN 1..110 LOOP PERFORM FROM large OFFSET 39999;
+                  PERFORM FROM small; END LOOP; SET LOCAL enable_seqscan = off;
                   FOR i IN 1..2000 LOOP PERFORM FROM large WHERE id = i; END LOOP; END $$""")
     found = until(lambda: statistics.read(db).missing_indexes)
     assert [row["name"] for row in found] == ["public.large"] and found[0]["index_scans"] > found[
@@ -194,13 +200,18 @@ def test_a_large_table_read_from_end_to_end_wants_an_index_whatever_its_index_sc
 
 def test_an_index_that_another_one_makes_superfluous_is_named_and_no_other(db: Database) -> None:
     db.execute(
-        "CREATE TABLE t (a int, b int, c text, CONSTRAINT t_a UNIQUE (a)); CREATE INDEX covered ON t (b); CREATE INDEX whole ON t (b, c)"
+        "CREATE TABLE t (a int, b int, c text, CONSTRAINT t_a UNIQUE (a)); CREATE INDEX covered "
+        "ON t (b); CREATE INDEX whole ON t (b, c)"
     )
     db.execute(
-        "CREATE INDEX twin ON t (b, c); CREATE INDEX descending ON t (b DESC); CREATE INDEX partial ON t (b) WHERE a > 1; CREATE INDEX of_hash ON t USING hash (b)"
+        "CREATE INDEX twin ON t (b, c); CREATE INDEX descending "
+        "ON t (b DESC); CREATE INDEX partial ON t (b) WHERE a > 1; CREATE INDEX of_hash "
+        "ON t USING hash (b)"
     )
     db.execute(
-        "CREATE UNIQUE INDEX only_one ON t (b); CREATE INDEX more ON t (a, b); CREATE INDEX expression ON t (lower(c)); CREATE INDEX includes ON t (b) INCLUDE (a)"
+        "CREATE UNIQUE INDEX only_one ON t (b); CREATE INDEX more "
+        "ON t (a, b); CREATE INDEX expression ON t (lower(c)); CREATE INDEX includes "
+        "ON t (b) INCLUDE (a)"
     )
     found = {row["name"]: row["covered_by"] for row in statistics.read(db).covered_indexes}
     assert found == {

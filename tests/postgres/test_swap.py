@@ -130,7 +130,8 @@ KILLED = {
         Stage.RENAMED,
     ),
     "before the failed one is open": (
-        "left = [here, swap._open, swap._open, swap._open]; swap._open = lambda *more: left.pop()(*more)",
+        "left = [here, swap._open, swap._open, swap._open]; swap._open = lambda *more: "
+        "left.pop()(*more)",
         Stage.RENAMED,
     ),
 }

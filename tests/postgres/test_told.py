@@ -1,4 +1,6 @@
-"""What pg_dump, pg_restore and psql say of a failure, without a word of a row, in three languages."""
+"""What pg_dump, pg_restore and psql say of a failure, without a word of a row, in three
+languages.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +26,19 @@ QUERY = "pg_restore: error: could not execute query: "
 HIDDEN = told.WITHHELD
 SAID = [
     (
-        COPY
-        + 'ERROR:  invalid input syntax for type integer: "Zebediah"\nCONTEXT:  COPY person, line 3, column age: "Zebediah\nMarkerperson"',
+        COPY + 'ERROR:  invalid input syntax for type integer: "Zebediah"\n'
+        'CONTEXT:  COPY person, line 3, column age: "Zebediah\n'
+        'Markerperson"',
         [COPY + HIDDEN],
     ),
     (
-        COPY
-        + "FEHLER:  ungültige Eingabesyntax für Typ integer: »Zebediah«\nCONTEXT:  COPY person, Zeile 3, Spalte age: »Zebediah«",
+        COPY + "FEHLER:  ungültige Eingabesyntax für Typ integer: »Zebediah«\n"
+        "CONTEXT:  COPY person, Zeile 3, Spalte age: »Zebediah«",
         [COPY + HIDDEN],
     ),
     (
-        QUERY
-        + 'ERROR:  could not create unique index "bodies"\nDETAIL:  Key (body)=(Zebediah\nMarkerperson) is duplicated.\nCommand was: CREATE …',
+        QUERY + 'ERROR:  could not create unique index "bodies"\nDETAIL:  Key (body)=(Zebediah\n'
+        "Markerperson) is duplicated.\nCommand was: CREATE …",
         [QUERY + 'could not create unique index "bodies"'],
     ),
     (
@@ -55,12 +58,14 @@ SAID = [
     ),
     ("pg_restore: NOTICE:  error: Zebediah\nNOTICE:  Zebediah", []),
     (
-        "pg_dump: error: query failed: ERROR:  Zebediah\npg_dump: detail: Query was: SELECT 'Zebediah'",
+        "pg_dump: error: query failed: ERROR:  Zebediah\npg_dump: detail: Query was: SELECT "
+        "'Zebediah'",
         ["pg_dump: error: query failed: " + HIDDEN],
     ),
     (
         'pg_dump: error: Dumping the contents of table "person" failed: PQgetResult() failed.\n'
-        "pg_dump: detail: Error message from server: ERROR:  Zebediah\npg_dump: detail: Command was: COPY person",
+        "pg_dump: detail: Error message from server: ERROR:  Zebediah\n"
+        "pg_dump: detail: Command was: COPY person",
         [
             'pg_dump: error: Dumping the contents of table "person" failed: PQgetResult() failed.',
             "pg_dump: detail: Error message from server: " + HIDDEN,
@@ -71,7 +76,8 @@ SAID = [
         ["psql:reinstate.sql:12: " + HIDDEN],
     ),
     (
-        'psql:reinstate.sql:12: ERROR:  "Odd name" exists again; nothing was changed. Move it away\n'
+        'psql:reinstate.sql:12: ERROR:  "Odd name" exists again; nothing was changed. Move it '
+        "away\n"
         "CONTEXT:  PL/pgSQL function pg_temp.must_be_free(text) line 4 at RAISE",
         ['psql:reinstate.sql:12: "Odd name" exists again; nothing was changed. Move it away'],
     ),
@@ -100,7 +106,10 @@ def test_what_a_program_says_while_it_works_is_cut_where_it_quotes_the_server() 
 
 
 def test_a_remedy_is_found_in_the_programs_own_words_whatever_the_server_speaks() -> None:
-    german = "pg_dump: error: query failed: FEHLER:  Verbindung wird abgebrochen\nserver closed the connection unexpectedly"
+    german = (
+        "pg_dump: error: query failed: FEHLER:  Verbindung wird abgebrochen\n"
+        "server closed the connection unexpectedly"
+    )
     assert remedy_of(german) == LOST and "Verbindung" not in str(told.lines(german))
 
 
@@ -113,7 +122,8 @@ def polyglot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 RESTORED = {
     "a value in a COPY": (
-        "ALTER TABLE person DROP CONSTRAINT grown; ALTER TABLE person ALTER COLUMN age TYPE int USING 1",
+        "ALTER TABLE person DROP CONSTRAINT grown; ALTER TABLE person ALTER COLUMN age TYPE int "
+        "USING 1",
         "--section=data",
     ),
     "a duplicate": (
@@ -121,7 +131,8 @@ RESTORED = {
         "--section=data",
     ),
     "a trigger that raises": (
-        "CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'error: %', NEW.name; "
+        "CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'error: "
+        "%', NEW.name; "
         "RAISE EXCEPTION E'of %\\npg_dump: detail: ', NEW.name USING ERRCODE = '42501'; END $$; "
         "CREATE TRIGGER loud BEFORE INSERT ON person FOR EACH ROW EXECUTE FUNCTION loud()",
         "--section=data",
@@ -148,7 +159,8 @@ def test_a_real_restore_that_fails_tells_no_row_in_any_language(
         run([*command, "--section=pre-data"], env=other.environment("tests"))
         with Database(other) as db:
             db.execute(
-                "CREATE SCHEMA source; CREATE TABLE source.person AS SELECT E'Zebediah\\nMarkerperson'::text AS name "
+                "CREATE SCHEMA source; CREATE TABLE source.person AS SELECT "
+                "E'Zebediah\\nMarkerperson'::text AS name "
                 "FROM generate_series(1, 2); ALTER TABLE person ADD UNIQUE (name)"
             )
             db.execute(

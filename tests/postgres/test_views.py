@@ -1,4 +1,6 @@
-"""Materialized views that are empty, or that a changed table made stale, against those that only waited for their refresh before."""
+"""Materialized views that are empty, or that a changed table made stale, against those that only
+waited for their refresh before.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ CREATE TABLE visit_1 PARTITION OF visit DEFAULT;
 CREATE TABLE other (id int);
 INSERT INTO visit SELECT g, '2024-01-01', g * 0.1, '{"a": 1}' FROM generate_series(1, 1000) AS g;
 CREATE VIEW paid AS SELECT * FROM visit WHERE fee > 1;
-CREATE MATERIALIZED VIEW "Per day" AS SELECT at, count(*) AS v, sum(fee), max(note::text)::json AS note FROM paid GROUP BY at;
+CREATE MATERIALIZED VIEW "Per day" AS SELECT at, count(*) AS v, sum(fee),
+    max(note::text)::json AS note FROM paid GROUP BY at;
 CREATE MATERIALIZED VIEW above AS SELECT v + 1 AS v FROM "Per day";
 CREATE MATERIALIZED VIEW recent AS SELECT count(*) FROM visit WHERE at < now() + interval '1 day';
 CREATE MATERIALIZED VIEW empty AS SELECT id FROM other WITH NO DATA;
@@ -104,7 +107,8 @@ def test_a_query_that_takes_too_long_is_no_answer(
     monkeypatch.setattr(views, "COMPARE_TIMEOUT_S", 0.3)
     with filled.connection.transaction(force_rollback=True):
         filled.execute(
-            "CREATE MATERIALIZED VIEW slow AS SELECT id FROM other WHERE pg_sleep(id) IS NULL; INSERT INTO other VALUES (60)"
+            "CREATE MATERIALIZED VIEW slow AS SELECT id FROM other "
+            "WHERE pg_sleep(id) IS NULL; INSERT INTO other VALUES (60)"
         )
         slow = found(filled, "public.other")["public.slow"]
     assert slow.status is Status.UNKNOWN and "timeout" in slow.found

@@ -19,7 +19,9 @@ NOW = datetime.now(UTC)
 
 
 def make(folder: Path) -> None:
-    """Write ca.pem, crl.pem, wrong_ca.pem, server.pem and .key, client.pem, .key and .p12, and locked.key."""
+    """Write ca.pem, crl.pem, wrong_ca.pem, server.pem and .key, client.pem, .key and .p12, and
+    locked.key.
+    """
     ca, ca_key = _signed("Test CA", None)
     (folder / "ca.pem").write_bytes(_pem(ca))
     (folder / "wrong_ca.pem").write_bytes(_pem(_signed("Another CA", None)[0]))

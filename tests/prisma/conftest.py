@@ -1,4 +1,6 @@
-"""Small Prisma projects, made for one test: their own schema and migrations, the sample's packages and engine."""
+"""Small Prisma projects, made for one test: their own schema and migrations, the sample's
+packages and engine.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ model Patient {
 }
 """
 INIT = {
-    "20260101000000_init": 'CREATE TABLE "Patient" ("id" INTEGER NOT NULL, "name" TEXT NOT NULL, CONSTRAINT "Patient_pkey" PRIMARY KEY ("id"));\n'
+    "20260101000000_init": (
+        'CREATE TABLE "Patient" ("id" INTEGER NOT NULL, "name" TEXT NOT NULL, CONSTRAINT '
+        '"Patient_pkey" PRIMARY KEY ("id"));\n'
+    )
 }
 Make = Callable[..., Project]
 

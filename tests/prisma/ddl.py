@@ -1,4 +1,6 @@
-"""A small schema with something of everything, and statements to try on it: data for the tests of locks and of versions."""
+"""A small schema with something of everything, and statements to try on it: data for the tests
+of locks and of versions.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,10 @@ SCHEMA = """
     CREATE TYPE color AS ENUM ('red', 'blue');
     CREATE DOMAIN positive AS int;
     CREATE DOMAIN short AS text CHECK (length(value) < 9);
-    CREATE TABLE p (id int PRIMARY KEY, name varchar(10), n numeric(6,2), c color, ts timestamp(3), q text, d positive, r int NOT NULL DEFAULT 0);
-    CREATE TABLE ch (id int PRIMARY KEY, pid int CONSTRAINT chfk REFERENCES p(id) ON DELETE CASCADE, v int, w int);
+    CREATE TABLE p (id int PRIMARY KEY, name varchar(10), n numeric(6,2), c color, ts timestamp(3),
+        q text, d positive, r int NOT NULL DEFAULT 0);
+    CREATE TABLE ch (id int PRIMARY KEY,
+        pid int CONSTRAINT chfk REFERENCES p(id) ON DELETE CASCADE, v int, w int);
     ALTER TABLE ch ADD CONSTRAINT chv CHECK (v > 0) NOT VALID;
     ALTER TABLE ch ADD CONSTRAINT chw FOREIGN KEY (w) REFERENCES p(id) NOT VALID;
     CREATE TABLE alone (id int PRIMARY KEY, a int, b text);
@@ -105,7 +109,8 @@ ALTER TABLE ch ADD CONSTRAINT k UNIQUE NULLS NOT DISTINCT (v)  -- since 15
 ALTER TABLE ch ADD CONSTRAINT k FOREIGN KEY (v) REFERENCES p (id)
 ALTER TABLE ch ADD CONSTRAINT k FOREIGN KEY (v) REFERENCES p (id) NOT VALID
 ALTER TABLE ch ADD CONSTRAINT k FOREIGN KEY (v) REFERENCES p (id) NOT ENFORCED  -- since 18
-ALTER TABLE ch ADD CONSTRAINT k FOREIGN KEY (v) REFERENCES p (id) ON DELETE SET NULL (v)  -- since 15
+ALTER TABLE ch ADD CONSTRAINT k FOREIGN KEY (v) REFERENCES p (id) ON DELETE
+    SET NULL (v)  -- since 15
 ALTER TABLE ch ADD CONSTRAINT k CHECK (v > 0) NOT ENFORCED  -- since 18
 ALTER TABLE ch ADD CONSTRAINT k EXCLUDE (v WITH =)
 ALTER TABLE part2 ADD PRIMARY KEY (id)
@@ -269,4 +274,6 @@ HELD_UP = {
     statement: [lock.format(table) for table, lock in holders.items()]
     for statement, holders in _HELD_UP.items()
 }
-"""Statements that cannot run in a transaction or work in several, and the locks that hold each up for long enough to look at its own."""
+"""Statements that cannot run in a transaction or work in several, and the locks that hold each up
+for long enough to look at its own.
+"""

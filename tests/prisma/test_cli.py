@@ -1,4 +1,6 @@
-"""The real Prisma CLI against a real server: what it says, and what is made of it. Each call takes a second or more."""
+"""The real Prisma CLI against a real server: what it says, and what is made of it. Each call
+takes a second or more.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ from tests.prisma.conftest import INIT, SCHEMA, Make, rows, run, values
 
 BAD = {
     "20260102000000_bad": 'ALTER TABLE "Patient" ADD COLUMN "x" INTEGER;\n'
-    'INSERT INTO "Patient" ("id", "name") VALUES (1, \'Marker Mustermann\'), (1, \'Marker Mustermann\');\n'
+    'INSERT INTO "Patient" ("id", "name") '
+    "VALUES (1, 'Marker Mustermann'), (1, 'Marker Mustermann');\n"
 }
 UNREADABLE = {
-    "20260102000000_bad": 'ALTER TABLE "Patient" ADD COLUMN "x" INTEGER;\nSELECT \'Marker Mustermann\'::text::integer;\n'
+    "20260102000000_bad": 'ALTER TABLE "Patient" ADD COLUMN "x" INTEGER;\nSELECT \'Marker '
+    "Mustermann'::text::integer;\n"
 }
 LATER = {"20260103000000_later": "SELECT 1;\n"}
 COLUMNS = (
@@ -62,7 +66,7 @@ def test_deploy_applies_the_pending_files_and_an_edit_after_that_is_seen_by_the_
     assert cli.deploy(project, database).applied == ()
 
 
-def test_a_failed_file_names_code_migration_and_sqlstate_and_quotes_no_row_then_hides_behind_a_pending_one(
+def test_a_failed_file_names_code_migration_and_sqlstate_and_no_row_and_hides_behind_a_pending_one(
     make: Make, database: str
 ) -> None:
     project, lines = make(INIT | BAD | LATER), []
@@ -162,13 +166,16 @@ def test_what_the_database_has_is_compared_with_the_schema_file(make: Make, data
 
 
 def test_the_same_in_other_words_is_no_difference(make: Make, database: str) -> None:
-    """`@db.Text`, `name:` for `map:`, `@@unique([x])` for `@unique`, order, comments and default actions."""
+    """`@db.Text`, `name:` for `map:`, `@@unique([x])` for `@unique`, order, comments and default
+    actions.
+    """
     models = """
 // the older name of an index
 model Visit {
   note      String? @db.Text
   id        Int     @id @default(autoincrement())
-  patient   Patient @relation(fields: [patientId], references: [id], onDelete: Restrict, onUpdate: Cascade)
+  patient   Patient @relation(fields: [patientId], references: [id], \
+onDelete: Restrict, onUpdate: Cascade)
   patientId Int
   code      String
   @@unique([code])
@@ -180,8 +187,10 @@ model Visit {
     run(
         database,
         """
-        CREATE TABLE "Visit" (id serial PRIMARY KEY, "patientId" int NOT NULL, code text NOT NULL, note text,
-          CONSTRAINT "Visit_patientId_fkey" FOREIGN KEY ("patientId") REFERENCES "Patient" ON UPDATE CASCADE ON DELETE RESTRICT);
+        CREATE TABLE "Visit" (id serial PRIMARY KEY, "patientId" int NOT NULL, code text NOT NULL,
+            note text,
+          CONSTRAINT "Visit_patientId_fkey" FOREIGN KEY ("patientId") REFERENCES "Patient"
+              ON UPDATE CASCADE ON DELETE RESTRICT);
         CREATE UNIQUE INDEX "Visit_code_key" ON "Visit" (code);
         CREATE INDEX visit_of_patient ON "Visit" ("patientId")""",
     )

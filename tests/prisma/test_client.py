@@ -48,7 +48,8 @@ OBJECTS: dict[str, Any] = {
     },
     "enum": {"public.kind": {"labels": ["PLAIN", "odd one"]}},
 }
-KIND = """CREATE TYPE kind_new AS ENUM ({}); ALTER TABLE people ALTER kind TYPE kind_new USING (kind::text::kind_new);
+KIND = """CREATE TYPE kind_new AS ENUM ({});
+ALTER TABLE people ALTER kind TYPE kind_new USING (kind::text::kind_new);
 ALTER TYPE kind RENAME TO kind_old; ALTER TYPE kind_new RENAME TO kind; DROP TYPE kind_old"""
 BROKEN = [
     ("ALTER TABLE people DROP COLUMN name", "Person.name", "people.name (dropped)"),
@@ -66,12 +67,14 @@ BROKEN = [
         "people.need (required)",
     ),
     (
-        "ALTER TABLE people ADD COLUMN need int NOT NULL DEFAULT 1; ALTER TABLE people ALTER need DROP DEFAULT",
+        "ALTER TABLE people ADD COLUMN need int NOT NULL DEFAULT 1; ALTER TABLE people ALTER need "
+        "DROP DEFAULT",
         "Person (no field)",
         "people.need (required)",
     ),
     (
-        "ALTER TABLE people ADD COLUMN need int; UPDATE people SET need = 1; ALTER TABLE people ALTER need SET NOT NULL",
+        "ALTER TABLE people ADD COLUMN need int; UPDATE people "
+        "SET need = 1; ALTER TABLE people ALTER need SET NOT NULL",
         "Person (no field)",
         "people.need (required)",
     ),

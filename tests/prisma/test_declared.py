@@ -28,8 +28,10 @@ def any_server(server: Server) -> Server:
 
 @pytest.mark.parametrize("statement", CHANGES)
 def test_every_change_of_the_catalogue_is_declared(
-    db: Database, objects: dict, statement: str
-) -> None:  # noqa: F811
+    db: Database,  # noqa: F811 - a fixture
+    objects: dict,  # noqa: F811 - a fixture
+    statement: str,
+) -> None:
     said = declared([("file:1", effect(parse_sql(statement)[0].stmt, statement, Known(objects)))])
     with db.connection.transaction(force_rollback=True):
         before = catalog.read(db)

@@ -1,4 +1,6 @@
-"""A file made to fail after its last statement, in a copy of the project; and what it then leaves, by the real CLI."""
+"""A file made to fail after its last statement, in a copy of the project; and what it then
+leaves, by the real CLI.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ from runbook_lib.prisma import cli, failing, history
 from tests.prisma.conftest import INIT, Make, run, values
 
 TWO = {
-    "20260201000000_two": 'ALTER TABLE "Patient" ADD COLUMN a int;\nALTER TABLE "Patient" ADD COLUMN b int -- the last\n'
+    "20260201000000_two": (
+        'ALTER TABLE "Patient" ADD COLUMN a int;\nALTER TABLE "Patient" ADD COLUMN b int -- the '
+        "last\n"
+    )
 }
 ADDED = "SELECT nextval('runbook_failing.reached') / 0"
 LATER = {"20260301000000_later": 'DROP TABLE "Patient";\n'}
@@ -63,7 +68,8 @@ def test_what_the_failed_file_leaves_follows_the_engine(
     assert values(database, f"SELECT is_called FROM {failing.REACHED}") == [True]
     columns = values(
         database,
-        "SELECT attname FROM pg_attribute WHERE attrelid = '\"Patient\"'::regclass AND attname IN ('a', 'b') ORDER BY 1",
+        "SELECT attname FROM pg_attribute WHERE attrelid = '\"Patient\"'::regclass "
+        "AND attname IN ('a', 'b') ORDER BY 1",
     )
     assert columns == left and not place.exists()
     assert before == {

@@ -1,4 +1,6 @@
-"""The client is tried before the night: what would fail is found, and nothing of the project changes."""
+"""The client is tried before the night: what would fail is found, and nothing of the project
+changes.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,30 @@ from runbook_lib.check import Status
 from runbook_lib.prisma import generation
 from tests.prisma.conftest import INIT, SCHEMA, Make
 
-THIRD = '\ngenerator other {\n  provider = "node ./other.cjs"\n  output   = "../elsewhere/other.txt"\n}\n'
+THIRD = (
+    "\n"
+    'generator other {\n  provider = "node ./other.cjs"\n  output   = "../elsewhere/other.txt"\n'
+    "}\n"
+)
 WRITES = """
 const lines = require('node:readline').createInterface({ input: process.stdin })
 lines.on('line', (line) => {
   const { id, method, params } = JSON.parse(line)
   if (method === 'getManifest')
-    return process.stderr.write(JSON.stringify({ jsonrpc: '2.0', id, result: { manifest: { prettyName: 'Other', defaultOutput: './x' } } }) + '\\n')
+    return process.stderr.write(JSON.stringify({
+      jsonrpc: '2.0', id, result: { manifest: { prettyName: 'Other', defaultOutput: './x' } }
+    }) + '\\n')
   %s
 })
 """
-FINE = "require('node:fs').writeFileSync(params.generator.output.value, ''); process.stderr.write(JSON.stringify({ jsonrpc: '2.0', id, result: null }) + '\\n')"
-BROKEN = "process.stderr.write(JSON.stringify({ jsonrpc: '2.0', id, error: { code: 1, message: 'there is no tsconfig.json', data: { stack: '' } } }) + '\\n')"
+FINE = (
+    "require('node:fs').writeFileSync(params.generator.output.value, ''); "
+    "process.stderr.write(JSON.stringify({ jsonrpc: '2.0', id, result: null }) + '\\n')"
+)
+BROKEN = (
+    "process.stderr.write(JSON.stringify({ jsonrpc: '2.0', id, error: { code: 1, message: 'there "
+    "is no tsconfig.json', data: { stack: '' } } }) + '\\n')"
+)
 
 
 def files(folder: Path) -> set[str]:

@@ -1,4 +1,6 @@
-"""A real migration that fails on a row, in three languages: the CLI prints the row, and nothing of it is told."""
+"""A real migration that fails on a row, in three languages: the CLI prints the row, and nothing
+of it is told.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def test_a_migration_that_fails_on_a_row_tells_none_of_it_in_any_language(
     kept = rows(target.url())
     found = history.compare(history.files(project), kept)
     assert any(word in str(kept) for word in WORDS)  # Prisma itself keeps the row in its history
-    said = f"{caught.value}{caught.value.output}{lines}{json.dumps(found.as_dict(), default=str)}{found.entries}"
+    said = f"{caught.value}{caught.value.output}{lines}"
+    said += f"{json.dumps(found.as_dict(), default=str)}{found.entries}"
     assert caught.value.sqlstate == sqlstate and f"({sqlstate})" in said, said
     assert not any(word in said for word in WORDS), said
     if statement == DUPLICATE:

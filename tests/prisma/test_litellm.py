@@ -1,4 +1,6 @@
-"""A real product's history, the 220 migrations of litellm-proxy-extras; the findings below were checked by hand."""
+"""A real product's history, the 220 migrations of litellm-proxy-extras; the findings below were
+checked by hand.
+"""
 
 from __future__ import annotations
 

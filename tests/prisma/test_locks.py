@@ -21,7 +21,8 @@ from runbook_lib.prisma.locks import LockMode
 from tests.prisma.ddl import HELD_UP, SCHEMA, STATEMENTS
 
 SAID = re.compile(
-    r'^(?:verifying|rewriting) table "(?P<table>\w+)"|^building index "(?!pg_toast)\w+" on table "(?P<on>\w+)"|^validating foreign key constraint "(?P<key>\w+)"'
+    r'^(?:verifying|rewriting) table "(?P<table>\w+)"|^building index "(?!pg_toast)\w+" on table '
+    r'"(?P<on>\w+)"|^validating foreign key constraint "(?P<key>\w+)"'
 )
 """What a server tells at DEBUG1 of the tables that it reads from end to end."""
 SILENT = ("UPDATE", "DO", "EXPLAIN", "ANALYZE", "ALTER DOMAIN")
@@ -72,7 +73,8 @@ def relations(db: Database) -> dict[int, str]:
 def named(db: Database) -> dict[int, str]:
     """The names of tables, views and indexes, by the numbers that pg_locks has."""
     rows = db.rows(
-        "SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'm', 'v', 'i', 'I')"
+        "SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+        "AND relkind IN ('r', 'p', 'm', 'v', 'i', 'I')"
     )
     return {row["oid"]: f"public.{row['relname']}" for row in rows}
 
@@ -82,8 +84,8 @@ def predicted(statement: str, objects: dict, major: int) -> Effect:
 
 
 class Observed:
-    """What a server does for one statement, which is rolled back: the strongest lock on each relation, which of them
-    have another file afterwards, which tables it read from end to end.
+    """What a server does for one statement, which is rolled back: the strongest lock on each
+    relation, which of them have another file afterwards, which tables it read from end to end.
     """
 
     def __init__(self, db: Database, statement: str, relations: Mapping[int, str]) -> None:
@@ -122,7 +124,9 @@ def held(db: Database, pid: int, relations: Mapping[int, str]) -> dict[str, Lock
 
 
 def files(db: Database, relations: Mapping[int, str]) -> dict[str, int]:
-    """The file of each relation, by name: an index that is made anew for a column's new type is another relation of the same name."""
+    """The file of each relation, by name: an index that is made anew for a column's new type is
+    another relation of the same name.
+    """
     rows = db.rows(
         "SELECT 'public.' || relname AS name, pg_relation_filenode(oid) AS file FROM pg_class"
         " WHERE relkind IN ('r', 'm', 'i') AND relnamespace = 'public'::regnamespace"
@@ -140,7 +144,9 @@ def assert_locks(
     relations: Mapping[int, str],
     objects: Mapping[str, Mapping],
 ) -> None:
-    """Locks on tables and views are foretold, all and only those; on an index, the one that is foretold is no other."""
+    """Locks on tables and views are foretold, all and only those; on an index, the one that is
+    foretold is no other.
+    """
     expected = {
         lock.relation: str(lock.mode) for lock in said.locks if lock.relation in relations.values()
     }
@@ -212,7 +218,9 @@ def test_what_works_in_several_transactions_takes_in_all_of_them_what_is_foretol
 def held_up(
     db: Database, statement: str, holder: str, relations: Mapping[int, str]
 ) -> dict[str, LockMode]:
-    """The locks that a statement has and waits for while another session's transaction holds it up; then it goes on."""
+    """The locks that a statement has and waits for while another session's transaction holds it
+    up; then it goes on.
+    """
     with (
         Database(db.target) as other,
         Database(db.target) as working,

@@ -57,6 +57,7 @@ def test_generated_names_are_those_that_the_server_gives(
         }
         db.execute(made[suffix])
         given = db.value(
-            "SELECT relname FROM pg_class WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace"
+            "SELECT relname FROM pg_class WHERE relkind = 'i' "
+            "AND relnamespace = 'public'::regnamespace"
         )
     assert names.generated(names.join("public", table), columns, suffix) == given

@@ -11,23 +11,33 @@ from runbook_lib.prisma.output import Lines, PrismaFailed, Quiet
 
 SOURCE = 'Datasource "db": PostgreSQL database "shop", schema "public" at "db.example:5433"\n\n'
 BEHIND = (
-    SOURCE
-    + "2 migrations found in prisma/migrations\nFollowing migrations have not yet been applied:\n1_a\n2_b\n\nTo apply migrations in development run …\n"
+    SOURCE + "2 migrations found in prisma/migrations\n"
+    "Following migrations have not yet been applied:\n"
+    "1_a\n"
+    "2_b\n\n"
+    "To apply migrations in development run …\n"
 )
 FAILED = (
-    SOURCE
-    + "1 migration found in prisma/migrations\nFollowing migration have failed:\n1_a\n\nDuring development if the failed …\n"
+    SOURCE + "1 migration found in prisma/migrations\n"
+    "Following migration have failed:\n"
+    "1_a\n\n"
+    "During development if the failed …\n"
 )
 SPACED = BEHIND.replace("2_b", "2_Add a column")
 CURRENT = SOURCE + "1 migration found in prisma/migrations\n\nDatabase schema is up to date!\n"
 DIVERGED = SOURCE + (
-    "1 migration found in prisma/migrations\nYour local migration history and the migrations table from your database are different:\n\n"
-    "The last common migration is: 1_a\n\nThe migration have not yet been applied:\n3_c\n\n"
-    "The migration from the database are not found locally in prisma/migrations:\n2_b"
+    "1 migration found in prisma/migrations\n"
+    "Your local migration history and the migrations table from your database are different:\n\n"
+    "The last common migration is: 1_a\n\n"
+    "The migration have not yet been applied:\n"
+    "3_c\n\n"
+    "The migration from the database are not found locally in prisma/migrations:\n"
+    "2_b"
 )
 FOREIGN = (
-    SOURCE
-    + "No migration found in prisma/migrations\nThe current database is not managed by Prisma Migrate.\n\nRead more …\n"
+    SOURCE + "No migration found in prisma/migrations\n"
+    "The current database is not managed by Prisma Migrate.\n\n"
+    "Read more …\n"
 )
 NATIVE = """Error: P3018
 
@@ -45,7 +55,9 @@ Position:
 \x1b[1m  3\x1b[0m INSERT INTO "Patient" VALUES ('Mustermann');
 \x1b[1m  4\x1b[1;31m INSERT INTO "Patient" VALUES ('Mustermann');\x1b[0m
 
-DbError { severity: "ERROR", code: SqlState(E23505), detail: Some("Key (name)=(Mustermann) already exists."), table: Some("Patient") }
+DbError { severity: "ERROR", code: SqlState(E23505), \
+detail: Some("Key (name)=(Mustermann) already exists."), \
+table: Some("Patient") }
 
    0: sql_schema_connector::apply_migration::apply_script
            with migration_name="2_b"
@@ -184,13 +196,15 @@ def db_error(sqlstate: str, message: str, **fields: str) -> str:
         "routine",
     )
     told = [
-        f"{name}: {f'Some({json.dumps(fields[name], ensure_ascii=False)})' if name in fields else 'None'}"
+        f"{name}: "
+        f"{f'Some({json.dumps(fields[name], ensure_ascii=False)})' if name in fields else 'None'}"
         for name in names
     ]
     place = f"Some(Original({fields['position']}))" if "position" in fields else "None"
     return (
         f'DbError {{ severity: "ERROR", parsed_severity: Some(Error), code: SqlState(E{sqlstate}), '
-        f"message: {json.dumps(message, ensure_ascii=False)}, position: {place}, {', '.join(told)} }}"
+        f"message: {json.dumps(message, ensure_ascii=False)}, position: {place}, "
+        f"{', '.join(told)} }}"
     )
 
 
@@ -225,13 +239,15 @@ TOLD = [
         "a value that cannot be read",
         ("22P02", f"syntaxe en entrée invalide pour le type integer : « {M} »"),
         {"routine": "pg_strtoint32"},
-        "invalid text representation (22P02); the server's log has its message, which can quote a row",
+        "invalid text representation (22P02); the server's log has its message, which can quote a "
+        "row",
     ),
     (
         "a value in a COPY",
         ("22P02", f"invalid input syntax for type integer: {M}"),
         {"where_": f"COPY Patient, line 3, column id: {M}", "routine": "pg_strtoint32"},
-        "invalid text representation (22P02); the server's log has its message, which can quote a row",
+        "invalid text representation (22P02); the server's log has its message, which can quote a "
+        "row",
     ),
     (
         "a statement of a trigger",
@@ -273,8 +289,13 @@ def test_a_failed_file_is_told_by_the_fields_of_its_error_and_by_no_text_of_the_
 ) -> None:
     sqlstate, message = error
     text = (
-        f"Applying migration `1`\n\nError: P3018\n\nA migration failed to apply. New …\n\nMigration name: 1\n\nDatabase error code: {sqlstate}\n\n"
-        f"Database error:\nFEHLER: {message}\nDETAIL: {fields.get('detail')}\nHINT: {M}\n\nPosition:\n  1 SELECT '{M}'\n\n"
+        "Applying migration `1`\n\n"
+        "Error: P3018\n\n"
+        "A migration failed to apply. New …\n\n"
+        "Migration name: 1\n\n"
+        f"Database error code: {sqlstate}\n\n"
+        f"Database error:\nFEHLER: {message}\nDETAIL: {fields.get('detail')}\nHINT: {M}\n\n"
+        f"Position:\n  1 SELECT '{M}'\n\n"
         f"{db_error(sqlstate, message, **fields)}\n\n   0: sql_schema_connector::apply\n"
     )
     found, shown = output.read(text), Quiet.text(text)
@@ -295,10 +316,15 @@ def test_a_failed_file_is_told_by_the_fields_of_its_error_and_by_no_text_of_the_
 @pytest.mark.parametrize(
     "text",
     [
-        f"Error: FEHLER: keine Berechtigung für »{M}«\nDETAIL: {M}\n   0: schema_core::state::DevDiagnostic",
+        f"Error: FEHLER: keine Berechtigung für »{M}«\n"
+        f"DETAIL: {M}\n   0: schema_core::state::DevDiagnostic",
         f"Error: ERREUR: {M}\n{M}\n",
-        f"Error: P3006\n\nMigration `1` failed to apply cleanly to the shadow database.\nError:\nERROR: {M}\n   0: sql_schema_connector::x",
-        f"Error: P3014\n\nPrisma Migrate could not create the shadow database. Original error: {M}\n",
+        "Error: P3006\n\n"
+        "Migration `1` failed to apply cleanly to the shadow database.\n"
+        "Error:\n"
+        f"ERROR: {M}\n   0: sql_schema_connector::x",
+        "Error: P3014\n\n"
+        f"Prisma Migrate could not create the shadow database. Original error: {M}\n",
         f"Error: P2010\n\nRaw query failed. Code: `22P02`. Message: `db error: ERROR: {M}`",
         f"Error: db error: {M}\nError: P1001: {M}\n",
         f"DriverAdapterError: {M}\nError: {M}",

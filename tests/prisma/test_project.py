@@ -24,7 +24,9 @@ Fake = Callable[..., Path]
 
 @pytest.fixture
 def fake(tmp_path: Path, sample: Path) -> Fake:
-    """A project that is only files and Prisma's loader of configurations: enough for all but running Prisma."""
+    """A project that is only files and Prisma's loader of configurations: enough for all but
+    running Prisma.
+    """
 
     def made(
         version: str = "7.10.1",
@@ -143,7 +145,8 @@ def test_a_parameter_that_contradicts_the_config_is_refused(fake: Fake) -> None:
         Project(folder, migrations=Path("other"))
     with pytest.raises(
         UsageError,
-        match="reads the URL from DATABASE_URL, not from DIRECT_URL.*\n→ set `prisma: url_variable: DATABASE_URL`",
+        match="reads the URL from DATABASE_URL, not from DIRECT_URL.*\n"
+        "→ set `prisma: url_variable: DATABASE_URL`",
     ):
         Project(folder, url_variable="DIRECT_URL")
 
@@ -158,27 +161,30 @@ PATHS = "import path from 'node:path'\n"
 PLACES = [
     (
         "computed places",
-        PATHS + "export default { schema: path.join(__dirname, 'prisma'),"
-        " migrations: { path: path.join('db', 'migrations') }, datasource: { url: process.env.DATABASE_URL } }",
+        PATHS + "export default { schema: path.join(__dirname, 'prisma'), migrations: { path: "
+        "path.join('db', 'migrations') }, datasource: { url: process.env.DATABASE_URL } }",
         {"prisma.config.ts": "", **FOLDER},
         ("prisma", "db/migrations", "DATABASE_URL"),
     ),
     (
         "the folder .config, relative to itself",
-        "export default { schema: '../database/schema.prisma', datasource: { url: process.env['DB_URL'] } }",
+        "export default { schema: '../database/schema.prisma', datasource: { url: "
+        "process.env['DB_URL'] } }",
         {".config/prisma.ts": "", "database/schema.prisma": SCHEMA},
         ("database/schema.prisma", "database/migrations", "DB_URL"),
     ),
     (
         "CommonJS, a chain of variables of which the first is not set",
-        "module.exports = { datasource: { url: process.env.DIRECT_URL ?? process.env.DATABASE_URL } }",
+        "module.exports = { datasource: { url: process.env.DIRECT_URL ?? process.env.DATABASE_URL "
+        "} }",
         {"prisma.config.cjs": ""},
         ("prisma/schema.prisma", "prisma/migrations", "DATABASE_URL"),
     ),
     (
         "a variable from a file of variables, which overrides",
         "process.env.DIRECT_URL = process.env.DIRECT_URL ?? 'postgresql://u:p@elsewhere/db'\n"
-        "export default { datasource: { url: process.env.DIRECT_URL ?? process.env.DATABASE_URL } }",
+        "export default { datasource: { url: process.env.DIRECT_URL ?? process.env.DATABASE_URL } "
+        "}",
         {"prisma.config.mjs": ""},
         ("prisma/schema.prisma", "prisma/migrations", "DIRECT_URL"),
     ),
@@ -229,8 +235,10 @@ def test_a_configuration_is_read_as_prisma_reads_it(
             "Cannot find (package|module) 'not-installed'",
         ),
         (
-            "if (!process.env.SECRET_FILE) throw new Error('SECRET_FILE is not set')\nexport default {}",
-            "SECRET_FILE is not set.*\n→ what it needs of the environment goes under `prisma: environment:`",
+            "if (!process.env.SECRET_FILE) throw new Error('SECRET_FILE is not set')\n"
+            "export default {}",
+            "SECRET_FILE is not set.*\n"
+            "→ what it needs of the environment goes under `prisma: environment:`",
         ),
         (
             "export default { datasource: { url: `postgresql://u@${process.env.HOST_OF_DB}/db` } }",
@@ -398,7 +406,9 @@ def test_a_schema_folder_and_a_place_in_package_json_are_found(fake: Fake) -> No
     folder = fake("6.19.0", config="", package={"prisma": {"schema": "db/schema"}})
     (folder / "db/schema/migrations/1_a").mkdir(parents=True)
     (folder / "db/schema/main.prisma").write_text(
-        'datasource db {\n  provider = "postgresql"\n  url = env("POOLED") // env("OLD")\n  directUrl = env("DIRECT")\n}\n'
+        'datasource db {\n  provider = "postgresql"\n  url = env("POOLED") // env("OLD")\n  '
+        'directUrl = env("DIRECT")\n'
+        "}\n"
     )
     project = Project(folder)
     assert (
@@ -462,7 +472,8 @@ def test_another_version_than_the_locked_one_fails_a_check(fake: Fake) -> None:
         ("package-lock.json", '{"packages": {}}', None),
         (
             "pnpm-lock.yaml",
-            "importers:\n  .:\n    devDependencies:\n      prisma:\n        specifier: ^7\n        version: 7.2.0(typescript@5)\n",
+            "importers:\n  .:\n    devDependencies:\n      prisma:\n        specifier: "
+            "^7\n        version: 7.2.0(typescript@5)\n",
             "7.2.0",
         ),
         ("pnpm-lock.yaml", "devDependencies:\n  prisma: 5.2.0\n", "5.2.0"),
@@ -474,7 +485,8 @@ def test_another_version_than_the_locked_one_fails_a_check(fake: Fake) -> None:
         ),
         (
             "package-lock.json",
-            '{"packages": {"node_modules/prisma": {"version": "5.1.0"}, "package/node_modules/prisma": {"version": "7.4.0"}}}',
+            '{"packages": {"node_modules/prisma": {"version": "5.1.0"}, '
+            '"package/node_modules/prisma": {"version": "7.4.0"}}}',
             "7.4.0",
         ),
         ("yarn.lock", 'prisma@^6.0.0:\n  version "6.3.0"\n  resolved "x"\n', "6.3.0"),

@@ -1,4 +1,6 @@
-"""What pending files demand of the rows that are there, asked of a real server: counted, listed by key, and never a false alarm."""
+"""What pending files demand of the rows that are there, asked of a real server: counted, listed
+by key, and never a false alarm.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,25 @@ from runbook_lib.prisma.review import review
 
 SETUP = """
 CREATE EXTENSION btree_gist; CREATE TYPE mood AS ENUM ('a', 'b', 'c'); CREATE DOMAIN mail AS text;
-CREATE TABLE small (id int PRIMARY KEY); INSERT INTO small VALUES (1), (2); CREATE TABLE nothing (id int);
-CREATE TABLE "Big" (id int PRIMARY KEY, name varchar(20), email text, parent int, kind text, price numeric(10,2), mood mood, "at" mail);
-INSERT INTO "Big" SELECT i, CASE WHEN i > 2 THEN 'name' || i END, CASE WHEN i % 2 = 0 THEN 'X@' || i / 4 END, i, CASE i WHEN 3 THEN 'x' ELSE '1' END,
-  i * 100000.25, CASE i WHEN 4 THEN 'c' ELSE 'a' END::mood, CASE i WHEN 5 THEN 'none' ELSE 'a@b' END FROM generate_series(1, 10) AS i;
+CREATE TABLE small (id int PRIMARY KEY); INSERT INTO small VALUES (1), (2);
+CREATE TABLE nothing (id int);
+CREATE TABLE "Big" (id int PRIMARY KEY, name varchar(20), email text, parent int, kind text,
+    price numeric(10,2), mood mood, "at" mail);
+INSERT INTO "Big" SELECT i, CASE WHEN i > 2 THEN 'name' || i END,
+    CASE WHEN i % 2 = 0 THEN 'X@' || i / 4 END, i, CASE i WHEN 3 THEN 'x' ELSE '1' END,
+  i * 100000.25, CASE i WHEN 4 THEN 'c' ELSE 'a' END::mood,
+      CASE i WHEN 5 THEN 'none' ELSE 'a@b' END FROM generate_series(1, 10) AS i;
 ALTER TABLE "Big" ADD CONSTRAINT later CHECK (id < 5) NOT VALID;
-CREATE TABLE room (number int, during int4range); INSERT INTO room VALUES (1, '[1,5)'), (1, '[4,6)'), (2, '[7,8)'), (NULL, NULL);
-CREATE TABLE part (id int, at int) PARTITION BY RANGE (at); CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (10);
+CREATE TABLE room (number int, during int4range);
+INSERT INTO room VALUES (1, '[1,5)'), (1, '[4,6)'), (2, '[7,8)'), (NULL, NULL);
+CREATE TABLE part (id int, at int) PARTITION BY RANGE (at);
+CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (10);
 INSERT INTO part VALUES (1, 1), (1, 1), (NULL, 2);
 """
-MOOD = "CREATE TYPE mood2 AS ENUM ('a', 'b'); ALTER TABLE \"Big\" ALTER mood TYPE mood2 USING (mood::text::mood2)"
+MOOD = (
+    "CREATE TYPE mood2 AS ENUM ('a', 'b'); ALTER TABLE \"Big\" ALTER mood TYPE mood2 "
+    "USING (mood::text::mood2)"
+)
 CASES = [
     ('ALTER TABLE "Big" ALTER name SET NOT NULL', "not null", 2),
     ('ALTER TABLE "Big" ALTER kind SET NOT NULL', "not null", 0),
@@ -40,7 +51,8 @@ CASES = [
     ('ALTER TABLE "Big" ADD CONSTRAINT c CHECK (length(name) < 6 AND id > 1)', "check", 2),
     ('ALTER TABLE "Big" VALIDATE CONSTRAINT later', "check", 6),
     (
-        'ALTER TABLE "Big" ADD CONSTRAINT n CHECK (id > 3) NOT VALID; ALTER TABLE "Big" VALIDATE CONSTRAINT n',
+        'ALTER TABLE "Big" ADD CONSTRAINT n CHECK (id > 3) NOT VALID; ALTER TABLE "Big" VALIDATE '
+        "CONSTRAINT n",
         "check",
         3,
     ),
@@ -58,7 +70,8 @@ CASES = [
 ]
 NOT_SETTLED = [
     (
-        'UPDATE "Big" SET name = \'x\' WHERE name IS NULL; ALTER TABLE "Big" ALTER name SET NOT NULL',
+        'UPDATE "Big" SET name = \'x\' WHERE name IS NULL; ALTER TABLE "Big" ALTER name '
+        "SET NOT NULL",
         Worth.MAY_CHANGE,
     ),
     (
@@ -66,7 +79,8 @@ NOT_SETTLED = [
         Worth.MAY_CHANGE,
     ),
     (
-        'INSERT INTO small SELECT generate_series(3, 10); ALTER TABLE "Big" ADD FOREIGN KEY (parent) REFERENCES small',
+        'INSERT INTO small SELECT generate_series(3, 10); ALTER TABLE "Big" ADD FOREIGN KEY '
+        "(parent) REFERENCES small",
         Worth.MAY_CHANGE,
     ),
     (
@@ -77,7 +91,8 @@ NOT_SETTLED = [
     ('TRUNCATE "Big"; ALTER TABLE "Big" ADD COLUMN need int NOT NULL', Worth.MAY_CHANGE),
     ('ALTER TABLE "Big" ADD COLUMN z int; CREATE UNIQUE INDEX ON "Big" (z)', Worth.NO_DATA),
     (
-        'CREATE TABLE parent (id int PRIMARY KEY); ALTER TABLE "Big" ADD FOREIGN KEY (parent) REFERENCES parent',
+        'CREATE TABLE parent (id int PRIMARY KEY); ALTER TABLE "Big" ADD FOREIGN KEY (parent) '
+        "REFERENCES parent",
         Worth.NO_DATA,
     ),
     ('ALTER TABLE "Big" ADD COLUMN z int DEFAULT 1 UNIQUE', Worth.NO_DATA),
@@ -102,7 +117,8 @@ NOTHING = [
     'ALTER TABLE "Big" ADD COLUMN z serial NOT NULL',
     'ALTER TABLE "Big" ALTER name TYPE text',
     'ALTER TABLE "Big" ADD CHECK (id > 5) NOT VALID',
-    'CREATE TABLE n (id int PRIMARY KEY, big int REFERENCES "Big" (id)); ALTER TABLE n ALTER big SET NOT NULL; CREATE UNIQUE INDEX ON n (big)',
+    'CREATE TABLE n (id int PRIMARY KEY, big int REFERENCES "Big" (id)); ALTER TABLE n ALTER big '
+    "SET NOT NULL; CREATE UNIQUE INDEX ON n (big)",
     'CREATE UNIQUE INDEX IF NOT EXISTS "Big_pkey" ON "Big" (name)',
     'ALTER TABLE "Big" ADD COLUMN IF NOT EXISTS name text NOT NULL',
 ]
@@ -138,7 +154,7 @@ def ask(filled: Database, objects: Any, files: Any) -> Ask:
             filled.target, "tests", [question.counting or "SELECT NULL::int" for question in found]
         )
         assert not any(one.why for one in counted), counted
-        return [(question, one.rows) for question, one in zip(found, counted)]
+        return [(question, one.rows) for question, one in zip(found, counted, strict=True)]
 
     return asked
 
@@ -191,7 +207,8 @@ def test_a_primary_key_demands_both_values_and_that_they_differ(ask: Ask) -> Non
 
 def test_names_of_today_are_asked_for_whatever_the_files_rename(ask: Ask) -> None:
     ((question, rows),) = ask(
-        'ALTER TABLE "Big" RENAME TO huge; ALTER TABLE huge RENAME name TO title; ALTER TABLE huge ALTER title SET NOT NULL'
+        'ALTER TABLE "Big" RENAME TO huge; ALTER TABLE huge RENAME name TO title; ALTER TABLE '
+        "huge ALTER title SET NOT NULL"
     )
     assert (rows, question.table, question.demand) == (
         2,

@@ -1,4 +1,6 @@
-"""Tests of what is said where files put one thing in the place of another: names given back, indexes, uniqueness, schemas."""
+"""Tests of what is said where files put one thing in the place of another: names given back,
+indexes, uniqueness, schemas.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ CATALOG = {
 }
 ENUM = """BEGIN;
 CREATE TYPE "Provider_new" AS ENUM ('A');
-ALTER TABLE "plan" ALTER COLUMN "provider" TYPE "Provider_new" USING ("provider"::text::"Provider_new");
+ALTER TABLE "plan" ALTER COLUMN "provider" TYPE "Provider_new"
+    USING ("provider"::text::"Provider_new");
 ALTER TYPE "Provider" RENAME TO "Provider_old";
 ALTER TYPE "Provider_new" RENAME TO "Provider";
 DROP TYPE "Provider_old";
@@ -64,7 +67,8 @@ def test_an_enum_that_prisma_makes_anew_under_its_name_is_neither_gone_nor_calle
         ("DROP VIEW seen; CREATE VIEW seen AS SELECT 1", {"client-sees-another"}, "another seen"),
         ("ALTER TABLE plan ADD COLUMN x int; ALTER TABLE plan RENAME COLUMN x TO y", set(), ""),
         (
-            "ALTER TABLE plan RENAME COLUMN email TO mail; ALTER TABLE plan RENAME COLUMN mail TO post",
+            "ALTER TABLE plan RENAME COLUMN email TO mail; ALTER TABLE plan RENAME COLUMN mail TO "
+            "post",
             {"client-breaks"},
             "plan.email",
         ),

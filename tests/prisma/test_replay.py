@@ -88,13 +88,15 @@ CALLED = [
     ("CREATE FUNCTION f() RETURNS bool LANGUAGE plperlu AS 'x'", "SELECT f()", True),
     ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "SELECT f()", False),
     (
-        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM dblink('x'); RETURN new; END $$;"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM dblink('x'); "
+        "RETURN new; END $$;"
         "CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
         "INSERT INTO t VALUES (1)",
         True,
     ),
     (
-        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.role := 'user'; RETURN new; END $$;"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.role := 'user'; "
+        "RETURN new; END $$;"
         "CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
         "INSERT INTO t VALUES (1)",
         False,

@@ -1,4 +1,6 @@
-"""What the review says of common migrations: each rule at least once, with its numbers and its safer way."""
+"""What the review says of common migrations: each rule at least once, with its numbers and its
+safer way.
+"""
 
 from __future__ import annotations
 
@@ -184,7 +186,8 @@ CASES = [
     ),
     ("BEGIN; SELECT 1; COMMIT", {"transaction-control": N}),
     (
-        "CREATE TABLE n (id int PRIMARY KEY, k kind); CREATE INDEX ON n (k); ALTER TABLE n ALTER k SET NOT NULL; UPDATE n SET id = 1",
+        "CREATE TABLE n (id int PRIMARY KEY, k kind); CREATE INDEX "
+        "ON n (k); ALTER TABLE n ALTER k SET NOT NULL; UPDATE n SET id = 1",
         {},
     ),
     ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", {}),
@@ -221,13 +224,15 @@ def test_state_is_carried_from_file_to_file(files: Files) -> None:
 def test_a_finding_names_line_reason_with_numbers_and_a_safer_way(files: Files) -> None:
     found = look(
         files(
-            '-- first\nALTER TABLE big\n  ADD CONSTRAINT "big_fk" FOREIGN KEY ("id") REFERENCES "Child" ("bigId");\n'
+            '-- first\nALTER TABLE big\n  ADD CONSTRAINT "big_fk" FOREIGN KEY ("id") REFERENCES '
+            '"Child" ("bigId");\n'
         )
     ).findings[0]
     assert (found.file, found.line, found.statement, found.relation) == ("1", 2, 1, "public.big")
     assert (
         found.why
-        == 'checking big_fk reads all of big (5 000 000 rows, 610.4 MiB) and blocks writes to it and to "Child"'
+        == "checking big_fk reads all of big (5 000 000 rows, 610.4 MiB) and blocks writes to it "
+        'and to "Child"'
     )
     assert "NOT VALID" in found.safer and "VALIDATE CONSTRAINT big_fk" in found.safer
 
@@ -246,7 +251,8 @@ def test_a_statement_that_writes_a_table_anew_names_the_indexes_that_it_rebuilds
 ) -> None:
     found = look(
         files(
-            "ALTER TABLE big ALTER COLUMN name TYPE varchar(5);\nREINDEX INDEX CONCURRENTLY big_name_idx;"
+            "ALTER TABLE big ALTER COLUMN name TYPE varchar(5);\nREINDEX INDEX CONCURRENTLY "
+            "big_name_idx;"
         )
     )
     assert [row[:4] for row in found.indexes().rows] == [
@@ -274,7 +280,8 @@ def test_a_dropped_index_shows_how_often_it_was_used(files: Files) -> None:
 
 ENUM = """BEGIN; CREATE TYPE kind_new AS ENUM ({});
 ALTER TABLE big ALTER COLUMN kind TYPE kind_new USING (kind::text::kind_new);
-ALTER TYPE kind RENAME TO kind_old; ALTER TYPE kind_new RENAME TO kind; DROP TYPE kind_old; COMMIT;"""
+ALTER TYPE kind RENAME TO kind_old; ALTER TYPE kind_new RENAME TO kind; DROP TYPE kind_old;
+COMMIT;"""
 
 
 @pytest.mark.parametrize("labels, narrowed", [("'a', 'b'", False), ("'b'", True)])

@@ -1,4 +1,6 @@
-"""The safer ways that findings offer, run on real servers as a person would run them: piece by piece, alone where it says so."""
+"""The safer ways that findings offer, run on real servers as a person would run them: piece by
+piece, alone where it says so.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +47,20 @@ SAME = {  # the end is the same as that of the statement itself
     "ALTER TABLE big ADD CONSTRAINT c UNIQUE (name, id)": "scan-under-exclusive-lock",
     "ALTER TABLE big ADD UNIQUE (old)": "scan-under-exclusive-lock",
     "ALTER TABLE bare ADD PRIMARY KEY (id)": "scan-under-exclusive-lock",
-    'ALTER TABLE big ADD FOREIGN KEY ("clinicId") REFERENCES "Clinic" (id) ON DELETE CASCADE': "constraint-blocks-writes",
-    "ALTER TABLE part ADD CONSTRAINT fk FOREIGN KEY (id) REFERENCES big (id)": "constraint-blocks-writes",
+    'ALTER TABLE big ADD FOREIGN KEY ("clinicId") REFERENCES "Clinic" (id) ON DELETE CASCADE': (
+        "constraint-blocks-writes"
+    ),
+    "ALTER TABLE part ADD CONSTRAINT fk FOREIGN KEY (id) REFERENCES big (id)": (
+        "constraint-blocks-writes"
+    ),
     "UPDATE big SET old = 'y'": "all-rows-updated",
     "UPDATE big SET old = 'y' WHERE name = 'n7'": "rows-updated",
     "CREATE TABLE part4 PARTITION OF part FOR VALUES IN (4, 5)": "brief-exclusive-lock",
 }
 
-ELSEWHERE = {  # it ends elsewhere: with a check that says what the bounds did, or with a column to fill; then what must be true at the end
+# it ends elsewhere: with a check that says what the bounds did, or with a column to fill; then what
+# must be true at the end
+ELSEWHERE = {
     "ALTER TABLE part DETACH PARTITION part1": (
         "brief-exclusive-lock",
         "",

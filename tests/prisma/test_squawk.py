@@ -1,4 +1,6 @@
-"""The linter's findings beside ours: what is new is added, what is the same is not repeated, silence is never taken for good."""
+"""The linter's findings beside ours: what is new is added, what is the same is not repeated,
+silence is never taken for good.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ from runbook_lib.prisma.statements import split
             [(1, 4), (6, 6), (7, 7)],
         ),
         (
-            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC\n  SELECT 1;\n  SELECT 2;\nEND;\nSELECT 3;",
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC\n  SELECT 1;\n  SELECT 2;\nEND;\nSELECT "
+            "3;",
             [(1, 4), (5, 5)],
         ),
         ("CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b);", [(1, 1)]),

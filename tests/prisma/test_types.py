@@ -1,4 +1,6 @@
-"""What changing a column's type costs; the cases that rewrite are run on a real server in test_locks."""
+"""What changing a column's type costs; the cases that rewrite are run on a real server in
+test_locks.
+"""
 
 from __future__ import annotations
 

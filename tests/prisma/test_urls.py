@@ -1,7 +1,8 @@
-"""One URL, three programs: psycopg, pg_dump and Prisma's engine reach the same database by the same role.
+"""One URL, three programs: psycopg, pg_dump and Prisma's engine reach the same database by the same
+role.
 
-For each URL the sample's schema engine connects in one process of node, as it does beneath the CLI; the CLI itself, with
-its two seconds a command, is given one URL of each kind.
+For each URL the sample's schema engine connects in one process of node, as it does beneath the CLI;
+the CLI itself, with its two seconds a command, is given one URL of each kind.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ ODD_USER, ODD_PASSWORD, ODD_DATABASE = (
     "Bücher @:/?#% \"'",
 )
 OWNER = "-c role=app_owner"
-MARK = "INSERT INTO public.reached SELECT current_database(), session_user, current_user, (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), current_setting('search_path'), current_setting('work_mem')"
+MARK = (
+    "INSERT INTO public.reached SELECT current_database(), session_user, current_user, (SELECT "
+    "ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), current_setting('search_path'), "
+    "current_setting('work_mem')"
+)
 HBA = (
     "local all all scram-sha-256\nhostssl all certified all cert\nhost all all all scram-sha-256\n"
 )
@@ -121,17 +126,20 @@ def _fill(world: World) -> None:
                 )
             )
         db.execute(
-            "ALTER ROLE app NOINHERIT; CREATE ROLE app_owner; GRANT app_owner TO app; GRANT pg_read_all_stats TO app_owner; CREATE ROLE other; GRANT other TO app"
+            "ALTER ROLE app NOINHERIT; CREATE ROLE app_owner; GRANT app_owner TO app; GRANT "
+            "pg_read_all_stats TO app_owner; CREATE ROLE other; GRANT other TO app"
         )
         for name in ("plain", ODD_DATABASE):
             db.execute(sql.SQL("CREATE DATABASE {} OWNER app_owner").format(identifier(name)))
     for name in ("plain", ODD_DATABASE):
         with Database(admin.named(name)) as db:
             db.execute(
-                'CREATE SCHEMA app; CREATE SCHEMA "Straße 1%"; GRANT ALL ON SCHEMA app, "Straße 1%", public TO PUBLIC'
+                'CREATE SCHEMA app; CREATE SCHEMA "Straße 1%"; GRANT ALL '
+                'ON SCHEMA app, "Straße 1%", public TO PUBLIC'
             )
             db.execute(
-                "CREATE TABLE reached (database text, who text, acts_as text, encrypted bool, search_path text, work_mem text); GRANT ALL ON reached TO PUBLIC"
+                "CREATE TABLE reached (database text, who text, acts_as text, encrypted bool, "
+                "search_path text, work_mem text); GRANT ALL ON reached TO PUBLIC"
             )
             db.execute("CREATE TABLE owned (); ALTER TABLE owned OWNER TO app_owner")
             db.execute(
@@ -235,21 +243,25 @@ TABLE = {
     LOCAL
     + "?sslmode=require&ssl_min_protocol_version=TLSv1.3&sslnegotiation=direct&sslsni=0": PLAIN,
     # the client's own certificate, in the form of either side
-    "postgresql://certified@localhost:{PORT}/plain?sslmode=verify-full&sslrootcert={FOLDER}/ca.pem&sslcert={FOLDER}/client.pem&sslkey={FOLDER}/client.key": Reached(
+    "postgresql://certified@localhost:{PORT}/plain?sslmode=verify-full&"
+    "sslrootcert={FOLDER}/ca.pem&sslcert={FOLDER}/client.pem&sslkey={FOLDER}/client.key": Reached(
         user="certified", acts_as="certified"
     ),
-    "postgresql://certified@localhost:{PORT}/plain?sslmode=require&sslcert={FOLDER}/client.pem&sslkey={FOLDER}/locked.key&sslpassword=ge%26heim": Reached(
+    "postgresql://certified@localhost:{PORT}/plain?sslmode=require&"
+    "sslcert={FOLDER}/client.pem&sslkey={FOLDER}/locked.key&sslpassword=ge%26heim": Reached(
         user="certified", acts_as="certified"
     ),
-    "postgresql://certified@localhost:{PORT}/plain?sslmode=require&sslidentity={FOLDER}/client.p12&sslpassword=ge%26heim": Reached(
+    "postgresql://certified@localhost:{PORT}/plain?sslmode=require&"
+    "sslidentity={FOLDER}/client.p12&sslpassword=ge%26heim": Reached(
         user="certified", acts_as="certified"
     ),
-    "postgresql://certified@127.0.0.1:{PORT}/plain?sslaccept=strict&sslcert={FOLDER}/ca.pem&sslidentity={FOLDER}/client.p12&sslpassword=ge%26heim": Reached(
+    "postgresql://certified@127.0.0.1:{PORT}/plain?sslaccept=strict&"
+    "sslcert={FOLDER}/ca.pem&sslidentity={FOLDER}/client.p12&sslpassword=ge%26heim": Reached(
         user="certified", acts_as="certified"
     ),
-    "postgresql://certified@127.0.0.1:{PORT}/plain?sslrootcert={FOLDER}/ca.pem&sslcert={FOLDER}/client.pem&sslkey={FOLDER}/client.key&sslidentity={FOLDER}/client.p12&sslpassword=ge%26heim": Reached(
-        user="certified", acts_as="certified"
-    ),
+    "postgresql://certified@127.0.0.1:{PORT}/plain?sslrootcert={FOLDER}/ca.pem&"
+    "sslcert={FOLDER}/client.pem&sslkey={FOLDER}/client.key&sslidentity={FOLDER}/client.p12&"
+    "sslpassword=ge%26heim": Reached(user="certified", acts_as="certified"),
 }
 """The URL, and where it leads; `encrypted` None: one side is, the other not."""
 
@@ -401,10 +413,12 @@ REFUSED = {
     APP + "?oauth_client_secret=geheim": "has `oauth_client_secret`",
     APP + "?sslcert={FOLDER}/missing.pem": "which is not there",
     APP + "?sslkey={FOLDER}/client.key": "`sslkey` without `sslcert`",
-    APP
-    + "?sslidentity={FOLDER}/client.p12&sslpassword=false": "`sslidentity` of the database URL cannot be read",
-    APP
-    + "?sslcert={FOLDER}/client.pem&sslkey={FOLDER}/locked.key&sslpassword=false": "`sslkey` of the database URL cannot be read",
+    APP + "?sslidentity={FOLDER}/client.p12&sslpassword=false": (
+        "`sslidentity` of the database URL cannot be read"
+    ),
+    APP + "?sslcert={FOLDER}/client.pem&sslkey={FOLDER}/locked.key&sslpassword=false": (
+        "`sslkey` of the database URL cannot be read"
+    ),
 }
 
 
