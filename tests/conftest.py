@@ -1,4 +1,6 @@
-"""Fixtures for all tests: one real server a session, a fresh database a test, the sample platform installed once."""
+"""Fixtures for all tests: one real server a session, a fresh database a test, the sample
+platform installed once.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ FAST = {"fsync": "off", "full_page_writes": "off"}
 
 @pytest.fixture(scope="module", autouse=True)
 def nobody_else() -> Iterator[None]:
-    """Who sat at a phase in one file of tests is not who carries out the runs of the next: a phase that is opened says it to its process."""
+    """Who sat at a phase in one file of tests is not who carries out the runs of the next: a
+    phase that is opened says it to its process.
+    """
     before = os.environ.get("RUNBOOK_PERSON")
     yield
     os.environ.pop("RUNBOOK_PERSON", None)
@@ -44,7 +48,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
-"""Debian's PostgreSQL 15: the newest minor release, where the wheels of the other majors are older."""
+"""Debian's PostgreSQL 15: the newest minor release, where the wheels of the other majors are older.
+"""
 
 
 @pytest.fixture(
@@ -55,7 +60,9 @@ DEBIAN = Path("/usr/lib/postgresql/15/bin")
 def any_server(
     request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A real PostgreSQL of each major version and of the newest minor, one after the other; a test is skipped for one that is not here."""
+    """A real PostgreSQL of each major version and of the newest minor, one after the other; a
+    test is skipped for one that is not here.
+    """
     if request.param == 18:
         yield server
         return
@@ -83,7 +90,8 @@ def database(server: Server) -> Iterator[str]:
 def other_installation() -> Iterator[Path]:
     """The programs of a second installation, which lacks the extension hstore.
 
-    All but what is started is a link: programs look for the rest beside their real path, and want to reach it as anybody.
+    All but what is started is a link: programs look for the rest beside their real path, and want
+    to reach it as anybody.
     """
     with tempfile.TemporaryDirectory(prefix="installation-") as name:
         folder, first = Path(name), BINARIES.parent
@@ -132,7 +140,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many cells of the fault matrix held; what was skipped, and which Debian package would change that, in the last lines."""
+    """How many cells of the fault matrix held; what was skipped, and which Debian package would
+    change that, in the last lines.
+    """
     matrix.summary(terminalreporter)
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")

@@ -20,10 +20,12 @@ WORDS = ("Zebediah", "Markerperson")
 LANGUAGES = {"C": "ERROR", "de_DE.UTF-8": "FEHLER", "fr_FR.UTF-8": "ERREUR"}
 """Values of `lc_messages` → how an error begins then."""
 TABLES = r"""
-CREATE TABLE person (id int PRIMARY KEY, name text UNIQUE, age text, born tsrange, parent int REFERENCES person,
+CREATE TABLE person (id int PRIMARY KEY, name text UNIQUE, age text, born tsrange,
+    parent int REFERENCES person,
   CONSTRAINT grown CHECK (age <> 'child'), CONSTRAINT once EXCLUDE USING gist (born WITH &&));
 CREATE TABLE letter (body text NOT NULL, writer text);
-INSERT INTO person VALUES (1, E'Zebediah\nMarkerperson', E'Zebediah\nMarkerperson', '[2001-01-01,2002-01-01)', NULL);
+INSERT INTO person VALUES (1, E'Zebediah\nMarkerperson', E'Zebediah\nMarkerperson',
+    '[2001-01-01,2002-01-01)', NULL);
 INSERT INTO letter SELECT name, name FROM person;
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO person (id, name) SELECT 3, body FROM letter; RETURN NEW; END $$;
@@ -33,7 +35,8 @@ CREATE FUNCTION raised(text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE quoted text := (SELECT name FROM person LIMIT 1);
 BEGIN
   RAISE EXCEPTION E'orphan: %\nError: P1001: %\nDETAIL:  %', quoted, quoted, quoted
-    USING ERRCODE = $1, DETAIL = quoted, HINT = quoted, TABLE = quoted, COLUMN = quoted, CONSTRAINT = quoted;
+    USING ERRCODE = $1, DETAIL = quoted, HINT = quoted, TABLE = quoted, COLUMN = quoted,
+        CONSTRAINT = quoted;
 END $$;
 """
 FAILURES = {
@@ -60,7 +63,8 @@ FAILURES = {
     ),
     "foreign key": (
         "23503",
-        "ALTER TABLE letter ADD CONSTRAINT written FOREIGN KEY (writer) REFERENCES person (name); UPDATE letter SET writer = body || '!'",
+        "ALTER TABLE letter ADD CONSTRAINT written FOREIGN KEY (writer) REFERENCES person (name); "
+        "UPDATE letter SET writer = body || '!'",
         "written",
     ),
     "cast": ("22P02", "ALTER TABLE person ALTER COLUMN name TYPE int USING name::int", ""),
@@ -84,10 +88,11 @@ FAILURES = {
 
 @contextmanager
 def speaking(folder: Path) -> Iterator[Server]:
-    """A server that can be told by `lc_messages` to speak each of the `LANGUAGES`; the locales are made in the folder.
+    """A server that can be told by `lc_messages` to speak each of the `LANGUAGES`; the locales are
+    made in the folder.
 
-    Debian's PostgreSQL has translations, the wheels have none. Where it is not here, the texts that `test_refusal` holds,
-    written in its wording, stand in.
+    Debian's PostgreSQL has translations, the wheels have none. Where it is not here, the texts that
+    `test_refusal` holds, written in its wording, stand in.
     """
     if not (DEBIAN / "postgres").exists() or not shutil.which("localedef"):
         pytest.skip("nothing here speaks German and French (Debian: postgresql-15, locales)")
@@ -107,7 +112,9 @@ def speaking(folder: Path) -> Iterator[Server]:
 
 
 def speak(server: Server, database: str, language: str, tables: str = TABLES) -> Target:
-    """A database whose sessions are told what fails in that language; skipped where the translations are not installed."""
+    """A database whose sessions are told what fails in that language; skipped where the
+    translations are not installed.
+    """
     target = Target.parse(server.url()).named(database)
     with Database(Target.parse(server.url())) as db:
         db.execute(f"CREATE DATABASE {database} TEMPLATE template0")

@@ -1,4 +1,6 @@
-"""Commands that the product prints are commands that there are, and work as they stand, in any folder."""
+"""Commands that the product prints are commands that there are, and work as they stand, in any
+folder.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +49,15 @@ NAMED = {
     "shlex.quote(str(self.run.folder / 'parameters.json'))",
     "given",
 }
-"""What may stand where a command takes a run, a folder or a file: each is found from any folder, or is quoted for the shell."""
+"""What may stand where a command takes a run, a folder or a file: each is found from any folder, or
+is quoted for the shell.
+"""
 
 
 def printed() -> Iterator[tuple[str, str, str]]:
-    """Every command in a text of the package: where, which, and the rest of it, with `{…}` for what is filled in."""
+    """Every command in a text of the package: where, which, and the rest of it, with `{…}` for
+    what is filled in.
+    """
     for path in sorted((ROOT / "runbook_lib").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documented = {
@@ -151,7 +157,9 @@ def test_the_parameter_file_of_advice_is_that_of_the_command_else_what_the_run_w
 
 @pytest.fixture
 def made(tmp_path: Path) -> Run:
-    """A run in an archive of its own whose folder has a blank in its name, with a database that is out of reach."""
+    """A run in an archive of its own whose folder has a blank in its name, with a database that
+    is out of reach.
+    """
     values = params.load(ROOT / "params" / "demo.yaml")
     values["environment"]["archive"] = str(tmp_path / "an archive")
     (tmp_path / "url").write_text("postgresql://u:pw@127.0.0.1:1/d")

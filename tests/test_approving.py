@@ -1,4 +1,6 @@
-"""What is approved is on the screen; who approves is who they are; and a refusal stands until somebody decides anew."""
+"""What is approved is on the screen; who approves is who they are; and a refusal stands until
+somebody decides anew.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,8 @@ def test_a_gate_that_waits_names_each_finding_and_each_check_that_an_approval_ac
     first, *lines = error.value.message.splitlines()
     assert "could not check: the disk has room" in first
     assert lines == [
-        "danger: column-dropped at 20260101_drop/migration.sql:3 (public.Patient): its rows lose what stands there",
+        "danger: column-dropped at 20260101_drop/migration.sql:3 (public.Patient): its rows lose "
+        "what stands there",
         "could not check: the disk has room: nobody can see it",
     ]
 

@@ -1,4 +1,6 @@
-"""A seal proves more than itself: what is removed, made anew or signed by somebody else is found and named."""
+"""A seal proves more than itself: what is removed, made anew or signed by somebody else is found
+and named.
+"""
 
 from __future__ import annotations
 

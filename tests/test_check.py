@@ -1,4 +1,6 @@
-"""A check held against the same check made earlier: only what is new, or more than it was, fails."""
+"""A check held against the same check made earlier: only what is new, or more than it was,
+fails.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""However a command ends, a person reads what happened and what to do, and a machine the exit status: never a traceback."""
+"""However a command ends, a person reads what happened and what to do, and a machine the exit
+status: never a traceback.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import shutil
 import subprocess
 import sys

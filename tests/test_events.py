@@ -1,4 +1,6 @@
-"""The events of a journal are a closed set: what is written has its kind and fields, what a later version wrote is passed over."""
+"""The events of a journal are a closed set: what is written has its kind and fields, what a
+later version wrote is passed over.
+"""
 
 from __future__ import annotations
 

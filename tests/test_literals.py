@@ -1,4 +1,6 @@
-"""A secret that is written into the parameters is refused wherever it may stand, and never repeated."""
+"""A secret that is written into the parameters is refused wherever it may stand, and never
+repeated.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The record stays: read-only, chained, true on a full disk, on a read-only one, under a clock that goes back, and elsewhere."""
+"""The record stays: read-only, chained, true on a full disk, on a read-only one, under a clock
+that goes back, and elsewhere.
+"""
 
 from __future__ import annotations
 

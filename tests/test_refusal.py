@@ -1,4 +1,6 @@
-"""Errors are told by their fields: no value of a row passes, whatever failed, in whatever language, on however many lines."""
+"""Errors are told by their fields: no value of a row passes, whatever failed, in whatever
+language, on however many lines.
+"""
 
 from __future__ import annotations
 

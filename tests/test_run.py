@@ -339,7 +339,7 @@ def _evidence_names(function: ast.AST) -> set[str]:
             and isinstance(node.targets[0], ast.Tuple)
             and isinstance(node.value, ast.Tuple)
         ):
-            pairs = zip(node.targets[0].elts, node.value.elts)
+            pairs = zip(node.targets[0].elts, node.value.elts, strict=False)
             found |= {to.id for to, of in pairs if isinstance(to, ast.Name) and _reads_evidence(of)}
     return found
 

@@ -1,4 +1,6 @@
-"""Started where SIGINT is ignored (a script's `&`, cron, nohup), the product and what it starts can be interrupted as in a terminal."""
+"""Started where SIGINT is ignored (a script's `&`, cron, nohup), the product and what it starts
+can be interrupted as in a terminal.
+"""
 
 from __future__ import annotations
 

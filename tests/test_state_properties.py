@@ -1,6 +1,8 @@
-"""Whatever is done in whatever order, every view of a run tells the same, and what was told once is never taken back.
+"""Whatever is done in whatever order, every view of a run tells the same, and what was told once is
+never taken back.
 
-Random nights: cells that pass, fail, wait, are refused or interrupted; kernels that die; second browsers; approvals and refusals.
+Random nights: cells that pass, fail, wait, are refused or interrupted; kernels that die; second
+browsers; approvals and refusals.
 """
 
 from __future__ import annotations
@@ -250,7 +252,9 @@ class Night(RuleBasedStateMachine):
         self.written = now
 
     def _refused(self, name: str) -> set[str]:
-        """The gates that stand refused before a phase may go on: its own, and those of the phases before it."""
+        """The gates that stand refused before a phase may go on: its own, and those of the
+        phases before it.
+        """
         before = PHASES[: PHASES.index(name) + 1] if name in PHASES else (name,)
         return self.refused_gates & set(before)
 

@@ -1,4 +1,6 @@
-"""A real browser for the tests: Debian's Chromium, headless; tests that need it are skipped where it is missing."""
+"""A real browser for the tests: Debian's Chromium, headless; tests that need it are skipped
+where it is missing.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def lab(chromium: Browser) -> Iterator[Server]:
-    """JupyterLab on a demo run of its own, at whose gates `plan` and `migrate` a person is asked for."""
+    """JupyterLab on a demo run of its own, at whose gates `plan` and `migrate` a person is asked
+    for.
+    """
 
     def change(values: dict[str, Any]) -> None:
         values["approvals"] = {"required": ["plan", "migrate"]}

@@ -1,4 +1,6 @@
-"""A person before JupyterLab: the server that `runbook lab` starts on a demo run of its own, and what is seen and done in a browser."""
+"""A person before JupyterLab: the server that `runbook lab` starts on a demo run of its own, and
+what is seen and done in a browser.
+"""
 
 from __future__ import annotations
 
@@ -95,12 +97,15 @@ class Desk:
         self.shown(notebook)
         seconds = time.monotonic() - began
         self.page.wait_for_selector(
-            f"{PANEL} .jp-Notebook-ExecutionIndicator[data-status=idle], {PANEL} .jp-Notebook-ExecutionIndicator[data-status=busy]"
+            f"{PANEL} .jp-Notebook-ExecutionIndicator[data-status=idle], {PANEL} "
+            ".jp-Notebook-ExecutionIndicator[data-status=busy]"
         )
         return seconds
 
     def open_another(self, notebook: str) -> float:
-        """Open a notebook by a double click in the list of files of a JupyterLab that is there; seconds until its cells are."""
+        """Open a notebook by a double click in the list of files of a JupyterLab that is there;
+        seconds until its cells are.
+        """
         began = time.monotonic()
         self.page.locator(".jp-DirListing-item", has_text=notebook[:8]).dblclick()
         self.shown(notebook)
@@ -129,31 +134,40 @@ class Desk:
         self.page.locator(f"{PANEL} .jp-Cell").first.locator(".jp-InputPrompt").click()
 
     def step(self, by: str = "click") -> None:
-        """Run the active cell and go to the next, by a click or by the keyboard, and wait until it has ended."""
+        """Run the active cell and go to the next, by a click or by the keyboard, and wait until
+        it has ended.
+        """
         self.page.evaluate(
-            f"() => document.querySelectorAll(`{PANEL} .jp-CodeCell.jp-mod-active .jp-InputArea > .jp-InputPrompt`).forEach(prompt => prompt.textContent = 'runs')"
+            f"() => document.querySelectorAll(`{PANEL} .jp-CodeCell.jp-mod-active .jp-InputArea > "
+            ".jp-InputPrompt`).forEach(prompt => prompt.textContent = 'runs')"
         )
         if by == "click":
             self.page.click(
-                f"{PANEL} .jp-NotebookPanel-toolbar [data-command='notebook:run-cell-and-select-next']"
+                f"{PANEL} .jp-NotebookPanel-toolbar "
+                "[data-command='notebook:run-cell-and-select-next']"
             )
         else:
             self.page.keyboard.press("Shift+Enter")
         self.idle()
 
     def idle(self) -> None:
-        """Wait until no cell is at work, and all of its output is there: the kernel says that it is idle after the last of it.
+        """Wait until no cell is at work, and all of its output is there: the kernel says that it is
+        idle after the last of it.
 
         JupyterLab writes a prompt anew when its cell begins, and when it ends.
         """
         self.page.wait_for_function("""() => {
             const panel = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden)');
-            const waits = [...panel.querySelectorAll('.jp-InputArea > .jp-InputPrompt')].some(prompt => /\\*|runs/.test(prompt.textContent));
-            return !waits && panel.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status === 'idle';
+            const prompts = [...panel.querySelectorAll('.jp-InputArea > .jp-InputPrompt')];
+            const waits = prompts.some(prompt => /\\*|runs/.test(prompt.textContent));
+            const shown = panel.querySelector('.jp-Notebook-ExecutionIndicator');
+            return !waits && shown.dataset.status === 'idle';
         }""")
 
     def steps(self, *, to: str = "", by: str = "click") -> str:
-        """Run cell after cell, to one that fails, to the one whose code is `to`, or to the end; the error's words."""
+        """Run cell after cell, to one that fails, to the one whose code is `to`, or to the end;
+        the error's words.
+        """
         cells = self.page.locator(f"{PANEL} .jp-Cell")
         first = cells.evaluate_all(
             "cells => cells.findIndex(cell => cell.classList.contains('jp-mod-active'))"
@@ -188,7 +202,9 @@ class Desk:
         """What has the keyboard's focus, in words."""
         return str(
             self.page.evaluate(
-                "() => document.activeElement.title || document.activeElement.getAttribute('aria-label') || document.activeElement.className"
+                "() => document.activeElement.title || "
+                "document.activeElement.getAttribute('aria-label') || "
+                "document.activeElement.className"
             )
         )
 
@@ -205,7 +221,9 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def saved(run: Run, notebook: str) -> str:
-    """All that a saved notebook shows as HTML and text: what is left of it where no widget can be drawn."""
+    """All that a saved notebook shows as HTML and text: what is left of it where no widget can
+    be drawn.
+    """
     cells = json.loads((run.folder / notebook).read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     shown = [

@@ -1,4 +1,5 @@
-"""A demo run in a real JupyterLab, in a real browser: one run, from its first page to its last, through everything that goes wrong.
+"""A demo run in a real JupyterLab, in a real browser: one run, from its first page to its last,
+through everything that goes wrong.
 
 The tests follow one another as the phases do: each goes on where the one before it has come to.
 """

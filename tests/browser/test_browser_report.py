@@ -1,4 +1,6 @@
-"""The report and the index in a real browser: on a laptop, on a telephone, in the dark, in print; with no network and no script."""
+"""The report and the index in a real browser: on a laptop, on a telephone, in the dark, in
+print; with no network and no script.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,7 @@ def file(request: pytest.FixtureRequest, written: dict[str, Path]) -> Path:
     return written[request.param]
 
 
-def test_on_every_screen_no_text_lies_over_another_nothing_scrolls_sideways_and_axe_finds_nothing_serious(
+def test_on_every_screen_no_text_lies_over_another_nothing_scrolls_sideways_and_axe_is_content(
     view: Page, file: Path
 ) -> None:
     view.goto(file.as_uri())
@@ -99,7 +101,9 @@ def test_on_every_screen_no_text_lies_over_another_nothing_scrolls_sideways_and_
 def test_the_measure_of_overlap_and_axe_find_what_is_planted(chromium: Browser) -> None:
     page = chromium.new_page()
     page.set_content(
-        "<html lang=en><title>t</title><p style='color:#ccc;background:#fff'>pale</p><p style='margin:0'>one</p><p style='margin:-20px 0 0'>two</p><div style='width:4000px'>wide</div>"
+        "<html lang=en><title>t</title><p style='color:#ccc;background:#fff'>pale</p><p "
+        "style='margin:0'>one</p><p style='margin:-20px 0 0'>two</p><div "
+        "style='width:4000px'>wide</div>"
     )
     assert (
         page.evaluate(OVERLAPPING_TEXT)
@@ -171,7 +175,8 @@ def test_in_print_nothing_overlaps_nothing_is_cut_off_and_charts_bring_their_num
     assert page.evaluate(OVERLAPPING_TEXT) == []
     assert (
         page.evaluate(
-            "[...document.querySelectorAll('.runbook-scroll')].filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.textContent.trim().slice(0, 80))"
+            "[...document.querySelectorAll('.runbook-scroll')].filter(box => box.scrollWidth > "
+            "box.clientWidth + 1).map(box => box.textContent.trim().slice(0, 80))"
         )
         == []
     )

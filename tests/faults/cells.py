@@ -1,4 +1,6 @@
-"""The fault matrix as data: who or what is struck, when, how Prisma sends the files, and what must be true afterwards."""
+"""The fault matrix as data: who or what is struck, when, how Prisma sends the files, and what
+must be true afterwards.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ STATEMENTS = (
     'INSERT INTO "Note" SELECT g FROM generate_series(1, 100) AS g',
     'INSERT INTO "Late" VALUES (1)',
 )
-"""What the migration does: each can be held up by a session of somebody else's, the last one at its commit."""
+"""What the migration does: each can be held up by a session of somebody else's, the last one at its
+commit.
+"""
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,10 @@ class Behaviour:
     Args:
         words: for people.
         files: name → SQL.
-        mode: what the engine does with a file: one query ("file"), or one query a statement ("statement").
-        landed: moment → what is in the database where the migration was struck there: of each of its traces, whether it is there.
+        mode: what the engine does with a file: one query ("file"), or one query a statement
+            ("statement").
+        landed: moment → what is in the database where the migration was struck there: of each of
+            its traces, whether it is there.
     """
 
     words: str
@@ -83,19 +89,25 @@ HOLDS = {
     "between two statements": 'LOCK TABLE "Patient" IN ACCESS EXCLUSIVE MODE',
     "within a statement": 'INSERT INTO "Note" VALUES (50)',
     "at the commit": 'INSERT INTO "Late" VALUES (1)',
-    "after the commit, before Prisma's record": 'SELECT 1 FROM "_prisma_migrations" WHERE finished_at IS NULL FOR UPDATE',
+    "after the commit, before Prisma's record": (
+        'SELECT 1 FROM "_prisma_migrations" WHERE finished_at IS NULL FOR UPDATE'
+    ),
 }
 """What somebody else does so that the migration stands still at a moment."""
 HOLDS_A_BUILD = 'UPDATE "Visit" SET "kind" = "kind" WHERE "id" = 1'
 """The same for an index that is being built concurrently."""
 TRACES = {
-    "first": "SELECT 1 FROM pg_attribute WHERE attrelid = '\"Visit\"'::regclass AND attname = 'first'",
+    "first": (
+        "SELECT 1 FROM pg_attribute WHERE attrelid = '\"Visit\"'::regclass AND attname = 'first'"
+    ),
     "a": "SELECT 1 FROM pg_attribute WHERE attrelid = '\"Visit\"'::regclass AND attname = 'a'",
     "b": "SELECT 1 FROM pg_attribute WHERE attrelid = '\"Patient\"'::regclass AND attname = 'b'",
     "notes": 'SELECT 1 FROM "Note" HAVING count(*) = 100',
     "late": 'SELECT 1 FROM "Late"',
-    "invalid": "SELECT 1 FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname = 'by_kind' AND NOT indisvalid",
-    "index": "SELECT 1 FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname = 'by_kind' AND indisvalid",
+    "invalid": "SELECT 1 FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname = 'by_kind' "
+    "AND NOT indisvalid",
+    "index": "SELECT 1 FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname = 'by_kind' "
+    "AND indisvalid",
 }
 """How each trace of the migration is seen."""
 
@@ -106,7 +118,8 @@ class Victim:
 
     Args:
         words: for people.
-        deed: the name of what is done (see test_faults_migration); "" where a limit of the migration strikes by itself.
+        deed: the name of what is done (see test_faults_migration); "" where a limit of the
+            migration strikes by itself.
         limits: parameters of the section `migrate`.
         causes: what the failure may be called; `None` where the deployment is interrupted.
     """
@@ -124,10 +137,14 @@ VICTIMS = {
     "cli-term": Victim("the Prisma CLI, SIGTERM", "cli_terminated", {}, (KILLED,)),
     "engine-kill": Victim("the schema engine, kill -9", "engine_killed", {}, (KILLED, "unknown")),
     "interrupt": Victim("the runbook's kernel, SIGINT", "interrupted", {}, None),
-    "terminated": Victim("the server session, terminated", "backend_terminated", {}, (KILLED, LOST)),
+    "terminated": Victim(
+        "the server session, terminated", "backend_terminated", {}, (KILLED, LOST)
+    ),
     "cancelled": Victim("the server session, cancelled", "backend_cancelled", {}, (KILLED,)),
     "fast": Victim("the server, restarted fast", "server_fast", {}, (RESTARTED, LOST)),
-    "immediate": Victim("the server, crashed and restarted", "server_immediate", {}, (RESTARTED, LOST)),
+    "immediate": Victim(
+        "the server, crashed and restarted", "server_immediate", {}, (RESTARTED, LOST)
+    ),
     "cut": Victim("the connection, cut", "connection_cut", {}, (LOST, KILLED)),
     "stalled": Victim(
         "the connection, stalled", "connection_stalled", {"deadline_s": 10.0}, (KILLED, LOST)
@@ -143,7 +160,9 @@ VICTIMS = {
     ),
 }  # fmt: skip
 SOME = ("cli-kill", "terminated", "immediate", "lock")
-"""The victims that are struck however Prisma sends the files; the others where it sends one file in one transaction, and one statement by statement."""
+"""The victims that are struck however Prisma sends the files; the others where it sends one file in
+one transaction, and one statement by statement.
+"""
 CELLS = [
     (victim, moment, behaviour)
     for behaviour, how in BEHAVIOURS.items()

@@ -1,4 +1,6 @@
-"""Nights in small, prepared once for each way in which Prisma sends files, and copied for each cell of the fault matrix."""
+"""Nights in small, prepared once for each way in which Prisma sends files, and copied for each
+cell of the fault matrix.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ from tests.prisma.conftest import INIT, lay_out
 ROOT = Path(__file__).resolve().parents[2]
 SEED = """CREATE TABLE "Visit" ("id" INTEGER PRIMARY KEY, "kind" TEXT);
 CREATE TABLE "Note" ("id" INTEGER PRIMARY KEY);
-CREATE TABLE "Late" ("id" INTEGER, CONSTRAINT "late_once" UNIQUE ("id") DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE "Late" ("id" INTEGER, CONSTRAINT "late_once" UNIQUE ("id") DEFERRABLE INITIALLY
+    DEFERRED);
 INSERT INTO "Patient" SELECT g, 'Fictitious ' || g FROM generate_series(1, 50) AS g;
 INSERT INTO "Visit" SELECT g, 'first' FROM generate_series(1, 50) AS g;
 """
@@ -83,7 +86,9 @@ class Way:
 
 
 class BehindAWay(Migrate):
-    """The phase, with the CLI's connections on a way that can be struck; the runbook's own are not."""
+    """The phase, with the CLI's connections on a way that can be struck; the runbook's own are
+    not.
+    """
 
     way: Way
 
@@ -124,7 +129,9 @@ Prepared = Callable[[str], tuple[str, Path]]
 def prepared(
     server: Server, sample: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prepared]:
-    """For a behaviour: the database before the migration, and a run that was planned, backed up and announced."""
+    """For a behaviour: the database before the migration, and a run that was planned, backed up
+    and announced.
+    """
 
     @cache
     def made(behaviour: str) -> tuple[str, Path]:
@@ -181,7 +188,9 @@ def _values(folder: Path, project: Path, mode: str) -> dict[str, Any]:
 
 @pytest.fixture
 def cell(server: Server, prepared: Prepared, tmp_path: Path) -> Iterator[Callable[..., Cell]]:
-    """Makes a cell: a copy of what was prepared for a behaviour, with these limits of the migration."""
+    """Makes a cell: a copy of what was prepared for a behaviour, with these limits of the
+    migration.
+    """
     with ExitStack() as stack:
 
         def made(behaviour: str, limits: dict[str, float]) -> Cell:

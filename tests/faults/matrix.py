@@ -1,6 +1,8 @@
-"""Collects the cells of the fault matrix from the tests that are marked as such, and writes them as a table.
+"""Collects the cells of the fault matrix from the tests that are marked as such, and writes them as
+a table.
 
-`make test` tries the cells that are quick and says how many held; `make faults` tries all of them and writes docs/faults.md.
+`make test` tries the cells that are quick and says how many held; `make faults` tries all of them
+and writes docs/faults.md.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ MOST = 90
 
 
 def add_option(parser: pytest.Parser) -> None:
-    """`--faults FILE`: try the cells of the fault matrix, all of them and nothing else, and write the table there."""
+    """`--faults FILE`: try the cells of the fault matrix, all of them and nothing else, and
+    write the table there.
+    """
     parser.addoption(OPTION, metavar="FILE", help="try the whole fault matrix, and write its table")
 
 
 def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long cells, or all that is no cell where the matrix is asked for; tell each cell's report what it is."""
+    """Leave out the long cells, or all that is no cell where the matrix is asked for; tell each
+    cell's report what it is.
+    """
     whole, left_out = config.getoption(OPTION), list[pytest.Item]()
     for item in items:
         mark = item.get_closest_marker("fault")
@@ -91,9 +97,12 @@ def _page(rows: Sequence[tuple[str, ...]], held: int) -> str:
     lines = [
         "# The fault matrix",
         "",
-        "What is struck, at which moment, how Prisma sends the files, and what must then be true. Each row is a test against a real",
-        "PostgreSQL and, where Prisma matters, the real Prisma CLI; the figures are those of the run that wrote this page.",
-        "`make faults` tries all of it and writes this page anew; `make test` tries the quick ones.",
+        "What is struck, at which moment, how Prisma sends the files, and what must then be true. "
+        "Each row is a test against a real",
+        "PostgreSQL and, where Prisma matters, the real Prisma CLI; the figures are those of the "
+        "run that wrote this page.",
+        "`make faults` tries all of it and writes this page anew; `make test` tries the quick "
+        "ones.",
         "",
         f"**{held} of {len(rows)} cells are as they must be** ({machine}).",
         "",

@@ -1,4 +1,6 @@
-"""The archive is full, read-only or gone, at each moment of a phase: what was recorded stands, nothing is half written, and once it is mended the run goes on, is reported and sealed (T4)."""
+"""The archive is full, read-only or gone, at each moment of a phase: what was recorded stands,
+nothing is half written, and once it is mended the run goes on, is reported and sealed (T4).
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,9 @@ Lay = Callable[[Disk, str, str], None]
 
 @pytest.fixture
 def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
-    """Lays out the notebook of the phase, in small: it begins, does something, and ends; saved at every line."""
+    """Lays out the notebook of the phase, in small: it begins, does something, and ends; saved
+    at every line.
+    """
     home = tmp_path / "home"
     (home / "notebooks").mkdir(parents=True)
     monkeypatch.setattr(execute, "HOME", home)
@@ -138,7 +142,9 @@ def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
 
 
 def whole(folder: Path) -> None:
-    """Every file of a run is there as it was written: JSON is JSON, lines are lines, notebooks are notebooks."""
+    """Every file of a run is there as it was written: JSON is JSON, lines are lines, notebooks
+    are notebooks.
+    """
     for name in FILES:
         json.loads((folder / name).read_text())
     for path in folder.glob("*.ipynb"):

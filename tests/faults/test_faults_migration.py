@@ -1,4 +1,6 @@
-"""The fault matrix of the migration: whatever is struck, whenever, the record, the database and what the product says of both agree, and nothing is left at work."""
+"""The fault matrix of the migration: whatever is struck, whenever, the record, the database and
+what the product says of both agree, and nothing is left at work.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 
 RECORD = "after the commit, before Prisma's record"
 PRISMA = "application_name LIKE 'runbook/%%/migrate/prisma'"
-WAITS = f"SELECT pid FROM pg_stat_activity WHERE {PRISMA} AND datname = %s AND wait_event_type = 'Lock' AND (%s OR query ILIKE '%%update%%_prisma_migrations%%')"
+WAITS = (
+    f"SELECT pid FROM pg_stat_activity WHERE {PRISMA} AND datname = %s "
+    "AND wait_event_type = 'Lock' AND (%s OR query ILIKE '%%update%%_prisma_migrations%%')"
+)
 BOUND_S = 120
 """Seconds after which a test gives up waiting."""
 
@@ -176,7 +181,8 @@ def agrees(said: Landed, traces: str, whole: str) -> None:
                 VICTIMS[one[0]].words,
                 one[1],
                 BEHAVIOURS[one[2]].words,
-                f"landed: {BEHAVIOURS[one[2]].landed[one[1]] or 'nothing'}; the product says so; nobody at work",
+                f"landed: {BEHAVIOURS[one[2]].landed[one[1]] or 'nothing'}; the product says so; "
+                "nobody at work",
                 long=one not in PROOF,
             ),
             id="-".join(one),
@@ -218,6 +224,7 @@ def test_record_database_and_what_is_said_agree_and_nobody_is_left_at_work(
     assert scratch == 0
     record_property(
         "figures",
-        f"noticed after {noticed:.1f} s; {sessions} sessions, {processes} processes, {scratch} copies left",
+        f"noticed after {noticed:.1f} s; {sessions} sessions, {processes} processes, {scratch} "
+        "copies left",
     )
     record_property("said", f"{said.replayed.answer}; {said.replayed.command}")

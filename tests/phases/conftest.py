@@ -1,5 +1,6 @@
-"""Phases on a real database and a small Prisma project, without notebooks; and a night in small: a run that has come to the
-deployment, and the others who use the database."""
+"""Phases on a real database and a small Prisma project, without notebooks; and a night in small: a
+run that has come to the deployment, and the others who use the database.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +67,9 @@ class Night:
         return db
 
     def again(self) -> Migrate:
-        """Another phase of the same run, as a second kernel would have it; its gate is open, too."""
+        """Another phase of the same run, as a second kernel would have it; its gate is open,
+        too.
+        """
         made = Migrate(self.phase.run)
         made.pass_gate("migrate", Checks("Open", []))
         made.save()
@@ -95,7 +98,8 @@ class Night:
     def left(self) -> list[str]:
         """What is left of the migration: sessions on the server, processes here."""
         found = self.db().rows(
-            "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'runbook/%%/migrate/prisma'",
+            "SELECT application_name FROM pg_stat_activity "
+            "WHERE application_name LIKE 'runbook/%%/migrate/prisma'",
             (),
         )
         children = [
@@ -107,7 +111,9 @@ class Night:
 
 
 class Statement(threading.Thread):
-    """A statement of somebody else's, in a session of its own; `error` is what became of it, `done` whether it ended well."""
+    """A statement of somebody else's, in a session of its own; `error` is what became of it,
+    `done` whether it ended well.
+    """
 
     def __init__(self, night: Night, statement: str, name: str = "booking") -> None:
         super().__init__(daemon=True)
@@ -122,13 +128,17 @@ class Statement(threading.Thread):
             self.error = error.message
 
     def ended_well(self) -> bool:
-        """Whether it came to its end, unharmed; a session that is used once more then still is there."""
+        """Whether it came to its end, unharmed; a session that is used once more then still is
+        there.
+        """
         self.join(60)
         return self.done and self.db.value("SELECT 1") == 1
 
 
 class When(threading.Thread):
-    """Does something once it sees what it waits for in the database; fails the test where it never did."""
+    """Does something once it sees what it waits for in the database; fails the test where it
+    never did.
+    """
 
     def __init__(self, night: Night, seen: str, then: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -155,8 +165,14 @@ class When(threading.Thread):
         return self.result
 
 
-MIGRATION_WAITS = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event_type = 'Lock'"
-MIGRATION_SLEEPS = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event = 'PgSleep'"
+MIGRATION_WAITS = (
+    "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' "
+    "AND wait_event_type = 'Lock'"
+)
+MIGRATION_SLEEPS = (
+    "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' "
+    "AND wait_event = 'PgSleep'"
+)
 
 
 @pytest.fixture(scope="session")
@@ -192,7 +208,9 @@ def template(server: Server, sample: Path, tmp_path_factory: pytest.TempPathFact
 def night(
     make: Make, template: str, server: Server, tmp_path: Path
 ) -> Iterator[Callable[..., Night]]:
-    """Makes a night with these pending migrations; `mode` is how Prisma sends a file, `migrate` further parameters of that section."""
+    """Makes a night with these pending migrations; `mode` is how Prisma sends a file, `migrate`
+    further parameters of that section.
+    """
     with ExitStack() as stack:
 
         def made(
@@ -335,7 +353,8 @@ def enter(url: str, project: Project, name: str) -> None:
     file = history.MigrationFile.read(project.migrations / name / "migration.sql")
     with Database(Target.parse(url)) as db:
         db.execute(
-            "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count) VALUES (%s, %s, %s, now(), 1)",
+            "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, "
+            "applied_steps_count) VALUES (%s, %s, %s, now(), 1)",
             [name, file.sha256, name],
         )
 

@@ -1,4 +1,6 @@
-"""Why a migration failed, from SQLSTATE and the server's state; and where each cause is explained."""
+"""Why a migration failed, from SQLSTATE and the server's state; and where each cause is
+explained.
+"""
 
 from __future__ import annotations
 

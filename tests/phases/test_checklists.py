@@ -1,4 +1,6 @@
-"""The runbook's checklists: every item is there, what is checked cannot be ticked, what is a person's is ticked by a person; and how a run stands."""
+"""The runbook's checklists: every item is there, what is checked cannot be ticked, what is a
+person's is ticked by a person; and how a run stands.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from tests.journals import begun_by
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISES = {"P": 7, "B": 6, "E": 6, "C": 4, "X": 6, "V": 5}
-"""How many items each list of the runbook has; the steps of the migration and of the validation are items, too."""
+"""How many items each list of the runbook has; the steps of the migration and of the validation are
+items, too.
+"""
 
 
 class Plan(Phase):
@@ -156,7 +160,8 @@ def test_a_phase_that_another_process_is_at_work_on_is_refused_with_who_where_an
         begun_by(run, "Mark", process)
         with pytest.raises(
             Refused,
-            match=rf"Mark has been at work on plan since .* UTC \(process {other.pid} on {process['host']}\)",
+            match=rf"Mark has been at work on plan since .* UTC \(process {other.pid} on "
+            rf"{process['host']}\)",
         ):
             run.begin_phase("plan", "10_plan.ipynb")
         assert [entry["status"] for entry in run.state["phases"]] == ["running"]

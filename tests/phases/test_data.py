@@ -1,4 +1,6 @@
-"""Data against its own rules: what was so before, or is declared so, is a remark; what is new and undeclared fails."""
+"""Data against its own rules: what was so before, or is declared so, is a remark; what is new
+and undeclared fails.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ CREATE TABLE "Patient" (id int PRIMARY KEY, age int);
 CREATE TABLE "Visit" (id int PRIMARY KEY, "patientId" int);
 ALTER TABLE "Visit" ADD CONSTRAINT long_ago CHECK (id > 0) NOT VALID;
 """
-FOREIGN_KEY = 'ALTER TABLE "Visit" ADD CONSTRAINT "Visit_patientId_fkey" FOREIGN KEY ("patientId") REFERENCES "Patient" ("id") NOT VALID'
+FOREIGN_KEY = (
+    'ALTER TABLE "Visit" ADD CONSTRAINT "Visit_patientId_fkey" FOREIGN KEY ("patientId") '
+    'REFERENCES "Patient" ("id") NOT VALID'
+)
 CHECKED = 'ALTER TABLE "Patient" ADD CONSTRAINT adult CHECK (age > 17) NOT VALID'
 NOT_NULL = 'ALTER TABLE "Patient" ADD CONSTRAINT aged NOT NULL age NOT VALID'
 SCHEMA = """
@@ -108,7 +113,8 @@ def test_where_it_cannot_be_told_what_the_plan_does_it_is_left_to_a_person(
 def same_values(db: Database, labels: str, row: str = "") -> Check:
     """Whether the schema file's enum has these labels, where this row is."""
     db.execute(
-        f'CREATE TYPE mood AS ENUM ({labels}); CREATE TABLE "Visit" (id int, mood mood, old varchar(9)); INSERT INTO "Visit" VALUES (1, {row or "NULL"})'
+        f'CREATE TYPE mood AS ENUM ({labels}); CREATE TABLE "Visit" (id int, mood mood, old '
+        f'varchar(9)); INSERT INTO "Visit" VALUES (1, {row or "NULL"})'
     )
     return data.schema_check(client.of_schema(SCHEMA), enums.enums(db), "the same")
 

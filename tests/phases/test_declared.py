@@ -15,7 +15,8 @@ from runbook_lib.prisma.transactions import TransactionRule
 
 SETUP = """
 CREATE TABLE "Patient" (id int PRIMARY KEY, name text, insurer text, born date);
-INSERT INTO "Patient" SELECT i, 'Fictitious ' || i, 'Imaginary ' || i % 3, '1980-01-01' FROM generate_series(1, 50) AS i;
+INSERT INTO "Patient" SELECT i, 'Fictitious ' || i, 'Imaginary ' || i % 3,
+    '1980-01-01' FROM generate_series(1, 50) AS i;
 CREATE TABLE "Untouched" (id int PRIMARY KEY, note text);
 INSERT INTO "Untouched" SELECT i, 'note ' || i FROM generate_series(1, 20) AS i;
 """

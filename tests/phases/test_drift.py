@@ -1,4 +1,6 @@
-"""The catalogue that the applied files make, against the one that is there: real server, real CLI."""
+"""The catalogue that the applied files make, against the one that is there: real server, real
+CLI.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,12 @@ PENDING = {"20990101000000_pending": 'ALTER TABLE "Patient" ADD COLUMN "pending"
 
 
 def plan(
-    make: Make, opened: Opened, url: str, beside: str = "", applied: dict[str, str] = {}
-) -> Plan:  # noqa: B006 - only read
-    """Something done by hand, further files that count as applied, one that is pending, and the plan phase on it."""
+    make: Make, opened: Opened, url: str, beside: str = "", applied: dict[str, str] | None = None
+) -> Plan:
+    """Something done by hand, further files that count as applied, one that is pending, and the
+    plan phase on it.
+    """
+    applied = applied or {}
     project = make(INIT | applied | PENDING)
     for name in applied:
         enter(url, project, name)
@@ -50,7 +55,10 @@ def test_files_that_make_what_is_there_show_no_drift_and_the_pending_ones_are_no
 def test_what_was_done_by_hand_is_said_and_the_sql_that_is_shown_undoes_it(
     make: Make, opened: Opened, deployed: str
 ) -> None:
-    by_hand = 'CREATE INDEX by_hand ON "Patient" (name); ALTER TABLE "Patient" ADD COLUMN stray int, ALTER name DROP NOT NULL; CREATE TABLE extra (id int)'
+    by_hand = (
+        'CREATE INDEX by_hand ON "Patient" (name); ALTER TABLE "Patient" ADD COLUMN stray int, '
+        "ALTER name DROP NOT NULL; CREATE TABLE extra (id int)"
+    )
     phase = plan(make, opened, deployed, by_hand)
     found = phase.found_drift
     assert (
@@ -116,13 +124,16 @@ def test_rights_and_owners_are_no_drift(make: Make, opened: Opened, deployed: st
     [
         (
             {
-                "20260102000000_role": "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_monitor') THEN CREATE ROLE never; END IF; END $$;\n"
+                "20260102000000_role": "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles "
+                "WHERE rolname = 'pg_monitor') THEN CREATE ROLE never; END IF; END $$;\n"
             },
             "reach beyond the database: 20260102000000_role:1",
         ),
         (
             {
-                "20260102000000_needs": "SELECT 1 / count(*) FROM pg_class WHERE relname = 'outside';\n"
+                "20260102000000_needs": (
+                    "SELECT 1 / count(*) FROM pg_class WHERE relname = 'outside';\n"
+                )
             },
             "20260102000000_needs:1 (22012)",
         ),
@@ -151,7 +162,8 @@ def test_a_role_that_may_make_no_database_leaves_it_unknown(
 ) -> None:
     run(
         deployed,
-        "DROP ROLE IF EXISTS humble; CREATE ROLE humble LOGIN PASSWORD 'humble-7f3a'; GRANT pg_read_all_data TO humble",
+        "DROP ROLE IF EXISTS humble; CREATE ROLE humble LOGIN PASSWORD 'humble-7f3a'; GRANT "
+        "pg_read_all_data TO humble",
     )
     target = Target.parse(deployed)
     phase = opened(

@@ -1,4 +1,6 @@
-"""Each cell that works with databases loses a session at some statement: no copy stays, and the error shown is that loss."""
+"""Each cell that works with databases loses a session at some statement: no copy stays, and the
+error shown is that loss.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ LOST = ("57P01", "terminating connection", "the connection is lost")
 
 
 class Loss:
-    """Ends, on the server, the session that is about to send a statement, which is counted from the first on.
+    """Ends, on the server, the session that is about to send a statement, which is counted from the
+    first on.
 
     Args:
         at: which statement; none where it is 0.
@@ -105,12 +108,14 @@ def run_cell(phase: Phase | Operations, name: str) -> Any:
 def each_cell(
     monkeypatch: pytest.MonkeyPatch, phase: Phase | Operations, cells: Sequence[str]
 ) -> dict[str, int]:
-    """Run each cell with losses ever later, until it has ended well; returns the number of statements that it sent then."""
+    """Run each cell with losses ever later, until it has ended well; returns the number of
+    statements that it sent then.
+    """
     sent = {}
     for name in cells:
         at, error = 1, None
         while True:
-            count, error = disturbed(monkeypatch, at, lambda: run_cell(phase, name))
+            count, error = disturbed(monkeypatch, at, lambda name=name: run_cell(phase, name))
             if error is None and count < at:
                 break
             at = at * 2 + 1
@@ -180,7 +185,7 @@ def test_no_cell_of_the_rehearsal_leaves_a_copy(
     server, folder = Server(here.url), tmp_path / "backups"
     phase, failed = opened(here, Rehearse, folder), []
     for number, name in enumerate(REHEARSED):
-        _, error = disturbed(monkeypatch, at, lambda: run_cell(phase, name))  # noqa: B023
+        _, error = disturbed(monkeypatch, at, lambda name=name: run_cell(phase, name))  # noqa: B023
         if error:
             failed.append(name)
             held = {name.split("_")[2] for name in server.more()}
@@ -199,7 +204,9 @@ def test_no_cell_of_the_rehearsal_leaves_a_copy(
 
 
 class Back(Rollback):
-    """The way back from its notebook's first cell on, as often as it is opened; a person accepts what it loses."""
+    """The way back from its notebook's first cell on, as often as it is opened; a person accepts
+    what it loses.
+    """
 
     def whole(self) -> None:
         self._resumed = self._interrupted()

@@ -1,4 +1,6 @@
-"""The lease of a run at the level of its phases: taken with 50_announce, given back where nothing came of it."""
+"""The lease of a run at the level of its phases: taken with 50_announce, given back where
+nothing came of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The plan's questions of the data, asked again at the last gate: what has come since stops before the migration, not in it."""
+"""The plan's questions of the data, asked again at the last gate: what has come since stops
+before the migration, not in it.
+"""
 
 from __future__ import annotations
 

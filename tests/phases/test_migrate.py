@@ -1,4 +1,6 @@
-"""What the migrate phase requires: the drift of the rehearsal, the plan as it was reviewed, and a person where it could not look."""
+"""What the migrate phase requires: the drift of the rehearsal, the plan as it was reviewed, and
+a person where it could not look.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +195,7 @@ def test_a_run_that_was_stopped_after_its_files_were_applied_goes_on_with_the_pr
     )
 
 
-def test_a_run_that_was_stopped_between_two_files_goes_on_with_those_that_are_left_as_they_were_reviewed(
+def test_a_run_stopped_between_two_files_goes_on_with_those_that_are_left_as_reviewed(
     phase: Example, applied: history.History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Example, "history", applied)

@@ -1,4 +1,6 @@
-"""The deployment among others who use the database: what the phase says is what the server holds, nothing of ours is left, nobody is harmed."""
+"""The deployment among others who use the database: what the phase says is what the server
+holds, nothing of ours is left, nobody is harmed.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,17 @@ READ, WRITE = (
     'SELECT count(*) FROM "Patient"',
     'UPDATE "Patient" SET "name" = "name" WHERE "id" = 1',
 )
-COLUMNS = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' AND column_name = 'seen'"
+COLUMNS = (
+    "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' "
+    "AND column_name = 'seen'"
+)
 Make = Callable[..., Night]
 
 
 def expect_failed(night: Night, cause: str, sqlstate: str, *said: str) -> MigrationFailed:
-    """The deployment fails, says why, and says of the history what the history says; nothing of it is left."""
+    """The deployment fails, says why, and says of the history what the history says; nothing of
+    it is left.
+    """
     with pytest.raises(MigrationFailed) as caught:
         night.phase.deploy()
     error = caught.value
@@ -69,7 +76,8 @@ def test_as_many_as_are_allowed_may_wait_and_the_migration_goes_on(night: Make) 
     victim = When(story, MIGRATION_WAITS, lambda: Statement(story, READ))
     end = When(
         story,
-        "SELECT 1 FROM pg_locks WHERE NOT granted AND waitstart < now() - interval '1 s' AND mode = 'AccessShareLock'",
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND waitstart < now() - interval '1 s' "
+        "AND mode = 'AccessShareLock'",
         lambda: holder.execute("COMMIT"),
     )
     assert "1 files applied" in story.phase.deploy().title
@@ -127,14 +135,16 @@ def test_what_it_holds_is_let_go_and_its_rows_are_proven_unchanged_before_it_is_
 ) -> None:
     story = night(
         {
-            NAME: 'UPDATE "Patient" SET "name" = \'x\';\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\nSELECT pg_sleep(15);\n'
+            NAME: 'UPDATE "Patient" SET "name" = \'x\';\nALTER TABLE "Patient" ADD COLUMN "seen" '
+            "INTEGER;\nSELECT pg_sleep(15);\n"
         },
         guard={"victims": 0, "wait_s": 0.3, "retries": 1, "pause_s": 0.2},
     )
     victims = When(story, MIGRATION_SLEEPS, lambda: Statement(story, READ))
     again = When(
         story,
-        f"{MIGRATION_SLEEPS} AND (SELECT count(*) FROM \"_prisma_migrations\" WHERE migration_name = '{NAME}') = 2",
+        f'{MIGRATION_SLEEPS} AND (SELECT count(*) FROM "_prisma_migrations" '
+        f"WHERE migration_name = '{NAME}') = 2",
         lambda: Statement(story, WRITE),
     )
     expect_failed(story, BY_GUARD, "57014")
@@ -160,12 +170,14 @@ def test_what_it_holds_is_let_go_and_its_rows_are_proven_unchanged_before_it_is_
     [
         (
             "statement",
-            'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n',
+            'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nALTER TABLE "Patient" ADD COLUMN '
+            '"seen" INTEGER;\n',
             "it cannot be told that",
         ),
         (
             "file",
-            'UPDATE "Visit" SET "kind" = \'x\';\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n',
+            'UPDATE "Visit" SET "kind" = \'x\';\nALTER TABLE "Patient" ADD COLUMN "seen" '
+            "INTEGER;\n",
             'the content of public."Visit" is not that of before',
         ),
     ],
@@ -184,7 +196,8 @@ def test_what_is_not_proven_to_have_left_nothing_is_not_tried_again(
         and why in story.attempts()[0]["not_again"]
     )
     landed = story.db().value(
-        "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' AND column_name = 'seen'"
+        "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' "
+        "AND column_name = 'seen'"
     )
     assert landed == (1 if mode == "statement" else 0) and story.history() == [(NAME, "unfinished")]
 
@@ -231,7 +244,10 @@ def test_it_waits_in_the_queue_behind_somebodys_waiting_statement_and_names_that
 def test_a_deadlock_ends_the_migration_and_the_other_goes_on(night: Make) -> None:
     story = night(
         {
-            NAME: 'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nALTER TABLE "Patient" ADD COLUMN "seen" INTEGER;\n'
+            NAME: (
+                'ALTER TABLE "Visit" ADD COLUMN "seen" INTEGER;\nALTER TABLE "Patient" ADD COLUMN '
+                '"seen" INTEGER;\n'
+            )
         },
         guard={"wait_s": 15.0},
     )
@@ -265,7 +281,8 @@ def test_a_statement_that_takes_too_long_is_no_doing_of_the_guard(night: Make, m
     )
     expect_failed(story, "statement timeout", "57014", "statement timeout")
     landed = story.db().value(
-        "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' AND column_name = 'seen'"
+        "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' "
+        "AND column_name = 'seen'"
     )
     assert landed == (1 if mode == "statement" else 0)
 
@@ -281,7 +298,10 @@ def test_a_watch_that_lost_its_session_takes_another_and_guards_on_and_that_is_s
 ) -> None:
     story = night(COLUMN, guard={"victims": 0, "wait_s": 2.5, "retries": 0})
     story.holding(READ)
-    watch = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate-watch'"
+    watch = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'runbook/%/migrate-watch'"
+    )
     lost = When(story, MIGRATION_WAITS, lambda: (Statement(story, READ), story.db().execute(watch)))
     expect_failed(story, BY_GUARD, "57014")
     assert (

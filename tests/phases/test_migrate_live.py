@@ -23,7 +23,7 @@ phase.deploy()
 """
 
 
-def test_who_cancels_by_the_button_finds_the_run_aborted_the_server_at_rest_and_all_that_was_shown_as_text(
+def test_who_cancels_by_the_button_finds_the_run_aborted_the_server_at_rest_and_all_as_text(
     night: Callable[..., Night],
 ) -> None:
     story = night(NEXT, guard={"victims": 5})

@@ -1,4 +1,6 @@
-"""What statements do that their text does not tell is watched in a shadow database, or said to be not known."""
+"""What statements do that their text does not tell is watched in a shadow database, or said to
+be not known.
+"""
 
 from __future__ import annotations
 
@@ -47,15 +49,20 @@ KNOWN = [
         "CREATE TYPE mood AS ENUM ('x'); CREATE TABLE never (id int)",
     ),
     IF.format(
-        "information_schema.columns WHERE table_name = 'Visit' AND column_name = 'extra' AND table_schema = current_schema()",
+        "information_schema.columns WHERE table_name = 'Visit' AND column_name = 'extra' "
+        "AND table_schema = current_schema()",
         'ALTER TABLE "Visit" ADD COLUMN extra text',
     ),
-    "DO $$ DECLARE r record; BEGIN FOR r IN SELECT tablename AS t FROM pg_tables WHERE schemaname = 'public' LOOP "
+    "DO $$ DECLARE r record; BEGIN FOR r IN SELECT tablename AS t FROM pg_tables "
+    "WHERE schemaname = 'public' LOOP "
     "EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', r.t); END LOOP; END $$",
-    "DO $$ BEGIN EXECUTE 'ALTER TABLE ' || quote_ident('Visit') || ' RENAME COLUMN note TO remark'; END $$",
-    'DO $$ BEGIN ALTER TABLE "Account" RENAME TO "User"; ALTER TABLE "User" ADD "role" text; END $$',
+    "DO $$ BEGIN EXECUTE 'ALTER TABLE ' || quote_ident('Visit') || ' RENAME COLUMN note TO "
+    "remark'; END $$",
+    'DO $$ BEGIN ALTER TABLE "Account" RENAME TO "User"; ALTER TABLE "User" ADD "role" text; END '
+    "$$",
     'DO $$ BEGIN UPDATE "Account" SET "user" = 1; CREATE INDEX ON "Account" (email); END $$',
-    "DO $$ BEGIN PERFORM setval('s', (SELECT max(id) FROM alone)); EXCEPTION WHEN undefined_table THEN NULL; END $$",
+    "DO $$ BEGIN PERFORM setval('s', (SELECT max(id) "
+    "FROM alone)); EXCEPTION WHEN undefined_table THEN NULL; END $$",
     "DROP TABLE alone CASCADE",
     'DROP TABLE "Account" CASCADE',
     'ALTER TABLE "Account" DROP COLUMN email CASCADE',
@@ -72,7 +79,8 @@ KNOWN = [
 """Statements whose course follows from the catalogue."""
 NOT_KNOWN = [
     'DO $$ BEGIN IF EXISTS (SELECT 1 FROM "Account") THEN CREATE TABLE x (); END IF; END $$',
-    'DO $$ DECLARE n int; BEGIN SELECT count(*) INTO n FROM "Visit"; IF n > 5 THEN CREATE TABLE x (); END IF; END $$',
+    "DO $$ DECLARE n int; BEGIN SELECT count(*) INTO n "
+    'FROM "Visit"; IF n > 5 THEN CREATE TABLE x (); END IF; END $$',
     "DO $$ BEGIN UPDATE alone SET a = 1; IF FOUND THEN CREATE TABLE x (); END IF; END $$",
     "DO $$ DECLARE n int; BEGIN UPDATE alone SET a = 1; GET DIAGNOSTICS n = ROW_COUNT; END $$",
     'DO $$ BEGIN UPDATE "Visit" SET note = 1; END $$',  # its trigger may do more
@@ -188,7 +196,10 @@ def test_an_applied_block_that_names_a_table_user_is_compared(
 ) -> None:
     name = "20260102000000_user"
     files = INIT | {
-        name: 'CREATE TABLE "User" (id int PRIMARY KEY);\nDO $$ BEGIN ALTER TABLE "User" ADD COLUMN "role" text; END $$;\n'
+        name: (
+            'CREATE TABLE "User" (id int PRIMARY KEY);\nDO $$ BEGIN ALTER TABLE "User" ADD COLUMN '
+            '"role" text; END $$;\n'
+        )
     }
     project = make(files | {"20990101000000_x": 'ALTER TABLE "User" ADD COLUMN a int;\n'})
     with Database(Target.parse(deployed)) as db:

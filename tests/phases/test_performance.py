@@ -68,7 +68,9 @@ class Story:
         announce.fix_the_state_before()
 
     def migrated(self) -> Validate:
-        """Right after the migration; then the application is at work again, and the validation begins."""
+        """Right after the migration; then the application is at work again, and the validation
+        begins.
+        """
         self.backup.run.write_evidence("migrated.statistics", statistics.read(self.db))
         self.use()
         self.phases.append(phase := Validate(self.backup.run))
@@ -86,14 +88,17 @@ class Story:
 
 @pytest.fixture
 def story(make: Make, deployed: str, opened: Callable[..., Any]) -> Iterator[Callable[..., Story]]:
-    """Makes a story: a table of patients with an index on their names, and a pending migration that drops it."""
+    """Makes a story: a table of patients with an index on their names, and a pending migration
+    that drops it.
+    """
     stories: list[Story] = []
 
     def made(extension: bool = True, **validate: Any) -> Story:
         project = make(DROPS)
         db = Database(Target.parse(deployed), "application")
         db.execute(
-            'CREATE INDEX "Patient_name_idx" ON "Patient"("name"); INSERT INTO "Patient" SELECT g, \'Fictitious \' || g FROM generate_series(1, 30000) AS g'
+            'CREATE INDEX "Patient_name_idx" ON "Patient"("name"); INSERT INTO "Patient" SELECT '
+            "g, 'Fictitious ' || g FROM generate_series(1, 30000) AS g"
         )
         db.execute('VACUUM ANALYZE "Patient"')
         if extension:
@@ -363,8 +368,11 @@ def test_a_plan_shows_what_is_done_and_no_constant(deployed: str) -> None:
         found = plans.measure(
             db,
             "n",
-            f"""SELECT a."name", count(*) FROM "Patient" a JOIN "Patient" b ON lower(a."name") = lower(b."name") || '{NAME}'
-                                            WHERE a."name" LIKE '{NAME}%' OR a.id = ANY ('{{7777,8}}') GROUP BY 1 ORDER BY a."name" || '{NAME}' LIMIT 7777""",
+            f"""SELECT a."name", count(*) FROM "Patient" a JOIN "Patient" b
+                                                ON lower(a."name") = lower(b."name") || '{NAME}'
+                                            WHERE a."name" LIKE '{NAME}%'
+                                                OR a.id = ANY ('{{7777,8}}') GROUP BY 1
+                                                ORDER BY a."name" || '{NAME}' LIMIT 7777""",
         )
     assert (
         "7777" not in found.tree() + json.dumps(found.as_dict())

@@ -1,4 +1,6 @@
-"""The plan is one object with one hash: what is in it, what voids it, and in which words its gate says so."""
+"""The plan is one object with one hash: what is in it, what voids it, and in which words its
+gate says so.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from runbook_lib.reviewed import differences, digest
 from tests.phases.conftest import Opened, enter
 from tests.prisma.conftest import INIT, Make, run
 
-NOT_NULL = 'ALTER TABLE "Patient" ADD COLUMN "note" TEXT;\nALTER TABLE "Patient" ADD CONSTRAINT "short" CHECK (length("name") < 5);\n'
+NOT_NULL = (
+    'ALTER TABLE "Patient" ADD COLUMN "note" TEXT;\nALTER TABLE "Patient" ADD CONSTRAINT "short" '
+    'CHECK (length("name") < 5);\n'
+)
 DROP = 'ALTER TABLE "Patient" DROP COLUMN "name";\n'
 FIRST, SECOND = "20990101000000_first", "20990102000000_second"
 FACTS: dict[str, Any] = {
@@ -88,14 +93,17 @@ MOVES = (
     'DELETE FROM "Patient"',
     "SELECT pg_stat_reset()",
     "ALTER SYSTEM SET log_min_duration_statement = 12345",
-    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = %L', current_database(), '5MB'); END $$",
+    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = %L', current_database(), "
+    "'5MB'); END $$",
 )
 """What happens to a database while a person reads the plan, and is no part of it."""
 
 
 @pytest.fixture
 def planned(make: Make, opened: Opened, deployed: str) -> Any:
-    """A plan phase with two pending files on a database with two patients, looked at but for the CLI."""
+    """A plan phase with two pending files on a database with two patients, looked at but for the
+    CLI.
+    """
 
     def made(
         first: str = NOT_NULL,
@@ -214,7 +222,8 @@ def test_an_option_that_nobody_knows_needs_a_person_once_and_is_no_part_of_the_h
     kept = phase.run.read_evidence("plan")["hash"]
     run(
         deployed,
-        """UPDATE pg_attribute SET attoptions = '{pg_next=7}' WHERE attrelid = '"Patient"'::regclass AND attnum > 0""",
+        """UPDATE pg_attribute SET attoptions = '{pg_next=7}' """
+        """WHERE attrelid = '"Patient"'::regclass AND attnum > 0""",
     )
     again = Plan(phase.run)
     again.seal()

@@ -1,4 +1,6 @@
-"""`runbook check` and `runbook init`: all that is missing at once, nothing touched; and a draft with which a run can begin."""
+"""`runbook check` and `runbook init`: all that is missing at once, nothing touched; and a draft
+with which a run can begin.
+"""
 
 from __future__ import annotations
 

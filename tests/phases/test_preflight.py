@@ -1,4 +1,6 @@
-"""The preflight: each login, the way from the application's host, probes and sources; what says nothing is told from what says no."""
+"""The preflight: each login, the way from the application's host, probes and sources; what says
+nothing is told from what says no.
+"""
 
 from __future__ import annotations
 

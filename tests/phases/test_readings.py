@@ -1,4 +1,6 @@
-"""Readings through the run: from the source that is named, kept as evidence, drawn together; what does not answer is a gap."""
+"""Readings through the run: from the source that is named, kept as evidence, drawn together;
+what does not answer is a gap.
+"""
 
 from __future__ import annotations
 
@@ -246,7 +248,8 @@ def test_the_migration_is_read_all_through_and_a_source_that_hangs_does_not_hold
     _until(
         lambda: (
             not story.db().value(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'runbook/%%-readings'",
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'runbook/%%-readings'",
                 (),
             )
         )

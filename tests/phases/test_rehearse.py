@@ -1,4 +1,6 @@
-"""A rehearsal on a small project, by the real CLI: what it measures and proves, where it stops, and what it says where it cannot be made."""
+"""A rehearsal on a small project, by the real CLI: what it measures and proves, where it stops,
+and what it says where it cannot be made.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +48,20 @@ model Visit {
   done Boolean @default(false)
 }
 """
-INIT = 'CREATE TABLE "Visit" ("id" INTEGER NOT NULL, "note" TEXT, CONSTRAINT "Visit_pkey" PRIMARY KEY ("id"));\n'
+INIT = (
+    'CREATE TABLE "Visit" ("id" INTEGER NOT NULL, "note" TEXT, CONSTRAINT "Visit_pkey" PRIMARY '
+    'KEY ("id"));\n'
+)
 PENDING = {
-    "20260201000000_two": 'ALTER TABLE "Visit" ADD COLUMN "room" INTEGER;\nUPDATE "Visit" SET "note" = \'secretliteral\' WHERE "id" % 2 = 0;\n',
+    "20260201000000_two": 'ALTER TABLE "Visit" ADD COLUMN "room" INTEGER;\nUPDATE "Visit" '
+    'SET "note" = \'secretliteral\' WHERE "id" % 2 = 0;\n',
     "20260301000000_one": 'ALTER TABLE "Visit" ADD COLUMN "done" BOOLEAN NOT NULL DEFAULT false;\n',
 }
 CONFIG = (
-    "import {{ defineConfig }} from 'prisma/config'\n{before}\nexport default defineConfig({{ schema: 'prisma/schema.prisma', "
-    "migrations: {{ path: 'prisma/migrations' }}, datasource: {{ url: {url} }} }})\n"
+    "import {{ defineConfig }} from 'prisma/config'\n"
+    "{before}\n"
+    "export default defineConfig({{ schema: 'prisma/schema.prisma', migrations: {{ path: "
+    "'prisma/migrations' }}, datasource: {{ url: {url} }} }})\n"
 )
 CELLS = (
     "prepare",
@@ -146,7 +154,9 @@ def world(
 
 @pytest.fixture
 def begin(world: World) -> Iterator[Callable[..., Rehearse]]:
-    """Opens the phase; whatever becomes of it, nothing of it is left and the target is as it was."""
+    """Opens the phase; whatever becomes of it, nothing of it is left and the target is as it
+    was.
+    """
     opened: list[Rehearse] = []
 
     def start(run: Run) -> Rehearse:
@@ -222,7 +232,8 @@ def test_a_prediction_that_was_wrong_stops_the_rehearsal(
     said(phase, "measure", "apart")
     with pytest.raises(
         CheckError,
-        match="20260201000000_two rolls back whole when it fails, as predicted — failed: 2 changes stayed",
+        match="20260201000000_two rolls back whole when it fails, as predicted — failed: 2 changes "
+        "stayed",
     ):
         phase.atomicity()
     with pytest.raises(Refused, match="was not passed"):
@@ -256,7 +267,8 @@ def limited(world: World, server: Server, monkeypatch: pytest.MonkeyPatch) -> It
     """A reference to the URL of a role that reads everything and makes no database."""
     with Database(world.target) as db:
         db.execute(
-            "CREATE ROLE reading LOGIN PASSWORD 'nothing-special' IN ROLE pg_read_all_data, pg_monitor"
+            "CREATE ROLE reading LOGIN PASSWORD 'nothing-special' IN ROLE pg_read_all_data, "
+            "pg_monitor"
         )
         monkeypatch.setenv(
             "LIMITED_URL",

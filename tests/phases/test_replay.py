@@ -1,4 +1,6 @@
-"""Which statements of a failed file landed: the file is run in part, and what is said is what the server holds."""
+"""Which statements of a failed file landed: the file is run in part, and what is said is what
+the server holds.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,10 @@ from runbook_lib.prisma.transactions import TransactionRule
 TABLES = """
     CREATE TYPE kind AS ENUM ('visit', 'call');
     CREATE TABLE "Patient" (id int PRIMARY KEY, name text NOT NULL, insurer text);
-    CREATE TABLE "Visit" (id int PRIMARY KEY, "patientId" int NOT NULL REFERENCES "Patient", note text);
-    INSERT INTO "Patient" SELECT g, 'Fictitious ' || g, 'Insurer ' || g % 3 FROM generate_series(1, 30) AS g;
+    CREATE TABLE "Visit" (id int PRIMARY KEY, "patientId" int NOT NULL REFERENCES "Patient",
+        note text);
+    INSERT INTO "Patient" SELECT g, 'Fictitious ' || g, 'Insurer ' || g % 3 FROM generate_series(1,
+        30) AS g;
     INSERT INTO "Visit" SELECT g, 1 + g % 30, 'note' FROM generate_series(1, 90) AS g;
 """
 MIXED = """
@@ -59,7 +63,9 @@ def source(
 
 @pytest.fixture
 def night(source: tuple[Target, Any], database: str, tmp_path: Path) -> Iterator[Any]:
-    """The live database of one night: `half(sql, n)` runs the first `n` statements of a file, and tells how far it came."""
+    """The live database of one night: `half(sql, n)` runs the first `n` statements of a file,
+    and tells how far it came.
+    """
     target = Target.parse(database)
     db = Database(target)
     db.execute(TABLES)
@@ -123,7 +129,8 @@ def test_the_repair_makes_the_file_whole(night: Any, tmp_path: Path) -> None:
     assert night.db.value('SELECT count(*) FROM "Policy"') == 30
     assert (
         night.db.value(
-            "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' AND column_name IN ('email', 'insurer')"
+            "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' "
+            "AND column_name IN ('email', 'insurer')"
         )
         == 1
     )
@@ -134,7 +141,8 @@ def test_an_index_left_half_built_is_named_and_goes_first(night: Any) -> None:
     told = night.half(
         concurrent,
         0,
-        then='CREATE INDEX "Visit_note" ON "Visit" (note); UPDATE pg_index SET indisvalid = false WHERE indexrelid = \'"Visit_note"\'::regclass',
+        then='CREATE INDEX "Visit_note" ON "Visit" (note); UPDATE pg_index '
+        "SET indisvalid = false WHERE indexrelid = '\"Visit_note\"'::regclass",
     )
     assert told.answer == 'none; the next left invalid: public."Visit_note"' and not told.untouched
     assert [step.sql for step in told.repair] == [
@@ -157,7 +165,10 @@ def test_a_file_that_is_one_transaction_landed_whole_or_not_at_all(night: Any) -
 
 
 def test_statements_that_commit_together_landed_together(night: Any) -> None:
-    text = 'BEGIN; ALTER TABLE "Patient" ADD COLUMN a int; ALTER TABLE "Patient" ADD COLUMN b int; COMMIT; ALTER TABLE "Patient" ADD COLUMN c int'
+    text = (
+        'BEGIN; ALTER TABLE "Patient" ADD COLUMN a int; ALTER TABLE "Patient" ADD COLUMN b int; '
+        'COMMIT; ALTER TABLE "Patient" ADD COLUMN c int'
+    )
     assert night.half(text, 4).landed == 4
 
 
@@ -213,7 +224,8 @@ def test_no_scratch_database_is_left(night: Any) -> None:
 
 def test_what_is_kept_holds_no_constant_of_the_file(night: Any) -> None:
     told = night.half(
-        'ALTER TABLE "Visit" ADD COLUMN z int; INSERT INTO "Visit" VALUES (1000, 1, \'Zebediah Markerperson\')',
+        'ALTER TABLE "Visit" ADD COLUMN z int; INSERT INTO "Visit" '
+        "VALUES (1000, 1, 'Zebediah Markerperson')",
         1,
     )
     assert told.landed == 1 and "Zebediah" not in str(told.as_dict()) + str(
@@ -223,7 +235,9 @@ def test_what_is_kept_holds_no_constant_of_the_file(night: Any) -> None:
 
 @pytest.fixture
 def owned(server: Server) -> Iterator[Target]:
-    """The same tables, of a role without superuser, beside an extension that a superuser has installed."""
+    """The same tables, of a role without superuser, beside an extension that a superuser has
+    installed.
+    """
     admin = Target.parse(server.url())
     with Database(admin) as db:
         db.execute("CREATE ROLE replay_owner LOGIN CREATEDB PASSWORD 'owner'")

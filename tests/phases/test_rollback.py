@@ -1,4 +1,6 @@
-"""The ways back: what landed, what each way would lose, and the person who is told before anything is lost."""
+"""The ways back: what landed, what each way would lose, and the person who is told before
+anything is lost.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,10 @@ from runbook_lib.run import create
 ROOT = Path(__file__).resolve().parents[2]
 FILE = "20260101000000_add"
 TABLES = """
-    CREATE TABLE _prisma_migrations (id text, checksum text, finished_at timestamptz, migration_name text, logs text, rolled_back_at timestamptz,
-                                     started_at timestamptz DEFAULT now(), applied_steps_count int DEFAULT 0);
+    CREATE TABLE _prisma_migrations (id text, checksum text, finished_at timestamptz,
+        migration_name text, logs text, rolled_back_at timestamptz,
+                                     started_at timestamptz DEFAULT now(),
+                                         applied_steps_count int DEFAULT 0);
     CREATE TABLE "Visit" (id int PRIMARY KEY, note text);
     INSERT INTO "Visit" SELECT g, 'fictitious ' || g FROM generate_series(1, 20) AS g;
 """
@@ -44,7 +48,9 @@ class Example(Rollback):
 
 @pytest.fixture
 def phase(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Example]:
-    """A run whose backup is made and whose state before is fixed, right before its one file is applied."""
+    """A run whose backup is made and whose state before is fixed, right before its one file is
+    applied.
+    """
     monkeypatch.setenv("ROLLBACK_URL", database)
     values = params.load(ROOT / "params" / "demo.yaml")
     values["environment"]["archive"], values["database"]["url"] = (
@@ -116,7 +122,8 @@ def migrate(phase: Rollback, finished: bool = True) -> None:
     phase.run.journal("migration begun", files=[FILE])
     phase.db.execute('ALTER TABLE "Visit" ADD COLUMN room text')
     phase.db.execute(
-        "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES ('1', 'x', %s, CASE WHEN %s THEN now() END)",
+        "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) "
+        "VALUES ('1', 'x', %s, CASE WHEN %s THEN now() END)",
         [FILE, finished],
     )
 
@@ -195,7 +202,8 @@ def test_a_way_that_loses_writes_stops_until_the_person_was_told_of_them(phase: 
     gate.approve(phase.run, "rollback", "orphans")
     with pytest.raises(
         ApprovalNeeded,
-        match=r'(?s)given before that was known.*would be lost: public."Visit": \+1 rows; by the counters 1 inserted',
+        match=r'(?s)given before that was known.*would be lost: public."Visit": \+1 rows; by the '
+        r"counters 1 inserted",
     ):
         phase.decide()
     with pytest.raises(Exception, match="was not passed"):

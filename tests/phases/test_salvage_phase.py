@@ -1,4 +1,6 @@
-"""What a run will drop is known by its plan and its rehearsal, saved once, and never dropped unsaved."""
+"""What a run will drop is known by its plan and its rehearsal, saved once, and never dropped
+unsaved.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,11 @@ Plan = Callable[..., Run]
 def db(database: str):
     """A database with two tables, one of them referred to."""
     with Database(Target.parse(database), "tests") as session:
-        session.execute("""CREATE TABLE "Patient" (id int PRIMARY KEY, insurer text, note text); CREATE TABLE old (id int PRIMARY KEY, a int);
-                           INSERT INTO "Patient" SELECT g, 'insurer ' || g, 'note' FROM generate_series(1, 5) AS g; INSERT INTO old VALUES (1, 1)""")
+        session.execute("""CREATE TABLE "Patient" (id int PRIMARY KEY, insurer text, note text);
+                           CREATE TABLE old (id int PRIMARY KEY, a int);
+                           INSERT INTO "Patient" SELECT g, 'insurer ' || g,
+                               'note' FROM generate_series(1, 5) AS g;
+                           INSERT INTO old VALUES (1, 1)""")
         yield session
 
 
@@ -103,7 +108,8 @@ def names(run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def test_columns_and_tables_are_named_as_they_are_called_today(plan: Plan) -> None:
     run = plan(
-        'ALTER TABLE "Patient" RENAME TO person; ALTER TABLE person RENAME COLUMN insurer TO "In surer"; ALTER TABLE person DROP COLUMN "In surer"; DROP TABLE old;',
+        'ALTER TABLE "Patient" RENAME TO person; ALTER TABLE person RENAME COLUMN insurer TO "In '
+        'surer"; ALTER TABLE person DROP COLUMN "In surer"; DROP TABLE old;',
         seen=[
             ("table", 'public."Patient"'),
             ("column", 'public."Patient".insurer'),
@@ -119,7 +125,8 @@ def test_a_table_that_moves_to_another_schema_is_not_taken_for_dropped_though_it
 ) -> None:
     gone = Change("table", "public.old", "removed"), Change("column", "public.old.a", "removed")
     run = plan(
-        "CREATE SCHEMA other; ALTER TABLE old SET SCHEMA other; ALTER TABLE other.old DROP COLUMN a",
+        "CREATE SCHEMA other; ALTER TABLE old SET SCHEMA other; ALTER TABLE other.old DROP COLUMN "
+        "a",
         watched=gone,
         seen=[("table", "public.old"), ("column", "public.old.a")],
     )

@@ -1,4 +1,6 @@
-"""Faults that are brought in between the backup and the validation: each is found and named, and an untouched database has none."""
+"""Faults that are brought in between the backup and the validation: each is found and named, and
+an untouched database has none.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ FAULTS = {
     ),
     "an array's element": ("UPDATE kinds SET ia[1] = 0 WHERE id = 5", "public.kinds"),
     "a row without a key, twice instead of once": (
-        'DELETE FROM "no key" WHERE ctid = (SELECT min(ctid) FROM "no key"); INSERT INTO "no key" VALUES (1, 2)',
+        'DELETE FROM "no key" WHERE ctid = (SELECT min(ctid) '
+        'FROM "no key"); INSERT INTO "no key" VALUES (1, 2)',
         'public."no key"',
     ),
     "a row in an odd table": (
@@ -68,14 +71,16 @@ FAULTS = {
     "a right on a column": ("REVOKE UPDATE (t) ON kinds FROM PUBLIC", "public.kinds.t"),
     "a default": ("ALTER TABLE kinds ALTER sh SET DEFAULT 'z'", "public.kinds.sh: default"),
     "a NOT NULL lost": (
-        "ALTER TABLE kinds ALTER id DROP IDENTITY IF EXISTS, DROP CONSTRAINT kinds_pkey, ALTER id DROP NOT NULL",
+        "ALTER TABLE kinds ALTER id DROP IDENTITY IF EXISTS, DROP CONSTRAINT kinds_pkey, ALTER id "
+        "DROP NOT NULL",
         "public.kinds.id",
     ),
     "a trigger disabled": ("ALTER TABLE wide DISABLE TRIGGER touched", "touched"),
     "a trigger gone": ("DROP TRIGGER touched ON wide", "touched"),
     "a constraint gone": ("ALTER TABLE visit DROP CONSTRAINT visit_room_check", "visit_room_check"),
     "a constraint not valid": (
-        "ALTER TABLE secret DROP CONSTRAINT late; ALTER TABLE secret ADD CONSTRAINT late FOREIGN KEY (parent) REFERENCES parent (id) NOT VALID",
+        "ALTER TABLE secret DROP CONSTRAINT late; ALTER TABLE secret ADD CONSTRAINT late FOREIGN "
+        "KEY (parent) REFERENCES parent (id) NOT VALID",
         "late",
     ),
     "a constraint validated": ("ALTER TABLE secret VALIDATE CONSTRAINT late", "late"),
@@ -93,11 +98,13 @@ FAULTS = {
         "view public.happy",
     ),
     "a materialized view's definition": (
-        "DROP MATERIALIZED VIEW counted; CREATE MATERIALIZED VIEW counted AS SELECT e, count(*) FROM kinds WHERE b GROUP BY e",
+        "DROP MATERIALIZED VIEW counted; CREATE MATERIALIZED VIEW counted AS SELECT e, count(*) "
+        "FROM kinds WHERE b GROUP BY e",
         "public.counted",
     ),
     "a function's body": (
-        "CREATE OR REPLACE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * 3'",
+        "CREATE OR REPLACE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n "
+        "* 3'",
         "twice",
     ),
     "a function that anybody may call": ("GRANT EXECUTE ON FUNCTION twice TO PUBLIC", "twice"),
@@ -154,11 +161,13 @@ RANGES = {
     "an array's element": ("public.kinds", "id 5: 1 changed (in ia)"),
     "a row without a key, twice instead of once": (
         'public."no key"',
-        "1 missing, 1 added; no key, so no range: a changed row counts as one missing and one added",
+        "1 missing, 1 added; no key, so no range: a changed row counts as one missing and one "
+        "added",
     ),
     "a row in an odd table": (
         LONG.replace("love it", "lo"),
-        "1 missing, 1 added; no key, so no range: a changed row counts as one missing and one added",
+        "1 missing, 1 added; no key, so no range: a changed row counts as one missing and one "
+        "added",
     ),
     "a row that row security hides": ("public.secret", "id 1: 1 changed (in owner)"),
     "a row of a partition": (
@@ -276,7 +285,8 @@ def test_of_any_table_the_rows_are_brought_up_as_they_were(
 
 REORDERED = (
     "ALTER TABLE wide ADD copy int; UPDATE wide SET copy = id; ALTER TABLE wide DROP id; "
-    "ALTER TABLE wide RENAME copy TO id; ALTER TABLE wide ALTER id SET NOT NULL; ALTER TABLE wide ADD CONSTRAINT wide_pkey PRIMARY KEY (id)"
+    "ALTER TABLE wide RENAME copy TO id; ALTER TABLE wide ALTER id "
+    "SET NOT NULL; ALTER TABLE wide ADD CONSTRAINT wide_pkey PRIMARY KEY (id)"
 )
 
 

@@ -1,4 +1,6 @@
-"""The server in the minute before the migration: who and what is in the way is named, and what cannot be seen is unknown."""
+"""The server in the minute before the migration: who and what is in the way is named, and what
+cannot be seen is unknown.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def test_an_old_transaction_on_an_affected_table_is_named_and_one_elsewhere_is_n
     )
 
 
-def test_a_plan_that_locks_nothing_that_exists_is_hindered_by_nobody_and_one_that_is_not_known_by_anybody(
+def test_a_plan_that_locks_nothing_is_hindered_by_nobody_and_one_that_is_not_known_by_anybody(
     night: Make,
 ) -> None:
     story = night(
@@ -95,7 +97,7 @@ def test_a_prepared_transaction_is_named(night: Make) -> None:
     db.execute("ROLLBACK PREPARED 'left'")
 
 
-def test_the_disk_has_to_be_free_after_what_the_plan_needs_and_a_person_looks_where_that_is_not_known(
+def test_the_disk_has_to_be_free_after_what_the_plan_needs_and_a_person_looks_if_that_is_unknown(
     night: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story = night(NEXT)
@@ -126,7 +128,8 @@ def test_the_disk_has_to_be_free_after_what_the_plan_needs_and_a_person_looks_wh
         seen = preflight()
         assert seen.status is status and found(story, "disk").status is status
     assert seen.found.startswith(
-        "data directory: 40.0 GiB of 100.0 GiB free, 40 %; needed are 30.0 GiB (10.0 GiB of write-ahead log, 20.0 GiB for the tables, "
+        "data directory: 40.0 GiB of 100.0 GiB free, 40 %; needed are 30.0 GiB (10.0 GiB of "
+        "write-ahead log, 20.0 GiB for the tables, "
     )
     assert (
         "MiB for a copy restored beside); afterwards 10 %" in seen.found

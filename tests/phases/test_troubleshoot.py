@@ -1,4 +1,6 @@
-"""Ending a session that is in the way of the migration: only that one, only where it may be, and with a record."""
+"""Ending a session that is in the way of the migration: only that one, only where it may be, and
+with a record.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ def story(night: Make) -> Iterator[Night]:
     made = night(NEXT)
     db = made.db()
     db.execute(
-        "CREATE ROLE clerk LOGIN PASSWORD 'clerk'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO clerk"
+        "CREATE ROLE clerk LOGIN PASSWORD 'clerk'; GRANT SELECT "
+        "ON ALL TABLES IN SCHEMA public TO clerk"
     )
     yield made
     made.others.close()

@@ -1,4 +1,6 @@
-"""After a failure: what is said to have landed is what the server holds, and the one right next step leads to a good end."""
+"""After a failure: what is said to have landed is what the server holds, and the one right next
+step leads to a good end.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ Fail = Callable[..., tuple[Night, MigrationFailed]]
 
 @pytest.fixture
 def fail(night: Callable[..., Night], tmp_path: Path) -> Fail:
-    """Deploys a file, which fails; the night and the failure. `during` happens in another thread once it is seen, `first` is a file before."""
+    """Deploys a file, which fails; the night and the failure. `during` happens in another thread
+    once it is seen, `first` is a file before.
+    """
 
     def failed(
         statements: list[str],
@@ -89,7 +93,8 @@ def columns(story: Night) -> int:
     with Database(Target.parse(story.url)) as db:
         return int(
             db.value(
-                "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' AND column_name IN ('a', 'b', 'c')"
+                "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Visit' "
+                "AND column_name IN ('a', 'b', 'c')"
             )
         )
 
@@ -306,7 +311,8 @@ def _crash(story: Night) -> None:
     """One server process killed: the server ends all others and recovers."""
     with Database(Target.parse(story.url)) as db:
         pid = db.value(
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event = 'PgSleep'"
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event = 'PgSleep'"
         )
     os.kill(pid, signal.SIGKILL)
 

@@ -1,4 +1,6 @@
-"""What nobody declared: where it lies, by the run's own backup, and told apart from what the application wrote."""
+"""What nobody declared: where it lies, by the run's own backup, and told apart from what the
+application wrote.
+"""
 
 from __future__ import annotations
 
@@ -169,8 +171,8 @@ def test_what_was_written_before_maintenance_mode_is_told_apart(night: Story) ->
     night.phase.__dict__.pop("content")
     found, checks = night.validated()
     assert (
-        "id 3 to 900: 1 added, 2 changed (in note); rows that were written between backup and maintenance mode are among them"
-        in checks.failed[0].found
+        "id 3 to 900: 1 added, 2 changed (in note); rows that were written between backup and "
+        "maintenance mode are among them" in checks.failed[0].found
     )
 
 

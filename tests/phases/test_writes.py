@@ -1,4 +1,6 @@
-"""The account of writes: whoever writes whatever, at whatever moment of the night, no way back that would lose it is taken unasked."""
+"""The account of writes: whoever writes whatever, at whatever moment of the night, no way back
+that would lose it is taken unasked.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,14 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = "20260101000000_add"
 NAMES = ("Ins", "Upd", "Del", "Tru", "Cop", "Unlogged", "Own")
 TABLES = """
-    CREATE TABLE _prisma_migrations (id text, checksum text, finished_at timestamptz, migration_name text, logs text, rolled_back_at timestamptz,
-                                     started_at timestamptz DEFAULT now(), applied_steps_count int DEFAULT 0);
+    CREATE TABLE _prisma_migrations (id text, checksum text, finished_at timestamptz,
+        migration_name text, logs text, rolled_back_at timestamptz,
+                                     started_at timestamptz DEFAULT now(),
+                                         applied_steps_count int DEFAULT 0);
     CREATE SEQUENCE "Numbers"; SELECT lo_from_bytea(4711, 'x');
 """ + "".join(
-    f'CREATE {"UNLOGGED" if name == "Unlogged" else ""} TABLE "{name}" (id int PRIMARY KEY, note text);'
+    f'CREATE {"UNLOGGED" if name == "Unlogged" else ""} TABLE "{name}" (id int PRIMARY KEY, note '
+    "text);"
     f"INSERT INTO \"{name}\" SELECT g, 'fictitious ' || g FROM generate_series(1, 20) AS g;"
     for name in NAMES
 )
@@ -151,7 +156,9 @@ def fix(phase: Rollback, left_alone: tuple[str, ...] = ("id", "note")) -> None:
 def migrate(
     phase: Rollback, meanwhile: Callable[[], None] = lambda: None, each: bool = False
 ) -> None:
-    """The file lands, as one transaction or each statement by itself; the next one, which has failed, leaves no trace."""
+    """The file lands, as one transaction or each statement by itself; the next one, which has
+    failed, leaves no trace.
+    """
     phase.run.journal("migration begun", files=[FILE])
     meanwhile()
     for statement in MIGRATION.strip(";").split(";") if each else [f"BEGIN; {MIGRATION} COMMIT"]:
@@ -173,7 +180,7 @@ def rehearse(phase: Rollback, rows: int) -> None:
     ]
     phase.run.write_evidence("plan.review", {"statements": review})
     phase.run.write_evidence("promise", {"plan": "p", "difference": {"changes": []}})
-    counts = [one | {"rows": count} for one, count in zip(said, (None, rows))]
+    counts = [one | {"rows": count} for one, count in zip(said, (None, rows), strict=False)]
     phase.run.write_evidence("rehearsal", {"statements": counts})
 
 
@@ -196,7 +203,9 @@ def night(phase: Rollback, folder: Path, moment: str, *statements: str) -> None:
 def told(
     server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], tuple[price.Losses, str, str]]]:
-    """Moment → what is said to be lost where all acts happened then, the way that was chosen, and what deciding it automatically came to."""
+    """Moment → what is said to be lost where all acts happened then, the way that was chosen,
+    and what deciding it automatically came to.
+    """
     with ExitStack() as stack:
 
         @cache
@@ -379,7 +388,8 @@ def test_rows_that_are_left_behind_are_saved_and_the_sql_beside_them_brings_them
     """Writes of every kind, of every moment; the migration's own are not among them."""
     others(
         phase,
-        """CREATE TABLE "Line" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, parent int REFERENCES "Ins", twice int GENERATED ALWAYS AS (parent * 2) STORED)""",
+        """CREATE TABLE "Line" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, parent int """
+        """REFERENCES "Ins", twice int GENERATED ALWAYS AS (parent * 2) STORED)""",
     )
     back_up(phase, tmp_path / "backup")
     others(phase, """INSERT INTO "Ins" VALUES (100, E'tab\\t"quote"\\n''ö'), (101, NULL)""")
@@ -392,7 +402,8 @@ def test_rows_that_are_left_behind_are_saved_and_the_sql_beside_them_brings_them
     migrate(phase)
     others(
         phase,
-        """DELETE FROM "Del" WHERE id > 18; INSERT INTO "Own" (id, note) VALUES (100, 'late'); TRUNCATE "Tru" """,
+        """DELETE FROM "Del" WHERE id > 18; INSERT INTO "Own" (id, note) """
+        """VALUES (100, 'late'); TRUNCATE "Tru" """,
     )
     tables = [f'public."{name}"' for name in (*NAMES, "Line")]
     before = snapshot.take(phase.target, "tests", columns={'public."Own"': [["id", "note"]]})
@@ -430,7 +441,10 @@ def test_rows_that_are_left_behind_are_saved_and_the_sql_beside_them_brings_them
     assert "younger" in next(iter(retention._left_behind(phase.params, 30))).why
 
 
-DROPS = """ALTER TABLE "Own" ADD COLUMN room text; UPDATE "Own" SET room = 'r'; DELETE FROM "Own" WHERE id = 1; DROP TABLE "Tru";"""
+DROPS = (
+    """ALTER TABLE "Own" ADD COLUMN room text; UPDATE "Own" SET room = 'r'; DELETE """
+    """FROM "Own" WHERE id = 1; DROP TABLE "Tru";"""
+)
 STRANGE = {
     "nobody": ("", []),
     "a row that the migration then deleted": (
@@ -474,8 +488,12 @@ def test_where_the_log_can_be_read_it_tells_who_wrote_what_is_gone(
 
 
 HARMLESS = {
-    "a transaction that was rolled back": """BEGIN; INSERT INTO "Ins" VALUES (100, 'x'); DELETE FROM "Del"; ROLLBACK""",
-    "a row that came and went": """INSERT INTO "Ins" VALUES (100, 'x'); DELETE FROM "Ins" WHERE id = 100""",
+    "a transaction that was rolled back": (
+        """BEGIN; INSERT INTO "Ins" VALUES (100, 'x'); DELETE FROM "Del"; ROLLBACK"""
+    ),
+    "a row that came and went": (
+        """INSERT INTO "Ins" VALUES (100, 'x'); DELETE FROM "Ins" WHERE id = 100"""
+    ),
     "a temporary table": "CREATE TEMP TABLE mine (id int); INSERT INTO mine VALUES (1)",
     "ANALYZE and VACUUM": 'ANALYZE; SELECT 1 FROM "Own"',
     "a row that was only locked": 'BEGIN; SELECT FROM "Own" FOR UPDATE; COMMIT',

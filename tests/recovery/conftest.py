@@ -49,7 +49,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def copied(world: World, tmp_path: Path) -> World:
-    """The same with base backups and archive of its own, to be damaged: files are replaced, not written to, for they are links."""
+    """The same with base backups and archive of its own, to be damaged: files are replaced, not
+    written to, for they are links.
+    """
     local = replace(world.local, archive=tmp_path / "wal", base_backups=tmp_path / "bases")
     shutil.copytree(world.local.archive, local.archive, copy_function=os.link)
     shutil.copytree(

@@ -1,4 +1,6 @@
-"""The operator's commands: pgBackRest of Debian leads a Debian server back; commands that do something else are refused."""
+"""The operator's commands: pgBackRest of Debian leads a Debian server back; commands that do
+something else are refused.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ RECOVER = """
 set -e
 cd / && data="$RUNBOOK_RECOVERY_FOLDER/data"
 if [ -e "$data/postmaster.pid" ]; then exit 0; fi
-{as_server} pgbackrest --config={config} --stanza=main --pg1-path="$data" --type=name --target="$RUNBOOK_POINT_NAME" --target-action=promote \
+{as_server} pgbackrest --config={config} --stanza=main --pg1-path="$data" --type=name \
+    --target="$RUNBOOK_POINT_NAME" --target-action=promote \
   --archive-mode=off --delta restore
-{as_server} {bin}/postgres -D "$data" -c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= > "$RUNBOOK_RECOVERY_FOLDER/log" 2>&1 &
+{as_server} {bin}/postgres -D "$data" -c listen_addresses=127.0.0.1 -c port={port} \
+    -c unix_socket_directories= > "$RUNBOOK_RECOVERY_FOLDER/log" 2>&1 &
 """
 DISCARD = """
 if [ -e "$RUNBOOK_RECOVERY_FOLDER/data/postmaster.pid" ]; then
@@ -69,8 +73,19 @@ def pgbackrest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgBackRest]
         DEBIAN,
     ).start()
     config.write_text(
-        f"[global]\nrepo1-path={folder}/repo\nlog-path={folder}/log\nlock-path={folder}/lock\nspool-path={folder}/spool\nstart-fast=y\n"
-        f"archive-timeout=20\ncompress-level=0\n[main]\npg1-path={server.data}\npg1-port={server.port}\npg1-socket-path={folder}/lock\npg1-user=postgres\n"
+        "[global]\n"
+        f"repo1-path={folder}/repo\n"
+        f"log-path={folder}/log\n"
+        f"lock-path={folder}/lock\n"
+        f"spool-path={folder}/spool\n"
+        "start-fast=y\n"
+        "archive-timeout=20\n"
+        "compress-level=0\n"
+        "[main]\n"
+        f"pg1-path={server.data}\n"
+        f"pg1-port={server.port}\n"
+        f"pg1-socket-path={folder}/lock\n"
+        "pg1-user=postgres\n"
     )
     variables, port = environment() | {"PGPASSWORD": server.password}, free_port()
     for command in ("stanza-create", "backup"):
@@ -155,7 +170,8 @@ def test_another_server_is_not_taken_for_a_recovered_one(
 ) -> None:
     with pytest.raises(
         CheckError,
-        match="(?s)a copy of the pinned server — failed.*stopped at the restore point — could not check",
+        match="(?s)a copy of the pinned server — failed.*stopped at the restore point — could not "
+        "check",
     ):
         replace(commands, url=server.url).recover(world.day.point, world.day.target)
 

@@ -55,7 +55,8 @@ def test_the_recovered_server_holds_what_was_there_at_the_point_and_nothing_late
         with Database(found.target, NAME) as db:
             assert (
                 db.value(
-                    "SELECT string_agg(current_setting(s), ',') FROM unnest(ARRAY['archive_mode', 'archive_command', 'archive_timeout']) AS s"
+                    "SELECT string_agg(current_setting(s), ',') "
+                    "FROM unnest(ARRAY['archive_mode', 'archive_command', 'archive_timeout']) AS s"
                 )
                 == "off,(disabled),0"
             )
@@ -89,7 +90,11 @@ import os, pickle, sys
 from runbook_lib.postgres.server import LocalServer
 from runbook_lib.recovery.local import Local
 launch = LocalServer.launch
-LocalServer.launch = lambda server: (launch(server) if sys.argv[1] == "replaying" else None, os._exit(9))
+def killed(server):
+    if sys.argv[1] == "replaying":
+        launch(server)
+    os._exit(9)
+LocalServer.launch = killed
 world, point, target = pickle.load(sys.stdin.buffer)
 world.recover(point, target)
 """

@@ -1,4 +1,6 @@
-"""What the phases do with it: the point before the migration, the base backup, the price, and the content handed over."""
+"""What the phases do with it: the point before the migration, the base backup, the price, and
+the content handed over.
+"""
 
 from __future__ import annotations
 
@@ -74,12 +76,13 @@ def opened(world: World, target: Target, tmp_path: Path) -> Iterator[Open]:
     values["environment"]["archive"] = str(tmp_path / "archive")
     values["backup"]["directory"] = str(tmp_path / "backups")
     phases, runs = [], {}
+    provider = local(world, world.local.base_backups)
 
     def open_it(
         cls: type[Phase] = Example,
-        recovery: dict[str, Any] | None = local(world, world.local.base_backups),
+        recovery: dict[str, Any] | None = provider,
         **target_facts: str,
-    ) -> Phase:  # noqa: B008
+    ) -> Phase:
         key = str((recovery, target_facts))
         if key not in runs:
             with Database(target, NAME) as db:
@@ -96,7 +99,9 @@ def opened(world: World, target: Target, tmp_path: Path) -> Iterator[Open]:
 
 
 def day(phase: Phase, target: Target) -> snapshot.Snapshot:
-    """Rows, the restore point of the migrate phase, a migration; what the database held at the point."""
+    """Rows, the restore point of the migrate phase, a migration; what the database held at the
+    point.
+    """
     with Database(target, NAME) as db:
         db.execute(BEFORE)
         before = snapshot.take(target, NAME)
@@ -294,7 +299,9 @@ AMAZON = {
 
 @pytest.fixture
 def near(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recovered instance is the test's server: moto's instances have addresses, and nobody who answers there."""
+    """The recovered instance is the test's server: moto's instances have addresses, and nobody
+    who answers there.
+    """
     real = Rds.recover
 
     def recover(provider: Rds, *arguments: Any) -> str:

@@ -1,4 +1,6 @@
-"""Amazon's interface, as moto's server answers: restored beside, renamed into place, taken up again wherever it was left."""
+"""Amazon's interface, as moto's server answers: restored beside, renamed into place, taken up
+again wherever it was left.
+"""
 
 from __future__ import annotations
 

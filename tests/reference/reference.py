@@ -1,8 +1,9 @@
-"""What each phase of a run shows, kept as small notebooks, so that a change of it is seen in review.
+"""What each phase of a run shows, kept as small notebooks, so that a change of it is seen in
+review.
 
-A whole run executes the notebooks anyway (`tests/runs/test_scenarios.py`); what their cells put out as text is compared with
-the notebooks in this folder by nbval's own rules: its sanitising (`sanitize.cfg`) and its comparison. `make reference` writes
-them anew; then read the difference.
+A whole run executes the notebooks anyway (`tests/runs/test_scenarios.py`); what their cells put out
+as text is compared with the notebooks in this folder by nbval's own rules: its sanitising
+(`sanitize.cfg`) and its comparison. `make reference` writes them anew; then read the difference.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from nbval.plugin import coalesce_streams, get_sanitize_patterns, transform_stre
 
 HERE = Path(__file__).resolve().parent
 MEASURED = "nbval-ignore-output"
-"""nbval's tag of cells whose words depend on what was measured; only that they show something is compared."""
+"""nbval's tag of cells whose words depend on what was measured; only that they show something is
+compared.
+"""
 CELLS_THAT_MEASURE = frozenset(
     {
         "announce-proof",
@@ -63,7 +66,9 @@ CELLS_THAT_MEASURE = frozenset(
 
 
 def shown(notebook: Path) -> NotebookNode:
-    """An executed notebook reduced to what its cells put out as text, sanitised; parameters are left out."""
+    """An executed notebook reduced to what its cells put out as text, sanitised; parameters are
+    left out.
+    """
     read = nbformat.read(notebook, as_version=4)
     cells = [
         _reduced(cell)

@@ -1,4 +1,6 @@
-"""Bad input is refused by the command line: what is wrong, where, what to do; exit status 2; and nothing is touched."""
+"""Bad input is refused by the command line: what is wrong, where, what to do; exit status 2; and
+nothing is touched.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(autouse=True)
 def untouched(world: World) -> Iterator[None]:
-    """Whatever is refused: files, databases and the history of migrations are as before, and nobody of ours is left."""
+    """Whatever is refused: files, databases and the history of migrations are as before, and
+    nobody of ours is left.
+    """
     before = state(world)
     yield
     assert state(world) == before
@@ -65,14 +69,17 @@ def state(world: World) -> dict[str, Any]:
             ],
             "history": db.rows('SELECT * FROM "_prisma_migrations" ORDER BY id'),
             "sessions": db.rows(
-                "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'runbook%'"
+                "SELECT application_name FROM pg_stat_activity "
+                "WHERE application_name LIKE 'runbook%'"
             ),
         }
 
 
 @pytest.fixture
 def refused(world: World, tmp_path: Path) -> Callable[..., str]:
-    """Runs the runbook with changed parameters that are nobody's demo; what it says when it refuses."""
+    """Runs the runbook with changed parameters that are nobody's demo; what it says when it
+    refuses.
+    """
 
     def run(
         change: Change = lambda values: None,
@@ -250,7 +257,9 @@ def test_a_database_that_is_missing_is_not_created(
 
 
 def test_a_server_that_is_too_old(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No PostgreSQL 13 can be had here, so the server's version is told falsely, to the function that refuses."""
+    """No PostgreSQL 13 can be had here, so the server's version is told falsely, to the function
+    that refuses.
+    """
     monkeypatch.setattr(Database, "server_version", property(lambda self: 130022))
     with pytest.raises(
         UsageError,

@@ -1,4 +1,6 @@
-"""Somebody who is not the application writes in the night, and the migration fails: nothing of it is lost unasked, and it comes back."""
+"""Somebody who is not the application writes in the night, and the migration fails: nothing of
+it is lost unasked, and it comes back.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 class Foreigner(threading.Thread):
-    """Writes once the state before the migration was taken; it is no application of the parameters."""
+    """Writes once the state before the migration was taken; it is no application of the
+    parameters.
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__(daemon=True)

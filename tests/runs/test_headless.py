@@ -1,4 +1,6 @@
-"""Headless: under cron, for machines, by papermill into object storage; gone on with by another person; nothing done twice."""
+"""Headless: under cron, for machines, by papermill into object storage; gone on with by another
+person; nothing done twice.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ BUCKET = "s3://runbook-archive"
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """moto's S3 in a process of its own, with a bucket; the variables by which papermill's handler finds it."""
+    """moto's S3 in a process of its own, with a bucket; the variables by which papermill's
+    handler finds it.
+    """
     boto3 = pytest.importorskip("boto3", reason="papermill needs boto3 for s3://")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -120,7 +124,8 @@ def stored(storage: dict[str, str], key: str) -> str:
         [
             sys.executable,
             "-c",
-            "import sys; from papermill.iorw import papermill_io as io; print(io.get_handler(sys.argv[1]).read(sys.argv[1]))",
+            "import sys; from papermill.iorw import papermill_io as io; "
+            "print(io.get_handler(sys.argv[1]).read(sys.argv[1]))",
             f"{BUCKET}/{key}",
         ],
         env={**os.environ, **storage},

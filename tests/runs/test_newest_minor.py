@@ -1,4 +1,6 @@
-"""The whole runbook, headless, on the newest minor release that Debian offers: its servers keep numbers of their own in the catalogue."""
+"""The whole runbook, headless, on the newest minor release that Debian offers: its servers keep
+numbers of their own in the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,13 @@ pytestmark = [
     ),
 ]
 PENDING = {
-    "20990101000000_next": 'ALTER TABLE "Patient" ADD COLUMN "note" TEXT, ALTER COLUMN "id" TYPE BIGINT;\n'
-    'CREATE TABLE "Tag" ("id" SERIAL PRIMARY KEY, "name" TEXT NOT NULL UNIQUE, "patientId" BIGINT REFERENCES "Patient");\n'
-    """DO $$ BEGIN CREATE TYPE "Mood" AS ENUM ('GOOD'); EXCEPTION WHEN duplicate_object THEN null; END $$;\n"""
+    "20990101000000_next": (
+        'ALTER TABLE "Patient" ADD COLUMN "note" TEXT, ALTER COLUMN "id" TYPE BIGINT;\n'
+        'CREATE TABLE "Tag" ("id" SERIAL PRIMARY KEY, "name" TEXT NOT NULL UNIQUE, "patientId" '
+        'BIGINT REFERENCES "Patient");\n'
+        """DO $$ BEGIN CREATE TYPE "Mood" AS ENUM ('GOOD'); EXCEPTION WHEN duplicate_object """
+        """THEN null; END $$;\n"""
+    )
 }
 SCHEMA = """generator client {
   provider = "prisma-client"

@@ -1,4 +1,6 @@
-"""The notebooks by themselves: with plain papermill, and under nbval as they stand in the repository."""
+"""The notebooks by themselves: with plain papermill, and under nbval as they stand in the
+repository.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A real product's history, the 220 migrations of litellm-proxy-extras: the last five through the runbook, without an application."""
+"""A real product's history, the 220 migrations of litellm-proxy-extras: the last five through
+the runbook, without an application.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +36,27 @@ MARKER = "fictitious-marker-4b1d"
 """In every row that is put in: it may never be seen in the archive."""
 ROWS = (
     """INSERT INTO "LiteLLM_BudgetTable" (budget_id, max_budget, created_by, updated_by)
-       SELECT 'fictitious-budget-' || n, n * 1.5, 'MARKER', 'MARKER' FROM generate_series(1, 50) n""",
-    """INSERT INTO "LiteLLM_OrganizationTable" (organization_id, organization_alias, budget_id, created_by, updated_by)
-       SELECT 'fictitious-organization-' || n, 'MARKER', 'fictitious-budget-' || n, 'MARKER', 'MARKER' FROM generate_series(1, 50) n""",
+       SELECT 'fictitious-budget-' || n, n * 1.5, 'MARKER', 'MARKER' FROM generate_series(1,
+           50) n""",
+    """INSERT INTO "LiteLLM_OrganizationTable" (organization_id, organization_alias, budget_id,
+           created_by, updated_by)
+       SELECT 'fictitious-organization-' || n, 'MARKER', 'fictitious-budget-' || n, 'MARKER',
+           'MARKER' FROM generate_series(1, 50) n""",
     """INSERT INTO "LiteLLM_TeamTable" (team_id, team_alias, organization_id, members)
-       SELECT 'fictitious-team-' || n, 'MARKER', 'fictitious-organization-' || (n % 50 + 1), ARRAY['MARKER'] FROM generate_series(1, 200) n""",
-    """INSERT INTO "LiteLLM_CredentialsTable" (credential_id, credential_name, credential_values, created_by, updated_by)
-       SELECT 'fictitious-credential-' || n, 'fictitious ' || n, jsonb_build_object('key', 'MARKER'), 'MARKER', 'MARKER' FROM generate_series(1, 20) n""",
-    """INSERT INTO "LiteLLM_AccessGroupTable" (access_group_id, access_group_name, access_model_names)
-       SELECT 'fictitious-group-' || n, 'fictitious ' || n, ARRAY['MARKER'] FROM generate_series(1, 20) n""",
-    """INSERT INTO "LiteLLM_ManagedObjectTable" (id, unified_object_id, model_object_id, file_object, file_purpose, updated_at)
-       SELECT 'fictitious-object-' || n, 'u' || n, 'm' || n, jsonb_build_object('name', 'MARKER'), 'batch', '2026-01-01' FROM generate_series(1, 500) n""",
+       SELECT 'fictitious-team-' || n, 'MARKER', 'fictitious-organization-' || (n % 50 + 1),
+           ARRAY['MARKER'] FROM generate_series(1, 200) n""",
+    """INSERT INTO "LiteLLM_CredentialsTable" (credential_id, credential_name, credential_values,
+           created_by, updated_by)
+       SELECT 'fictitious-credential-' || n, 'fictitious ' || n, jsonb_build_object('key',
+           'MARKER'), 'MARKER', 'MARKER' FROM generate_series(1, 20) n""",
+    """INSERT INTO "LiteLLM_AccessGroupTable" (access_group_id, access_group_name,
+           access_model_names)
+       SELECT 'fictitious-group-' || n, 'fictitious ' || n, ARRAY['MARKER'] FROM generate_series(1,
+           20) n""",
+    """INSERT INTO "LiteLLM_ManagedObjectTable" (id, unified_object_id, model_object_id,
+           file_object, file_purpose, updated_at)
+       SELECT 'fictitious-object-' || n, 'u' || n, 'm' || n, jsonb_build_object('name', 'MARKER'),
+           'batch', '2026-01-01' FROM generate_series(1, 500) n""",
 )
 
 
@@ -69,7 +81,9 @@ class Story:
 
 
 def lay_out(folder: Path, sample: Path) -> Path:
-    """The product as a Prisma 7 project: the URL in prisma.config.ts, a generator that is installed. Its migrations are not touched."""
+    """The product as a Prisma 7 project: the URL in prisma.config.ts, a generator that is
+    installed. Its migrations are not touched.
+    """
     project = folder / "product"
     (project / "prisma").mkdir(parents=True)
     shutil.copytree(PACKAGE / "migrations", project / "prisma" / "migrations")
@@ -87,7 +101,9 @@ def lay_out(folder: Path, sample: Path) -> Path:
 
 
 def bring_up_to_date(project: Path, url: str, folder: Path) -> None:
-    """All migrations but the last, by the real CLI, with only those folders there; then rows, and the last ones put back."""
+    """All migrations but the last, by the real CLI, with only those folders there; then rows,
+    and the last ones put back.
+    """
     migrations = project / "prisma" / "migrations"
     for path in sorted(path for path in migrations.iterdir() if path.is_dir())[-PENDING:]:
         shutil.move(path, folder / "later" / path.name)
@@ -214,7 +230,8 @@ def test_neither_a_row_nor_the_password_is_in_the_archive(story: Story) -> None:
 def test_every_migration_is_recorded_as_applied(story: Story) -> None:
     with Database(story.target) as db:
         rows = db.rows(
-            'SELECT migration_name FROM "_prisma_migrations" WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL'
+            'SELECT migration_name FROM "_prisma_migrations" WHERE finished_at IS NOT NULL '
+            "AND rolled_back_at IS NULL"
         )
     assert {row["migration_name"] for row in rows} == {
         path.parent.name for path in story.project.glob("prisma/migrations/*/migration.sql")
@@ -236,7 +253,8 @@ def test_what_was_there_is_there_unchanged(story: Story) -> None:
         )
         assert (
             db.value(
-                'SELECT count(*) FROM "LiteLLM_AccessGroupTable" WHERE access_skill_names = ARRAY[]::text[]'
+                'SELECT count(*) FROM "LiteLLM_AccessGroupTable" '
+                "WHERE access_skill_names = ARRAY[]::text[]"
             )
             == 20
         )

@@ -102,7 +102,8 @@ def test_no_byte_of_the_archive_or_of_the_output_holds_a_secret_or_a_row(story: 
 def test_the_database_holds_what_the_outcome_says(story: Story) -> None:
     with story.world.db() as db:
         columns = db.value(
-            "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' AND column_name LIKE 'insur%%'",
+            "SELECT count(*) FROM information_schema.columns WHERE table_name = 'Patient' "
+            "AND column_name LIKE 'insur%%'",
             (),
         )
         assert columns == (0 if story.name in ("success", "bad-data") else 2)
@@ -296,13 +297,15 @@ def test_dropped_columns_are_saved_and_brought_back_from_a_run_that_succeeded(te
         ), shown.stdout + shown.stderr
         assert (
             db.value(
-                "SELECT count(*) FROM information_schema.columns WHERE column_name = 'insurerName' AND table_name = 'Patient'",
+                "SELECT count(*) FROM information_schema.columns "
+                "WHERE column_name = 'insurerName' AND table_name = 'Patient'",
                 (),
             )
             == 0
         )
         gone = db.execute(
-            """DELETE FROM "Patient" WHERE id IN (SELECT id FROM "Patient" ORDER BY id DESC LIMIT 3)"""
+            """DELETE FROM "Patient" WHERE id IN (SELECT id FROM "Patient" """
+            """ORDER BY id DESC LIMIT 3)"""
         )
         done = world.command("reinstate", str(run.folder))
         assert done.returncode == 0, done.stdout + done.stderr
@@ -312,8 +315,11 @@ def test_dropped_columns_are_saved_and_brought_back_from_a_run_that_succeeded(te
             total - gone,
             gone,
         )
-        wrong = db.value("""SELECT count(*) FROM "Patient" AS p FULL JOIN "InsurancePolicy" AS i ON i."patientId" = p.id
-                            WHERE (p."insurerName", p."insuranceNumber") IS DISTINCT FROM (i."insurerName", i."memberNumber")""")
+        wrong = db.value("""SELECT count(*) FROM "Patient" AS p FULL JOIN "InsurancePolicy" AS i
+                                ON i."patientId" = p.id
+                            WHERE (p."insurerName",
+                                p."insuranceNumber") IS DISTINCT FROM (i."insurerName",
+                                i."memberNumber")""")
         assert wrong == 0 and db.value("""SELECT count("insurerName") FROM "Patient" """) > 0
     assert archive.verify(run) == [] and run.read_journal()[-2]["what"] == "reinstated"
     again = world.command("reinstate", str(run.folder))

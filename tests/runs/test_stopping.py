@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM and kill -9 at several moments: what still works on the server, what is left, and how it goes on."""
+"""Ctrl-C, SIGTERM and kill -9 at several moments: what still works on the server, what is left,
+and how it goes on.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,20 @@ from runbook_lib.run import Run, runs
 
 pytestmark = pytest.mark.timeout(400)
 BOUND_S = 20
-"""Seconds after which a test gives up waiting; what is promised is about two, which a busy machine may miss."""
+"""Seconds after which a test gives up waiting; what is promised is about two, which a busy machine
+may miss.
+"""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A platform for all tests of this file. Each leaves its database as it was; the last one migrates it."""
+    """A platform for all tests of this file. Each leaves its database as it was; the last one
+    migrates it.
+    """
     made = make_world(
         tmp_path_factory.mktemp("stopping"),
-        lambda values: (  # a restored database has no extension of a superuser's: nobody is asked about it here
+        # a restored database has no extension of a superuser's: nobody is asked about it here
+        lambda values: (
             values["migrate"].update(lock_timeout_s=120),
             values["validate"].update(slow_queries=False),
         ),
@@ -41,7 +48,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def watch(world: World) -> Iterator[Database]:
-    """A session of a bystander, by the runbook's own role: a superuser's session could not be ended before a swap."""
+    """A session of a bystander, by the runbook's own role: a superuser's session could not be
+    ended before a swap.
+    """
     with Database(Target.parse(world.platform.url()), "tests") as db:
         yield db
 
@@ -49,7 +58,8 @@ def watch(world: World) -> Iterator[Database]:
 def at_work(db: Database) -> list[str]:
     """Sessions of the runbook that are not idle, in any database."""
     rows = db.rows(
-        "SELECT application_name || ': ' || left(query, 60) AS it FROM pg_stat_activity WHERE application_name LIKE 'runbook/%' AND state <> 'idle'"
+        "SELECT application_name || ': ' || left(query, 60) AS it FROM pg_stat_activity "
+        "WHERE application_name LIKE 'runbook/%' AND state <> 'idle'"
     )
     return [row["it"] for row in rows]
 
@@ -70,7 +80,9 @@ def wait_for(
 
 
 class Running:
-    """`runbook …` in the background, with all the processes that it had started when it was stopped."""
+    """`runbook …` in the background, with all the processes that it had started when it was
+    stopped.
+    """
 
     def __init__(self, world: World, *arguments: str) -> None:
         self.world, self.child, self.family = world, world.start(*arguments), list[psutil.Process]()
@@ -81,7 +93,9 @@ class Running:
         return self
 
     def stop(self, number: signal.Signals, db: Database) -> str:
-        """Send the signal; what it said until it ended. Afterwards nobody of it is at work, here or on the server."""
+        """Send the signal; what it said until it ended. Afterwards nobody of it is at work, here
+        or on the server.
+        """
         self.family = psutil.Process(self.child.pid).children(recursive=True)
         assert any("ipykernel" in " ".join(process.cmdline()) for process in self.family)
         self.child.send_signal(number)
@@ -164,7 +178,9 @@ def waiting_migration(world: World, watch: Database, start: Start) -> Iterator[R
         yield running.until(
             "the migration waits",
             lambda: watch.rows(
-                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND wait_event_type = 'Lock'"
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE application_name LIKE 'runbook/%/migrate/prisma' "
+                "AND wait_event_type = 'Lock'"
             ),
         )
 
@@ -174,7 +190,8 @@ def unfinished(db: Database) -> list[str]:
     return [
         row["migration_name"]
         for row in db.rows(
-            'SELECT migration_name FROM "_prisma_migrations" WHERE finished_at IS NULL AND rolled_back_at IS NULL'
+            'SELECT migration_name FROM "_prisma_migrations" WHERE finished_at IS NULL '
+            "AND rolled_back_at IS NULL"
         )
     ]
 
@@ -188,7 +205,8 @@ def test_sigterm_before_a_run_is_made_leaves_none(
             lambda: (
                 at_work(watch)
                 or watch.rows(
-                    "SELECT pid FROM pg_stat_activity WHERE application_name = 'runbook/examine' AND wait_event_type = 'Lock'"
+                    "SELECT pid FROM pg_stat_activity "
+                    "WHERE application_name = 'runbook/examine' AND wait_event_type = 'Lock'"
                 )
             ),
         )
@@ -209,7 +227,8 @@ def test_sigterm_while_the_backup_dumps(world: World, watch: Database, start: St
             running.until(
                 "pg_dump waits",
                 lambda: watch.rows(
-                    "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
+                    "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                    "AND query LIKE 'LOCK TABLE%'"
                 ),
             )
             output = running.stop(signal.SIGTERM, watch)
@@ -269,7 +288,8 @@ def test_a_kernel_that_was_killed_in_the_middle_of_a_migration(
             "the server works for it no more",
             lambda: (
                 not watch.rows(
-                    "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/migrate/prisma' AND state <> 'idle'"
+                    "SELECT pid FROM pg_stat_activity "
+                    "WHERE application_name LIKE 'runbook/%/migrate/prisma' AND state <> 'idle'"
                 )
             ),
         )
@@ -314,7 +334,9 @@ def test_ctrl_c_while_the_rehearsal_restores_and_then_on_to_the_end(
     running = start("run", str(world.file)).until(
         "it restores",
         lambda: watch.rows(
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook/%/rehearse' AND datname LIKE 'runbook_scratch_rehearsal%'"
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE application_name LIKE 'runbook/%/rehearse' "
+            "AND datname LIKE 'runbook_scratch_rehearsal%'"
         ),
     )
     output = running.stop(signal.SIGINT, watch)

@@ -1,4 +1,6 @@
-"""Whole runs against a platform of their own: server, API, notebooks, archive, all in one temporary folder."""
+"""Whole runs against a platform of their own: server, API, notebooks, archive, all in one
+temporary folder.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ class World:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """`runbook …`, in the background, as a script's `&` starts it: with SIGINT and SIGQUIT ignored."""
+        """`runbook …`, in the background, as a script's `&` starts it: with SIGINT and SIGQUIT
+        ignored.
+        """
         return subprocess.Popen(
             [*DEAF, *self.argv(*arguments)],
             cwd=ROOT,
@@ -117,7 +121,9 @@ def make_world(
 
 
 def plant_markers(world: World) -> None:
-    """A name in a row, and a login with a password that acts as the owner: neither may ever be seen in an archive."""
+    """A name in a row, and a login with a password that acts as the owner: neither may ever be
+    seen in an archive.
+    """
     with world.db() as db:
         db.execute(f"""UPDATE "User" SET name = '{MARKER}' WHERE id = 'user_patient_000000002'""")
         db.execute(f"CREATE ROLE marked LOGIN PASSWORD '{MARKER_PASSWORD}' IN ROLE {OWNER}")

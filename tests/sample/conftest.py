@@ -1,4 +1,6 @@
-"""Fixtures of the sample's tests: Prisma projects in temporary folders, and databases copied from a template."""
+"""Fixtures of the sample's tests: Prisma projects in temporary folders, and databases copied
+from a template.
+"""
 
 from __future__ import annotations
 

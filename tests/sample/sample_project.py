@@ -1,4 +1,6 @@
-"""A Prisma project in a folder of its own, asked through the real CLI or straight through the engine."""
+"""A Prisma project in a folder of its own, asked through the real CLI or straight through the
+engine.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ class Project:
 
 
 class Engine:
-    """The schema engine, asked as the CLI asks it: faster than the CLI, and with answers that can be compared."""
+    """The schema engine, asked as the CLI asks it: faster than the CLI, and with answers that
+    can be compared.
+    """
 
     def __init__(
         self, project: Project, datasource: dict[str, str | None], more: dict[str, str]

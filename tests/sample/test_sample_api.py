@@ -20,9 +20,13 @@ from runbook_lib.service import maintenance
 
 TOKEN = "a-token-of-the-tests"
 REMINDERS = """import pg from 'pg'
-const client = new pg.Client({ connectionString: process.env.DATABASE_URL, application_name: 'reminders' })
+const client = new pg.Client({
+  connectionString: process.env.DATABASE_URL,
+  application_name: 'reminders',
+})
 await client.connect()
-setInterval(() => client.query('UPDATE "Appointment" SET id = id WHERE id = (SELECT min(id) FROM "Appointment")'), 100)
+const first = '(SELECT min(id) FROM "Appointment")'
+setInterval(() => client.query(`UPDATE "Appointment" SET id = id WHERE id = ${first}`), 100)
 """
 """A part of the application that knows nothing of maintenance mode."""
 APPOINTMENT = {

@@ -21,7 +21,10 @@ def test_the_same_data_is_made_each_time(platform, deployed_database, query):
 
 
 def test_filling_a_table_keeps_its_indexes_and_foreign_keys(deployed_database, query):
-    constraints = "SELECT conname FROM pg_constraint WHERE conrelid = '\"Appointment\"'::regclass AND contype = 'f' AND convalidated"
+    constraints = (
+        "SELECT conname FROM pg_constraint WHERE conrelid = '\"Appointment\"'::regclass "
+        "AND contype = 'f' AND convalidated"
+    )
     assert len(query(deployed_database, constraints)) == 3
     assert (
         len(
@@ -41,7 +44,10 @@ def test_statistics_are_there_after_the_seed(deployed_database, query):
 
 
 def test_everybody_is_obviously_fictitious(deployed_database, query):
-    real = "SELECT count(*) FROM \"User\" WHERE name NOT LIKE 'Fictitious %' OR email NOT LIKE 'fictitious.%@example.invalid'"
+    real = (
+        "SELECT count(*) FROM \"User\" WHERE name NOT LIKE 'Fictitious %' "
+        "OR email NOT LIKE 'fictitious.%@example.invalid'"
+    )
     assert query(deployed_database, real) == [0]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-TABLE = 'CREATE TABLE "T" (\n    "id" INTEGER NOT NULL,\n\n    CONSTRAINT "T_pkey" PRIMARY KEY ("id")\n);\n'
+TABLE = (
+    'CREATE TABLE "T" (\n    "id" INTEGER NOT NULL,\n\n    CONSTRAINT "T_pkey" PRIMARY KEY '
+    '("id")\n);\n'
+)
 FAILING = 'CREATE TABLE "U" ();\nINSERT INTO "T" VALUES (1), (1);\n'
 MODEL = "\nmodel T {\n  id Int @id\n}\n"
 

@@ -23,7 +23,8 @@ def with_options(url, options):
 def sleeping(url, query):
     return query(
         url,
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(300)%'"
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND query LIKE '%pg_sleep(300)%'"
         " AND pid <> pg_backend_pid()",
     )
 
@@ -41,8 +42,8 @@ def group_exists(group):
 def test_options_in_the_url_reach_the_server(project, database):
     project.migration(
         "1",
-        "DO $$ BEGIN RAISE '% % %', current_setting('lock_timeout'), current_setting('statement_timeout'),"
-        " current_setting('application_name'); END $$;",
+        "DO $$ BEGIN RAISE '% % %', current_setting('lock_timeout'), "
+        "current_setting('statement_timeout'), current_setting('application_name'); END $$;",
     )
     url = with_options(
         database,

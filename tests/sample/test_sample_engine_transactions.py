@@ -8,7 +8,10 @@ import subprocess
 import pytest
 
 FAILS_SECOND = 'CREATE TABLE "first" ();\nSELECT 1 / 0;\n'
-TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_prisma_migrations'"
+TABLES = (
+    "SELECT tablename FROM pg_tables WHERE schemaname = 'public' "
+    "AND tablename <> '_prisma_migrations'"
+)
 MODES = ["file", "statement"]
 
 
@@ -114,7 +117,9 @@ SCRIPTS = {
     ),
 }
 WHOLE = {
-    "an SQL function body": "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END; SELECT 3;",
+    "an SQL function body": (
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END; SELECT 3;"
+    ),
     "a string that never ends": "SELECT 'a; SELECT 2;",
     "a name that never ends": 'SELECT "a; SELECT 2;',
     "a dollar quote that never ends": "DO $x$ a; SELECT 2;",
@@ -128,9 +133,9 @@ def split(sample):
     """All scripts, split by one process."""
     scripts = [script for script, _ in SCRIPTS.values()] + list(WHOLE.values())
     program = (
-        "import { splitStatements } from './tooling/engine/statements.mjs';"
-        "const scripts = JSON.parse(process.argv[1]);"
-        "console.log(JSON.stringify(scripts.map((script) => splitStatements(script).map(({ text }) => text))))"
+        "import { splitStatements } from './tooling/engine/statements.mjs';const scripts = "
+        "JSON.parse(process.argv[1]);console.log(JSON.stringify(scripts.map((script) => "
+        "splitStatements(script).map(({ text }) => text))))"
     )
     done = subprocess.run(
         ["node", "--input-type=module", "-e", program, json.dumps(scripts)],

@@ -1,4 +1,6 @@
-"""The sample's history: four applied migrations, three pending ones, and what its scenarios make of them."""
+"""The sample's history: four applied migrations, three pending ones, and what its scenarios make
+of them.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,10 @@ def test_failing_migration_fails_half_way(with_scenario, deployed_database, quer
     with project.engine(deployed_database, OFFLINE_ENGINE_TRANSACTIONS=mode) as engine:
         failure = engine.deploy()["error"]["data"]
     assert failure["error_code"] == "P3018" and failure["meta"]["database_error_code"] == "23505"
-    left = "SELECT attname FROM pg_attribute WHERE attrelid = '\"Patient\"'::regclass AND attname ~ '^insur' AND NOT attisdropped"
+    left = (
+        "SELECT attname FROM pg_attribute WHERE attrelid = '\"Patient\"'::regclass "
+        "AND attname ~ '^insur' AND NOT attisdropped"
+    )
     assert sorted(query(deployed_database, left)) == columns
 
 

@@ -1,4 +1,6 @@
-"""The sample's package: pinned, installable from any registry, free of names and places of one machine."""
+"""The sample's package: pinned, installable from any registry, free of names and places of one
+machine.
+"""
 
 from __future__ import annotations
 

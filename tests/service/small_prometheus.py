@@ -1,4 +1,6 @@
-"""A server that speaks Prometheus's HTTP API as its documentation has it, and answers as the tests set it."""
+"""A server that speaks Prometheus's HTTP API as its documentation has it, and answers as the
+tests set it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Server(ThreadingHTTPServer):
-    """Answers as the tests set it; `asked` holds path, arguments and authorization of each request."""
+    """Answers as the tests set it; `asked` holds path, arguments and authorization of each
+    request.
+    """
 
     daemon_threads = True
 

@@ -81,7 +81,8 @@ NEW = [
         "ERROR … failed for … .invalid, … #-#-#",
     ),
     (
-        '{"level":50,"msg":"failed","err":{"type":"TypeError","code":"P2022","message":"no Müller"}}\n',
+        '{"level":50,"msg":"failed","err":{"type":"TypeError","code":"P2022","message":"no '
+        'Müller"}}\n',
         "failed TypeError P2022 no …",
     ),
 ]

@@ -1,4 +1,6 @@
-"""Prometheus's HTTP API: exactly one number is one, everything else is said to be none, with the reason."""
+"""Prometheus's HTTP API: exactly one number is one, everything else is said to be none, with the
+reason.
+"""
 
 from __future__ import annotations
 

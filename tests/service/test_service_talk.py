@@ -1,4 +1,6 @@
-"""Who is told in a run: recorded with its failures; a failure is escalated, each step once, until a person acknowledges it."""
+"""Who is told in a run: recorded with its failures; a failure is escalated, each step once,
+until a person acknowledges it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A front end in small: it runs a cell in a real kernel, sees what is shown, and presses buttons while the cell is at work."""
+"""A front end in small: it runs a cell in a real kernel, sees what is shown, and presses buttons
+while the cell is at work.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Front:
             self._hear(self.client.get_iopub_msg(timeout=60))
 
     def press(self, button: str) -> None:
-        """Press a button by its label, as JupyterLab does: through a subshell, for the kernel's own shell is busy."""
+        """Press a button by its label, as JupyterLab does: through a subshell, for the kernel's
+        own shell is busy.
+        """
         if not self._subshell:
             self.client.control_channel.send(self.client.session.msg("create_subshell_request"))
             self._subshell = self.client.get_control_msg(timeout=60)["content"]["subshell_id"]

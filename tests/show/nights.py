@@ -1,6 +1,8 @@
-"""A night on which much went wrong, as the archive holds it: gates that waited, a guard that stepped in, a failure, the way back.
+"""A night on which much went wrong, as the archive holds it: gates that waited, a guard that
+stepped in, a failure, the way back.
 
-Names are as long as PostgreSQL lets them be, numbers reach from nothing to much, and some things could not be measured.
+Names are as long as PostgreSQL lets them be, numbers reach from nothing to much, and some things
+could not be measured.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ FILES = ["20261012090000_appointment_channel", f"20261102100000_drop_the_columns
 REASON = (
     "`prisma migrate deploy` failed in "
     + FILES[1]
-    + ' with status 1: P3018: 23505: could not create unique index "User_email_lower_key"\nCause: duplicate values'
+    + ' with status 1: P3018: 23505: could not create unique index "User_email_lower_key"\n'
+    "Cause: duplicate values"
 )
 GUARD = {
     "victims": 3,
@@ -271,7 +274,9 @@ def named(*cells: Any) -> NotebookNode:
 
 @cache
 def extremes() -> dict[str, Any]:
-    """Each chart with what is hardest to draw: one thing, sixty, the longest names, nothing, what is not known, what shrank."""
+    """Each chart with what is hardest to draw: one thing, sixty, the longest names, nothing,
+    what is not known, what shrank.
+    """
     many = [f"{LONG[:50]}_{n:02}" for n in range(60)]
     nan = float("nan")
     return {

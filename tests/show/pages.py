@@ -1,4 +1,6 @@
-"""What the tests of pages need: a run to show, and a reader that walks a page as a browser would."""
+"""What the tests of pages need: a run to show, and a reader that walks a page as a browser
+would.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ VOID = {"meta", "img", "br", "hr", "input", "link", "rect", "path", "circle"}
 
 
 class Page(HTMLParser):
-    """A page's ids, links, headings and tags, in their order; `unbalanced` names tags that were not closed."""
+    """A page's ids, links, headings and tags, in their order; `unbalanced` names tags that were
+    not closed.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()

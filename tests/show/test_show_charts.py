@@ -1,4 +1,6 @@
-"""Charts: the finding as title, the numbers beneath, the same bytes each time, and nothing that breaks them."""
+"""Charts: the finding as title, the numbers beneath, the same bytes each time, and nothing that
+breaks them.
+"""
 
 import subprocess
 import sys
@@ -216,9 +218,10 @@ def test_a_change_is_told_in_words(before, after, words):
 def test_nothing_heavy_is_imported_before_a_chart_is_drawn():
     heavy = "matplotlib", "pandas", "nbconvert", "apprise", "httpx", "ipywidgets", "psutil"
     source = (
-        "import sys; import runbook_lib.show.charts, runbook_lib.show.widgets, runbook_lib.show.report;"
-        "from runbook_lib.service import health, notify, maintenance, monitoring, log, deploy, people;"
-        f"print([name for name in {heavy!r} if name in sys.modules])"
+        "import sys; import runbook_lib.show.charts, runbook_lib.show.widgets, "
+        "runbook_lib.show.report;from runbook_lib.service import health, notify, maintenance, "
+        f"monitoring, log, deploy, people;print([name for name in {heavy!r} if name in "
+        "sys.modules])"
     )
     assert (
         subprocess.run(

@@ -1,4 +1,6 @@
-"""The view of a running migration, in a real kernel whose cell is at work: it is asked twice, it cancels, and it leaves no widget."""
+"""The view of a running migration, in a real kernel whose cell is at work: it is asked twice, it
+cancels, and it leaves no widget.
+"""
 
 from __future__ import annotations
 

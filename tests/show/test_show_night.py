@@ -1,4 +1,6 @@
-"""The whole night on the page: everything in its order, to one scale, each thing with the cell that shows it."""
+"""The whole night on the page: everything in its order, to one scale, each thing with the cell
+that shows it.
+"""
 
 import re
 from copy import deepcopy
@@ -183,7 +185,8 @@ def test_the_opening_says_who_approved_what_when_and_why(page):
         "31 min 30 s",
         "could not create unique index",
         "Rita Reviewer approved the gate “plan” at 2026-11-24 02:02:24",
-        "Omar Operator refused the gate “migrate” at 2026-11-24 02:30:00: the nightly import still runs",
+        "Omar Operator refused the gate “migrate” at 2026-11-24 02:30:00: the nightly import "
+        "still runs",
         "the import is done",
     ):
         assert fact in opening, fact

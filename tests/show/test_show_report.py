@@ -58,7 +58,10 @@ APPROVALS = [
     }
 ]
 PLAN = notebook(
-    "# 10 · Plan\n\nSee [validate](20_validate.ipynb#keys), [gone](95_gone.ipynb), [below](#Findings), [nowhere](20_validate.ipynb#nowhere).\n\n## Findings",
+    "# 10 · Plan\n\n"
+    "See [validate](20_validate.ipynb#keys), [gone](95_gone.ipynb), [below](#Findings), "
+    "[nowhere](20_validate.ipynb#nowhere).\n\n"
+    "## Findings",
     code("run_folder = None", tags=("parameters",)),
     code("phase.findings()", prints("\x1b[32mfine\x1b[0m\n")),
     code(
