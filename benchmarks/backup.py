@@ -1,30 +1,41 @@
-"""What backup, restore, swap and fingerprints cost, against the seed's own commands on the same database.
+"""What backup, restore, swap and fingerprints cost, against the seed's own commands on the same
+database.
 
     python benchmarks/backup.py [--quick] [--json FILE]
 
-The database is made here (backup.sql; about 1.5 GB): 300 small tables as applications have them for lists and settings,
-and three large ones. `Appointment` is a wide row of every common type with keys as text, as Prisma makes them, a note of
-some sentences and a small jsonb; `Measurement` is a narrow one, read from devices; `ClinicalDocument` holds letters of
-13 kB on average, which PostgreSQL compresses and toasts. It is vacuumed and analysed, as autovacuum would have done.
+The database is made here (backup.sql; about 1.5 GB): 300 small tables as applications have them for
+lists and settings, and three large ones. `Appointment` is a wide row of every common type with keys
+as text, as Prisma makes them, a note of some sentences and a small jsonb; `Measurement` is a narrow
+one, read from devices; `ClinicalDocument` holds letters of 13 kB on average, which PostgreSQL
+compresses and toasts. It is vacuumed and analysed, as autovacuum would have done.
 
-The plain commands and ours run in turn, several rounds of them, on a server of the embedded default's settings, which has
-everything in the system's cache. A ratio is the median of the rounds' ratios. Where a step is mostly the server's, the
-ratio of the processors' time (server and both sides' programs) stands beside it: it suffers less from other load.
+The plain commands and ours run in turn, several rounds of them, on a server of the embedded
+default's settings, which has everything in the system's cache. A ratio is the median of the rounds'
+ratios. Where a step is mostly the server's, the ratio of the processors' time (server and both
+sides' programs) stands beside it: it suffers less from other load.
 
 Compared are
 
-- `dump`: pg_dump as `dump.make` runs it, with `pg_dump -Fc -v`; `dump_size`: all files of the backup with that file. The limits
+- `dump`: pg_dump as `dump.make` runs it, with `pg_dump -Fc -v`; `dump_size`: all files of the
+  backup with that file. The limits
   are wider where the tools have nothing better than gzip, as those of the embedded default
-- `hashes`: what `dump.make` does beyond pg_dump, content, schema and globals, as a part of its pg_dump
-- `restore`: all of `restore.restore` (hashes verified, database made, pg_restore, privileges, ANALYZE) with CREATE DATABASE,
+- `hashes`: what `dump.make` does beyond pg_dump, content, schema and globals, as a part of its
+  pg_dump
+- `restore`: all of `restore.restore` (hashes verified, database made, pg_restore, privileges,
+  ANALYZE) with CREATE DATABASE,
   `pg_restore -Fc -v -d` and `psql -c "ANALYZE;"`
-- `fingerprint_count`: `snapshot.take` with `SELECT count(*)` of every table by two sessions, which take table after table.
-  In a vacuumed database that counts entries of the smallest index and reads no row. The limit of 3.0 is **out of reach** for
-  anything that reads rows: the two floors below it, which hash nothing, count by reading every row, and by reading every
+- `fingerprint_count`: `snapshot.take` with `SELECT count(*)` of every table by two sessions, which
+  take table after table.
+  In a vacuumed database that counts entries of the smallest index and reads no row. The limit of
+  3.0 is **out of reach** for
+  anything that reads rows: the two floors below it, which hash nothing, count by reading every row,
+  and by reading every
   column with all that is toasted
-- `fingerprint_text`: the same with `sum(hashtextextended(t::text, 0))` of every table by the same sessions
+- `fingerprint_text`: the same with `sum(hashtextextended(t::text, 0))` of every table by the same
+  sessions
 - `swap_s`: all of `swap.swap` with 50 idle sessions in the live database
-- `memory_mb`: the most that this process held (RSS; programs that it runs not counted), a backup of thousands of tables included
+- `memory_mb`: the most that this process held (RSS; programs that it runs not counted), a backup of
+  thousands of tables included
 """
 
 from __future__ import annotations
@@ -238,7 +249,7 @@ def touched(row: dict[str, Any]) -> str:
     """A query that takes every row apart and unpacks each text, and does nothing with it."""
     texts = "".join(
         f""", count(*) FILTER (WHERE {name} COLLATE "C" < '')"""
-        for name, kind in zip(row["columns"], row["types"])
+        for name, kind in zip(row["columns"], row["types"], strict=True)
         if kind == "text"
     )
     return f"SELECT count(num_nulls({', '.join(row['columns'])})){texts} FROM {row['name']}"
@@ -249,7 +260,8 @@ def many_tables(on: Bench, programs: Tools, tables: int) -> None:
     on.admin("CREATE DATABASE many TEMPLATE template0")
     with Database(on.target("many"), NAME) as db:
         db.execute(
-            f"DO $$ BEGIN FOR n IN 1..{tables} LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, name text, at timestamptz)', n); "
+            f"DO $$ BEGIN FOR n IN 1..{tables} LOOP EXECUTE format('CREATE TABLE t%s (id int "
+            "PRIMARY KEY, name text, at timestamptz)', n); "
             "COMMIT; END LOOP; END $$"
         )  # each by itself: all at once would need a lock on each
     on.timed(
@@ -279,7 +291,7 @@ def memory(into: list[float]) -> Iterator[None]:
 
 def ratios(ours: list[float], theirs: list[float] | None) -> list[float]:
     """Round by round; the values themselves where there is nothing to compare with."""
-    return [a / b for a, b in zip(ours, theirs)] if theirs else ours
+    return [a / b for a, b in zip(ours, theirs, strict=True)] if theirs else ours
 
 
 def report(on: Bench, limits: dict[str, float]) -> dict[str, float]:
@@ -296,7 +308,8 @@ def report(on: Bench, limits: dict[str, float]) -> dict[str, float]:
         )
         missed = "  missed" if figures[name] > limits.get(name, figures[name]) else ""
         print(
-            f"{name:<19}{spread(on.read[ours], 2):>25}{spread(on.read[theirs], 2) if theirs else '':>25}"
+            f"{name:<19}{spread(on.read[ours], 2):>25}"
+            f"{spread(on.read[theirs], 2) if theirs else '':>25}"
             f"{spread(found, 3) if theirs else '':>21}{busy:>11}{limits.get(name, '–'):>7}{missed}"
         )
     return figures

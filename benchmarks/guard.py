@@ -2,10 +2,11 @@
 
     python benchmarks/guard.py [--quick] [--json FILE]
 
-Reaction: a forgotten transaction holds a table, the real Prisma CLI waits for it, somebody queues behind. Measured is the
-time from the moment at which that somebody has waited longer than the parameters allow to the moment at which the
-migration's session is gone from `pg_stat_activity`, at the default sampling. Cost: processor time of the watching
-thread's process and of its session's server process, and the memory of both, while a migration runs and others wait.
+Reaction: a forgotten transaction holds a table, the real Prisma CLI waits for it, somebody queues
+behind. Measured is the time from the moment at which that somebody has waited longer than the
+parameters allow to the moment at which the migration's session is gone from `pg_stat_activity`, at
+the default sampling. Cost: processor time of the watching thread's process and of its session's
+server process, and the memory of both, while a migration runs and others wait.
 """
 
 from __future__ import annotations
@@ -42,14 +43,27 @@ ROOT = Path(__file__).resolve().parents[1]
 WAIT_S = 0.3
 """Seconds that the one victim may wait."""
 LIMITS = {"reaction_max_s": 1.5, "watch_cpu_percent": 2.0, "watch_memory_mb": 50.0}
-SCHEMA = 'generator client {\n  provider = "prisma-client"\n  output = "../generated"\n}\n\ndatasource db {\n  provider = "postgresql"\n}\n'
-WAITS = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND application_name LIKE '%/migrate/prisma'"
-OVER = "SELECT extract(epoch FROM waitstart)::float8 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND application_name = 'victim'"
+SCHEMA = (
+    'generator client {\n  provider = "prisma-client"\n  output = "../generated"\n'
+    "}\n\n"
+    'datasource db {\n  provider = "postgresql"\n'
+    "}\n"
+)
+WAITS = (
+    "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted "
+    "AND application_name LIKE '%/migrate/prisma'"
+)
+OVER = (
+    "SELECT extract(epoch FROM waitstart)::float8 FROM pg_locks JOIN pg_stat_activity "
+    "USING (pid) WHERE NOT granted AND application_name = 'victim'"
+)
 THERE = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '%/migrate/prisma'"
 
 
 def phase(folder: Path, server: Server) -> Migrate:
-    """The migrate phase of a run with one small pending migration, after a first one that made its table."""
+    """The migrate phase of a run with one small pending migration, after a first one that made
+    its table.
+    """
     project = folder / "project"
     first, pending = (
         project / "prisma" / "migrations" / name
@@ -149,7 +163,9 @@ def reaction(server: Server, migrate: Migrate) -> float:
 
 
 def cost(folder: Path, seconds: float) -> dict[str, float]:
-    """Processor time in percent of one core, and memory, of a process that does nothing but watch, and of its server process."""
+    """Processor time in percent of one core, and memory, of a process that does nothing but
+    watch, and of its server process.
+    """
     watcher = subprocess.Popen(
         [sys.executable, __file__, "--watch", str(folder / "archive")],
         cwd=ROOT,
@@ -179,7 +195,9 @@ def _cpu(process: psutil.Process) -> float:
 
 
 def watch_only(archive: Path) -> None:
-    """What `cost` measures: first says its memory without the watch, then who serves it, then watches until it is ended."""
+    """What `cost` measures: first says its memory without the watch, then who serves it, then
+    watches until it is ended.
+    """
     from runbook_lib.run import newest
 
     run = newest(archive)

@@ -1,9 +1,11 @@
-"""What an archive of many runs costs its readers: the history, the index page, the start of one more run.
+"""What an archive of many runs costs its readers: the history, the index page, the start of one
+more run.
 
     python benchmarks/history.py [--quick] [--json FILE]
 
-Makes 2,000 small run folders (200 with `--quick`), each with a journal, evidence and a seal as a real run has them, and measures what
-`runbook history` and the index over the archive take. Beside each figure stands what reading the same run.json files alone takes.
+Makes 2,000 small run folders (200 with `--quick`), each with a journal, evidence and a seal as a
+real run has them, and measures what `runbook history` and the index over the archive take. Beside
+each figure stands what reading the same run.json files alone takes.
 """
 
 from __future__ import annotations
@@ -78,8 +80,8 @@ def fill(folder: Path, count: int) -> None:
     for number in range(2, count + 1):
         started = datetime.now(UTC) - timedelta(hours=6 * (count - number) + 1)
         made = (
-            folder
-            / f"{started:%Y%m%dT%H%M%SZ}_{('demo', 'staging', 'production')[number % 3]}_20260101000000_first"
+            folder / f"{started:%Y%m%dT%H%M%SZ}_{('demo', 'staging', 'production')[number % 3]}"
+            "_20260101000000_first"
         )
         shutil.copytree(first.folder, made)
         ends = [stamp(started + timedelta(minutes=minute)) for minute in range(len(PHASES) + 1)]

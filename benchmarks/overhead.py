@@ -1,10 +1,12 @@
-"""What the runbook adds to the plain commands that an operator would type, phase by phase, on the same database.
+"""What the runbook adds to the plain commands that an operator would type, phase by phase, on the
+same database.
 
     python benchmarks/overhead.py [--quick] [--json FILE]
 
-The embedded platform is made twice, alike. On the first the seed's procedure is run as plain commands (and, for the
-rehearsal and the proof, which the seed asks for without giving commands, the commands that do the same work); on the
-second the runbook takes the same migration through the same phases. Both are timed as wall clock.
+The embedded platform is made twice, alike. On the first the seed's procedure is run as plain
+commands (and, for the rehearsal and the proof, which the seed asks for without giving commands, the
+commands that do the same work); on the second the runbook takes the same migration through the same
+phases. Both are timed as wall clock.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 2.5
 """Seconds that the runbook may add to a phase, on average over the phases."""
 MOVING = 2.0
-"""Seconds that 50_announce watches for writes: the seed's "verify all sessions are cleared" as an operator would wait."""
+"""Seconds that 50_announce watches for writes: the seed's "verify all sessions are cleared" as an
+operator would wait.
+"""
 
 psql, dump, restore = (str(BINARIES / name) for name in ("psql", "pg_dump", "pg_restore"))
 
@@ -48,7 +52,10 @@ def commands(platform: Platform, scratch: Path) -> dict[str, list[str]]:
         f"{restore} -e -j2 -d copy {made}",
         f"{psql} -qc ANALYZE copy",
     ]
-    count = f"""{psql} -qc 'SELECT count(*) FROM "User"' -c 'SELECT count(*) FROM "Appointment"' -c 'SELECT count(*) FROM "Subscription"'"""
+    count = (
+        f"""{psql} -qc 'SELECT count(*) FROM "User"' -c 'SELECT count(*) """
+        """FROM "Appointment"' -c 'SELECT count(*) FROM "Subscription"'"""
+    )
     deploy_copy = 'DATABASE_URL="${DATABASE_URL%/*}/copy" ' + f"{prisma} migrate deploy"
     pending = sorted(
         path.name for path in (project / "prisma" / "migrations").iterdir() if path.is_dir()
@@ -65,9 +72,11 @@ def commands(platform: Platform, scratch: Path) -> dict[str, list[str]]:
         for line in (  # the third is one statement: there is nothing to try
             f"{psql} -qc 'CREATE DATABASE failing TEMPLATE copy' postgres",
             f"mkdir {scratch}/{name}",
-            f"cp -r prisma prisma.config.ts package.json {scratch}/{name} && ln -s $PWD/node_modules {scratch}/{name}/node_modules",
+            f"cp -r prisma prisma.config.ts package.json {scratch}/{name} && ln -s "
+            f"$PWD/node_modules {scratch}/{name}/node_modules",
             f"echo 'SELECT 1/0;' >> {scratch}/{name}/prisma/migrations/{name}/migration.sql",
-            f'cd {scratch}/{name} && DATABASE_URL="${{DATABASE_URL%/*}}/failing" {prisma} migrate deploy || true',
+            f'cd {scratch}/{name} && DATABASE_URL="${{DATABASE_URL%/*}}/failing" {prisma} migrate '
+            "deploy || true",
             f"{psql} -qc 'DROP DATABASE failing' postgres",
         )
     ]
@@ -126,7 +135,8 @@ def commands(platform: Platform, scratch: Path) -> dict[str, list[str]]:
             f"{prisma} validate",
             "npm run --silent db:validate",
             count,
-            f"{psql} -qc 'SELECT * FROM pg_indexes' -c 'SELECT * FROM pg_stat_user_tables' -c ANALYZE -c 'SELECT * FROM pg_constraint'",
+            f"{psql} -qc 'SELECT * FROM pg_indexes' -c 'SELECT * "
+            "FROM pg_stat_user_tables' -c ANALYZE -c 'SELECT * FROM pg_constraint'",
             f"{fetch} {url}/health",
             *(
                 f"{fetch} -H 'Authorization: Bearer {token}' {url}/api/v1/{path}"
@@ -158,7 +168,9 @@ def plain(platform: Platform) -> dict[str, float]:
 
 
 def runbook(platform: Platform) -> dict[str, float]:
-    """Seconds a phase, by the runbook: each notebook from the start of its kernel to the saved archive."""
+    """Seconds a phase, by the runbook: each notebook from the start of its kernel to the saved
+    archive.
+    """
     run = start_run(platform.values)
     seconds = {}
     for phase in PHASES:

@@ -1,10 +1,12 @@
-"""What a plan costs where much is to be read: 500 pending files against a catalogue of 5,000 tables.
+"""What a plan costs where much is to be read: 500 pending files against a catalogue of 5,000
+tables.
 
     python benchmarks/plan.py [--quick] [--json FILE]
 
-Makes its own server and tables, reads the catalogue, and reviews files that alter, index and constrain those tables. The
-review runs in a process of its own, whose largest memory is measured. Beside each figure stands what the plain commands take:
-`pg_dump --schema-only` for the catalogue, squawk alone for the review.
+Makes its own server and tables, reads the catalogue, and reviews files that alter, index and
+constrain those tables. The review runs in a process of its own, whose largest memory is measured.
+Beside each figure stands what the plain commands take: `pg_dump --schema-only` for the catalogue,
+squawk alone for the review.
 """
 
 from __future__ import annotations
@@ -31,10 +33,13 @@ from runbook_lib.prisma.history import MigrationFile
 LIMITS = {"catalogue_s": 2.0, "review_s": 10.0, "review_mb": 500.0}
 STATEMENTS = 6
 """In each file."""
-TABLE = """CREATE TABLE "Table{n}" ("id" TEXT NOT NULL, "name" TEXT NOT NULL, "email" VARCHAR(80), "amount" DECIMAL(8,2) NOT NULL DEFAULT 0,
- "parentId" TEXT, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, CONSTRAINT "Table{n}_pkey" PRIMARY KEY ("id"));
+TABLE = """CREATE TABLE "Table{n}" ("id" TEXT NOT NULL, "name" TEXT NOT NULL, "email" VARCHAR(80),
+     "amount" DECIMAL(8,2) NOT NULL DEFAULT 0,
+ "parentId" TEXT, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+     CONSTRAINT "Table{n}_pkey" PRIMARY KEY ("id"));
 CREATE INDEX "Table{n}_name_idx" ON "Table{n}"("name");
-ALTER TABLE "Table{n}" ADD CONSTRAINT "Table{n}_parentId_fkey" FOREIGN KEY ("parentId") REFERENCES "Table{m}"("id") ON DELETE SET NULL;
+ALTER TABLE "Table{n}" ADD CONSTRAINT "Table{n}_parentId_fkey" FOREIGN KEY ("parentId")
+    REFERENCES "Table{m}"("id") ON DELETE SET NULL;
 """
 FILE = """-- AlterTable
 ALTER TABLE "Table{n}" ADD COLUMN "channel" TEXT NOT NULL DEFAULT 'PHONE';
@@ -42,9 +47,11 @@ ALTER TABLE "Table{n}" ALTER COLUMN "email" SET NOT NULL;
 -- CreateIndex
 CREATE UNIQUE INDEX "Table{n}_email_key" ON "Table{n}"("email");
 -- CreateTable
-CREATE TABLE "New{n}" ("id" TEXT NOT NULL, "tableId" TEXT NOT NULL, CONSTRAINT "New{n}_pkey" PRIMARY KEY ("id"));
+CREATE TABLE "New{n}" ("id" TEXT NOT NULL, "tableId" TEXT NOT NULL,
+ CONSTRAINT "New{n}_pkey" PRIMARY KEY ("id"));
 -- AddForeignKey
-ALTER TABLE "New{n}" ADD CONSTRAINT "New{n}_tableId_fkey" FOREIGN KEY ("tableId") REFERENCES "Table{n}"("id") ON DELETE CASCADE ON UPDATE CASCADE;
+ALTER TABLE "New{n}" ADD CONSTRAINT "New{n}_tableId_fkey" FOREIGN KEY ("tableId")
+ REFERENCES "Table{n}"("id") ON DELETE CASCADE ON UPDATE CASCADE;
 UPDATE "Table{n}" SET "name" = 'fictitious' WHERE "name" = '';
 """
 
@@ -80,7 +87,9 @@ def times(work: Callable[[], Any], repeats: int) -> list[float]:
 
 
 def reviewing(work: Path, folder: Path, repeats: int) -> None:
-    """In a process of its own: review, questions on the data, breaks of the client; seconds and megabytes to the output."""
+    """In a process of its own: review, questions on the data, breaks of the client; seconds and
+    megabytes to the output.
+    """
     objects = pickle.loads(work.read_bytes())
 
     def once() -> None:
@@ -103,7 +112,9 @@ def reviewing(work: Path, folder: Path, repeats: int) -> None:
 def measure(
     tables: int, pending: int, repeats: int
 ) -> tuple[list[tuple[str, list[float], list[float]]], float]:
-    """The catalogue and the review, ours and the plain command's, and the megabytes of the review."""
+    """The catalogue and the review, ours and the plain command's, and the megabytes of the
+    review.
+    """
     with tempfile.TemporaryDirectory(prefix="plan-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -169,13 +180,15 @@ def main() -> None:
     found, mb = measure(tables, pending, repeats)
     figures = {f"{name}_s": statistics.median(ours) for name, ours, _ in found} | {"review_mb": mb}
     print(
-        f"{tables} tables, {pending} pending files of {pending * STATEMENTS} statements; {repeats} times each"
+        f"{tables} tables, {pending} pending files of {pending * STATEMENTS} statements; "
+        f"{repeats} times each"
     )
     print(f"{'':<12}{'median s':>10}{'spread s':>16}{'plain s':>10}{'ratio':>8}{'limit s':>9}")
     for name, ours, plain in found:
         middle, other = statistics.median(ours), statistics.median(plain)
         print(
-            f"{name:<12}{middle:>10.2f}{f'{min(ours):.2f}–{max(ours):.2f}':>16}{other:>10.2f}{middle / other:>8.2f}{LIMITS[f'{name}_s']:>9.1f}"
+            f"{name:<12}{middle:>10.2f}{f'{min(ours):.2f}–{max(ours):.2f}':>16}{other:>10.2f}"
+            f"{middle / other:>8.2f}{LIMITS[f'{name}_s']:>9.1f}"
         )
     print(f"largest memory of the review: {mb:.0f} MB (limit {LIMITS['review_mb']:.0f} MB)")
     if options.json:

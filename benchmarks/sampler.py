@@ -1,10 +1,12 @@
-"""What it costs to look ten times a second at who waits on whom, client and server together, as CPU time.
+"""What it costs to look ten times a second at who waits on whom, client and server together, as CPU
+time.
 
     python benchmarks/sampler.py [--quick] [--json FILE]
 
-A server of its own, a hundred tables, a migration that holds a lock, and a queue of readers and writers behind it. The
-sampler looks on for a while, five times over; counted are the processor seconds of this process, in which nothing else
-works meanwhile, and of the sampler's server process. Throughput of a load varies too much to show so little.
+A server of its own, a hundred tables, a migration that holds a lock, and a queue of readers and
+writers behind it. The sampler looks on for a while, five times over; counted are the processor
+seconds of this process, in which nothing else works meanwhile, and of the sampler's server process.
+Throughput of a load varies too much to show so little.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def queue(target: Target) -> Iterator[None]:
         for thread in threads:
             thread.start()
         yield
-        for db, thread in zip(waiting, threads):
+        for db, thread in zip(waiting, threads, strict=True):
             db.cancel()
             thread.join()
 
@@ -100,7 +102,8 @@ def main() -> None:
     median = statistics.median(found)
     print(f"{'':<28}{'median %':>10}{'lowest':>10}{'highest':>10}{'limit':>8}")
     print(
-        f"{'ten looks a second, one core':<28}{median:>10.2f}{min(found):>10.2f}{max(found):>10.2f}{LIMIT_PERCENT:>8.1f}"
+        f"{'ten looks a second, one core':<28}{median:>10.2f}{min(found):>10.2f}"
+        f"{max(found):>10.2f}{LIMIT_PERCENT:>8.1f}"
     )
     if options.json:
         options.json.write_text(

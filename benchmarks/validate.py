@@ -2,21 +2,28 @@
 
     python benchmarks/validate.py [--quick] [--json FILE]
 
-The database is that of `backup.py` (about 1.5 GB), with the tables that its keys refer to and five foreign keys: text to text, uuid to
-uuid and int to int, of 60,000 to 4,000,000 rows. The validation is all that `70_validate` asks the database, of an unchanged one: the
-schema, foreign keys, content, statistics, views, enums, constraints, collations. The Prisma CLI and the application are not in it: what
-they take has nothing to do with the size of the database.
+The database is that of `backup.py` (about 1.5 GB), with the tables that its keys refer to and five
+foreign keys: text to text, uuid to uuid and int to int, of 60,000 to 4,000,000 rows. The validation
+is all that `70_validate` asks the database, of an unchanged one: the schema, foreign keys, content,
+statistics, views, enums, constraints, collations. The Prisma CLI and the application are not in it:
+what they take has nothing to do with the size of the database.
 
-The plain commands and ours run in turn, several rounds of them; a ratio is the median of the rounds' ratios. Beside it stands that of
-the processors' time of server and client (or its seconds): it suffers less from other load. Compared are
+The plain commands and ours run in turn, several rounds of them; a ratio is the median of the
+rounds' ratios. Beside it stands that of the processors' time of server and client (or its seconds):
+it suffers less from other load. Compared are
 
-- `orphans`: `integrity.foreign_keys` with `ALTER TABLE … VALIDATE CONSTRAINT` of the same keys, one after the other, as psql would
+- `orphans`: `integrity.foreign_keys` with `ALTER TABLE … VALIDATE CONSTRAINT` of the same keys, one
+  after the other, as psql would
 - `orphans_one`: the same by one session alone
-- `validation`: with `SELECT count(*)` of every table, one after the other, as psql would, in a vacuumed database: that counts entries of
-  the smallest index, by PostgreSQL's own parallel workers, and reads no row. The limit of 5.0 is **out of reach** while every value of
+- `validation`: with `SELECT count(*)` of every table, one after the other, as psql would, in a
+  vacuumed database: that counts entries of
+  the smallest index, by PostgreSQL's own parallel workers, and reads no row. The limit of 5.0 is
+  **out of reach** while every value of
   every row is compared: `content`, the fingerprints alone, is above it
-- `validation_restored`, `content_restored`: the same in a database that was restored and analysed: there count(*) has to read the rows
-- `snapshot_300_s`, `snapshot_5000_s`: seconds of catalogue and statistics with so many tables; `compare_5000_s`: of comparing two such
+- `validation_restored`, `content_restored`: the same in a database that was restored and analysed:
+  there count(*) has to read the rows
+- `snapshot_300_s`, `snapshot_5000_s`: seconds of catalogue and statistics with so many tables;
+  `compare_5000_s`: of comparing two such
   catalogues, and two such contents
 
 Above the table stand the seconds of each step of the validation, in either database.
@@ -46,7 +53,9 @@ from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma.declared import Declared
 
 KNOWN = ("data.enums.schema", "data.constraints")
-"""Checks that find something here: there is no schema file, and the keys are NOT VALID for the comparison with VALIDATE."""
+"""Checks that find something here: there is no schema file, and the keys are NOT VALID for the
+comparison with VALIDATE.
+"""
 FIGURES = {  # name → what is measured of ours, and of the plain commands
     "orphans": ("foreign keys", "VALIDATE"),
     "orphans_one": ("foreign keys, one session", "VALIDATE"),
@@ -74,7 +83,8 @@ KEYS = {
 }
 REFERRED = """
 CREATE TABLE "Patient" (id text PRIMARY KEY, key uuid UNIQUE NOT NULL);
-INSERT INTO "Patient" SELECT k, k FROM (SELECT md5('p' || g)::uuid AS k FROM generate_series(-59999, 59999) AS g) AS p;
+INSERT INTO "Patient" SELECT k, k FROM (SELECT md5('p' || g)::uuid AS k
+    FROM generate_series(-59999, 59999) AS g) AS p;
 CREATE TABLE "Provider" (id text PRIMARY KEY);
 INSERT INTO "Provider" SELECT md5('d' || g)::uuid FROM generate_series(0, 399) AS g;
 CREATE TABLE "Device" (id int PRIMARY KEY);
@@ -88,7 +98,8 @@ def refer(db: Database) -> None:
     for number, (table, (columns, referred)) in enumerate(KEYS.items()):
         db.execute(f'ALTER TABLE "{table.strip()}" DROP CONSTRAINT IF EXISTS fk{number}')
         db.execute(
-            f'ALTER TABLE "{table.strip()}" ADD CONSTRAINT fk{number} FOREIGN KEY ({columns}) REFERENCES {referred} NOT VALID'
+            f'ALTER TABLE "{table.strip()}" ADD CONSTRAINT fk{number} FOREIGN KEY ({columns}) '
+            f"REFERENCES {referred} NOT VALID"
         )
 
 
@@ -152,7 +163,9 @@ def count(on: Bench, database: str) -> None:
 
 
 def snapshots(on: Bench, database: str, tables: int) -> catalog.Catalog:
-    """Catalogue and statistics of a database, the second time in a session, as the server's caches are at night."""
+    """Catalogue and statistics of a database, the second time in a session, as the server's
+    caches are at night.
+    """
     with Database(on.target(database), NAME) as db:
         catalog.read(db)
         found: catalog.Catalog = on.timed(
@@ -189,8 +202,11 @@ def one_round(on: Bench) -> None:
     orphans(on)
     for database, suffix in (("clinic", ""), ("restored", ", restored")):
         before = state(on, database)
-        on.timed(f"count(*){suffix}", lambda: count(on, database))
-        on.timed(f"validation{suffix}", lambda: validate(on, database, before))
+        on.timed(f"count(*){suffix}", lambda database=database: count(on, database))
+        on.timed(
+            f"validation{suffix}",
+            lambda database=database, before=before: validate(on, database, before),
+        )
     snapshots(on, "clinic", 300)
     compare(on, snapshots(on, "many", 5000))
 
@@ -208,8 +224,10 @@ def report(on: Bench) -> dict[str, float]:
         busy = median.median(ratios(on.cpu[ours], on.cpu[theirs] if theirs else None))
         missed = "  missed" if figures[name] > LIMITS.get(name, figures[name]) else ""
         print(
-            f"{name:<22}{spread(on.read[ours], 2):>22}{spread(on.read[theirs], 2) if theirs else '':>22}{spread(found, 2) if theirs else '':>20}"
-            f"{busy:>7.2f}{LIMITS.get(name, '–'):>7}{missed}"
+            f"{name:<22}{spread(on.read[ours], 2):>22}"
+            f"{spread(on.read[theirs], 2) if theirs else '':>22}"
+            f"{spread(found, 2) if theirs else '':>20}{busy:>7.2f}"
+            f"{LIMITS.get(name, '–'):>7}{missed}"
         )
     return figures
 
