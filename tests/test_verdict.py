@@ -1,4 +1,6 @@
-"""A phase that did not begin the migration has no failed migration, and one that judged nothing no failed validation."""
+"""A phase that did not begin the migration has no failed migration, and one that judged nothing
+no failed validation.
+"""
 
 from __future__ import annotations
 

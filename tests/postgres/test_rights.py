@@ -171,7 +171,9 @@ def test_sessions_that_neither_the_login_nor_the_role_it_acts_as_may_end_are_nam
 
 @pytest.fixture
 def owner(server: Server) -> Iterator[Target]:
-    """A database of a role without superuser that may end the sessions of others: all that a managed service gives."""
+    """A database of a role without superuser that may end the sessions of others: all that a
+    managed service gives.
+    """
     admin, name = Target.parse(server.url()), f"signalling_{uuid.uuid4().hex[:8]}"
     with Database(admin) as db:
         for role, more in ((name, "CREATEDB"), (f"{name}_app", "")):

@@ -269,7 +269,9 @@ def test_a_failed_validation_is_rolled_back_on_request(tell: Tell) -> None:
     assert (asked.returncode, world.newest.outcome) == (
         3,
         "waiting",
-    ) and 'public."User": content differs; by the counters 1 updated' in asked.stdout, asked.stdout[-3000:]
+    ) and 'public."User": content differs; by the counters 1 updated' in asked.stdout, asked.stdout[
+        -3000:
+    ]
     done = world.command(
         "rollback", str(world.newest.folder), "--reason", "orphans, and the one user is known"
     )
