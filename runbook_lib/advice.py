@@ -40,17 +40,22 @@ def otherwise(run: Run) -> str:
 
 
 def _advice(run: Run) -> tuple[str, str]:
-    outcome = "aborted" if run.lost else run.outcome
-    return {"waiting": _decide, "failed": _after_failure, "aborted": _after_interrupt}.get(
-        outcome, lambda run: ("", "")
-    )(run)
-
-
-def _decide(run: Run) -> tuple[str, str]:
-    waiting = [one["phase"] for one in run.state["phases"] if one["status"] == "waiting"]
-    if not waiting:
-        return f"runbook status {run.reference}", ""
-    return approver.steps(run, waiting[-1])
+    if not run.derived.told:
+        return "", "another version of the runbook began this run: go on with that one"
+    if run.at_work:
+        return "", ""
+    if run.lost:
+        return _after_interrupt(run)
+    state = run.derived
+    kind, phase = state.next
+    if kind in ("waiting", "refused"):
+        return approver.steps(run, phase)
+    if kind == "stopped":
+        failed = (state.phase(phase) or {}).get("status") == "failed"
+        return _after_failure(run) if failed else _after_interrupt(run)
+    if kind == "next":
+        return f"runbook {'rollback' if phase == 'rollback' else 'resume'} {run.reference}", ""
+    return "", ""
 
 
 def _after_failure(run: Run) -> tuple[str, str]:
@@ -72,13 +77,6 @@ def _after_interrupt(run: Run) -> tuple[str, str]:
     Prisma applies nothing on top of it.
     """
     resume, back = f"runbook resume {run.reference}", f"runbook rollback {run.reference}"
-    if _cut_off(run):
+    if run.derived.cut_off:
         return back, f"it says first what was applied; only where nothing is unfinished: {resume}"
     return resume, f"or: {back}"
-
-
-def _cut_off(run: Run) -> bool:
-    """Return whether the migration was begun, and neither ended nor rolled back since."""
-    told = ("migration begun", "migration ended", "resolved", "repaired", "rolled back")
-    last = [line["what"] for line in run.read_journal() if line["what"] in told]
-    return last[-1:] == ["migration begun"]

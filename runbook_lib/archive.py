@@ -19,7 +19,7 @@ import nbformat
 from runbook_lib import seal as seals
 from runbook_lib import signature
 from runbook_lib.errors import ToolError, UsageError
-from runbook_lib.files import append_json, lock, protect, read_lines, release, write_json
+from runbook_lib.files import append_json, lock, protect, read_lines, release, unused, write_json
 from runbook_lib.run import Run, earlier, person, runs, stamp
 from runbook_lib.seal import MANIFEST, read_manifest, sha256
 from runbook_lib.table import Shown, Table
@@ -106,8 +106,8 @@ def keep_attempt(path: Path) -> None:
     `60_migrate.attempt1.ipynb`.
     """
     if path.exists() and executed(path):
-        names = (path.with_name(f"{path.stem}.attempt{n}.ipynb") for n in range(1, 10_000))
-        shutil.copyfile(path, next(name for name in names if not name.exists()))
+        kept = unused(lambda n: path.with_name(f"{path.stem}.attempt{n}.ipynb"))
+        shutil.copyfile(path, kept)
 
 
 def attempt_of(name: str) -> str:

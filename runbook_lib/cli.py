@@ -148,6 +148,7 @@ def resume(
     They are not repeated if their results still hold.
     """
     found = _find(run)
+    found.require_told()
     if found.outcome in FINAL:
         raise UsageError(f"{found.id} has ended: {found.outcome}", "start a new run")
     between(again or PHASES[0], last)
@@ -183,6 +184,7 @@ def rollback(
 
     decide.known_way(way)
     found = _find(run)
+    found.require_told()
     another = decide.another_decides(found)
     shown = decide.way_back(found, way, yes)
     if shown is None and not another:
@@ -216,6 +218,7 @@ def reinstate(
     from runbook_lib.phases.salvage import Reinstate
 
     found = _find(run)
+    found.require_told()
     phase = Reinstate(found)
     saved = phase.saved
     _show(saved.table())

@@ -27,7 +27,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from runbook_lib import archive, notebook_files
+from runbook_lib import archive, files, notebook_files
 from runbook_lib.advice import next_command
 from runbook_lib.archive import judge
 from runbook_lib.errors import Aborted, DatabaseError, NotRecorded, RunbookError
@@ -427,7 +427,8 @@ def _entry(run: Run, phase: str, notebook: str) -> dict[str, Any]:
     """This notebook's entry in run.json, made here where it did not come as far as to make it."""
     if not _begun(run, notebook):
         run.begin_phase(phase, notebook)
-    return next(entry for entry in reversed(run.state["phases"]) if entry["notebook"] == notebook)
+    *_, entry = (one for one in run.state["phases"] if one["notebook"] == notebook)
+    return entry
 
 
 def _begun(run: Run, notebook: str) -> bool:
@@ -447,11 +448,7 @@ def _free_name(path: Path) -> Path:
     """
     if not path.exists() or _unexecuted(path):
         return path
-    return next(
-        name
-        for n in range(2, 1000)
-        if not (name := path.with_name(f"{path.stem}-{n}.ipynb")).exists()
-    )
+    return files.unused(lambda n: path.with_name(f"{path.stem}-{n}.ipynb"), 2)
 
 
 def _unexecuted(path: Path) -> bool:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -199,12 +199,15 @@ def lock(archive: Path, name: str) -> FileLock:
 def keep(path: Path) -> None:
     """Move an older file of that name aside: evidence is added to, not replaced."""
     if path.exists():
-        number = next(
-            n
-            for n in range(1, 10_000)
-            if not path.with_name(f"{path.stem}.{n}{path.suffix}").exists()
-        )
-        path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+        path.rename(unused(lambda n: path.with_name(f"{path.stem}.{n}{path.suffix}")))
+
+
+def unused(named: Callable[[int], Path], first: int = 1) -> Path:
+    """Return the first path that is not taken, of those that are named by a number."""
+    number = first
+    while (path := named(number)).exists():
+        number += 1
+    return path
 
 
 def mounted(recorded: str, parent: Path) -> Path:

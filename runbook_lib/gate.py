@@ -68,10 +68,10 @@ def approve(
         "accepts": [] if refused else shown.findings,
         "shown": shown.as_dicts(),
     } | ({"way": way} if way else {})
-    run.approve(record)
-    run.journal(
+    run.journal(  # first: a decision that opens a gate is never missing in the account
         "gate refused" if refused else "gate approved", gate=gate, reason=reason, who=str(by)
     )
+    run.approve(record)
     return record
 
 

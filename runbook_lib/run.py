@@ -48,25 +48,12 @@ from runbook_lib.login import login
 from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.redact import redact
 from runbook_lib.secret import HOME
+from runbook_lib.state import ASIDE as ASIDE
 from runbook_lib.state import FINAL as FINAL
-from runbook_lib.state import LOOKING, SUMMARISED, RunState, derive
+from runbook_lib.state import LOOKING, PHASES, SUMMARISED, RunState, derive
 from runbook_lib.state import lasted as lasted
 from runbook_lib.whereabouts import Presence, at_work, person, presence, this_process
 
-PHASES = (
-    "start",
-    "plan",
-    "rehearse",
-    "backup",
-    "preflight",
-    "announce",
-    "migrate",
-    "validate",
-    "close",
-)
-"""The phases of a migration, in their order."""
-ASIDE = ("rollback", "troubleshoot", "history")
-"""Phases that are run when they are needed."""
 _REQUIRED: Any = object()
 
 
@@ -232,18 +219,37 @@ class Run:
                 **({"closes": closes[-1]} if closes else {}),
             )
 
+    def require_told(self) -> None:
+        """Refuse to add to a run of which the journal does not tell how it stands.
+
+        Raises:
+            UsageError: it is read, and never gone on with. Nothing was touched.
+        """
+        if not self.derived.told:
+            raise UsageError(
+                f"{self.id} was begun by another version of the runbook: its journal does not tell "
+                "this one how the run stands. It can be read, and not gone on with; "
+                "nothing was changed",
+                "go on with the version that began it; or `runbook run PARAMS` begins a new run, "
+                "which looks first at what was applied",
+            )
+
     @property
     def sealed(self) -> bool:
         """Whether the folder was sealed and not taken up again since."""
         return (self.folder / "manifest.json").exists()
 
     def open_seal(self) -> None:
-        """Before a sealed run goes on.
+        """Before anything is added to a run, open its seal.
 
-        Its manifest is kept under a number, and the next seal covers it.
+        If it is sealed, its manifest is kept under a number, and the next seal covers it.
 
         What was changed behind the seal is recorded first: a new seal does not make it good.
+
+        Raises:
+            UsageError: the run was begun by another version.
         """
+        self.require_told()
         if not self.sealed:
             return
         with self._locked(), explained(self.folder / seal.MANIFEST):
@@ -353,7 +359,8 @@ class Run:
             "host": socket.gethostname(),
             **event(what, facts),
         }
-        self.open_seal()
+        if what != "run started":
+            self.open_seal()
         with self._locked():
             before = last_at(self.folder / "journal.jsonl")
             back = (moment(before) - moment(line["at"])).total_seconds() if before else 0.0

@@ -80,3 +80,48 @@ def test_what_a_later_version_wrote_is_named_and_changes_nothing() -> None:
     later = {"at": START["at"], "who": "a", "host": "h", "what": "moon phase", "phase": "full"}
     known, more = derive([START]), derive([START, later, {"what": "phase begun"}, {}])
     assert more.summary == known.summary and more.unknown == ["moon phase", "phase begun", ""]
+
+
+def _line(second: int, what: str, **facts: object) -> dict:
+    return {
+        "at": f"2026-01-01T00:00:{second:02}.000Z",
+        "who": "a",
+        "host": "h",
+        "what": what,
+    } | facts
+
+
+def test_a_second_outage_of_the_same_night_counts_and_the_lane_shows_what_the_history_says() -> (
+    None
+):
+    """Opened again, then closed for the way back: the downtime is that of both, and is not known while one goes on."""
+    on, off = {"phase": "announce"}, {"phase": "close", "verified": True}
+    night = [
+        START,
+        _line(1, "maintenance on", **on),
+        _line(3, "maintenance off", **off),
+        _line(5, "maintenance on", **on),
+    ]
+    assert derive(night).summary["downtime_s"] is None
+    ended = derive([*night, _line(9, "maintenance off", **off)])
+    assert ended.summary["downtime_s"] == 6.0
+    assert [(start[17:19], (end or "")[17:19]) for start, end in ended.maintenance] == [
+        ("01", "03"),
+        ("05", "09"),
+    ]
+
+
+def test_a_way_back_that_was_decided_comes_next_and_not_the_phase_that_it_leads_back_from() -> None:
+    process = {"pid": 1, "host": "h"}
+    night = [START]
+    for phase, outcome in (("migrate", "failed"), ("rollback", "waiting")):
+        night += [
+            _line(1, "phase begun", phase=phase, notebook=f"{phase}.ipynb", process=process),
+            _line(2, "phase ended", phase=phase, outcome=outcome),
+            _line(2, "run ended", outcome=outcome),
+        ]
+    assert derive(night).next == ("waiting", "rollback")
+    decided = _line(3, "gate approved", gate="rollback", reason="yes")
+    assert derive([*night, decided]).next == ("next", "rollback")
+    refused = _line(3, "gate refused", gate="rollback", reason="no")
+    assert derive([*night, refused]).next == ("refused", "rollback")

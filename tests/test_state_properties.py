@@ -28,12 +28,13 @@ from hypothesis.stateful import (
 
 import runbook_lib.run
 from runbook_lib import gate, history, params, runner
+from runbook_lib.advice import next_command
 from runbook_lib.check import Checks, check
 from runbook_lib.errors import Aborted, ApprovalNeeded, CheckError, GateError, Refused
-from runbook_lib.phases import seat
+from runbook_lib.phases import seat, talk
 from runbook_lib.phases.base import Phase
 from runbook_lib.run import FINAL, PHASES, Run, create
-from runbook_lib.show import report
+from runbook_lib.show import night, report
 from runbook_lib.state import cause, derive
 from runbook_lib.whereabouts import this_process
 
@@ -70,10 +71,13 @@ class Night(RuleBasedStateMachine):
         values = params.load(ROOT / "params" / "demo.yaml")
         values["environment"]["archive"] = self.folder.name
         values["approvals"] = {"required": ["plan"]}
+        values["notify"] = {}
         self.run = create(values, ["1_x"], TARGET)
         self.open: dict[str, Kernel] = {}
         self.status: dict[str, str] = {}
         self.outcome, self.refused_gates = "running", set[str]()
+        self.undecided, self.acknowledged = set[str](), list[bool]()
+        self.plans = 0
         self.written = b""
         self.cell = 0
 
@@ -97,7 +101,8 @@ class Night(RuleBasedStateMachine):
         self.open.pop(name, None)
         if not dies:
             self.open[name] = opened
-        self.status[name], self.outcome = "running", "running"
+        self._is(name, "running")
+        self.outcome = "running"
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), how=st.sampled_from(["failed", "waiting", "aborted"]))
@@ -111,7 +116,7 @@ class Night(RuleBasedStateMachine):
         was_running = self.status[phase.name] == "running"
         self._cell(phase, error)
         if was_running:
-            self.status[phase.name] = how
+            self._is(phase.name, how)
         if self.outcome not in FINAL:
             self.outcome = how
 
@@ -141,7 +146,8 @@ class Night(RuleBasedStateMachine):
         for cell in list(phase._failing):
             phase.cell_ended(cell, True)
             if not phase._failing and self.outcome not in FINAL:
-                self.status[phase.name], self.outcome = "running", "running"
+                self._is(phase.name, "running")
+                self.outcome = "running"
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
@@ -158,7 +164,7 @@ class Night(RuleBasedStateMachine):
             self._cell(phase, error)
             how = "waiting" if isinstance(error, ApprovalNeeded) else "failed"
             if was_running:
-                self.status[phase.name] = how
+                self._is(phase.name, how)
             if self.outcome not in FINAL:
                 self.outcome = how
         else:
@@ -176,7 +182,7 @@ class Night(RuleBasedStateMachine):
         elif phase.name in phase._passed and not phase._failing:
             phase.finish()
             if self.status[phase.name] == "running":
-                self.status[phase.name] = "succeeded"
+                self._is(phase.name, "succeeded")
             del self.open[phase.name]
 
     @precondition(lambda self: self.run.lost and not self.run.at_work)
@@ -186,7 +192,8 @@ class Night(RuleBasedStateMachine):
         runner.settle(self.run)
         for name in [name for name in self.status if name not in self.open]:
             if self.status[name] == "running":
-                self.status[name], self.outcome = "aborted", "aborted"
+                self._is(name, "aborted")
+                self.outcome = "aborted"
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
@@ -202,9 +209,31 @@ class Night(RuleBasedStateMachine):
     def somebody_decides(self, name: str, refused: bool) -> None:
         before = self._views()
         gate.approve(self.run, name, "read it", refused=refused)
+        self.undecided.discard(name)
         (self.refused_gates.add if refused else self.refused_gates.discard)(name)
         after = self._views()
         assert after["state"] == before["state"]
+
+    @rule()
+    def the_plan_is_sealed_anew(self) -> None:
+        """What was decided of another plan stands no more."""
+        self.plans += 1
+        self.run.write_evidence("plan", {"hash": f"plan {self.plans}", "dangers": []})
+        self.run.journal("plan sealed", hash=f"plan {self.plans}")
+        self.refused_gates.clear()
+
+    @precondition(lambda self: "migrate" in self.open)
+    @rule()
+    def the_migration_is_escalated(self) -> None:
+        before = len(self.run.derived.escalations)
+        talk.escalate(self.open["migrate"], ["x"])
+        self.acknowledged += [False] * (len(self.run.derived.escalations) - before)
+
+    @rule()
+    def somebody_takes_it_up(self) -> None:
+        talk.acknowledge(self.run, "on it")
+        if self.acknowledged:
+            self.acknowledged[-1] = True
 
     @rule()
     def a_line_is_cut_off(self) -> None:
@@ -244,12 +273,67 @@ class Night(RuleBasedStateMachine):
         assert entry.outcome == state["outcome"]
 
     @invariant()
+    def decisions_are_the_same_in_the_account_and_at_the_gates(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        derived = self.run.derived
+        for name in ("plan", "migrate", "validate", "rollback"):
+            counts, told = gate.standing(self.run, name), derived.standing(name)
+            assert bool(counts) == bool(told)
+            if counts and told:
+                said = "gate refused" if counts["decision"] == "refused" else "gate approved"
+                assert (said, counts["person"]) == (told["what"], told["who"])
+        assert set(derived.refused) == set(gate.refused(self.run)) == self.refused_gates
+
+    @invariant()
+    def who_looks_at_00_start_and_who_asks_for_status_are_told_the_same(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        title, command = seat.next_step(self.run).title, next_command(self.run)
+        if self.run.at_work:
+            assert title.startswith("Do not start it again") and command == ""
+            return
+        if self.run.lost:
+            assert "was killed" in title and command
+            return
+        kind, phase = self.run.derived.next
+        assert (kind == "waiting") == bool(self.undecided)
+        words, verbs = {
+            "waiting": ("A gate waits for a person", ("approve", "rollback")),
+            "refused": (f"The gate `{phase}` was refused by", ("approve", "rollback")),
+            "stopped": (f"{phase} has not succeeded", ("resume", "rollback")),
+            "next": (f"Next: {phase}", ("resume", "rollback")),
+        }[kind]
+        assert title.startswith(words) and command.split()[1] in verbs
+
+    @invariant()
+    def the_timeline_and_the_escalation_tell_what_the_account_holds(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        journal = self.run.read_journal()
+        lanes = [one.name for one in night.lanes([], journal, night.Proofs([], []))]
+        derived = self.run.derived
+        assert [one for one in lanes if one.startswith("gate")] == [
+            f"gate “{name}”" for name in derived.waits
+        ]
+        for name, spans in derived.waits.items():
+            decided = derived.decisions.get(name, {"at": ""})["at"]
+            assert spans[-1][1] or spans[-1][0] >= decided
+        told = [one.over.startswith("acknowledged by") for one in talk.escalations(self.run)]
+        assert told == self.acknowledged
+
+    @invariant()
     def the_journal_only_grows(self) -> None:
         if not hasattr(self, "run"):
             return
         now = self._journal()
         assert now.startswith(self.written)
         self.written = now
+
+    def _is(self, name: str, how: str) -> None:
+        """The newest attempt at a phase stands so."""
+        self.status[name] = how
+        (self.undecided.add if how == "waiting" else self.undecided.discard)(name)
 
     def _refused(self, name: str) -> set[str]:
         """The gates that stand refused before a phase may go on: its own, and those of the

@@ -35,6 +35,7 @@ def approve(
         raise UsageError(f"there is no gate {gate!r}", "one of " + ", ".join(GATES))
     known_way(way)
     found = find(run)
+    found.require_told()
     shown = show(found, gate)
     if not refuse:
         if why := _objection(found, gate):

@@ -65,7 +65,7 @@ class BackupPhase(Phase):
         Where it is not there yet, the folder in which it will be made counts.
         """
         folder = self.params.backup.directory
-        there = next(path for path in (folder, *folder.parents) if path.exists())
+        there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
         return [
             attempt("backup.tools", "the tools fit the server", self._tools_fit),
             check(

@@ -631,7 +631,8 @@ def newest_of(values: Mapping[str, Any]) -> Run | None:
     """
     given = parse(values)
     for run in reversed(runs(given.environment.archive, given.environment.name)):
-        with suppress(UsageError):  # of an older form: nobody goes on with it
+        with suppress(UsageError):  # of another version: nobody goes on with it
+            run.require_told()
             stored = run.params
             if (stored.database.url, stored.prisma.project) == (
                 given.database.url,

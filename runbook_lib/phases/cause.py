@@ -33,6 +33,7 @@ class Cause(StrEnum):
     SERVER_CRASHED = "the server crashed or was restarted"
     GUARD = "cancelled by guard"
     KILLED = "cancelled or killed from outside"
+    RECORD = "Prisma's own record of the file was refused"
     UNKNOWN = "unknown"
 
     @property
@@ -56,6 +57,7 @@ _SECTIONS = {
     Cause.CONNECTION_LOST: "Lost sessions",
     Cause.SERVER_CRASHED: "Lost sessions",
     Cause.KILLED: "Lost sessions",
+    Cause.RECORD: "Prisma's own record",
     Cause.UNKNOWN: "Where it stands",
 }
 _BY_SQLSTATE = {
@@ -120,7 +122,34 @@ def _ended(error: MigrationFailed, restarted: bool | None) -> Cause:
         or "deadline" in error.message
     ):
         return Cause.KILLED
-    return _BY_PRISMA.get(error.code, Cause.CONNECTION_LOST if error.sqlstate else Cause.UNKNOWN)
+    if error.code or error.sqlstate:
+        return _BY_PRISMA.get(
+            error.code, Cause.CONNECTION_LOST if error.sqlstate else Cause.UNKNOWN
+        )
+    if not error.applying:
+        return Cause.UNKNOWN
+    return Cause.RECORD if error.answered else Cause.CONNECTION_LOST
+
+
+def recorded(why: Cause, unfinished: bool) -> str:
+    """Return what it means for a file that Prisma's own record of it was refused.
+
+    Empty for any other cause.
+
+    Args:
+        unfinished: whether the record says that the file was begun.
+    """
+    if why is not Cause.RECORD:
+        return ""
+    if unfinished:
+        return (
+            "all statements of the file have run, and Prisma could not write into "
+            "`_prisma_migrations` that they have: 90_rollback proves what landed, and marks it"
+        )
+    return (
+        "Prisma could not write into `_prisma_migrations` that it begins the file: "
+        "none of its statements has run"
+    )
 
 
 def of(phase: Phase, error: MigrationFailed, *, by_guard: bool) -> Cause:

@@ -89,11 +89,12 @@ def ticked(run: Run, phase: str, id: str, name: str, note: str) -> Item:
             "what only a person can do is ticked by one who sits before the notebook",
             "open it in JupyterLab: `runbook lab PARAMS`",
         )
-    entry, now = next(
-        (entry, item)
-        for entry, item in zip(entries()[phase], items(run, phase), strict=True)
-        if entry.id == id
-    )
+    both = {entry.id: (entry, item) for entry, item in zip(entries()[phase], items(run, phase))}
+    if id not in both:
+        raise GateError(
+            f"the checklist of {phase} has no item {id!r}", "run the checklist's cell again"
+        )
+    entry, now = both[id]
     if not now.open:
         raise GateError(f"{id} is not open: {now.state}", "run the checklist's cell again")
     person = str(login.named(name))

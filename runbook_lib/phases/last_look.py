@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Any
 
 from runbook_lib.errors import ApprovalNeeded
+from runbook_lib.files import unused
 from runbook_lib.phases import declared
 from runbook_lib.phases.backup import load_backup
 from runbook_lib.phases.base import Phase
@@ -118,9 +119,7 @@ class LastLook:
             phase.say("the rows of others are not saved: the backup is of an older runbook")
             return None
         parent = phase.params.backup.directory / LEFT
-        folder = next(
-            path for n in range(1, 1000) if not (path := parent / f"{phase.run.key}-{n}").exists()
-        )
+        folder = unused(lambda n: parent / f"{phase.run.key}-{n}")
         return left_behind.save(
             live,
             restored,

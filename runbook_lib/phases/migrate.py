@@ -577,12 +577,13 @@ class Migrate(Phase):
                 blockers=blockers,
                 now=true_now,
             )
+        meant = cause.recorded(why, f"failed: {error.migration}" in true_now)
         by_guard = map(str, watch.guard.decisions[-1:] if error.cause else ())
         message = "\n".join(
             [
                 *by_guard,
                 error.message,
-                f"Cause: {why.value}",
+                f"Cause: {why.value}" + (f": {meant}" if meant else ""),
                 *(f"it waited for {blocker}" for blocker in blockers),
                 f"What is true now: {true_now}",
             ]

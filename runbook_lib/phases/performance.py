@@ -359,7 +359,7 @@ class Performance(Phase):
             return "one of the two windows was not seen"
         before, after = (one.calls for one in self.windows if one)
         if before is None or after is None:
-            return next(one.calls_why for one in self.windows if one and one.calls is None)
+            return next((one.calls_why for one in self.windows if one and one.calls is None), "")
         return pairs(before, after)
 
     def _queries(self) -> Check:

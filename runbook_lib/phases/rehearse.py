@@ -510,9 +510,10 @@ class Rehearse(Phase):
 
         It proves what the file leaves.
         """
-        predicted = next(one for one in self._review.files_atomicity if one.file == file)
+        predicted = next((one for one in self._review.files_atomicity if one.file == file), None)
         if (
-            not atomicity.why_not(predicted)
+            predicted
+            and not atomicity.why_not(predicted)
             and self.source.snapshot.database_bytes * (len(self._proofs) + 1) <= PROOF_BYTES
         ):
             stack = self.resources.enter_context(ExitStack())
@@ -536,8 +537,11 @@ class Rehearse(Phase):
             return atomicity.untried(predicted, self._costs.failed or large)
         copy, stack = self._proofs[predicted.file]
         self._used.add(predicted.file)
-        file = next(one for one in history.files(self.project) if one.name == predicted.file)
+        found = [one for one in history.files(self.project) if one.name == predicted.file]
         with stack:
+            if not found:
+                return atomicity.untried(predicted, "its file is not in the project any more")
+            file = found[0]
             return atomicity.tried(
                 self, copy, self._url(copy), file, self._statements[file.name], predicted
             )

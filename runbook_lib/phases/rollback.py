@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runbook_lib import gate, verdict
+from runbook_lib import approver, gate, verdict
 from runbook_lib.check import Check, Checks, attempt, check, not_configured, nothing, unknown
 from runbook_lib.errors import ApprovalNeeded, GateError, Refused
 from runbook_lib.phases import baseline, declared, last_look, price, recovery, writes
@@ -223,7 +223,13 @@ class Rollback(Phase):
 
     def _price_checks(self) -> list[Check]:
         """That the way can be taken, and that nothing is lost on it."""
-        chosen = next(option for option in self.options if option.way == self.way)
+        chosen = next((option for option in self.options if option.way == self.way), None)
+        if chosen is None:
+            known = ", ".join(option.way for option in self.options)
+            raise GateError(
+                f"the way {self.way!r} is none that this run has: {known}",
+                f"decide anew: {approver.command(self.run, 'rollback')}",
+            )
         lossless = "no write would be lost"
         checks = [
             check(

@@ -16,7 +16,7 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import UsageError
-from runbook_lib.files import mounted
+from runbook_lib.files import mounted, unused
 from runbook_lib.gate import plan_hash
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import reinstate, salvage, snapshot
@@ -254,11 +254,7 @@ class Reinstate(Phase):
 def _save(phase: Phase, dropped: Dropped) -> Saved:
     parent = phase.params.backup.directory / SAVED
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = next(
-        path
-        for n in range(1, 1000)
-        if not (path := parent / (phase.run.key if n == 1 else f"{phase.run.key}-{n}")).exists()
-    )
+    folder = unused(lambda n: parent / (phase.run.key if n == 1 else f"{phase.run.key}-{n}"))
     programs = tools(
         phase.target, phase.params.database.tools, application_name=phase.application_name
     )

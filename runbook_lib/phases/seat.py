@@ -12,7 +12,7 @@ from runbook_lib import gate
 from runbook_lib.history import minutes
 from runbook_lib.phases import checklists
 from runbook_lib.phases.base import notebook_name
-from runbook_lib.run import ASIDE, FINAL, LOOKING, PHASES, Run, moment, now
+from runbook_lib.run import ASIDE, LOOKING, PHASES, Run, moment, now
 from runbook_lib.show.widgets import Item
 from runbook_lib.table import Link, Table, text
 from runbook_lib.whereabouts import at_work
@@ -96,7 +96,7 @@ def decisions(run: Run) -> Table:
             )
         )
         marks.append("" if not stands else "good" if approved else "bad")
-    for entry in _waiting(run):
+    for entry in run.derived.waiting:
         rows.append(
             (
                 link(entry["phase"], entry["phase"]),
@@ -107,7 +107,7 @@ def decisions(run: Run) -> Table:
             )
         )
         marks.append("unknown")
-    waiting = len(_waiting(run))
+    waiting = len(run.derived.waiting)
     title = (
         f"{waiting} gates wait for a person"
         if waiting > 1
@@ -181,62 +181,43 @@ def _next(run: Run) -> tuple[str, list[tuple[Link, str]], str]:
 
 def _next_at_rest(run: Run) -> tuple[str, list[tuple[Link, str]], str]:
     """What comes next where nobody is at work."""
-    if run.outcome in FINAL:
+    state = run.derived
+    kind, phase = state.next
+    if kind == "ended":
         return (
             f"The run has ended: {run.outcome.replace('_', ' ')}",
             [(link("history"), "its entry, and all other runs")],
             "good",
         )
-    if waiting := _waiting(run):
+    if kind == "waiting":
+        to_do = "read the evidence, approve or refuse with a reason, and run the cell again"
+        waiting = [(link(entry["phase"]), to_do) for entry in state.waiting]
+        return "A gate waits for a person", waiting, "unknown"
+    if kind == "refused":
+        said = state.decisions[phase]
+        why = said["reason"] or "no reason given"
         return (
-            "A gate waits for a person",
-            [
-                (
-                    link(entry["phase"]),
-                    "read the evidence, approve or refuse with a reason, and run the cell again",
-                )
-                for entry in waiting
-            ],
-            "unknown",
+            f"The gate `{phase}` was refused by {said['who']}: {why}",
+            [(link(phase), f"settle it with {said['who']}; then decide anew at its gate")],
+            "bad",
         )
-    name = next(
-        (name for name in PHASES[1:] if (run.phase(name) or {}).get("status") != "succeeded"),
-        PHASES[-1],
-    )
-    stopped = [entry for entry in run.state["phases"] if entry["phase"] not in (*LOOKING, "start")][
-        -1:
-    ]
-    if stopped and stopped[0]["status"] in ("failed", "aborted", "unknown"):
+    if kind == "stopped":
+        entry = state.phase(phase) or {}
         return (
-            f"{stopped[0]['phase']} has not succeeded: {_why(stopped[0]) or stopped[0]['status']}",
+            f"{phase} has not succeeded: {_why(entry) or entry['status']}",
             [
                 (link("troubleshoot"), "the cause, with this database's numbers"),
-                (link(name), "once the cause is gone: run it again"),
+                (link(state.first_open), "once the cause is gone: run it again"),
                 *_way_back(run),
             ],
             "bad",
         )
-    return f"Next: {name}", [(link(name), ABOUT[name])], "good"
+    return f"Next: {phase}", [(link(phase), ABOUT[phase])], "good"
 
 
 def _way_back(run: Run) -> list[tuple[Link, str]]:
     """The way back, once there is something to lead back from."""
     return [(link("rollback"), "what landed, and the way back")] if run.phase("migrate") else []
-
-
-def _waiting(run: Run) -> list[dict[str, Any]]:
-    """Entries of phases that wait at a gate on which nobody has decided since."""
-    newest = [
-        entry
-        for name in PHASES + ASIDE
-        if (entry := run.phase(name)) and entry["status"] == "waiting"
-    ]
-    decided = {
-        record["gate"]: record["at"]
-        for entry in newest
-        for record in gate.decisions(run, entry["phase"])
-    }
-    return [entry for entry in newest if decided.get(entry["phase"], "") < entry["ended_at"]]
 
 
 def _status(run: Run, entry: Mapping[str, Any]) -> str:

@@ -138,7 +138,8 @@ def disk_check(db: Database, id: str, phase: Phase, *, measured: bool = True) ->
                 expected,
                 "look at it where it can be seen; then approve the gate that asks for it",
             )
-        now = next(one for one in found if one.place == after.place and one.path == after.path)
+        same = (one for one in found if (one.place, one.path) == (after.place, after.path))
+        now = next(same, after)
         said = (
             f"{after.place}: {size(now.free_bytes)} of {size(now.total_bytes)} free, "
             f"{now.free_percent:.0f} %; needed are {_needs(needed)}"

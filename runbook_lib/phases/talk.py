@@ -249,7 +249,7 @@ def is_grave(phase: Phase) -> bool:
     Before maintenance mode or the migration, nothing has happened to anybody.
     """
     harmless = phase.name in ("announce", "migrate") and not phase.run.derived.migrating
-    return phase.name in GRAVE and (not harmless or phase.run.derived.down_since is not None)
+    return phase.name in GRAVE and (not harmless or bool(phase.run.derived.outages))
 
 
 def _kind(phase: Phase) -> Failure:
@@ -310,11 +310,10 @@ def escalations(run: Run) -> list[people.Escalation]:
 
     With what was sent of it, and whether somebody acknowledged it.
     """
-    journal, params = run.read_journal(), run.params
-    begun = [line for line in journal if line["what"] == "escalated"]
+    begun, params = run.derived.escalations, run.params
     over = [f"followed by another at {later['at']}" for later in begun[1:]] + [_over(run)]
     return [
-        _escalation(params, line, journal, why, run.reference)
+        _escalation(params, line, why, run.reference)
         for line, why in zip(begun, over, strict=False)
     ]
 
@@ -324,6 +323,8 @@ def _over(run: Run) -> str:
 
     Empty where that is not so.
     """
+    if not run.derived.told:
+        return "over: another version of the runbook began this run, and nobody goes on with it"
     if run.outcome in FINAL:
         return f"over: the run is {run.outcome.replace('_', ' ')}"
     here = run.state["target"]
@@ -334,22 +335,14 @@ def _over(run: Run) -> str:
 def _escalation(
     params: Params,
     line: Mapping[str, Any],
-    journal: list[dict[str, Any]],
     over: str,
     reference: str,
 ) -> people.Escalation:
     severity, began = str(line["severity"]), moment(line["at"])
-    seen = [
-        one for one in journal if one["what"] == "acknowledged" and line["at"] in one["escalations"]
-    ]
-    sent = [
-        one
-        for one in journal
-        if one["what"] == "escalation step" and one["escalated_at"] == line["at"]
-    ]
+    seen, sent = line["acknowledged"], line["steps"]
     if seen:
-        over = f"acknowledged by {seen[0]['who']} at {seen[0]['at']}" + (
-            f": {seen[0]['note']}" if seen[0]["note"] else ""
+        over = f"acknowledged by {seen['who']} at {seen['at']}" + (
+            f": {seen['note']}" if seen["note"] else ""
         )
     steps = tuple(
         replace(step, said=_said([one for one in sent if one["after"] == step.after]))
@@ -363,7 +356,7 @@ def _escalation(
         began,
         steps,
         over,
-        _does(params, line, journal, reference),
+        _does(params, line, reference),
     )
 
 
@@ -467,10 +460,10 @@ def standing(run: Run) -> str:
     return f"{application}; phases done: {', '.join(dict.fromkeys(ended)) or 'none yet'}"
 
 
-def _does(params: Params, line: Mapping[str, Any], journal: list[dict[str, Any]], run: str) -> str:
+def _does(params: Params, line: Mapping[str, Any], run: str) -> str:
     """What the runbook itself does about a failure of a phase."""
-    begun = any(one["what"] == "migration begun" and one["at"] <= line["at"] for one in journal)
-    if line["phase"] in ("migrate", "validate") and begun and params.rollback.automatic:
+    led_back = line["phase"] in ("migrate", "validate") and line["migrating"]
+    if led_back and params.rollback.automatic:
         return (
             "it takes the way back at once (`rollback.automatic`), unless writes would be lost: "
             "that needs a person"

@@ -140,18 +140,15 @@ def _maintenance(phase: Phase) -> Check:
     application = Application(phase)
     section = application.service.maintenance
     assert section is not None
-    return next(
-        iter(
-            maintenance.seen(
-                phase.params.service_url(),
-                application.service.health,
-                True,
-                key=section.health_key,
-                token=application.token,
-                within_s=1,
-            )
-        )
+    says, *_ = maintenance.seen(
+        phase.params.service_url(),
+        application.service.health,
+        True,
+        key=section.health_key,
+        token=application.token,
+        within_s=1,
     )
+    return says
 
 
 def _told_apart(item: Judged, doubt: str, counted: Counted, mixed: bool) -> Judged:

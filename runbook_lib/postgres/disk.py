@@ -155,7 +155,8 @@ def tablespace(db: Database, name: str) -> Disk:
 
     Known under the same conditions.
     """
-    return next(_places(db, "disk_tablespace", {"tablespace": name}))
+    gone = Disk(DATA, "", why=f"the server has no tablespace {name}")
+    return next(_places(db, "disk_tablespace", {"tablespace": name}), gone)
 
 
 def _places(db: Database, question: str, parameters: Mapping[str, str]) -> Iterator[Disk]:

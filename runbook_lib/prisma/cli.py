@@ -249,16 +249,18 @@ def deploy(
     complete = bool(applied) and "All migrations have been successfully applied" in text
     if done.status == 0 and (complete or "No pending migrations to apply" in text):
         return Deployed(applied, done.seconds, Quiet.text(text))
-    raise _deploy_failed(text, done.status)
+    files = {path.name for path in project.migrations.iterdir()}
+    raise _deploy_failed(text, done.status, output.applying(text, files))
 
 
 def _without_pid(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.startswith(PID))
 
 
-def _deploy_failed(text: str, exit_status: int) -> MigrationFailed:
+def _deploy_failed(text: str, exit_status: int, applying: str) -> MigrationFailed:
     found = output.read(text)
-    where = f" in {found.migration}" if found.migration else ""
+    migration = found.migration or applying
+    where = f" in {migration}" if migration else ""
     killed = (
         f", ended by signal {-exit_status}" if exit_status < 0 else f" with status {exit_status}"
     )
@@ -270,8 +272,10 @@ def _deploy_failed(text: str, exit_status: int) -> MigrationFailed:
         f"`prisma migrate deploy` failed{where}{killed}: {why}",
         remedy,
         code=found.code,
-        migration=found.migration,
+        migration=migration,
         sqlstate=found.sqlstate,
+        applying=applying,
+        answered=output.answered(text),
         status=exit_status,
         output=Quiet.text(text),
     )

@@ -6,7 +6,7 @@ What is not understood raises.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -34,6 +34,11 @@ _ABSENT = re.compile(
 _CODE = re.compile(r"^Error(?:\s+code)?:\s*(P\d{4})\b", re.MULTILINE)
 _SQLSTATE = re.compile(r"^Database error code: (\w+)", re.MULTILINE)
 _NAME = re.compile(r"^Migration name: (.+)$|^The `([^`]+)` migration started at", re.MULTILINE)
+_APPLYING = re.compile(r'::Applying migration\s+with migration_name="([^"\n]+)"')
+"""Where the engine's own trace says which file it was applying.
+
+What a server said before can imitate it.
+"""
 _DATABASE_ERROR = re.compile(r"^Database error:", re.MULTILINE)
 """After this line of the CLI's, everything is the server's, to the end."""
 _HEAD = re.compile(
@@ -142,6 +147,9 @@ class MigrationFailed(PrismaFailed):
     Args:
         migration: the file that failed; empty where none did, or it is not said.
         sqlstate: PostgreSQL's code, where it was printed.
+        applying: the file that Prisma was applying where it met an error that is not of the file's
+            own statements.
+        answered: whether that error was the server's answer.
         cause: who or what made it fail, where that is known from elsewhere, e.g. "cancelled by
             guard".
     """
@@ -157,10 +165,14 @@ class MigrationFailed(PrismaFailed):
         status: int | None = None,
         output: str = "",
         cause: str = "",
+        applying: str = "",
+        answered: bool = False,
     ) -> None:
         super().__init__(message, remedy, code=code, status=status, output=output)
         self.migration = migration
         self.sqlstate = sqlstate
+        self.applying = applying
+        self.answered = answered
         self.cause = cause
 
 
@@ -367,10 +379,26 @@ def read(output: str) -> Failure:
     unsaid = (
         "it printed no reason" if shown == text else "its reason is not shown, it can quote a row"
     )
-    reason = refused(text) or _first(shown) or unsaid
+    told = shown == text or "Error" in shown  # else the CLI's greeting is all that may be shown
+    reason = refused(text) or (_first(shown) if told else "") or unsaid
     return Failure(
         code[1] if code else "", (name[1] or name[2]) if name else "", sqlstate, redact(reason)
     )
+
+
+def applying(output: str, files: Collection[str]) -> str:
+    """Return which of these files an engine was applying when it met an error.
+
+    Empty for an error of the file's own statements.
+    """
+    text = clean(output)
+    found = _APPLYING.findall(text) if not _CODE.search(text) else []
+    return found[-1] if found and found[-1] in files else ""
+
+
+def answered(output: str) -> bool:
+    """Return whether the error was the server's answer, and not that there was none."""
+    return any(_SEVERITY.search(line) for line in clean(output).splitlines() if "Error" in line)
 
 
 def _first(text: str) -> str:

@@ -119,11 +119,8 @@ def sizes(title: str, values: Mapping[str, int]) -> Chart:
     if not ordered:
         return nothing(title, table)
     shown = ordered[:MOST_BARS]
-    unit, factor = next(
-        (u, f)
-        for u, f in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
-        if shown[0][1] >= f or f == 1
-    )
+    factors = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
+    unit, factor = next((one for one in factors.items() if shown[0][1] >= one[1]), ("B", 1))
 
     def paint(axes: Axes) -> None:
         drawn = axes.barh(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.show import words
 from runbook_lib.show.cells import anchor_of, is_shown
 from runbook_lib.show.words import lasting, moment
+from runbook_lib.state import RunState, Span, derive
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -195,11 +196,12 @@ def lanes(phases: Sequence[Line], journal: Sequence[Line], proofs: Proofs) -> li
     Args:
         phases: entries of run.json with `mark`, `sign`, `word` and `href`.
     """
+    state = derive(journal)
     raw = [
         *_phases(phases),
-        *_maintenance(journal, proofs),
-        *_waits(journal, proofs),
-        *_attempts(journal, proofs),
+        *_maintenance(state, proofs),
+        *_waits(state, proofs),
+        *_attempts(state, proofs),
         *_moments(journal),
     ]
     moments = [when for lane in raw for span in lane.spans for when in span if when]
@@ -253,68 +255,39 @@ def _phases(phases: Sequence[Line]) -> Iterator[_Raw]:
         )
 
 
-def _maintenance(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
-    """From each time that it was switched on to the next time that it was seen to be off."""
-    spans: list[tuple[datetime, datetime | None]] = []
-    proof = ""
-    for line in journal:
-        if line.get("what") == "maintenance on" and (not spans or spans[-1][1]):
-            spans.append((moment(line["at"]), None))
-            proof = proof or proofs.at(line["at"])
-        elif line.get("what") == "maintenance off" and spans and spans[-1][1] is None:
-            spans[-1] = (spans[-1][0], moment(line["at"]))
-    if spans:
-        yield _Raw(
-            "maintenance mode",
-            "down",
-            spans,
-            _lasted(spans, "was on" if spans[-1][1] else "on"),
-            proof,
-        )
+def _spans(found: Sequence[Span]) -> list[tuple[datetime, datetime | None]]:
+    return [(moment(start), moment(end) if end else None) for start, end in found]
 
 
-def _waits(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
+def _maintenance(state: RunState, proofs: Proofs) -> Iterator[_Raw]:
+    """From each time that it was switched on to the next time that it was switched off."""
+    if not state.maintenance:
+        return
+    spans = _spans(state.maintenance)
+    shown = next((href for start, _ in state.maintenance if (href := proofs.at(start))), "")
+    word = "was on" if spans[-1][1] else "on"
+    yield _Raw("maintenance mode", "down", spans, _lasted(spans, word), shown)
+
+
+def _waits(state: RunState, proofs: Proofs) -> Iterator[_Raw]:
     """Each gate that waited, until it was decided.
 
     A question that was put again is the same wait.
     """
-    for gate in dict.fromkeys(line["gate"] for line in journal if line.get("what") == "gate waits"):
-        spans: list[tuple[datetime, datetime | None]] = []
-        for line in (line for line in journal if line.get("gate") == gate):
-            if line["what"] == "gate waits" and (not spans or spans[-1][1]):
-                spans.append((moment(line["at"]), None))
-            elif line["what"] != "gate waits" and spans and spans[-1][1] is None:
-                spans[-1] = (spans[-1][0], moment(line["at"]))
-        asked = next(
-            line["at"]
-            for line in journal
-            if line.get("what") == "gate waits" and line["gate"] == gate
-        )
-        yield _Raw(
-            f"gate “{gate}”",
-            "unknown",
-            spans,
-            _lasted(spans, "? waited" if spans[-1][1] else "? waits for a person"),
-            proofs.at(asked),
-        )
+    for gate, found in state.waits.items():
+        spans = _spans(found)
+        word = "? waited" if spans[-1][1] else "? waits for a person"
+        shown = proofs.at(found[0][0])
+        yield _Raw(f"gate “{gate}”", "unknown", spans, _lasted(spans, word), shown)
 
 
-def _attempts(journal: Sequence[Line], proofs: Proofs) -> Iterator[_Raw]:
+def _attempts(state: RunState, proofs: Proofs) -> Iterator[_Raw]:
     """Each attempt at the migration, where there was more than one, or the guard stepped in."""
-    begun = next(
-        (moment(line["at"]) for line in journal if line.get("what") == "migration begun"), None
-    )
-    ended = [line for line in journal if line.get("what") == "attempt ended"]
-    if begun is None or (len(ended) < 2 and not any(line.get("guard") for line in ended)):
+    ended = state.attempts
+    if not state.migrating or (len(ended) < 2 and not any(line.get("guard") for line in ended)):
         return
     for line in ended:
-        starts = [
-            moment(other["at"])
-            for other in journal
-            if other.get("what") in ("migration begun", "resolved") and other["at"] <= line["at"]
-        ]
-        span = (max(starts, default=begun), moment(line["at"]))
-        found = words.mark(line)
+        span, found = (moment(line["started_at"]), moment(line["at"])), words.mark(line)
         word = (
             "✘ cancelled by the guard"
             if line.get("guard") and found == "bad"

@@ -131,6 +131,8 @@ class Victim:
 
 
 KILLED, LOST = "cancelled or killed from outside", "connection lost"
+RECORDED = "Prisma's own record of the file was refused"
+"""What it is called where the file has run, and the server refused what Prisma writes of it."""
 RESTARTED = "the server crashed or was restarted"
 VICTIMS = {
     "cli-kill": Victim("the Prisma CLI, kill -9", "cli_killed", {}, (KILLED,)),
@@ -159,6 +161,8 @@ VICTIMS = {
         ("statement timeout", KILLED),
     ),
 }  # fmt: skip
+REFUSED_RECORD = ("terminated", "cancelled", "lock", "statement")
+"""The victims that make the server refuse what Prisma writes of a file that has run."""
 SOME = ("cli-kill", "terminated", "immediate", "lock")
 """The victims that are struck however Prisma sends the files; the others where it sends one file in
 one transaction, and one statement by statement.

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.phases.cause import Cause, cause
-from runbook_lib.prisma.cli import MigrationFailed
+from runbook_lib.phases.cause import Cause, cause, recorded
+from runbook_lib.prisma.cli import MigrationFailed, _deploy_failed
+from runbook_lib.prisma.output import applying
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "95_troubleshoot.ipynb"
 RUNS = {"by_guard": False, "restarted": False, "in_time": False}
@@ -54,6 +55,9 @@ CASES = [
     ("", {"status": 1}, RUNS | {"restarted": None}, Cause.CONNECTION_LOST),
     ("", {"code": "P1017", "status": 1}, RUNS, Cause.CONNECTION_LOST),
     ("", {"code": "P1010", "status": 1}, RUNS, Cause.PERMISSION),
+    ("", {"status": 1, "applying": "1_x", "answered": True}, RUNS, Cause.RECORD),
+    ("", {"status": 1, "applying": "1_x", "answered": False}, RUNS, Cause.CONNECTION_LOST),
+    ("", {"status": -9, "applying": "1_x", "answered": True}, RUNS, Cause.KILLED),
 ]
 
 
@@ -66,8 +70,37 @@ def test_the_cause_follows_from_sqlstate_and_state(
         code=error.get("code", ""),
         status=error.get("status"),
         sqlstate=sqlstate,
+        applying=error.get("applying", ""),
+        answered=error.get("answered", False),
     )
     assert cause(failed, **server) is expected
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ERROR: canceling statement due to lock timeout",
+        "FEHLER: Anweisung wird abgebrochen wegen Zeitüberschreitung einer Sperre",
+        "ERREUR: annulation de la requête à cause du délai",
+    ],
+)
+def test_prismas_own_record_that_was_refused_is_told_from_a_statement_of_the_file(
+    said: str,
+) -> None:
+    """The engine gives no code then, and the server's words stay out: its trace says at what it was, and our folder the name."""
+    trace = f"""2 migrations found in prisma/migrations
+
+Error: {said}
+   0: schema_commands::commands::apply_migrations::Applying migration
+           with migration_name="1_x"
+             at schema-engine/commands/src/commands/apply_migrations.rs:95
+"""
+    failed = _deploy_failed(trace, 1, applying(trace, {"1_x"}))
+    assert cause(failed, **RUNS) is Cause.RECORD and failed.migration == "1_x"
+    assert said not in failed.message and "Loaded" not in failed.message
+    assert "90_rollback proves what landed" in recorded(Cause.RECORD, True)
+    assert "none of its statements has run" in recorded(Cause.RECORD, False)
+    assert applying(trace.replace("1_x", "Ann Smith"), {"1_x"}) == ""
 
 
 def test_every_cause_has_a_case_and_a_section_of_the_notebook() -> None:
