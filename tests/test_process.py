@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,8 +17,14 @@ from runbook_lib.redact import remember
 
 
 def ended(pid: int) -> bool:
-    """Whether a process is gone; one that only waits to be reaped is."""
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    """Whether a process is gone, or soon is; one that only waits to be reaped is."""
+    with suppress(psutil.NoSuchProcess):
+        deadline, process = time.monotonic() + 30, psutil.Process(pid)
+        while process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+    return True
 
 
 def test_lines_come_redacted_and_in_order() -> None:
