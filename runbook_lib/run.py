@@ -6,6 +6,7 @@
     parameters.json  what the run was started with: references, never secrets
     journal.jsonl    append-only: who, when, what, outcome
     approvals.jsonl  append-only: who opened which gate, of which plan, and why
+    cells.jsonl      append-only: what each run of a cell showed before a front end
     evidence/        JSON and CSV that a person or pandas opens in ten years
 
 It is created exclusively and holds no secret and no row of data.
@@ -380,6 +381,16 @@ class Run:
         self.open_seal()
         with self._locked():
             append_json(self.folder / "approvals.jsonl", approval)
+
+    def keep_cell(self, line: Mapping[str, Any]) -> None:
+        """Append what one run of a cell showed (see `runbook_lib.phases.outputs`)."""
+        self.open_seal()
+        with self._locked():
+            append_json(self.folder / "cells.jsonl", line)
+
+    def read_cells(self) -> list[dict[str, Any]]:
+        """What each run of a cell showed before a front end, oldest first."""
+        return read_lines(self.folder / "cells.jsonl")
 
     def read_approvals(self) -> list[dict[str, Any]]:
         """All approvals and refusals, oldest first."""

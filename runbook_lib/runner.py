@@ -322,6 +322,7 @@ def _send_seal(run: Run) -> None:
 
 def report(run: Run) -> Path:
     """Write report.html: all executed notebooks as one page."""
+    from runbook_lib.show import cells
     from runbook_lib.show import report as page
 
     ran = {entry["notebook"] for entry in run.state["phases"]}
@@ -334,6 +335,7 @@ def report(run: Run) -> Path:
         key=lambda path: _order(run, path),
     )
     notebooks = [(path.name, archive.notebook(path) or _cut_off(path)) for path in found]
+    notebooks += cells.earlier_runs(run.read_cells())
     text = page.render(
         run.state,
         notebooks,

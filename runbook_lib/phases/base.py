@@ -157,7 +157,7 @@ class Phase:
             if kernel.in_front_end():  # headless, each attempt has a notebook of its own
                 archive.keep_attempt(self.run.folder / notebook)
             self.run.begin_phase(self.name, notebook)
-        kernel.watch(self)
+        kernel.watch(self, notebook)
         if not self.only_looks:
             talk.send_due(self.run)
         if self.needs_database:

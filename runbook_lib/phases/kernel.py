@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib import advice, process
 from runbook_lib.errors import Aborted, Refused, RunbookError, beside, in_full, in_short, traced
-from runbook_lib.phases import talk
+from runbook_lib.phases import outputs, talk
 from runbook_lib.postgres.connection import Database, query
 from runbook_lib.redact import redact
 from runbook_lib.whereabouts import person
@@ -42,8 +42,11 @@ def interrupt() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
-def watch(phase: Phase) -> None:
-    """Let a failing cell end the phase, and show its error without secrets or rows of data."""
+def watch(phase: Phase, notebook: str = "") -> None:
+    """Let a failing cell end the phase, and show its error without secrets or rows of data.
+
+    Before a front end, what each run of a cell shows is kept.
+    """
     try:
         from IPython import get_ipython
     except ImportError:
@@ -87,6 +90,10 @@ def watch(phase: Phase) -> None:
             shell.events.unregister("post_run_cell", callback)
     shell.events.register("post_run_cell", ended)
     shell.events.register("pre_run_cell", _hear_once)
+    if notebook and in_front_end() and hasattr(shell, "kernel") and not phase.only_looks:
+        shown = outputs.keep(shell, phase, notebook)
+        shell.events.register("pre_run_cell", shown.began)
+        shell.events.register("post_run_cell", shown.ended)
     _hear_once()
 
 

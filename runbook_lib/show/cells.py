@@ -6,7 +6,7 @@ Code folded away, results shown, errors legible, anchors unique.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from html import unescape
@@ -23,6 +23,7 @@ the network.
 """
 HIDDEN = frozenset({"parameters", "hide-in-report"})
 """Tags of cells that are not on the page."""
+_EARLIER = "# {}: earlier runs of cells\n\nIn order. The notebook holds the last run of each cell."
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 
 
@@ -68,6 +69,55 @@ def fragment(
     again = re.search(r"-(\d+)$", PurePath(file).stem)
     title = (heading or PurePath(file).stem) + (f" ({again[1]})" if again and heading else "")
     return Fragment(anchor, title, html, f"{anchor}--{failed}" if failed else "", error)
+
+
+def earlier_runs(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, NotebookNode]]:
+    """Return, for each notebook, the runs of its cells that were followed by another.
+
+    The notebook itself holds the last run of each cell alone.
+
+    Args:
+        lines: of cells.jsonl, oldest first.
+    """
+    import nbformat
+
+    last = {_cell_of(line): n for n, line in enumerate(lines) if "source" in line}
+    earlier: dict[str, list[NotebookNode]] = {}
+    for n, line in enumerate(lines):
+        if "source" in line and last[_cell_of(line)] != n:
+            earlier.setdefault(line["notebook"], []).append(_earlier_run(line, n))
+    return [
+        (
+            f"{PurePath(name).stem}.earlier.ipynb",
+            nbformat.v4.new_notebook(
+                cells=[nbformat.v4.new_markdown_cell(_EARLIER.format(PurePath(name).stem)), *found]
+            ),
+        )
+        for name, found in earlier.items()
+    ]
+
+
+def _cell_of(line: Mapping[str, Any]) -> tuple[str, str]:
+    """Which cell was run: by its id, or by its text if the front end tells none."""
+    return line["notebook"], line.get("cell") or line["source"]
+
+
+def _earlier_run(line: Mapping[str, Any], number: int) -> NotebookNode:
+    import nbformat
+
+    cell = nbformat.v4.new_code_cell(
+        line["source"],
+        execution_count=line["count"],
+        outputs=[nbformat.v4.new_output(**output) for output in line["outputs"]],
+        metadata={
+            "execution": {
+                "iopub.execute_input": line["at"],
+                "shell.execute_reply": line["ended_at"],
+            }
+        },
+    )
+    cell.id = f"{line.get('cell') or 'cell'}-{number}"
+    return cell
 
 
 def is_shown(cell: NotebookNode) -> bool:
