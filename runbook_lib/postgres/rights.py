@@ -126,7 +126,8 @@ def _signal(found: Mapping[str, Any], unended: Sequence[Unended]) -> Check:
         "without it their sessions are not ended, neither before the migration nor where one "
         "blocks it, and a way back by swap waits for them"
     )
-    said = f"no: sessions of {names} are there"
+    only = f"; those of {above} only a superuser ends" if above else ""
+    said = f"no: sessions of {names} are there{only}"
     return unknown(id, title, said, "yes", f"{'; '.join(steps)} {without}")
 
 

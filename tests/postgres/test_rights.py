@@ -201,6 +201,7 @@ def test_whose_sessions_a_swap_would_wait_for_is_known_beforehand_with_what_ends
         with Database(superuser, "monitoring"):
             asked = found(rights(db, []), "signal")
             assert asked.status is Status.UNKNOWN and grant not in asked.remedy
+            assert "those of postgres only a superuser ends" in asked.found
             held = none_unended(db, "held", "all can be ended", wait_s=0.1)
             assert held.status is Status.FAILED and "postgres (superuser)" in held.found
             assert "“monitoring”" in held.found and "pg_terminate_backend" in held.remedy
