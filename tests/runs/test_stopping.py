@@ -132,9 +132,11 @@ def start(world: World) -> Iterator[Callable[..., Running]]:
 Start = Callable[..., Running]
 
 
-def expect_aborted(world: World, child: subprocess.Popen[str], output: str, phase: str) -> Run:
-    """What must be true of a run that was told to stop in a phase."""
-    run = world.newest
+def expect_aborted(
+    world: World, child: subprocess.Popen[str], output: str, phase: str, run: Run | None = None
+) -> Run:
+    """What must be true of a run (default: the newest) that was told to stop in a phase."""
+    run = run or world.newest
     assert child.returncode == 1 and "Traceback" not in output, output
     assert f"{phase} was stopped" in output and next_command(run) in output
     assert (run.outcome, run.phase(phase)["status"]) == ("aborted", "aborted")
@@ -236,12 +238,29 @@ def test_sigterm_while_the_backup_dumps(world: World, watch: Database, start: St
     assert not {*backups.glob("*/manifest.json")} - before, "what was dumped in part is no backup"
 
 
-def test_sigterm_in_the_middle_of_a_migration(world: World, watch: Database, start: Start) -> None:
+def another_runs_way_back_is_refused(world: World, migrating: Run) -> None:
+    """While a run migrates, another one on the same database leads nothing back, and sends nothing."""
+    begun = world.command("run", str(world.file), "--to", "start")
+    second = world.newest
+    assert begun.returncode == 0 and second.id != migrating.id, begun.stdout
+    before = migrating.state
+    done = world.command("rollback", str(second.folder), "--yes")
+    assert done.returncode == 3 and migrating.id in done.stdout, done.stdout
+    told = {line["what"] for line in second.read_journal()}
+    assert told.isdisjoint({"maintenance off", "rolled back", "notified", "gate approved"})
+    assert migrating.state == before
+
+
+def test_sigterm_in_the_middle_of_a_migration_on_which_nobody_else_can_work_meanwhile(
+    world: World, watch: Database, start: Start
+) -> None:
     with waiting_migration(world, watch, start) as running:
-        other = world.command("resume", str(world.newest.folder))
-        assert other.returncode == 3 and f"is at work on {world.newest.id} since" in other.stdout
+        first = world.newest
+        other = world.command("resume", str(first.folder))
+        assert other.returncode == 3 and f"is at work on {first.id} since" in other.stdout
+        another_runs_way_back_is_refused(world, first)
         output = running.stop(signal.SIGTERM, watch)
-    run = expect_aborted(world, running.child, output, "migrate")
+    run = expect_aborted(world, running.child, output, "migrate", first)
     assert unfinished(watch) == [run.state["migrations"][0]], "the server did not go on and commit"
     done = world.command("rollback", str(run.folder), "--reason", "it was stopped")
     assert (done.returncode, run.outcome) == (4, "rolled_back"), done.stdout
@@ -249,7 +268,7 @@ def test_sigterm_in_the_middle_of_a_migration(world: World, watch: Database, sta
         assert unfinished(db) == []
 
 
-def test_a_run_that_was_killed_in_the_middle_of_a_migration(
+def test_of_two_that_resume_a_run_killed_in_the_middle_of_a_migration_one_works_and_the_other_says_so(
     world: World, watch: Database, start: Start
 ) -> None:
     with waiting_migration(world, watch, start) as running:
@@ -262,15 +281,20 @@ def test_a_run_that_was_killed_in_the_middle_of_a_migration(
         re.search(r"outcome: unknown: process \d+ of migrate is gone without a word", said)
         and f"next: {next_command(run)}" in said
     )
-    done = world.command("resume", str(run.folder))
-    assert "migrate was killed and could not say how it ended" in done.stdout
+    both = [world.start("resume", str(run.folder)) for _ in range(2)]
+    texts = [one.communicate(timeout=280)[0] for one in both]
+    told = {one.returncode: text for one, text in zip(both, texts, strict=True)}
+    assert told.keys() == {3, 4}, texts
+    assert f"is at work on {run.id} since" in told[3]
+    assert "migrate was killed and could not say how it ended" in told[4]
+    assert [line["what"] for line in run.read_journal()].count("resumed") == 1
     entries = [entry for entry in run.state["phases"] if entry["phase"] in ("migrate", "rollback")]
-    assert [entry["status"] for entry in entries] == ["aborted", "failed", "succeeded"], done.stdout
+    assert [entry["status"] for entry in entries] == ["aborted", "failed", "succeeded"], texts
     assert (
         "was killed: what it began may have landed in part" in entries[0]["reason"]
         and "history.failed" not in entries[1]["reason"]
     )
-    assert (done.returncode, run.outcome) == (4, "rolled_back"), done.stdout
+    assert run.outcome == "rolled_back"
     assert archive.verify(run) == []
 
 
