@@ -226,7 +226,7 @@ class Run:
         Raises:
             UsageError: it is read, and never gone on with. Nothing was touched.
         """
-        if not self.derived.told:
+        if self.folder.is_dir() and not self.derived.told:  # an archive that is gone is said later
             raise UsageError(
                 f"{self.id} was begun by another version of the runbook: its journal does not tell "
                 "this one how the run stands. It can be read, and not gone on with; "
