@@ -20,9 +20,10 @@ from runbook_lib import seal as seals
 from runbook_lib import signature
 from runbook_lib.errors import ToolError, UsageError
 from runbook_lib.files import append_json, lock, protect, read_lines, release, unused, write_json
-from runbook_lib.run import Run, earlier, person, runs, stamp
+from runbook_lib.run import Run, earlier, runs, stamp
 from runbook_lib.seal import MANIFEST, read_manifest, sha256
 from runbook_lib.table import Shown, Table
+from runbook_lib.whereabouts import person
 
 SEALS = "seals.jsonl"
 """The archive's list of all seals: run, hash, who, when."""

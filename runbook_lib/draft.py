@@ -22,7 +22,8 @@ import yaml
 from runbook_lib import process
 from runbook_lib.errors import DatabaseError, RunbookError, UsageError
 from runbook_lib.params import Params, parse
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 from runbook_lib.prisma import engine as offline
 from runbook_lib.prisma import generators
 from runbook_lib.prisma.project import Project

@@ -204,4 +204,7 @@ def _model(what: str) -> type[BaseModel]:
     fields = {
         name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in KINDS[what].items()
     }
-    return create_model(what, __config__=ConfigDict(extra="forbid"), **fields)  # type: ignore[call-overload]
+    model: type[BaseModel] = create_model(  # type: ignore[call-overload]  # fields by name
+        what, __config__=ConfigDict(extra="forbid"), **fields
+    )
+    return model

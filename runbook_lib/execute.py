@@ -33,7 +33,8 @@ from runbook_lib.archive import judge
 from runbook_lib.errors import Aborted, DatabaseError, NotRecorded, RunbookError
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import locks
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 from runbook_lib.run import FINAL, Run
 from runbook_lib.secret import HOME
 

@@ -110,7 +110,8 @@ def _waits(gate: str) -> str:
 
 def plan_hash(run: Run) -> str | None:
     """The hash of the run's plan, or None before there is one."""
-    return run.read_evidence("plan", missing={}).get("hash")
+    found: str | None = run.read_evidence("plan", missing={}).get("hash")
+    return found
 
 
 def facts_name(plan: str) -> str:

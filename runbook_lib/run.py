@@ -131,7 +131,7 @@ class Run:
 
         0 where it was started before runs were counted.
         """
-        return self.state.get("number", 0)
+        return int(self.state.get("number", 0))
 
     @property
     def key(self) -> str:
@@ -186,7 +186,7 @@ class Run:
     @property
     def outcome(self) -> str:
         """How the run stands."""
-        return self.state["outcome"]
+        return str(self.state["outcome"])
 
     def end(self, outcome: str) -> None:
         """Record how the run ended."""

@@ -110,7 +110,8 @@ class _Facts:
 
     @cached_property
     def plan(self) -> Mapping[str, Any]:
-        return self.run.read_evidence("plan", missing={})
+        found: Mapping[str, Any] = self.run.read_evidence("plan", missing={})
+        return found
 
     def outcome(self) -> Iterator[tuple[str, Any]]:
         yield from (

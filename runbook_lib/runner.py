@@ -16,8 +16,10 @@ from runbook_lib import archive, execute, files, history, mirror, notebook_files
 from runbook_lib.errors import Aborted, DatabaseError, Refused
 from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import activity
-from runbook_lib.postgres.connection import Database, Target
-from runbook_lib.run import FINAL, PHASES, Run, between, lasted, person, runs
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
+from runbook_lib.run import FINAL, PHASES, Run, between, lasted, runs
+from runbook_lib.whereabouts import person
 
 EXIT_STATUS = {
     "succeeded": 0,

@@ -77,7 +77,7 @@ def _from_keyring(place: str, key: str) -> str:
             "pip install 'database-migration-runbook[keyring]'",
         ) from None
     service, _, name = place.partition("/")
-    value = keyring.get_password(service, name)
+    value: str | None = keyring.get_password(service, name)
     if not value:
         raise UsageError(
             f"`{key}`: the keyring has no entry {name!r} of service {service!r}",

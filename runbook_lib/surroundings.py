@@ -400,7 +400,8 @@ class People(Section):
 
     def levels(self) -> dict[str, Level]:
         """The matrix, by severity."""
+        given: dict[str, Level] = {**self.matrix}
         return {
-            severity: self.matrix.get(severity) or Level.model_validate(built_in)
+            severity: given.get(severity) or Level.model_validate(built_in)
             for severity, built_in in MATRIX.items()
-        }  # type: ignore[call-overload]
+        }

@@ -94,7 +94,9 @@ def _line(second: int, what: str, **facts: object) -> dict:
 def test_a_second_outage_of_the_same_night_counts_and_the_lane_shows_what_the_history_says() -> (
     None
 ):
-    """Opened again, then closed for the way back: the downtime is that of both, and is not known while one goes on."""
+    """Opened again, then closed for the way back: the downtime is that of both, and is not known
+    while one goes on.
+    """
     on, off = {"phase": "announce"}, {"phase": "close", "verified": True}
     night = [
         START,

@@ -1,4 +1,6 @@
-"""A run that another version of the runbook began is read, and never gone on with: that is said in words, and nothing is touched."""
+"""A run that another version of the runbook began is read, and never gone on with: that is said
+in words, and nothing is touched.
+"""
 
 from __future__ import annotations
 

@@ -25,13 +25,15 @@ from typing import Any
 import httpx
 import psutil
 from filelock import FileLock
+from psycopg import sql
 
 from runbook_lib import params as parameters
 from runbook_lib.demo import node
 from runbook_lib.demo.embedded import Server
 from runbook_lib.errors import ToolError, UsageError
-from runbook_lib.postgres.connection import Database, Target, identifier, sql
+from runbook_lib.postgres.connection import Database, identifier
 from runbook_lib.postgres.server import free_port
+from runbook_lib.postgres.target import Target
 from runbook_lib.process import run
 from runbook_lib.redact import remember
 from runbook_lib.run import newest, stamp

@@ -7,14 +7,14 @@ from dataclasses import asdict
 
 from runbook_lib.check import Check, attempt, check, not_configured, unknown
 from runbook_lib.errors import UsageError
-from runbook_lib.params import Service, dereference
+from runbook_lib.params import dereference
 from runbook_lib.phases import lease
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import activity
 from runbook_lib.prisma import schemafile
 from runbook_lib.service import deploy, health, log, maintenance
 from runbook_lib.service.http import Request
-from runbook_lib.surroundings import Switch
+from runbook_lib.surroundings import Service, Switch
 
 IDLE_S = 5.0
 """Seconds after which a transaction in which nothing happens counts as forgotten."""

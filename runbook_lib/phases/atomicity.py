@@ -15,7 +15,8 @@ from runbook_lib.check import Check, check, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import catalog, snapshot
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 from runbook_lib.prisma import cli, failing
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.judge import Statement

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from runbook_lib.check import Check, Checks, Status, attempt, check, nothing, unknown
 from runbook_lib.errors import GateError, RightError, UsageError
@@ -18,8 +18,9 @@ from runbook_lib.phases import baseline, declared, recovery
 from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import catalog, disk, dump, leftout, plans, restore, statistics, writers
 from runbook_lib.postgres.backup import Backup, load, verify_hashes
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.fingerprint import Method, method_for
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma.declared import Declared
 from runbook_lib.run import Run, moment, now, stamp
@@ -35,6 +36,7 @@ PROVEN = ("proven_at", "proven_on", "restore_s", "way_back_s")
 """What a run's evidence and the record beside a backup say of its proof; None where it was not
 proven.
 """
+_Seen = TypeVar("_Seen")
 
 
 class BackupPhase(Phase):
@@ -200,7 +202,7 @@ class BackupPhase(Phase):
     def _counters(self) -> statistics.Statistics:
         return statistics.read(self.db)
 
-    def _before_the_migration(self, name: str, look: Callable[[], Any]) -> Any:
+    def _before_the_migration(self, name: str, look: Callable[[], _Seen]) -> _Seen:
         """Look, and keep what was seen as the state before.
 
         Once the migration has begun, what was kept stands.
@@ -510,7 +512,7 @@ def brings_back(run: Run) -> list[str]:
     return list(dict.fromkeys([one["do"] for one in record.get("without") or ()] + asked))
 
 
-def _again(stored: dict[str, str]) -> Check:
+def _again(stored: dict[str, Any]) -> Check:
     """A check as it was kept."""
     return Check(**{**stored, "status": Status(stored["status"])})
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from runbook_lib import approver, archive, gate, login, process
 from runbook_lib.check import Check, Checks, check, unknown
@@ -39,14 +39,17 @@ from runbook_lib.params import KEYS, Params, parse
 from runbook_lib.phases import checklists, kernel, lease, talk
 from runbook_lib.phases.identity import describe, identify, same_database
 from runbook_lib.postgres import databases, locks
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 from runbook_lib.prisma.project import Project
 from runbook_lib.redact import redact
-from runbook_lib.run import ASIDE, FINAL, LOOKING, PHASES, Run, newest, now, runs
+from runbook_lib.run import ASIDE, FINAL, PHASES, Run, newest, now, runs
 from runbook_lib.secret import HOME
 from runbook_lib.show import widgets
-from runbook_lib.state import BAD
+from runbook_lib.state import BAD, LOOKING
 from runbook_lib.whereabouts import carried_by, carrier
+
+_Kept = TypeVar("_Kept")
 
 
 class Phase:
@@ -260,7 +263,7 @@ class Phase:
                         self._session.cancel()
                 raise
 
-    def keep(self, name: str, result: Any) -> Any:
+    def keep(self, name: str, result: _Kept) -> _Kept:
         """Keep a result as the run's evidence, and hand it on.
 
         Args:
@@ -534,7 +537,7 @@ class Phase:
                 self._session.close()
 
     def _repr_html_(self) -> str:
-        return self.banner()._repr_html_()
+        return str(self.banner()._repr_html_())
 
     def __repr__(self) -> str:
         return str(self.banner())

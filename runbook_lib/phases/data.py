@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,9 +220,7 @@ def text_checks(db: Database, schema: client.Client) -> Iterator[Check]:
             yield attempt(
                 id,
                 title,
-                lambda id=id, title=title, at=(table, column), enum=enum: _inside(
-                    db, id, title, at, values[enum]
-                ),
+                partial(_inside, db, id, title, (table, column), values[enum]),
             )
 
 

@@ -19,10 +19,10 @@ from typing import Any
 from runbook_lib.check import Checks, check, unknown
 from runbook_lib.postgres import snapshot
 from runbook_lib.postgres.comparison import Compared, Outcome
-from runbook_lib.postgres.connection import Target
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.narrow import Narrowed
 from runbook_lib.postgres.snapshot import Snapshot
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import Shown, Table
 
 HISTORY = "_prisma_migrations"

@@ -17,13 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from psycopg import sql
+
 from runbook_lib.check import Check, check, unknown
 from runbook_lib.errors import DatabaseError, ToolError
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.observed import observe
 from runbook_lib.postgres import catalog, scratch
 from runbook_lib.postgres.catalog import Change
-from runbook_lib.postgres.connection import Database, Target, identifier, sql
+from runbook_lib.postgres.connection import Database, identifier
+from runbook_lib.postgres.target import Target
 from runbook_lib.prisma import cli, history, replay
 from runbook_lib.prisma.history import MigrationFile
 from runbook_lib.prisma.judge import Observed
@@ -192,14 +195,14 @@ def _compared(
         or change.property in ("columns", "populated")
         or change.name in WATCHES
     ]
-    aside += [f"extension {name}: installed before the files were run" for name in extensions]
+    told = [f"extension {name}: installed before the files were run" for name in extensions]
     lines = tuple(
         (_SIDES[change.action], _said(change)) for change in changes if change not in aside
     )
     if lines:
-        return Drift(lines, tuple(map(str, aside)), *_reconciling(phase, shadow))
+        return Drift(lines, (*map(str, aside), *told), *_reconciling(phase, shadow))
     with session() as db:
-        return Drift(aside=tuple(map(str, aside)), observed=observe(db, made, files, pending))
+        return Drift(aside=(*map(str, aside), *told), observed=observe(db, made, files, pending))
 
 
 def _said(change: Change) -> str:

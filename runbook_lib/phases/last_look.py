@@ -21,8 +21,9 @@ from runbook_lib.phases.price import Losses
 from runbook_lib.phases.writes import EVERYTHING, SCHEMA, Moment
 from runbook_lib.postgres import catalog, left_behind, sequences, writers
 from runbook_lib.postgres.catalog import Catalog
-from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.left_behind import LeftBehind
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.writers import Counters
 
 LEFT = "left"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from runbook_lib.errors import DatabaseError, Refused
 from runbook_lib.postgres import databases, lease
 from runbook_lib.postgres.connection import Database
-from runbook_lib.run import FINAL, Run, person, stamp
+from runbook_lib.run import FINAL, Run, stamp
+from runbook_lib.whereabouts import person
 
 if TYPE_CHECKING:
     from runbook_lib.phases.base import Phase

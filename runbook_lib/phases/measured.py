@@ -14,7 +14,8 @@ from psycopg import sql
 from runbook_lib.errors import DatabaseError
 from runbook_lib.phases.base import Phase, milliseconds
 from runbook_lib.postgres import costs, scratch
-from runbook_lib.postgres.connection import Database, Target, identifier
+from runbook_lib.postgres.connection import Database, identifier
+from runbook_lib.postgres.target import Target
 from runbook_lib.prisma.judge import Statement
 from runbook_lib.prisma.transactions import TransactionRule, groups
 from runbook_lib.table import Table

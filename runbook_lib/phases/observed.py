@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from psycopg import sql
+
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres import catalog
 from runbook_lib.postgres.catalog import Catalog
-from runbook_lib.postgres.connection import Database, identifier, sql
+from runbook_lib.postgres.connection import Database, identifier
 from runbook_lib.prisma import replay
 from runbook_lib.prisma.effect import Change
 from runbook_lib.prisma.history import MigrationFile

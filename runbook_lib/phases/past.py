@@ -18,9 +18,10 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.postgres import databases, disk, restore, scratch, snapshot
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.comparison import Compared
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.narrow import Limits, Narrowed, narrow
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma.names import parts
 from runbook_lib.table import size

@@ -18,6 +18,7 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.phases.regression import COLUMNS, ENOUGH_CALLS, Compared, Pair, Plans, pairs
 from runbook_lib.postgres import plans, statistics, windows
 from runbook_lib.postgres.plans import Measured
+from runbook_lib.postgres.statistics import Statistics
 from runbook_lib.postgres.windows import Window
 from runbook_lib.show import charts
 from runbook_lib.table import Table, size
@@ -30,7 +31,7 @@ class Performance(Phase):
     """The part of 70_validate that asks whether the database is as fast as before."""
 
     @cached_property
-    def statistics(self) -> tuple[statistics.Statistics, statistics.Statistics]:
+    def statistics(self) -> tuple[Statistics, statistics.Statistics]:
         """Right before the migration, and now; where the parameters want it, now is later."""
         before = statistics.Statistics.from_dict(self.run.read_evidence("before.statistics"))
         if self.params.validate_.observe_s:
@@ -140,8 +141,8 @@ class Performance(Phase):
         order = ("slower", "new", "as before", "too few calls", "not called since")
         shown = sorted(
             self._pairs,
-            key=lambda one: (order.index(one.verdict), -(one.after or one.before).total_ms),
-        )[:MOST_ROWS]  # type: ignore[union-attr]
+            key=lambda one: (order.index(one.verdict), -_total_ms(one)),
+        )[:MOST_ROWS]
         gone, new = (
             [one for one in self._pairs if one.verdict == word]
             for word in ("not called since", "new")
@@ -216,7 +217,8 @@ class Performance(Phase):
         return charts.before_after(
             f"The database {'grew' if grown >= 0 else 'shrank'} by {abs(grown):.1f} MiB",
             names,
-            *sizes,
+            sizes[0],
+            sizes[1],
             unit="MiB",
         )
 
@@ -237,7 +239,7 @@ class Performance(Phase):
             Checks("Performance", [self._counted(), self._missing(), self._queries(), *named]),
         )
 
-    def _wait(self, before_migration: statistics.Statistics) -> None:
+    def _wait(self, before_migration: Statistics) -> None:
         """Wait until the window after is as long as the one before.
 
         As far as the parameters allow.
@@ -255,7 +257,7 @@ class Performance(Phase):
             self.say(f"observing for {left:.0f} s more: `validate.observe_s`")
             time.sleep(left)
 
-    def _window(self, first: str, last: statistics.Statistics) -> Window | None:
+    def _window(self, first: str, last: Statistics) -> Window | None:
         stored = self.run.read_evidence(first, missing=None)
         if stored is None:
             return None
@@ -403,3 +405,7 @@ class Performance(Phase):
 
 def _remark(one: Window) -> str:
     return one.anew or ("" if one.calls is not None else one.calls_why)
+
+
+def _total_ms(one: Any) -> float:
+    return float((one.after or one.before).total_ms)

@@ -25,6 +25,7 @@ from runbook_lib.postgres import catalog, statistics
 from runbook_lib.postgres.catalog import Catalog
 from runbook_lib.prisma import cli, client, history, questions, review
 from runbook_lib.prisma.names import schema_of
+from runbook_lib.prisma.review import Review
 from runbook_lib.run import now
 from runbook_lib.service.messages import span
 from runbook_lib.table import Table, size
@@ -67,7 +68,7 @@ class Plan(Phase):
         return self.catalog.objects
 
     @cached_property
-    def review(self) -> review.Review:
+    def review(self) -> Review:
         """What each pending file will do."""
         return review.review(
             self.history.pending_files,
@@ -145,7 +146,7 @@ class Plan(Phase):
         """Where the live catalogue is not what the applied files make."""
         return self.keep("drift", self.found_drift)
 
-    def findings(self) -> review.Review:
+    def findings(self) -> Review:
         """The findings of the review, file by file."""
         return self.keep("review", self.review)
 

@@ -24,7 +24,7 @@ from runbook_lib.phases.identity import identify
 from runbook_lib.phases.preflight import Preflight
 from runbook_lib.phases.unrecorded import Unrecorded
 from runbook_lib.postgres import statistics
-from runbook_lib.postgres.connection import Target
+from runbook_lib.postgres.target import Target
 from runbook_lib.prisma import generators, history
 from runbook_lib.prisma.project import Project
 from runbook_lib.service import messages, notify

@@ -16,7 +16,8 @@ from runbook_lib.phases.backup import backup_checks, without
 from runbook_lib.phases.base import Phase
 from runbook_lib.phases.forecast import Forecast, NoForecast, forecast
 from runbook_lib.postgres import health, leftout, rights, statistics
-from runbook_lib.postgres.connection import Target, query
+from runbook_lib.postgres.connection import query
+from runbook_lib.postgres.target import Target
 from runbook_lib.process import run as run_command
 from runbook_lib.service import monitoring
 from runbook_lib.service.http import Reach, Request, ask, client, unanswered

@@ -50,7 +50,7 @@ class Losses(Shown):
 
         An approval accepts these, and no further ones.
         """
-        return tuple(sorted({name for span in self.of(way) for name in span.lost | span.doubt}))
+        return tuple(sorted({name for span in self.of(way) for name in (*span.lost, *span.doubt)}))
 
     def words(self, way: str) -> str:
         """The same in words; empty where it is proven that nothing would be lost."""

@@ -36,9 +36,10 @@ from runbook_lib.postgres import (
     timeline,
 )
 from runbook_lib.postgres.backup import Backup
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.costs import Costs
 from runbook_lib.postgres.fingerprint import Method
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import Tools, tools
 from runbook_lib.prisma import cli, generation, history, review
 from runbook_lib.prisma.declared import Declared
@@ -119,7 +120,8 @@ class Rehearse(Phase):
         """
         for _, stack in self._proofs.values():
             stack.close()
-        self._review, self._proofs, self._used = self._reviewed(), {}, set()
+        self._review, self._proofs = self._reviewed(), {}
+        self._used: set[str] = set()
         self._statements = measured.by_file(self._review.statements)
         self._costs, self._said = measured.measured(
             self,
@@ -590,7 +592,8 @@ class Rehearse(Phase):
 
     @property
     def _declared(self) -> dict[str, Any]:
-        return self.run.read_evidence("plan")["declared"]
+        found: dict[str, Any] = self.run.read_evidence("plan")["declared"]
+        return found
 
     def _url(self, copy: Target) -> str:
         limits = self.params.migrate

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,7 +25,8 @@ from runbook_lib.phases.rollback import RESTORED
 from runbook_lib.phases.salvage import SAVED
 from runbook_lib.postgres import databases, discard, left_behind, restore, salvage, scratch, swap
 from runbook_lib.postgres.backup import Backup, foreign_files, unfinished
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 from runbook_lib.run import FINAL, moment, now, runs
 from runbook_lib.table import Table
 
@@ -191,9 +193,7 @@ def _backups(params: Params, keep_days: float) -> Iterator[Kept]:
             or _proven_or_needed(one, proven.values(), needed)
             or _changed_by_somebody(one, same)
         )
-        yield Kept(
-            "backup", one.folder.name, moment(one.finished_at), why, lambda one=one: _remove(one)
-        )  # type: ignore[misc]
+        yield Kept("backup", one.folder.name, moment(one.finished_at), why, partial(_remove, one))
     for path in sorted(params.backup.directory.glob("*/manifest.json")):
         if path.parent.is_symlink():
             yield Kept("link", path.parent.name, None, "a link that somebody made", _nothing)
@@ -256,8 +256,8 @@ def _saved(params: Params, keep_days: float) -> Iterator[Kept]:
             folder.name,
             since,
             why,
-            lambda folder=folder: _erase(folder),
-        )  # type: ignore[misc]
+            partial(_erase, folder),
+        )
 
 
 def _left_behind(params: Params, keep_days: float) -> Iterator[Kept]:
@@ -282,7 +282,7 @@ def _left_behind(params: Params, keep_days: float) -> Iterator[Kept]:
         why = _young(since, keep_days) or (
             f"it holds what was not saved there: {', '.join(foreign[:3])}" if foreign else ""
         )
-        yield Kept(kind, folder.name, since, why, lambda folder=folder: _erase(folder))  # type: ignore[misc]
+        yield Kept(kind, folder.name, since, why, partial(_erase, folder))
 
 
 def _remove(one: Backup) -> None:
@@ -308,8 +308,8 @@ def _failed_databases(params: Params, keep_days: float, admin: Database) -> Iter
                 one.name,
                 one.since,
                 why,
-                lambda one=one: databases.drop(admin, one.name),
-            )  # type: ignore[misc]
+                partial(databases.drop, admin, one.name),
+            )
 
 
 def _restored(params: Params, admin: Database) -> Iterator[Kept]:
@@ -330,8 +330,8 @@ def _restored(params: Params, admin: Database) -> Iterator[Kept]:
                 one.name,
                 None,
                 why,
-                lambda one=one: databases.drop(admin, one.name),
-            )  # type: ignore[misc]
+                partial(databases.drop, admin, one.name),
+            )
         elif (
             one.comment.startswith(databases.UNFINISHED)
             and not one.maker_alive
@@ -342,8 +342,8 @@ def _restored(params: Params, admin: Database) -> Iterator[Kept]:
                 one.name,
                 None,
                 "",
-                lambda one=one: discard.discard(admin, one.name),
-            )  # type: ignore[misc]
+                partial(discard.discard, admin, one.name),
+            )
 
 
 def _scratch(admin: Database) -> Iterator[Kept]:
@@ -354,8 +354,8 @@ def _scratch(admin: Database) -> Iterator[Kept]:
             one.name,
             made.replace(tzinfo=UTC) if made else None,
             "",
-            lambda one=one: scratch.drop(admin, one.name),
-        )  # type: ignore[misc]
+            partial(scratch.drop, admin, one.name),
+        )
 
 
 def _prisma_shadows(admin: Database) -> Iterator[Kept]:

@@ -59,7 +59,7 @@ def _slowdown(before: Mapping[str, Any], now: Mapping[str, Any]) -> float | None
     calls = now["calls"] - before["calls"]
     if calls < ENOUGH_CALLS or not before["mean_ms"]:
         return None
-    return (now["total_ms"] - before["total_ms"]) / calls / before["mean_ms"]
+    return float((now["total_ms"] - before["total_ms"]) / calls / before["mean_ms"])
 
 
 class Rollback(Phase):

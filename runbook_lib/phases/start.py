@@ -12,7 +12,8 @@ from runbook_lib.phases import kernel, seat
 from runbook_lib.phases.base import Phase, open_project
 from runbook_lib.phases.identity import identify
 from runbook_lib.postgres import disk, dump, health
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import tools
 from runbook_lib.prisma import cli, client, history, schemafile
 from runbook_lib.prisma.project import Project

@@ -382,10 +382,11 @@ def send_due(run: Run) -> list[people.Step]:
 
 
 def _send(run: Run, escalation: people.Escalation, step: people.Step) -> None:
+    told: Mapping[str, list[str]] = {**run.params.people.severity_audiences}
     audiences = [
         *run.params.notify.hears("failed"),
-        *run.params.people.severity_audiences.get(escalation.severity, []),
-    ]  # type: ignore[call-overload]
+        *told.get(escalation.severity, []),
+    ]
     said = message(
         run,
         "failed",

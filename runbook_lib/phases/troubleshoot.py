@@ -12,8 +12,8 @@ from runbook_lib.phases.start import applied
 from runbook_lib.postgres import activity, disk, integrity, locks, rights, space
 from runbook_lib.postgres.connection import query
 from runbook_lib.prisma import history
-from runbook_lib.run import person
 from runbook_lib.table import Table
+from runbook_lib.whereabouts import person
 
 
 class Troubleshoot(Phase):

@@ -6,7 +6,7 @@ Each is compared with the state before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import median
 from typing import Any
 
@@ -17,6 +17,7 @@ from runbook_lib.phases.checks import project_check, same_changes, structure_che
 from runbook_lib.phases.data import changed_tables, data_checks
 from runbook_lib.phases.performance import Performance
 from runbook_lib.postgres import activity, catalog, integrity, planner, snapshot
+from runbook_lib.postgres.integrity import ForeignKeys
 from runbook_lib.prisma.declared import Declared
 from runbook_lib.service import log
 from runbook_lib.service.measures import Trends, to_a_person
@@ -52,11 +53,11 @@ class Validate(Performance):
         )
 
     @cached_property
-    def keys(self) -> integrity.ForeignKeys:
+    def keys(self) -> ForeignKeys:
         """Every foreign key, valid or not, scanned for orphans."""
         return integrity.foreign_keys(self.db, jobs=self.jobs)
 
-    def foreign_keys(self) -> integrity.ForeignKeys:
+    def foreign_keys(self) -> ForeignKeys:
         """Orphans by foreign key."""
         self.keep("foreign_keys", self.keys)
         self.look("orphans", Checks("Foreign keys", self._new(self.keys.checks())))
@@ -181,7 +182,7 @@ class Validate(Performance):
             if slowest
             else "No endpoint answered"
         )
-        return charts.before_after(title, names, *medians, unit="ms, median")
+        return charts.before_after(title, names, medians[0], medians[1], unit="ms, median")
 
     def errors(self) -> Table:
         """The errors in the log that were not there before, masked."""
@@ -235,7 +236,7 @@ class Validate(Performance):
     def invariants(self) -> Checks:
         """The queries of the parameters that must return no row."""
         checks = [
-            attempt(f"invariant.{n}", item.name, lambda item=item, n=n: self._invariant(item, n))
+            attempt(f"invariant.{n}", item.name, partial(self._invariant, item, n))
             for n, item in enumerate(self.params.validate_.invariants, 1)
         ]
         none = [

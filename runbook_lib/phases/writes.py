@@ -80,18 +80,15 @@ def earlier(phase: Phase, later: Moment | None = None) -> Span:
     To `later` where that state was never taken.
     """
     made, stored = load_backup(phase), phase.run.read_evidence("before.snapshot", missing=None)
-    if stored is None and later is None:
+    if stored is not None:
+        content = Snapshot.from_dict(stored)
+        objects = Catalog.from_dict(phase.run.read_evidence("before.catalog"))
+        counters = _counters(phase, "before")
+    elif later is not None:
+        content, objects, counters = later.content, later.objects, later.counters
+    else:
         return Span({}, {EVERYTHING: "what was written since the backup was not looked at"})
-    content = Snapshot.from_dict(stored) if stored is not None else later.content  # type: ignore[union-attr]
-    objects = (
-        Catalog.from_dict(phase.run.read_evidence("before.catalog"))
-        if stored is not None
-        else later.objects  # type: ignore[union-attr]
-    )
-    counted = _counted(
-        _counters(phase, "backup"),
-        _counters(phase, "before") if stored is not None else later.counters,
-    )  # type: ignore[union-attr]
+    counted = _counted(_counters(phase, "backup"), counters)
     found = made.snapshot.compare(content)
     items = [item for item in (*found.differing, *found.facts) if not declared.of_prisma(item.name)]
     lost, doubt = {}, {}
@@ -308,7 +305,7 @@ def _strange(
     phase: Phase, changes: tuple[Change, ...], plan: Mapping[str, Any]
 ) -> tuple[Change, ...]:
     """The changes of the schema that neither plan nor rehearsal knows."""
-    said = Declared.from_dict(_NOTHING | plan)
+    said = Declared.from_dict({**_NOTHING, **plan})
     promised = phase.run.read_evidence("promise", missing={}).get("difference", {}) if plan else {}
     known = {(one["kind"], one["name"], one["action"]) for one in promised.get("changes", ())}
     return tuple(

@@ -311,6 +311,7 @@ def _connect(
 
 
 def _session(target: Target, application_name: str, options: str) -> stall.Connection:
+    given: dict[str, Any] = {"connect_timeout": "10", "keepalives_idle": "30", **target.options}
     return stall.Connection.connect(
         host=target.host,
         port=target.port,
@@ -321,7 +322,7 @@ def _session(target: Target, application_name: str, options: str) -> stall.Conne
         options=options,
         autocommit=True,
         row_factory=dict_row,
-        **{**_AMBIENT, "connect_timeout": "10", "keepalives_idle": "30", **target.options},
+        **{**_AMBIENT, **given},
     )
 
 

@@ -15,10 +15,11 @@ from itertools import pairwise
 from typing import Any
 
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import NO_DDL, Database, Target
+from runbook_lib.postgres.connection import NO_DDL, Database
 from runbook_lib.postgres.fingerprint import Column, Fingerprint, Method, ordered, row_hash
 from runbook_lib.postgres.parallel import Ticker, each
 from runbook_lib.postgres.reading import reading
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import size
 
 PIECE_BYTES = 32 * 1024 * 1024

@@ -18,7 +18,8 @@ from typing import Any
 from psycopg import sql
 
 from runbook_lib.errors import DatabaseError, RightError, UsageError, beside
-from runbook_lib.postgres.connection import Database, Target, identifier, query
+from runbook_lib.postgres.connection import Database, identifier, query
+from runbook_lib.postgres.target import Target
 
 _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries")
 """Settings whose stored value is a list of quoted names, not one string."""

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.connection import Database, query
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import Shown, Table, size
 
 DATA = "data directory"

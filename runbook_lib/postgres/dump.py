@@ -16,11 +16,12 @@ from typing import Any
 from runbook_lib.errors import DatabaseError, RunbookError, ToolError, UsageError
 from runbook_lib.postgres import catalog, databases, snapshot
 from runbook_lib.postgres.backup import Backup, File, flush, hashes, seal
-from runbook_lib.postgres.connection import NO_DDL, Database, Target, query, translated
+from runbook_lib.postgres.connection import NO_DDL, Database, query, translated
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.postgres.program import MORE_LOCKS, Progress, carry_out, failures_named, remedy_of
 from runbook_lib.postgres.reading import reading
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import Tools, spelled
 from runbook_lib.process import run
 from runbook_lib.table import size

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from psycopg import sql
+
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, query, sql
+from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.reading import reading
 
 SCAN_TIMEOUT_S = 20.0

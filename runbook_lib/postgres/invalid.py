@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 
+from psycopg import sql
+
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres.catalog import Catalog
-from runbook_lib.postgres.connection import Database, Target, sql
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 
 WAITS = "55P03"
 """SQLSTATE: lock_not_available."""

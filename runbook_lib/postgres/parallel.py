@@ -13,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from psycopg import sql
 from psycopg.errors import Diagnostic
 
 from runbook_lib.check import Check, Status, attempt, check, faults, unknown
-from runbook_lib.postgres.connection import Database, Target, query, sql
+from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.parallel import each
 from runbook_lib.postgres.reading import reading
+from runbook_lib.postgres.target import Target
 
 ANALYZE, OLDER = "statistics.analyze", "no table has statistics that are older than its rows"
 RIGHT = "let the tables' owner run ANALYZE, or grant the role MAINTAIN (17 and newer)"

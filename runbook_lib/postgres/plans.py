@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from psycopg import sql
+
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, identifier, sql, translated
+from runbook_lib.postgres.connection import Database, identifier, translated
 from runbook_lib.postgres.sqltext import masked
 from runbook_lib.table import Table, text
 

@@ -24,8 +24,9 @@ from typing import Any
 from psycopg import sql
 
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, Target, query, translated
+from runbook_lib.postgres.connection import Database, query, translated
 from runbook_lib.postgres.recorded import recorded
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import Shown, Table
 
 EVERY_S = 0.02

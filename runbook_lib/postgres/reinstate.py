@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.check import Checks, check
 from runbook_lib.errors import ToolError
 from runbook_lib.postgres.backup import verify_hashes
-from runbook_lib.postgres.connection import Database, Target
-from runbook_lib.postgres.dump import failures_named
+from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.health import server_facts
+from runbook_lib.postgres.program import failures_named
 from runbook_lib.postgres.reading import PINNED
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
 from runbook_lib.table import Shown, Table

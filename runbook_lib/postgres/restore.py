@@ -24,7 +24,7 @@ from runbook_lib.postgres import (
     snapshot,
 )
 from runbook_lib.postgres.backup import Backup, verify_hashes
-from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.difference import Difference
 from runbook_lib.postgres.fingerprint import Method
 from runbook_lib.postgres.parallel import Ticker
@@ -32,6 +32,7 @@ from runbook_lib.postgres.program import Progress, carry_out, failures_named
 from runbook_lib.postgres.reading import reading
 from runbook_lib.postgres.restored import Proof, Restored, Verified
 from runbook_lib.postgres.role_limits import LeftOut
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
 

@@ -18,8 +18,9 @@ from psycopg import sql
 from runbook_lib.errors import DatabaseError
 from runbook_lib.postgres import databases, discard, role_limits
 from runbook_lib.postgres.backup import Backup
-from runbook_lib.postgres.connection import Database, Target, identifier, query
+from runbook_lib.postgres.connection import Database, identifier, query
 from runbook_lib.postgres.role_limits import Limits
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import Tools
 from runbook_lib.process import run
 

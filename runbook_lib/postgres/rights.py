@@ -18,8 +18,9 @@ from psycopg import sql
 
 from runbook_lib.check import Check, Checks, attempt, check, unknown
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, Target, identifier, query, translated
+from runbook_lib.postgres.connection import Database, identifier, query, translated
 from runbook_lib.postgres.reading import pin
+from runbook_lib.postgres.target import Target
 
 LIMITS = {"statement_timeout": "10s", "lock_timeout": "200ms"}
 """How long one trial may take, and wait: who waits for a lock lets others queue behind."""

@@ -18,8 +18,9 @@ from psycopg import sql
 from runbook_lib.errors import DatabaseError, RightError
 from runbook_lib.postgres.backup import Backup
 from runbook_lib.postgres.comparison import Compared, Comparison
-from runbook_lib.postgres.connection import Database, Target, query, translated
+from runbook_lib.postgres.connection import Database, query, translated
 from runbook_lib.postgres.difference import Change
+from runbook_lib.postgres.target import Target
 
 INSTRUMENTS = frozenset(
     (

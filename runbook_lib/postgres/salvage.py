@@ -26,12 +26,14 @@ from typing import Any
 from runbook_lib.errors import UsageError
 from runbook_lib.postgres import disk, reinstate
 from runbook_lib.postgres.backup import File, flush, hashes, read_manifest, write_manifest
-from runbook_lib.postgres.connection import Database, Target, query, translated
-from runbook_lib.postgres.dump import create_folder, failures_named, require_unchanged, row_files
+from runbook_lib.postgres.connection import Database, query, translated
+from runbook_lib.postgres.dump import create_folder, require_unchanged, row_files
 from runbook_lib.postgres.fingerprint import Column, Method, ordered, row_hash
 from runbook_lib.postgres.health import server_facts
+from runbook_lib.postgres.program import failures_named
 from runbook_lib.postgres.reading import pin, reading
 from runbook_lib.postgres.snapshot import ExportedSnapshot
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import Tools, spelled
 from runbook_lib.process import run
 from runbook_lib.table import Shown, Table, size, text

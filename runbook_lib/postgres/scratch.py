@@ -17,7 +17,8 @@ from typing import Any
 
 from runbook_lib.errors import DatabaseError, UsageError, beside
 from runbook_lib.postgres import databases, discard
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import Shown, Table
 
 PREFIX = databases.SCRATCH_PREFIX

@@ -26,10 +26,11 @@ from typing import Any
 from runbook_lib.errors import UsageError
 from runbook_lib.postgres import content
 from runbook_lib.postgres.comparison import Comparison, compare
-from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.fingerprint import Column, Fingerprint, Method, canary, row_hash
 from runbook_lib.postgres.parallel import each
 from runbook_lib.postgres.reading import reading
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import Shown, Table, size, text
 
 SEQUENCES_AT_ONCE = 200

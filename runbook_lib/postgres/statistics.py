@@ -318,7 +318,7 @@ def _tables(db: Database, indexes: Mapping[str, Row]) -> dict[str, Row]:
     tables, bytes_of = _by_name(db, "statistics_tables"), Counter[str]()
     for index in indexes.values():
         bytes_of[index["table"]] += index["bytes"]
-    return {name: row | {"index_bytes": bytes_of[name]} for name, row in tables.items()}
+    return {name: {**row, "index_bytes": bytes_of[name]} for name, row in tables.items()}
 
 
 def _by_name(db: Database, name: str) -> dict[str, Row]:

@@ -21,8 +21,9 @@ from psycopg import sql
 
 from runbook_lib.errors import DatabaseError, GateError, UsageError, beside
 from runbook_lib.postgres import databases
-from runbook_lib.postgres.connection import Database, Target, identifier, query
+from runbook_lib.postgres.connection import Database, identifier, query
 from runbook_lib.postgres.databases import Entry
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import Shown, Table
 
 _NOTE = (

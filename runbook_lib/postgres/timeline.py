@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.costs import STRENGTH, tables
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import Shown, Table
 
 EVERY_S = 0.1

@@ -80,7 +80,8 @@ def live(line: str) -> str:
 
 def _messages(output: str) -> Iterator[tuple[str, list[str]]]:
     """Each line of a program's own, with those that continue it."""
-    first, rest = "", []
+    first = ""
+    rest: list[str] = []
     for line in output.splitlines():
         if _OWN.match(line):
             if first:

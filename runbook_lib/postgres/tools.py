@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from runbook_lib.errors import ToolError, UsageError
-from runbook_lib.postgres.connection import Database, Target
+from runbook_lib.postgres.connection import Database
+from runbook_lib.postgres.target import Target
 from runbook_lib.process import run
 from runbook_lib.table import Table
 

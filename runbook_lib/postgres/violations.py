@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, Target, identifier
+from runbook_lib.postgres.connection import Database, identifier
 from runbook_lib.postgres.parallel import each
 from runbook_lib.postgres.reading import pin, reading
+from runbook_lib.postgres.target import Target
 from runbook_lib.table import size
 
 MOST_BYTES = 20 * 2**30

@@ -200,8 +200,10 @@ def _candidates(told: dict[str, Any], first: str) -> list[str]:
 def _config(folder: Path, told: dict[str, Any], variable: str | None) -> Config:
     if told["error"]:
         raise _not_loaded(folder, told)
-    places = (Path(told[key]) if told[key] else None for key in ("path", "schema", "migrations"))
-    return Config(*places, variable, told["url"] != "none")
+    path, schema, migrations = (
+        Path(told[key]) if told[key] else None for key in ("path", "schema", "migrations")
+    )
+    return Config(path, schema, migrations, variable, told["url"] != "none")
 
 
 def _not_loaded(folder: Path, told: dict[str, Any]) -> UsageError:

@@ -120,7 +120,9 @@ class Declared(Shown):
                     if change.kind != "column"
                     else (quote(bare(change.name)), quote(bare(change.renamed)))
                 )
-                text = re.sub(rf'(?<![\w"]){re.escape(old)}(?![\w"])', lambda _, new=new: new, text)
+                text = re.sub(
+                    rf'(?<![\w"]){re.escape(old)}(?![\w"])', new.replace("\\", r"\\"), text
+                )
         return text
 
     def table(self) -> Table:

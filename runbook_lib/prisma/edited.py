@@ -45,9 +45,9 @@ class Edit:
                 f"{self.name}: its text as applied is not known (no commit here has a file of "
                 "that checksum)"
             )
-        what = {True: "only comments or spaces differ", False: "its statements differ"}.get(
-            self.same, "what differs could not be told"
-        )
+        what = "what differs could not be told"
+        if self.same is not None:
+            what = "only comments or spaces differ" if self.same else "its statements differ"
         more = f" (and {len(self.lines) - _SHOWN} more lines)" if len(self.lines) > _SHOWN else ""
         return (
             f"{self.name}: {what} from commit {self.commit[:10]}, as applied: "
@@ -96,7 +96,7 @@ def _git(file: MigrationFile, *arguments: str) -> bytes | None:
 
 def _same(one: str, other: str) -> bool | None:
     try:
-        return _meaning(one) == _meaning(other)
+        return bool(_meaning(one) == _meaning(other))
     except ParseError:
         return None
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.prisma import edited
+from runbook_lib.prisma.edited import Edit
 from runbook_lib.prisma.output import refused
 from runbook_lib.table import Shown, Table
 
@@ -205,7 +206,7 @@ class History(Shown):
         )
 
     @cached_property
-    def edits(self) -> tuple[edited.Edit, ...]:
+    def edits(self) -> tuple[Edit, ...]:
         """What became of the files that are not those that were applied."""
         return tuple(
             edited.look(entry.file, entry.checksum)

@@ -308,9 +308,9 @@ def refused(text: str) -> str:
     head = _DATABASE_ERROR.split(text, maxsplit=1)[0]
     code = _SQLSTATE.search(head)
     found = debugged(text)
-    if not found and not code:
-        return ""
-    return redact(str(found if found else Refusal(code[1])))
+    if found:
+        return redact(str(found))
+    return redact(str(Refusal(code[1]))) if code else ""
 
 
 def datasource(output: str) -> Datasource:

@@ -14,6 +14,7 @@ from runbook_lib.check import Checks, check, unknown
 from runbook_lib.errors import UsageError
 from runbook_lib.prisma import config, lockfile, places, resolution
 from runbook_lib.prisma import engine as offline
+from runbook_lib.prisma.config import Config
 from runbook_lib.prisma.transactions import TransactionRule
 from runbook_lib.table import Shown, Table
 
@@ -381,7 +382,7 @@ class Project(Shown):
             else str(path)
         )
 
-    def _said(self) -> config.Config:
+    def _said(self) -> Config:
         return config.read(self.folder, self.package, self.url_variable, self.environment)
 
     def _offline(self) -> Path:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import ToolError, UsageError
-from runbook_lib.postgres.connection import Target
 from runbook_lib.postgres.disk import system_identifier
 from runbook_lib.postgres.parallel import Ticker
+from runbook_lib.postgres.target import Target
 from runbook_lib.process import run
 from runbook_lib.recovery.point import RestorePoint, position
 from runbook_lib.table import Shown, Table, size

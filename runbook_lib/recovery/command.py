@@ -21,7 +21,7 @@ from pathlib import Path
 
 from runbook_lib.check import Check, attempt, check
 from runbook_lib.errors import ToolError
-from runbook_lib.postgres.connection import Target
+from runbook_lib.postgres.target import Target
 from runbook_lib.process import run
 from runbook_lib.recovery.point import RestorePoint
 from runbook_lib.recovery.recovered import Recovered, Say, await_promotion, prove

@@ -19,10 +19,11 @@ from typing import Any
 
 from runbook_lib.check import Check, attempt, check, unknown
 from runbook_lib.errors import ToolError, UsageError
-from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.connection import Database, query
 from runbook_lib.postgres.disk import room
 from runbook_lib.postgres.parallel import Ticker
 from runbook_lib.postgres.server import LocalServer, give
+from runbook_lib.postgres.target import Target
 from runbook_lib.postgres.tools import programs
 from runbook_lib.recovery import archive, base, point
 from runbook_lib.recovery.point import RestorePoint

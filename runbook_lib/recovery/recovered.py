@@ -9,7 +9,8 @@ from typing import Any
 
 from runbook_lib.check import Check, Checks, check, unknown
 from runbook_lib.errors import DatabaseError
-from runbook_lib.postgres.connection import Database, Target, query
+from runbook_lib.postgres.connection import Database, query
+from runbook_lib.postgres.target import Target
 from runbook_lib.recovery.point import RestorePoint, position
 from runbook_lib.table import Shown, Table
 

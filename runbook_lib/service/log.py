@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from runbook_lib.check import Check, check, unknown
 from runbook_lib.service.levels import count_levels, errors_in, span_minutes
@@ -360,7 +360,7 @@ def _chunks(path: Path, offset: int, length: int) -> Iterator[bytes]:
         yield rest
 
 
-def _tail(file: Any, end: int, length: int) -> bytes:
+def _tail(file: IO[bytes], end: int, length: int) -> bytes:
     file.seek(max(0, end - length))
     return file.read(min(end, length))
 

@@ -136,7 +136,7 @@ def _judged(answer: Answer) -> dict[str, Any]:
             f"Prometheus: answered with a part only: {_short(document['warnings'][0])}",
             "see Prometheus's own status",
         )
-    data = document["data"]
+    data: dict[str, Any] = document["data"]
     _check_form(data)
     return data
 

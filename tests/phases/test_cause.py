@@ -87,7 +87,9 @@ def test_the_cause_follows_from_sqlstate_and_state(
 def test_prismas_own_record_that_was_refused_is_told_from_a_statement_of_the_file(
     said: str,
 ) -> None:
-    """The engine gives no code then, and the server's words stay out: its trace says at what it was, and our folder the name."""
+    """The engine gives no code then, and the server's words stay out: its trace says at what it
+    was, and our folder the name.
+    """
     trace = f"""2 migrations found in prisma/migrations
 
 Error: {said}
