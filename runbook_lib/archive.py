@@ -87,7 +87,8 @@ class Verified(Shown):
 def notebook(path: Path) -> nbformat.NotebookNode | None:
     """Return a notebook, or None if it was cut off (full disk, crash)."""
     try:
-        return nbformat.read(path, as_version=4)
+        found: nbformat.NotebookNode = nbformat.read(path, as_version=4)
+        return found
     except (ValueError, nbformat.ValidationError, KeyError, TypeError, AttributeError):
         return None
 

@@ -153,7 +153,7 @@ class KernelSilent(RunbookError):
     """A notebook's kernel was started and never answered: none of its cells was run."""
 
 
-class _Client(PapermillNotebookClient):
+class _Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill is not typed
     """Papermill's client, which stops before a cell once the run was told to stop."""
 
     work: _Work
@@ -213,7 +213,7 @@ class _Client(PapermillNotebookClient):
                 )
 
 
-class _Engine(NBClientEngine):
+class _Engine(NBClientEngine):  # type: ignore[misc]  # papermill is not typed
     """Papermill's engine with that client."""
 
     @classmethod

@@ -14,7 +14,7 @@ from papermill.iorw import LocalHandler, papermill_io
 from runbook_lib import files
 
 
-class _Whole(LocalHandler):
+class _Whole(LocalHandler):  # type: ignore[misc]  # papermill is not typed
     """How papermill writes a notebook on this machine: in one step."""
 
     def write(self, buf: str, path: str) -> None:

@@ -24,6 +24,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from runbook_lib.errors import ToolError
 from runbook_lib.masking import masked
@@ -65,7 +67,7 @@ def hear_signals() -> None:
             signal.signal(number, handler)
 
 
-_HEARD = {
+_HEARD: dict[signal.Signals, Callable[[int, FrameType | None], Any] | signal.Handlers] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGQUIT: signal.SIG_DFL,
     signal.SIGTERM: signal.SIG_DFL,

@@ -355,7 +355,10 @@ def report(run: Run) -> Path:
 def _cut_off(path: Path) -> nbformat.NotebookNode:
     """What the report shows in the place of a notebook that cannot be read."""
     said = f"{path.name} was cut off and cannot be read; the journal says what happened in it."
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(said)])
+    made: nbformat.NotebookNode = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell(said)]
+    )
+    return made
 
 
 def index(folder: Path) -> Path:

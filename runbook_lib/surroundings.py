@@ -400,7 +400,7 @@ class People(Section):
 
     def levels(self) -> dict[str, Level]:
         """The matrix, by severity."""
-        given: dict[str, Level] = {**self.matrix}
+        given: dict[str, Level] = {str(key): level for key, level in self.matrix.items()}
         return {
             severity: given.get(severity) or Level.model_validate(built_in)
             for severity, built_in in MATRIX.items()

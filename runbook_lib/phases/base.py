@@ -606,9 +606,9 @@ def phase_class(name: str) -> type[Phase]:
 def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run:
     """The run named by folder; else the newest that goes on; else a new one."""
     if folder:
-        run = Run(Path(folder))
-        _same_parameters(run, values)
-        return run
+        named = Run(Path(folder))
+        _same_parameters(named, values)
+        return named
     archive = parse(values).environment.archive if values else HOME / "archive"
     run = newest_of(values) if values else newest(archive)
     if run is None and not values:
@@ -616,15 +616,19 @@ def _attach(cls: type[Phase], folder: str | None, values: dict[str, Any]) -> Run
             "there is no open run, and no parameters are given",
             "`runbook lab PARAMS`, or papermill with `-f PARAMS`",
         )
-    goes_on = run is not None and (
-        cls.name in ASIDE or cls.name == "close" or run.outcome not in FINAL
-    )
-    if run is None or not goes_on or (cls.name == "start" and values and run.phase("start")):
-        from runbook_lib.phases.start import start_run
-
-        return start_run(values or run.parameters)
+    if run is None:
+        return _begun(values)
+    goes_on = cls.name in ASIDE or cls.name == "close" or run.outcome not in FINAL
+    if not goes_on or (cls.name == "start" and values and run.phase("start")):
+        return _begun(values or run.parameters)
     _same_parameters(run, values)
     return run
+
+
+def _begun(values: dict[str, Any]) -> Run:
+    from runbook_lib.phases.start import start_run
+
+    return start_run(values)
 
 
 def newest_of(values: Mapping[str, Any]) -> Run | None:

@@ -323,7 +323,9 @@ def taken_again(
 def compare(before: Snapshot, after: Snapshot, declared: Declared) -> Content:
     """What differs, judged against the plan."""
     allowed = _allowed(declared)
-    own = dict.fromkeys((Outcome.ROWS, Outcome.CONTENT, Outcome.ADDED), "Prisma's own record")
+    own: dict[str, str] = dict.fromkeys(
+        (Outcome.ROWS, Outcome.CONTENT, Outcome.ADDED), "Prisma's own record"
+    )
     found = before.compare(after, _kept(before))
     return Content(
         tuple(

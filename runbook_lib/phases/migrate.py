@@ -285,6 +285,7 @@ class Migrate(Phase):
         title = "the Prisma schema is valid"
 
         def look() -> Check:
+            assert self.project.schema is not None, "the project was located when it was opened"
             schema = schemafile.text(self.project.schema)
             if schema == self._found_valid:
                 return check(

@@ -7,7 +7,7 @@ the statements that the parameters name.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -52,7 +52,7 @@ class Performance(Phase):
 
     def counters(self) -> Table:
         """The database over both windows: cache hits, temporary files, commits."""
-        rows = [
+        rows: list[tuple[str, Callable[[Window], Any]]] = [
             ("from (UTC)", lambda one: one.began),
             ("to (UTC)", lambda one: one.ended),
             ("seconds", lambda one: one.seconds),
@@ -70,7 +70,10 @@ class Performance(Phase):
         return Table(
             self._lengths(),
             ("what", "before", "after"),
-            [(name, *(one and value(one) for one in self.windows)) for name, value in rows],
+            [
+                (name, *(value(one) if one else None for one in self.windows))
+                for name, value in rows
+            ],
         )
 
     def indexes(self) -> Table:

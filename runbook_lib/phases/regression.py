@@ -66,11 +66,11 @@ class Pair:
         both = [self.before, self.after]
         last = self.after or self.before
         assert last is not None
-        figures = [
-            [one and one.calls for one in both],
-            [one and one.mean_ms for one in both],
-            [one and one.p95_at_most_ms for one in both],
-            [one and round(one.blocks) for one in both],
+        figures: list[list[Any]] = [
+            [one.calls if one else None for one in both],
+            [one.mean_ms if one else None for one in both],
+            [one.p95_at_most_ms if one else None for one in both],
+            [round(one.blocks) if one else None for one in both],
         ]
         return (
             self.verdict,
@@ -254,7 +254,7 @@ def pairs(before: Mapping[str, Calls], after: Mapping[str, Calls]) -> list[Pair]
         if all(sum(one.statement == text for one in side.values()) == 1 for side in (before, after))
     }
     matched = {one.id for two in by_text.values() for one in two}
-    found = [Pair(before.get(id), after.get(id)) for id in before | after if id not in matched]
+    found = [Pair(before.get(id), after.get(id)) for id in {**before, **after} if id not in matched]
     return [*found, *(Pair(*two) for two in by_text.values())]
 
 

@@ -525,6 +525,7 @@ class Rollback(Phase):
         if self.way == "forward":
             return []
         if self.way == "restore" or self.way == "point-in-time" and self._source:
+            assert self._source is not None, "a restore has a backup that it was made from"
             return list(
                 restore.compare_with(
                     self._source, self.target, self.application_name, jobs=self.jobs

@@ -382,7 +382,9 @@ def send_due(run: Run) -> list[people.Step]:
 
 
 def _send(run: Run, escalation: people.Escalation, step: people.Step) -> None:
-    told: Mapping[str, list[str]] = {**run.params.people.severity_audiences}
+    told: Mapping[str, list[str]] = {
+        str(key): who for key, who in run.params.people.severity_audiences.items()
+    }
     audiences = [
         *run.params.notify.hears("failed"),
         *told.get(escalation.severity, []),

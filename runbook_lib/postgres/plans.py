@@ -204,7 +204,8 @@ def _explained(db: Database, query: str, longest_s: float) -> dict[str, Any]:
         db.execute("SET TRANSACTION READ ONLY")
         db.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifier(db.target.schema)))
         db.execute(f"SET LOCAL statement_timeout = '{longest_s:g}s'")
-        return db.value(f"EXPLAIN ({_OPTIONS}) {query.strip().rstrip(';')}")[0]
+        found: dict[str, Any] = db.value(f"EXPLAIN ({_OPTIONS}) {query.strip().rstrip(';')}")[0]
+        return found
 
 
 def _measured(name: str, runs: list[dict[str, Any]]) -> Measured:

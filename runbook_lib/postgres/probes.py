@@ -116,7 +116,7 @@ class Stalls(Shown):
             )
             for s in self
         ]
-        rows += [(name, "none", 0, None, None, (), "too many tables") for name in self.left_out]
+        unseen = [(name, "none", 0, None, None, (), "too many tables") for name in self.left_out]
         return Table(
             self.finding,
             (
@@ -128,7 +128,7 @@ class Stalls(Shown):
                 "refused (SQLSTATE)",
                 "asks for",
             ),
-            rows,
+            [*rows, *unseen],
             ["unknown" if row[1] == "none" or row[5] else "" for row in rows],
         )
 

@@ -85,7 +85,7 @@ def bring_up(
     application_name: str,
     tools: Tools,
     limits: Limits,
-    restore: Callable[[Sequence[str]], None],
+    restore: Callable[[Sequence[str]], object],
 ) -> None:
     """Let `restore` run pg_restore for all entries that this role may bring up.
 
@@ -159,6 +159,4 @@ def _may_create(
 
 def _each(db: Database, statement: str, pairs: Sequence[Mapping[str, str]]) -> None:
     for pair in pairs:
-        db.execute(
-            sql.SQL(statement).format(sql.SQL(pair["schema"]), identifier(pair["owner"]))  # type: ignore[arg-type]  # quoted by the server
-        )
+        db.execute(sql.SQL(statement).format(sql.SQL(pair["schema"]), identifier(pair["owner"])))

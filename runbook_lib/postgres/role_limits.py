@@ -276,7 +276,7 @@ def known(db: Database, backup: Backup) -> Limits:
         row["me"],
         not_ours,
         frozenset(row["of_others"]),
-        tuple(sorted(owner for owner in owners if owner in not_ours)),
+        tuple(sorted(owner for owner in owners if owner is not None and owner in not_ours)),
         unfit,
     )
     return replace(found, items=(*_subscriptions(objects), *_grants(found, objects)))
@@ -399,7 +399,7 @@ def _refused(db: Database, statements: str) -> str:
     """Why the server does not let this role do it; empty where it does."""
     try:
         with translated(), db.connection.transaction(force_rollback=True):
-            db.connection.execute(sql.SQL(statements))  # type: ignore[arg-type]  # names as the server quoted them
+            db.connection.execute(sql.SQL(statements))
     except DatabaseError as error:
         if db.connection.closed:
             raise

@@ -23,9 +23,13 @@ import ssl
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runbook_lib.errors import UsageError
 from runbook_lib.redact import remember
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 FILES = frozenset({"sslcert", "sslcrl", "sslcrldir", "sslidentity", "sslkey", "sslrootcert"})
 """Parameters that name a file."""
@@ -166,12 +170,16 @@ def _pkcs12(cert: str, key: str) -> tuple[str, str]:
     password = secrets.token_urlsafe(18)
     remember(password)
     made = pkcs12.serialize_key_and_certificates(
-        b"runbook", _key(key, ""), own, chain, BestAvailableEncryption(password.encode())
+        b"runbook",
+        _key(key, ""),  # type: ignore[arg-type]  # of a kind that PKCS #12 has, or it is refused
+        own,
+        chain,
+        BestAvailableEncryption(password.encode()),
     )
     return _in_memory("identity", made), password
 
 
-def _key(path: str, password: str):  # type: ignore[no-untyped-def]
+def _key(path: str, password: str) -> PrivateKeyTypes:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
@@ -182,7 +190,7 @@ def _key(path: str, password: str):  # type: ignore[no-untyped-def]
         raise _readable("sslkey", error) from None
 
 
-def _unlocked(key) -> bytes:  # type: ignore[no-untyped-def]
+def _unlocked(key: PrivateKeyTypes) -> bytes:
     from cryptography.hazmat.primitives import serialization as form
 
     return key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())

@@ -43,14 +43,12 @@ def materialized_views(db: Database) -> tuple[MaterializedView, ...]:
     with reading(db):
         rows = db.rows(query("health_materialized_views"))
     return tuple(
-        MaterializedView(
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in row.items()
-            }
-        )
-        for row in rows
+        MaterializedView(**{key: _frozen(value) for key, value in row.items()}) for row in rows
     )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def view_check(db: Database, view: MaterializedView, changed: Set[str]) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from pglast import ast
 
@@ -12,7 +13,8 @@ from runbook_lib.prisma.known import Known
 from runbook_lib.prisma.names import join, listed
 from runbook_lib.prisma.versions import newer
 
-_HANDLERS: dict[type[ast.Node], Callable[[Draft, ast.Node], None]] = {
+# each takes the node of its own key, which the type of a dictionary cannot say
+_HANDLERS: dict[type[ast.Node], Callable[[Draft, Any], None]] = {
     ast.CreateStmt: table_commands.create_table,
     ast.AlterTableStmt: table_commands.alter_table,
     ast.IndexStmt: object_commands.create_index,
@@ -172,7 +174,8 @@ def _explain(draft: Draft, node: ast.ExplainStmt, sql: str) -> None:
 
 def _create_schema(draft: Draft, node: ast.CreateSchemaStmt) -> None:
     """CREATE SCHEMA, and what is made in it by the same statement."""
-    name, schema = node.schemaname or node.authrole.rolename, draft.known.schema
+    owner = node.authrole.rolename if node.authrole else None
+    name, schema = node.schemaname or owner or "", draft.known.schema
     draft.added("schema", join(name))
     draft.known.schema = name
     for element in node.schemaElts or ():

@@ -27,6 +27,7 @@ from runbook_lib.table import Shown, Table
 if TYPE_CHECKING:
     from runbook_lib.prisma.project import Project
 
+Bytes = bytes  # where a field of that name hides the type
 TABLE = "_prisma_migrations"
 """Where Prisma keeps its history: in the schema that the URL names. A database that was never
 migrated has none.
@@ -64,7 +65,7 @@ class MigrationFile:
         return cls.of(path, path.read_bytes())
 
     @classmethod
-    def of(cls, path: Path, raw: bytes) -> MigrationFile:
+    def of(cls, path: Path, raw: Bytes) -> MigrationFile:
         """The file at `path` with these bytes in it."""
         try:
             text, problem = raw.decode("utf-8"), ""
@@ -328,6 +329,7 @@ def files(project: Project) -> tuple[MigrationFile, ...]:
         UsageError: a folder without `migration.sql`: Prisma would refuse all of them (P3015).
     """
     found = []
+    assert project.migrations is not None, "the project was located when it was opened"
     for folder in sorted(path for path in project.migrations.iterdir() if path.is_dir()):
         path = folder / "migration.sql"
         if not path.is_file():

@@ -243,7 +243,7 @@ class _Strings(Visitor):
 
     def visit_A_Const(self, _ancestors: object, node: ast.A_Const) -> None:
         if isinstance(node.val, ast.String):
-            self.found.add(node.val.sval)
+            self.found.add(node.val.sval or "")
 
 
 def _early(
@@ -260,7 +260,7 @@ def _early(
         elif isinstance(node, ast.AlterEnumStmt) and not node.oldVal:
             name = listed(node.typeName, "")
             if (number, name) not in made:
-                added[number, node.newVal] = name
+                added[number, node.newVal or ""] = name
         elif node is not None and added:
             strings = _Strings()
             strings(node)

@@ -72,7 +72,7 @@ class _Query(Visitor):
     def tables(self) -> set[str]:
         """The tables that it reads, but for PostgreSQL's own."""
         return {
-            one.relname
+            one.relname or ""
             for one in self._read
             if one.schemaname not in ("pg_catalog", "information_schema")
             and (one.schemaname or not self._own(one.relname))
@@ -171,7 +171,7 @@ def read(sql: str) -> Block | None:
     return Block(inner, caught, found_used or any(_all(code, "PLpgSQL_stmt_getdiag")))
 
 
-def _options(node: ast.Node) -> tuple[ast.DefElem, ...]:
+def _options(node: ast.CreateFunctionStmt | ast.DoStmt) -> tuple[ast.DefElem, ...]:
     return (node.args if isinstance(node, ast.DoStmt) else node.options) or ()
 
 
@@ -221,7 +221,8 @@ def _put_together(value: dict[str, Any]) -> Iterator[Inner]:
     yield from _expression(expression, 2)
     yield from _inner(rest)
     whole = _parsed(f"SELECT {expression}")
-    text, exact = _text(whole[0].targetList[0].val) if whole else (None, False)
+    select: Any = whole[0] if whole else None
+    text, exact = _text(select.targetList[0].val) if select else (None, False)
     nodes = _parsed(text) if text is not None else None
     if not nodes:
         yield Inner(f"EXECUTE {expression}", None, exact=False)
@@ -258,6 +259,6 @@ def _part(node: ast.Node) -> str:
 
 def _parsed(text: str) -> list[ast.Node] | None:
     try:
-        return [raw.stmt for raw in parse_sql(text)]
+        return [raw.stmt for raw in parse_sql(text) if raw.stmt is not None]
     except ParseError:
         return None

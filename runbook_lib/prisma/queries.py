@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from pglast import ast
 from pglast.visitors import Visitor
 
@@ -259,7 +262,7 @@ def _writes(draft: Draft, table: str, action: str, columns: tuple[str, ...] = ()
         draft.unclear = f"a trigger on {short(table)} may do more"
 
 
-_WRITES = {
+_WRITES: dict[type[ast.Node], Callable[[Draft, Any], None]] = {
     ast.InsertStmt: _insert,
     ast.UpdateStmt: _update,
     ast.DeleteStmt: _delete,

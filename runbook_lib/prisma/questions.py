@@ -612,11 +612,9 @@ def _parsed(name: str, definition: str) -> ast.Constraint | None:
     None where the parser is older than the server and does not know the form.
     """
     try:
-        return (
-            parse_sql(f"ALTER TABLE t ADD CONSTRAINT {quote(name)} {definition}")[0]
-            .stmt.cmds[0]
-            .def_
-        )
+        [raw] = parse_sql(f"ALTER TABLE t ADD CONSTRAINT {quote(name)} {definition}")
+        found: ast.Constraint = raw.stmt.cmds[0].def_
+        return found
     except ParseError:
         return None
 

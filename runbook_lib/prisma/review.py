@@ -204,7 +204,7 @@ class Review(Shown):
 
         One that goes by another name, or moves along with its table, does neither.
         """
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for statement in self.statements:
             moved = {change.renamed for change in statement.effect.changes if change.renamed}
             for change in statement.effect.changes:

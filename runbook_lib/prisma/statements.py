@@ -55,7 +55,7 @@ def split(text: str) -> tuple[Parsed, ...]:
 
 
 def _parsed(text: str, number: int, raw: ast.RawStmt) -> Parsed:
-    start = raw.stmt_location
+    start = raw.stmt_location or 0
     end = start + raw.stmt_len if raw.stmt_len else len(text)
     sql = text[start:end].rstrip()
     return Parsed(number, _line(text, start), _line(text, start + len(sql)), sql, raw.stmt)

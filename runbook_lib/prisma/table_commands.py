@@ -165,7 +165,7 @@ def _brief(draft: Draft, table: str, what: str) -> None:
 
 def _define(
     draft: Draft, table: str, node: ast.ColumnDef, *, added: bool = False
-) -> dict[str, ast.Constraint]:
+) -> dict[C, ast.Constraint]:
     """A column of CREATE TABLE or ADD COLUMN; its constraints by kind."""
     column, kind = f"{table}.{quote(node.colname)}", types.of(node.typeName, draft.schema)
     found = {constraint.contype: constraint for constraint in node.constraints or ()}
@@ -345,11 +345,12 @@ def _identity(draft: Draft, table: str, command: ast.AlterTableCmd) -> None:
     draft.changed("column", f"{table}.{quote(command.name)}", "identity")
     identity = command.def_ if isinstance(command.def_, ast.Constraint) else None
     sequence = _sequence_of(draft, table, command.name, identity)
-    {
-        AT.AT_AddIdentity: draft.added,
-        AT.AT_DropIdentity: draft.removed,
-        AT.AT_SetIdentity: draft.changed,
-    }[command.subtype]("sequence", sequence)
+    if command.subtype == AT.AT_AddIdentity:
+        draft.added("sequence", sequence)
+    elif command.subtype == AT.AT_DropIdentity:
+        draft.removed("sequence", sequence)
+    else:
+        draft.changed("sequence", sequence)
     _brief(draft, table, f"{_said(command)} on {quote(command.name)}")
 
 

@@ -52,7 +52,8 @@ DARK = {
 }
 _ROWS_IN_WORDS = 8
 _FONTS = "system-ui,'Segoe UI','Noto Sans','DejaVu Sans',Arial,sans-serif"
-_SETTINGS: dict[str, Any] = {
+# matplotlib types the keys as literals
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "runbook",
     "font.size": 10.0,
@@ -173,7 +174,7 @@ def draw(
         figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
         paint(figure.subplots())
         buffer = BytesIO()
-        FigureCanvasSVG(figure).print_svg(
+        FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]  # matplotlib
             buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
     return Chart(title, table, _themed(buffer.getvalue().decode()), alt or in_words(title, table))
