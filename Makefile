@@ -4,7 +4,7 @@ BIN := .venv/bin
 SCENARIO ?= success
 ROWS ?= 200000
 
-.PHONY: install demo lab test faults reference servers lock clean
+.PHONY: install demo lab lint test faults reference servers lock clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -22,6 +22,12 @@ demo: install
 lab: install
 	$(BIN)/runbook demo up
 	$(BIN)/runbook lab params/demo.yaml --new; $(BIN)/runbook demo down
+
+# Formatting, the rules of ruff and the types of mypy; what they ask for stands in pyproject.toml.
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 test: install servers
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -44,7 +50,7 @@ servers: $(patsubst requirements-servers/%.lock,.servers/%/bin/postgres,$(wildca
 
 # Names, versions and hashes only: no registry is named.
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra test --extra build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra test --extra lint --extra build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps requirements-node.in -o requirements-node.lock
 
 clean:
