@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 from runbook_lib import approver
-from runbook_lib.run import PHASES, Run
-from runbook_lib.state import LOOKING
+from runbook_lib.run import Run
+from runbook_lib.state import LOOKING, PHASES
 
 _PARAMS = re.compile(r"(\brunbook \w+ )PARAMS\b")
 HARMLESS = PHASES[: PHASES.index("announce")]

@@ -32,8 +32,9 @@ from runbook_lib.commands.which import RunName
 from runbook_lib.commands.which import find as _find
 from runbook_lib.commands.which import phases as _phases
 from runbook_lib.errors import UsageError
-from runbook_lib.run import FINAL, PHASES, Run, between, create
+from runbook_lib.run import FINAL, Run, between, create
 from runbook_lib.secret import HOME
+from runbook_lib.state import PHASES
 from runbook_lib.whereabouts import carrying
 
 app = typer.Typer(

@@ -428,6 +428,7 @@ def _entry(run: Run, phase: str, notebook: str) -> dict[str, Any]:
     """This notebook's entry in run.json, made here where it did not come as far as to make it."""
     if not _begun(run, notebook):
         run.begin_phase(phase, notebook)
+    entry: dict[str, Any]
     *_, entry = (one for one in run.state["phases"] if one["notebook"] == notebook)
     return entry
 

@@ -18,7 +18,8 @@ from runbook_lib.phases.base import notebook_name
 from runbook_lib.postgres import activity
 from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.target import Target
-from runbook_lib.run import FINAL, PHASES, Run, between, lasted, runs
+from runbook_lib.run import FINAL, Run, between, lasted, runs
+from runbook_lib.state import PHASES
 from runbook_lib.whereabouts import person
 
 EXIT_STATUS = {

@@ -13,7 +13,8 @@ from runbook_lib.asked import Asked
 from runbook_lib.commands.output import Json, out
 from runbook_lib.commands.which import RunName, find
 from runbook_lib.errors import GateError, UsageError
-from runbook_lib.run import PHASES, Run
+from runbook_lib.run import Run
+from runbook_lib.state import PHASES
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: accept what is shown; for machines")]
 GATES = (*PHASES, "rollback")

@@ -20,7 +20,8 @@ from runbook_lib.phases.base import Phase, phase_class
 from runbook_lib.phases.start import applied
 from runbook_lib.prisma import history
 from runbook_lib.reviewed import differences
-from runbook_lib.run import FINAL, PHASES, Run
+from runbook_lib.run import FINAL, Run
+from runbook_lib.state import PHASES
 from runbook_lib.table import Shown, Table
 
 AGAIN = "RUNBOOK_AGAIN"

@@ -43,10 +43,10 @@ from runbook_lib.postgres.connection import Database
 from runbook_lib.postgres.target import Target
 from runbook_lib.prisma.project import Project
 from runbook_lib.redact import redact
-from runbook_lib.run import ASIDE, FINAL, PHASES, Run, newest, now, runs
+from runbook_lib.run import ASIDE, FINAL, Run, newest, now, runs
 from runbook_lib.secret import HOME
 from runbook_lib.show import widgets
-from runbook_lib.state import BAD, LOOKING
+from runbook_lib.state import BAD, LOOKING, PHASES
 from runbook_lib.whereabouts import carried_by, carrier
 
 _Kept = TypeVar("_Kept")

@@ -21,8 +21,9 @@ from runbook_lib.asked import CHECKLIST
 from runbook_lib.check import Check, Checks, Status, unknown
 from runbook_lib.errors import GateError
 from runbook_lib.phases import kernel
-from runbook_lib.run import PHASES, Run
+from runbook_lib.run import Run
 from runbook_lib.show.widgets import Checklist, Item
+from runbook_lib.state import PHASES
 
 if TYPE_CHECKING:
     from runbook_lib.phases.base import Phase
@@ -89,7 +90,10 @@ def ticked(run: Run, phase: str, id: str, name: str, note: str) -> Item:
             "what only a person can do is ticked by one who sits before the notebook",
             "open it in JupyterLab: `runbook lab PARAMS`",
         )
-    both = {entry.id: (entry, item) for entry, item in zip(entries()[phase], items(run, phase))}
+    both = {
+        entry.id: (entry, item)
+        for entry, item in zip(entries()[phase], items(run, phase), strict=True)
+    }
     if id not in both:
         raise GateError(
             f"the checklist of {phase} has no item {id!r}", "run the checklist's cell again"

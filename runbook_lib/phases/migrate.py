@@ -37,8 +37,8 @@ from runbook_lib.postgres.difference import same_after_restore
 from runbook_lib.prisma import cli, generation, history, schemafile
 from runbook_lib.prisma.declared import Declared
 from runbook_lib.reviewed import differences
-from runbook_lib.run import PHASES
 from runbook_lib.show import charts
+from runbook_lib.state import PHASES
 from runbook_lib.table import Table
 
 

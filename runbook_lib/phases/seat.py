@@ -12,9 +12,9 @@ from runbook_lib import gate
 from runbook_lib.history import minutes
 from runbook_lib.phases import checklists
 from runbook_lib.phases.base import notebook_name
-from runbook_lib.run import ASIDE, PHASES, Run, moment, now
+from runbook_lib.run import ASIDE, Run, moment, now
 from runbook_lib.show.widgets import Item
-from runbook_lib.state import LOOKING
+from runbook_lib.state import LOOKING, PHASES
 from runbook_lib.table import Link, Table, text
 from runbook_lib.whereabouts import at_work
 

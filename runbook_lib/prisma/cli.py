@@ -249,6 +249,7 @@ def deploy(
     complete = bool(applied) and "All migrations have been successfully applied" in text
     if done.status == 0 and (complete or "No pending migrations to apply" in text):
         return Deployed(applied, done.seconds, Quiet.text(text))
+    assert project.migrations is not None, "the project was located when it was opened"
     files = {path.name for path in project.migrations.iterdir()}
     raise _deploy_failed(text, done.status, output.applying(text, files))
 
