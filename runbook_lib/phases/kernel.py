@@ -83,11 +83,7 @@ def watch(phase: Phase, notebook: str = "") -> None:
     if hasattr(shell, "kernel"):
         shell.kernel.saved_sigint_handler = _idle
     shell.set_custom_exc((Exception, KeyboardInterrupt), handler)
-    for callback in list(
-        shell.events.callbacks["post_run_cell"]
-    ):  # of the phase that this kernel had open before
-        if callback.__name__ == "ended":
-            shell.events.unregister("post_run_cell", callback)
+    _forget_phase_before(shell)
     shell.events.register("post_run_cell", ended)
     shell.events.register("pre_run_cell", _hear_once)
     if notebook and in_front_end() and hasattr(shell, "kernel") and not phase.only_looks:
@@ -95,6 +91,13 @@ def watch(phase: Phase, notebook: str = "") -> None:
         shell.events.register("pre_run_cell", shown.began)
         shell.events.register("post_run_cell", shown.ended)
     _hear_once()
+
+
+def _forget_phase_before(shell: Any) -> None:
+    """Unregister what the phase that this kernel had open before is told of its cells."""
+    for callback in list(shell.events.callbacks["post_run_cell"]):
+        if callback.__name__ == "ended":
+            shell.events.unregister("post_run_cell", callback)
 
 
 def _told(phase: Phase, error: BaseException) -> BaseException:

@@ -105,7 +105,7 @@ def _cell_of(line: Mapping[str, Any]) -> tuple[str, str]:
 def _earlier_run(line: Mapping[str, Any], number: int) -> NotebookNode:
     import nbformat
 
-    cell = nbformat.v4.new_code_cell(
+    cell: NotebookNode = nbformat.v4.new_code_cell(
         line["source"],
         execution_count=line["count"],
         outputs=[nbformat.v4.new_output(**output) for output in line["outputs"]],
