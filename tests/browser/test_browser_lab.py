@@ -196,7 +196,9 @@ def test_the_migration_is_found_at_work_and_cancelled_by_who_is_asked_once_more(
 
 
 def approve_by_keyboard(person: Desk, reason: str) -> None:
-    """From the cell of the gate to its fields by Tab, to its button by Enter, and the cell once more."""
+    """From the cell of the gate to its fields by Tab, to its button by Enter, and the cell once
+    more.
+    """
     person.page.keyboard.press("ArrowUp")
     while not person.focus().startswith("Approve gate"):
         person.page.keyboard.press("Tab")

@@ -239,7 +239,9 @@ def test_sigterm_while_the_backup_dumps(world: World, watch: Database, start: St
 
 
 def another_runs_way_back_is_refused(world: World, migrating: Run) -> None:
-    """While a run migrates, another one on the same database leads nothing back, and sends nothing."""
+    """While a run migrates, another one on the same database leads nothing back, and sends
+    nothing.
+    """
     begun = world.command("run", str(world.file), "--to", "start")
     second = world.newest
     assert begun.returncode == 0 and second.id != migrating.id, begun.stdout
