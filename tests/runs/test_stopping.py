@@ -270,7 +270,7 @@ def test_sigterm_in_the_middle_of_a_migration_on_which_nobody_else_can_work_mean
         assert unfinished(db) == []
 
 
-def test_of_two_that_resume_a_run_killed_in_the_middle_of_a_migration_one_works_and_the_other_says_so(
+def test_of_two_that_resume_a_run_killed_in_a_migration_one_works_and_the_other_says_so(
     world: World, watch: Database, start: Start
 ) -> None:
     with waiting_migration(world, watch, start) as running:
