@@ -69,8 +69,10 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
                 "own", "the role alters the tables of the plan", partial(_alters, db, affected)
             ),
             *_makes(db),
-            *(_flag(name, title, found) for name, title in _FLAGS.items()),
-            _signal(found, unended),
+            *(
+                _signal(title, found, unended) if name == "signal" else _flag(name, title, found)
+                for name, title in _FLAGS.items()
+            ),
         ),
     )
 
@@ -78,6 +80,7 @@ def rights(db: Database, affected: Sequence[str] | None = None) -> Checks:
 _FLAGS = {
     "create_database": "the role creates databases",
     "own_database": "the role owns the database",
+    "signal": "the role ends other sessions",
     "statistics": "the role sees what other sessions do",
 }
 GRANTS = {
@@ -111,9 +114,9 @@ def _flag(name: str, title: str, found: Mapping[str, Any]) -> Check:
     return unknown(id, title, f"no: {why}", "yes", f"{statement} {_WITHOUT[name]}")
 
 
-def _signal(found: Mapping[str, Any], unended: Sequence[Unended]) -> Check:
+def _signal(title: str, found: Mapping[str, Any], unended: Sequence[Unended]) -> Check:
     """Return whether the role ends other sessions; pg_signal_backend ends no superuser's."""
-    id, title = "environment.rights.signal", "the role ends other sessions"
+    id = "environment.rights.signal"
     if not unended:
         yes = "yes, by its attributes and memberships"
         return check(id, title, True, yes if found["signal"] else "all that are there", "yes")
