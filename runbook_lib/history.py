@@ -247,9 +247,7 @@ def _data(run: Run) -> Iterator[str]:
 
 def _failures(state: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
-        f"{phase['phase']}: {_why(phase)}".splitlines()[0]
-        for phase in failures(state["phases"])
-        if phase["status"] != "unknown"
+        f"{phase['phase']}: {_why(phase)}".splitlines()[0] for phase in failures(state["phases"])
     )
 
 

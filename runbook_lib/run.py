@@ -587,7 +587,7 @@ def _closed(older: Mapping[str, Any]) -> str:
     if older.get("process") == this_process():
         return "begun again in the same kernel"
     if presence(older.get("process")) is Presence.GONE:
-        return "its kernel ended without saying how"
+        return "its kernel ended without saying how: what it began may have landed in part"
     if older["phase"] in LOOKING:
         return ""
     raise Refused(

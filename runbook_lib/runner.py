@@ -162,11 +162,17 @@ def settle(run: Run, *, take_over: bool = False) -> None:
         run.end_phase(
             entry["phase"],
             "aborted",
-            reason=f"its process {entry['process']['pid']} was killed: what it began may have "
-            "landed in part",
+            reason=f"its process {entry['process']['pid']} was killed: {_left(entry)}",
             killed=True,
         )
         run.end("aborted")
+
+
+def _left(entry: Mapping[str, Any]) -> str:
+    """What a process that was killed may have left."""
+    if entry.get("idle"):
+        return "it had recorded nothing that it did"
+    return "what it began may have landed in part"
 
 
 def _take_over(run: Run, entry: Mapping[str, Any]) -> None:

@@ -186,9 +186,14 @@ def cause(phases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     for one in phases:
         if one["status"] == "succeeded":
             standing.pop(one["phase"], None)
-        elif failures([one]):
+        elif failures([one]) and not _met_later(one, standing.get(one["phase"])):
             standing[one["phase"]] = one
     return next(iter(standing.values()), None)
+
+
+def _met_later(one: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
+    """Whether an attempt only met what one before it had left: that one had begun the migration."""
+    return bool(before and before.get("migrated")) and not one.get("migrated")
 
 
 def derive(events: Iterable[Event]) -> RunState:
@@ -323,6 +328,9 @@ def _pinned_again(state: RunState, line: Event) -> None:
 def _migration_begun(state: RunState, line: Event) -> None:
     state.migrating = state.cut_off = True
     state._attempt_since = line["at"]
+    for one in state.phases:
+        if (one["phase"], one["status"]) == ("migrate", "running"):
+            one["migrated"] = True
 
 
 def _settled(state: RunState, line: Event) -> None:

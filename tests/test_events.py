@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.events import KINDS, event
-from runbook_lib.state import derive
+from runbook_lib.show.night import Proofs, lanes
+from runbook_lib.show.words import sentence
+from runbook_lib.state import cause, derive
 
 LIBRARY = Path(__file__).resolve().parents[1] / "runbook_lib"
 START = {
@@ -111,6 +113,31 @@ def test_a_second_outage_of_the_same_night_counts_and_the_lane_shows_what_the_hi
         ("01", "03"),
         ("05", "09"),
     ]
+
+
+def test_the_night_rests_on_the_attempt_that_began_the_migration_and_not_on_what_met_its_rest() -> (
+    None
+):
+    """Killed in the middle, opened again out of order, resumed: each view tells the kernel's end."""
+    process, night = {"pid": 1, "host": "h"}, [START]
+    begun = {"phase": "migrate", "notebook": "60_migrate.ipynb", "process": process}
+    night += [
+        _line(1, "phase begun", **begun),
+        _line(2, "migration begun", files=["1_x"]),
+        _line(3, "phase begun", **begun, closes="its kernel ended without saying how"),
+        _line(4, "refused", phase="migrate", reason="the gate was not passed"),
+        _line(5, "phase ended", phase="migrate", outcome="aborted", reason="killed", killed=True),
+        _line(6, "phase begun", **begun),
+        _line(7, "checks", phase="migrate", checks="health", passed=1, failed=["s"], unknown=[]),
+        _line(8, "phase ended", phase="migrate", outcome="failed", reason="one is unfinished"),
+    ]
+    phases = derive(night).phases
+    why = cause(phases)
+    assert why and why["reason"] == "its kernel ended without saying how"
+    drawn = [{**one, "mark": "", "sign": "", "word": "", "proof": "", "href": ""} for one in phases]
+    named = {one.name: one for one in lanes(drawn, night, Proofs([], []))}
+    assert named["failures"].words.endswith("2 failures")
+    assert "the attempt before it: its kernel ended" in sentence(night[3])
 
 
 def test_a_way_back_that_was_decided_comes_next_and_not_the_phase_that_it_leads_back_from() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.show import words
 from runbook_lib.show.cells import anchor_of, is_shown
 from runbook_lib.show.words import lasting, moment
-from runbook_lib.state import RunState, Span, derive
+from runbook_lib.state import RunState, Span, derive, failures
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -202,7 +202,7 @@ def lanes(phases: Sequence[Line], journal: Sequence[Line], proofs: Proofs) -> li
         *_maintenance(state, proofs),
         *_waits(state, proofs),
         *_attempts(state, proofs),
-        *_moments(journal),
+        *_moments(phases, journal),
     ]
     moments = [when for lane in raw for span in lane.spans for when in span if when]
     if not moments:
@@ -298,9 +298,9 @@ def _attempts(state: RunState, proofs: Proofs) -> Iterator[_Raw]:
         )
 
 
-def _moments(journal: Sequence[Line]) -> Iterator[_Raw]:
+def _moments(phases: Sequence[Line], journal: Sequence[Line]) -> Iterator[_Raw]:
     """Decisions of people, messages, failures of phases."""
-    kinds = {
+    kinds: Mapping[str, tuple[str, str, list[Line]]] = {
         "decisions": (
             "running",
             "triangle",
@@ -314,11 +314,7 @@ def _moments(journal: Sequence[Line]) -> Iterator[_Raw]:
         "failures": (
             "bad",
             "cross",
-            [
-                line
-                for line in journal
-                if line.get("what") == "phase ended" and words.mark(line) == "bad"
-            ],
+            [{"at": one["ended_at"]} for one in failures(phases)],
         ),
     }
     for name, (mark, shape, found) in kinds.items():

@@ -243,6 +243,8 @@ def _more(line: Mapping[str, Any]) -> list[str]:
         if reason and line["what"] == "phase ended"
         else [f"not again: {again}"]
         if again
+        else [f"the attempt before it: {line['closes']}"]
+        if line.get("closes")
         else []
     )
     guard = [
