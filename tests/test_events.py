@@ -118,7 +118,9 @@ def test_a_second_outage_of_the_same_night_counts_and_the_lane_shows_what_the_hi
 def test_the_night_rests_on_the_attempt_that_began_the_migration_and_not_on_what_met_its_rest() -> (
     None
 ):
-    """Killed in the middle, opened again out of order, resumed: each view tells the kernel's end."""
+    """Killed in the middle, opened again out of order, resumed: each view tells the kernel's
+    end.
+    """
     process, night = {"pid": 1, "host": "h"}, [START]
     begun = {"phase": "migrate", "notebook": "60_migrate.ipynb", "process": process}
     night += [
