@@ -107,15 +107,13 @@ class Desk:
         seconds until its cells are.
         """
         began = time.monotonic()
-        self.page.locator(".jp-DirListing-item", has_text=notebook[:8]).dblclick()
+        self.page.locator(f".jp-DirListing-item[title^='Name: {notebook}']").dblclick()
         self.shown(notebook)
         return time.monotonic() - began
 
     def shown(self, notebook: str) -> None:
         """Wait until a notebook is the one that is shown, with its cells."""
-        self.page.wait_for_selector(
-            f".lm-DockPanel-tabBar .lm-mod-current:has-text('{notebook[:8]}')"
-        )
+        self.page.wait_for_selector(f".lm-DockPanel-tabBar .lm-mod-current:has-text('{notebook}')")
         self.page.wait_for_selector(f"{PANEL} .jp-Spinner", state="detached")
         self.page.wait_for_selector(f"{PANEL} .jp-Cell >> nth=5", state="attached")
 
