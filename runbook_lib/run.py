@@ -131,7 +131,7 @@ class Run:
 
         0 where it was started before runs were counted.
         """
-        return int(self.state.get("number", 0))
+        return int(self.state.get("number") or 0)
 
     @property
     def key(self) -> str:

@@ -104,7 +104,7 @@ class Stalls(Shown):
 
     def table(self) -> Table:
         """One row a probe."""
-        rows = [
+        rows: list[tuple[Any, ...]] = [
             (
                 s.table,
                 s.kind,
@@ -116,7 +116,7 @@ class Stalls(Shown):
             )
             for s in self
         ]
-        unseen = [(name, "none", 0, None, None, (), "too many tables") for name in self.left_out]
+        rows += [(name, "none", 0, None, None, (), "too many tables") for name in self.left_out]
         return Table(
             self.finding,
             (
@@ -128,7 +128,7 @@ class Stalls(Shown):
                 "refused (SQLSTATE)",
                 "asks for",
             ),
-            [*rows, *unseen],
+            rows,
             ["unknown" if row[1] == "none" or row[5] else "" for row in rows],
         )
 

@@ -292,7 +292,7 @@ class Known:
 
     def definition(self, view: str) -> str:
         """The query of a materialized view; empty where it is not known."""
-        return str(self._views.get(view, {}).get("definition", ""))
+        return str(self._views.get(view, {}).get("definition") or "")
 
     def has_triggers(self, table: str) -> bool:
         """Whether a trigger of its own stands on the table."""

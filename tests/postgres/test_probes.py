@@ -196,3 +196,8 @@ def test_statements_that_were_recorded_are_planned_and_never_run(
     assert before.compare(snapshot.take(target, NAME)).identical and "INSERT" not in str(
         load.stalls()
     ) + str(load.stalls().as_dict())
+
+
+def test_a_table_without_a_probe_is_marked_as_not_known() -> None:
+    found = probes.Stalls((), 0.1, ("public.many",)).table()
+    assert (len(found), list(found.marks)) == (1, ["unknown"])
