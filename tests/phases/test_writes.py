@@ -100,6 +100,7 @@ def world(server: Server, folder: Path, name: str) -> Iterator[Example]:
     failed = check("trigger.migration", "the migration did not fail", False, "failed")
     phase._resumed, phase._fired = None, Checks("fired", [failed])
     others(phase, TABLES)
+    _until_counted(phase.db)
     yield phase
     phase._give_back()
     with Database(Target.parse(server.url())) as admin:
@@ -107,6 +108,13 @@ def world(server: Server, folder: Path, name: str) -> Iterator[Example]:
             admin.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier(made))
             )
+
+
+def _until_counted(db: Database) -> None:
+    """Wait until the server counts in a new database: up to 14 it begins some time later."""
+    known = "SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()"
+    while db.server_version < 15_00_00 and db.value(known) is None:
+        time.sleep(0.01)
 
 
 def others(phase: Rollback, statement: str) -> None:
