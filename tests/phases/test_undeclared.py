@@ -47,6 +47,7 @@ class Story:
         )
         self.run.write_evidence("backup", {"folder": str(made.folder), "sha256": made.sha256})
         self.run.write_evidence("backup.statistics", statistics.read(self.phase.db))
+        self.run.write_evidence("backup.baseline", [])
 
     def fix(self, proof: bool = True) -> None:
         """Maintenance mode, proven or not asked for, and the state before."""
