@@ -145,14 +145,24 @@ def test_people_are_told_what_failed_and_not_more(
         assert told.failures == (called,) and str(told.runbook).startswith(str(does))
 
 
+SILENT = """import sys, time
+if "ipykernel_launcher" in sys.orig_argv:
+    time.sleep(600)
+"""
+"""What keeps a kernel from ever answering."""
+
+
 def test_a_kernel_that_does_not_answer_is_one_message_with_what_to_do(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execute, "KERNEL_START_S", 0)
+    (tmp_path / "silent").mkdir()
+    (tmp_path / "silent" / "sitecustomize.py").write_text(SILENT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "silent"))
+    monkeypatch.setattr(execute, "KERNEL_START_S", 1)
     said: list[str] = []
     done = runner.step(run, "migrate", lambda line, **_: said.append(line), execute.Stop())
     assert done.status == run.outcome == "failed"
     text = "\n".join(said)
-    assert "kernel did not answer within 0 s" in text and "nothing was changed" in text
+    assert "kernel did not answer within 1 s" in text and "nothing was changed" in text
     assert f"runbook resume {run.reference}" in text and "Traceback" not in text
     assert not verdict.leads_back(run, "migrate")
