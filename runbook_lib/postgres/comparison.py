@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import UsageError
+from runbook_lib.postgres import databases
 from runbook_lib.table import Shown, Table
 
 if TYPE_CHECKING:
@@ -175,11 +176,15 @@ def compare(before: Snapshot, after: Snapshot, columns: Mapping[str, Sequence[st
 
 
 def _own(settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings of the database itself.
+    """The settings of the database itself, lists of names written alike.
 
     Those of the server may differ where a copy stands elsewhere.
     """
-    return {name: value for name, value in settings.items() if not name.startswith("server: ")}
+    return {
+        name: databases.written_alike(name.rpartition(": ")[2], value)
+        for name, value in settings.items()
+        if not name.startswith("server: ")
+    }
 
 
 def _tables(

@@ -324,7 +324,7 @@ def apply(db: Database, name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
             if setting["role"]
             else "ALTER DATABASE {}"
         ).format(target)
-        value = sql.SQL(", ").join(map(sql.Literal, _values(setting["name"], setting["value"])))
+        value = sql.SQL(", ").join(map(sql.Literal, _items(setting["name"], setting["value"])))
         try:
             db.execute(
                 who
@@ -347,7 +347,17 @@ def apply(db: Database, name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(refused)
 
 
-def _values(name: str, value: str) -> Sequence[str]:
+def written_alike(name: str, value: str) -> str:
+    """Return a setting's stored value, each name of a list in quotes.
+
+    Whether the server stored them so depends on `quote_all_identifiers` of who set it.
+    """
+    if name not in _LISTS:
+        return value
+    return ", ".join('"' + item.replace('"', '""') + '"' for item in _items(name, value))
+
+
+def _items(name: str, value: str) -> Sequence[str]:
     """The items of a setting's stored value."""
     if name not in _LISTS:
         return [value]

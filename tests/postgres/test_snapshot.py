@@ -451,3 +451,17 @@ def test_settings_of_the_application_are_shown_as_a_digest(db: Database) -> None
     assert settings["database: app.secret"].startswith("hidden, md5 ") and "hush" not in str(
         settings
     )
+
+
+def test_whether_a_name_was_quoted_when_it_was_set_is_no_difference(db: Database) -> None:
+    shots = []
+    for quoting in ("on", "off"):
+        db.execute(f"SET quote_all_identifiers = {quoting}")
+        db.execute(f"""ALTER DATABASE {db.target.database} SET search_path = "a, b", public""")
+        db.execute(f"ALTER DATABASE {db.target.database} SET temp_tablespaces = pg_default")
+        shots.append(snapshot.take(db.target, NAME))
+    assert shots[0].settings != shots[1].settings  # the server stores them as they were set
+    assert shots[0].compare(shots[1]).facts == ()
+    db.execute(f"ALTER DATABASE {db.target.database} SET search_path = a, b, public")
+    (wrong,) = shots[0].compare(snapshot.take(db.target, NAME)).facts
+    assert wrong.name == "database: search_path"
