@@ -232,9 +232,7 @@ class _Attempt:
         """
         try:
             why, again = (
-                (_append if self.url.lower().startswith("file:") else _apprise)(
-                    self.url, self.title, self.body
-                ),
+                (_append if _is_file(self.url) else _apprise)(self.url, self.title, self.body),
                 True,
             )
         except _Hopeless as error:
@@ -246,19 +244,27 @@ class _Attempt:
 
 def _append(url: str, title: str, body: str) -> str:
     """Append the message to a file, one JSON object a line."""
-    path = Path(unquote(urlsplit(url).path))
+    path = _path(url)
     line = json.dumps({"at": _now(), "title": title, "message": body}, ensure_ascii=False)
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
     return ""
 
 
-def understood(url: str) -> bool:
-    """Return whether apprise knows the service of an address and finds what it needs.
+def _is_file(url: str) -> bool:
+    return url.lower().startswith("file:")
 
-    Nothing is sent.
+
+def _path(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path))
+
+
+def understood(url: str) -> bool:
+    """Return whether a message could be sent to an address, as far as that is told without one.
+
+    Apprise knows its service and finds what it needs; or it is a file, in a folder that is there.
     """
-    return _sender(url) is not None
+    return _path(url).parent.is_dir() if _is_file(url) else _sender(url) is not None
 
 
 def _sender(url: str) -> Any:

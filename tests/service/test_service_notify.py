@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +129,18 @@ def test_no_secret_is_in_the_record_or_on_the_terminal(closed_port, capfd, caplo
     sent = notify.send({"a": urls}, ["a"], "t", "b", pauses_s=())
     out, err = capfd.readouterr()
     assert "secretword" not in str(sent) + json.dumps(sent.as_dict()) + out + err
+
+
+@pytest.mark.parametrize(
+    ("address", "understood"),
+    [
+        ("file://{folder}/messages.jsonl", True),
+        ("file://{folder}/missing/messages.jsonl", False),
+        ("json://127.0.0.1:1", True),
+        ("nothing://somewhere", False),
+    ],
+)
+def test_what_is_understood_beforehand_is_what_a_message_goes_to(
+    tmp_path: Path, address: str, understood: bool
+) -> None:
+    assert notify.understood(address.format(folder=tmp_path)) == understood
