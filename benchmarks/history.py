@@ -26,19 +26,9 @@ from typing import Any
 from runbook_lib import archive, ledger, params, runner
 from runbook_lib.run import create, runs, stamp
 from runbook_lib.secret import HOME
+from runbook_lib.state import PHASES
 
 LIMITS = {"history_s": 5.0, "index_s": 5.0, "command_s": 5.0, "start_s": 5.0}
-PHASES = (
-    "start",
-    "plan",
-    "rehearse",
-    "backup",
-    "preflight",
-    "announce",
-    "migrate",
-    "validate",
-    "close",
-)
 OUTCOMES = ("succeeded", "succeeded", "succeeded", "failed", "rolled_back")
 JOURNAL = 90
 """Lines of a run's journal, as the demo's runs have them."""

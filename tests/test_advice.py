@@ -7,9 +7,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-import pty
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from runbook_lib.cli import app
 from runbook_lib.errors import ApprovalNeeded
 from runbook_lib.gate import require
 from runbook_lib.run import Run, create
+from tests.terminal import on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -173,26 +172,8 @@ def made(tmp_path: Path) -> Run:
 
 def typed(line: str, answer: str) -> tuple[int, str]:
     """What a person types, in another folder, on a terminal."""
-    ours, theirs = pty.openpty()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with subprocess.Popen(
-        ["bash", "-c", line],
-        cwd="/",
-        env={**os.environ, "PATH": path},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as started:
-        os.close(theirs)
-        os.write(ours, answer.encode())
-        said = b""
-        try:
-            while part := os.read(ours, 65536):
-                said += part
-        except OSError:  # the other side is closed
-            pass
-        os.close(ours)
-    return started.returncode, said.decode()
+    return on_a_terminal(["bash", "-c", line], answer, {**os.environ, "PATH": path})
 
 
 def wait_at_the_plan(run: Run) -> None:

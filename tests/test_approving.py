@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from runbook_lib.phases.base import Phase
 from runbook_lib.phases.rehearse import Rehearse
 from runbook_lib.run import Run, create
 from runbook_lib.show.widgets import Gate
+from tests.terminal import on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNBOOK = str(Path(sys.executable).parent / "runbook")
@@ -102,22 +102,9 @@ def command(*words: object, **variables: str) -> subprocess.CompletedProcess[str
     )
 
 
-def on_a_terminal(answer: str, *words: object) -> tuple[int, str]:
+def typed(answer: str, *words: object) -> tuple[int, str]:
     """The same on a terminal, with a person who answers."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [RUNBOOK, *map(str, words)], cwd="/", stdin=theirs, stdout=theirs, stderr=theirs
-    ) as started:
-        os.close(theirs)
-        os.write(ours, answer.encode())
-        said = b""
-        try:
-            while part := os.read(ours, 65536):
-                said += part
-        except OSError:  # the other side is closed
-            pass
-        os.close(ours)
-    return started.returncode, said.decode()
+    return on_a_terminal([RUNBOOK, *map(str, words)], answer, os.environ)
 
 
 # what is asked
@@ -194,11 +181,11 @@ def test_approve_shows_and_without_a_terminal_records_nothing(start: Callable[..
 @pytest.mark.parametrize(
     ("answer", "status", "decisions"), [("n\n", 2, []), ("y\n", 0, ["approved"])]
 )
-def test_approve_asks_on_a_terminal(
+def test_approve_asks_typed(
     answer: str, status: int, decisions: list[str], start: Callable[..., Run]
 ) -> None:
     run = start(distinct=False)
-    code, said = on_a_terminal(answer, "approve", run.folder, "plan")
+    code, said = typed(answer, "approve", run.folder, "plan")
     assert code == status, said
     assert said.index("column-dropped") < said.index("Approve, accepting all of this?")
     assert [one["decision"] for one in run.read_approvals()] == decisions
